@@ -1,0 +1,1 @@
+"""Messages and service stubs generated from protos/ by `make protos`; never edited by hand."""

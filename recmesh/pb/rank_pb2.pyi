@@ -1,0 +1,55 @@
+from recmesh.pb import item_info_pb2 as _item_info_pb2
+from recmesh.pb import user_info_pb2 as _user_info_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RankRequest(_message.Message):
+    __slots__ = ("log_id", "user_info", "item_infos", "history", "release", "new_only", "item_ids", "size")
+    LOG_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_INFO_FIELD_NUMBER: _ClassVar[int]
+    ITEM_INFOS_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    NEW_ONLY_FIELD_NUMBER: _ClassVar[int]
+    ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    log_id: int
+    user_info: _user_info_pb2.UserInfo
+    item_infos: _containers.RepeatedCompositeFieldContainer[_item_info_pb2.ItemInfo]
+    history: _user_info_pb2.History
+    release: str
+    new_only: bool
+    item_ids: _containers.RepeatedScalarFieldContainer[str]
+    size: int
+    def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., item_infos: _Optional[_Iterable[_Union[_item_info_pb2.ItemInfo, _Mapping]]] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., release: _Optional[str] = ..., new_only: _Optional[bool] = ..., item_ids: _Optional[_Iterable[str]] = ..., size: _Optional[int] = ...) -> None: ...
+
+class RankResponse(_message.Message):
+    __slots__ = ("error", "score_pairs", "release", "degraded")
+    class Error(_message.Message):
+        __slots__ = ("code", "text")
+        CODE_FIELD_NUMBER: _ClassVar[int]
+        TEXT_FIELD_NUMBER: _ClassVar[int]
+        code: int
+        text: str
+        def __init__(self, code: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
+    class ScorePair(_message.Message):
+        __slots__ = ("nid", "score")
+        NID_FIELD_NUMBER: _ClassVar[int]
+        SCORE_FIELD_NUMBER: _ClassVar[int]
+        nid: str
+        score: float
+        def __init__(self, nid: _Optional[str] = ..., score: _Optional[float] = ...) -> None: ...
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    SCORE_PAIRS_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    error: RankResponse.Error
+    score_pairs: _containers.RepeatedCompositeFieldContainer[RankResponse.ScorePair]
+    release: str
+    degraded: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, error: _Optional[_Union[RankResponse.Error, _Mapping]] = ..., score_pairs: _Optional[_Iterable[_Union[RankResponse.ScorePair, _Mapping]]] = ..., release: _Optional[str] = ..., degraded: _Optional[_Iterable[str]] = ...) -> None: ...
