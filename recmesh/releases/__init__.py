@@ -1,0 +1,36 @@
+"""Releases: the manifest of one trained set of artifacts, the store that keeps them, and which of them is active."""
+
+from recmesh.releases.checks import Check, beats_popularity, rows_match
+from recmesh.releases.manifest import (
+    HEADLINE,
+    FileEntry,
+    Index,
+    Manifest,
+    SegmentMetrics,
+    collection_name,
+    new_release_id,
+    read_manifest,
+    verify_folder,
+    write_manifest,
+)
+from recmesh.releases.store import Active, ModelStore
+from recmesh.releases.watch import watch
+
+__all__ = [
+    "HEADLINE",
+    "Active",
+    "Check",
+    "FileEntry",
+    "Index",
+    "Manifest",
+    "ModelStore",
+    "SegmentMetrics",
+    "beats_popularity",
+    "collection_name",
+    "new_release_id",
+    "read_manifest",
+    "rows_match",
+    "verify_folder",
+    "watch",
+    "write_manifest",
+]

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from recmesh.errors import ReleaseError
+from recmesh.releases import Manifest, collection_name, new_release_id, read_manifest, verify_folder, write_manifest
+
+from .conftest import MakeRelease
+
+
+def test_a_manifest_is_read_as_it_was_written(make_release: MakeRelease) -> None:
+    folder = make_release("r1", extra={"note": [1, 2]}, rankers={"cold": "deepfm"})
+    manifest = read_manifest(folder)
+    assert manifest.extra == {"note": [1, 2]}
+    assert set(manifest.files) == {"ranker.onnx", "features/spec.json"}
+    assert manifest.files["features/spec.json"].size == 2
+    verify_folder(folder, manifest)
+
+
+def test_writing_twice_gives_the_same_manifest(make_release: MakeRelease) -> None:
+    folder = make_release("r1")
+    first = read_manifest(folder)
+    assert write_manifest(folder, first) == first == read_manifest(folder)
+
+
+def test_a_changed_or_missing_file_is_named(make_release: MakeRelease) -> None:
+    folder = make_release("r1")
+    manifest = read_manifest(folder)
+    (folder / "ranker.onnx").write_bytes(b"RANKER of r1")
+    with pytest.raises(ReleaseError, match=r"ranker\.onnx: damaged"):
+        verify_folder(folder, manifest)
+    (folder / "ranker.onnx").unlink()
+    with pytest.raises(ReleaseError, match=r"ranker\.onnx: missing"):
+        verify_folder(folder, manifest)
+
+
+def test_a_folder_without_a_whole_manifest_is_no_release(make_release: MakeRelease, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="not written to its end"):
+        read_manifest(tmp_path)
+    folder = make_release("r1")
+    content = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.json").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ReleaseError, match="damaged manifest"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("release_id", ["", "../r1", "a/b", ".hidden", "r" * 200])
+def test_an_id_that_could_leave_its_folder_is_refused(make_release: MakeRelease, release_id: str) -> None:
+    manifest = read_manifest(make_release("r1"))
+    with pytest.raises(ValidationError):
+        Manifest.model_validate({**manifest.model_dump(), "id": release_id})
+
+
+def test_two_ids_never_share_a_collection() -> None:
+    ids = ["20240131-235959-ab12cd34", "20240131_235959-ab12cd34", "r.1", "r-1", "r_1", "r-_1", "r__1"]
+    assert collection_name("20240131-235959-ab12cd34") == "recmesh_20240131_235959_ab12cd34"
+    assert len({collection_name(release_id) for release_id in ids}) == len(ids)
+    assert all(name.replace("_", "").isalnum() for name in map(collection_name, ids))
+
+
+def test_new_ids_are_valid() -> None:
+    assert collection_name(new_release_id("0123456789abcdef")).endswith("_01234567")

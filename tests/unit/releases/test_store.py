@@ -1,0 +1,175 @@
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recmesh.errors import ReleaseError
+from recmesh.releases import Index, ModelStore, beats_popularity, rows_match
+
+from .conftest import MakeRelease
+
+
+@pytest.fixture(params=["file", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ModelStore:
+    return ModelStore(str(tmp_path / "store") if request.param == "file" else f"memory://{uuid.uuid4().hex}/store")
+
+
+def test_an_empty_store_has_nothing(store: ModelStore) -> None:
+    assert store.list() == []
+    assert store.active() is None
+    with pytest.raises(ReleaseError, match="no release r1"):
+        store.manifest("r1")
+    with pytest.raises(ReleaseError, match="no release r1"):
+        store.activate("r1")
+    with pytest.raises(ReleaseError, match="no earlier release"):
+        store.rollback()
+
+
+def test_put_list_fetch(store: ModelStore, make_release: MakeRelease, tmp_path: Path) -> None:
+    for release_id in ("r1", "r2"):
+        store.put(make_release(release_id))
+    assert [release.id for release in store.list()] == ["r2", "r1"]
+    folder = store.fetch("r1", tmp_path / "cache")
+    assert (folder / "ranker.onnx").read_bytes() == b"ranker of r1"
+    assert (folder / "features" / "spec.json").read_text() == "{}"
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["r1"]
+
+
+def test_putting_again_is_no_change_and_another_of_that_id_is_refused(
+    store: ModelStore, make_release: MakeRelease
+) -> None:
+    folder = make_release("r1")
+    store.put(folder)
+    store.put(folder)
+    (folder / "ranker.onnx").write_bytes(b"damaged")
+    with pytest.raises(ReleaseError, match="damaged"):
+        store.put(folder)
+
+
+def test_a_release_that_was_not_put_to_its_end_is_not_there(
+    tmp_path: Path, make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, folder = ModelStore(str(tmp_path / "store")), make_release("r1")
+    monkeypatch.setattr(store, "_write", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store.put(folder)
+    monkeypatch.undo()
+    assert (tmp_path / "store" / "releases" / "r1" / "ranker.onnx").exists()
+    assert store.list() == []
+    with pytest.raises(ReleaseError):
+        store.fetch("r1", tmp_path / "cache")
+    store.put(folder)
+    assert [release.id for release in store.list()] == ["r1"]
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_damaged_cache_is_fetched_again(store: ModelStore, make_release: MakeRelease, tmp_path: Path) -> None:
+    store.put(make_release("r1"))
+    cached = store.fetch("r1", tmp_path / "cache") / "ranker.onnx"
+    cached.write_bytes(b"x" * cached.stat().st_size)
+    assert (store.fetch("r1", tmp_path / "cache") / "ranker.onnx").read_bytes() == b"ranker of r1"
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["r1"]
+
+
+def test_a_damaged_store_is_named_and_leaves_no_folder(tmp_path: Path, make_release: MakeRelease) -> None:
+    store = ModelStore(str(tmp_path / "store"))
+    store.put(make_release("r1"))
+    stored = tmp_path / "store" / "releases" / "r1" / "ranker.onnx"
+    stored.write_bytes(b"x" * stored.stat().st_size)
+    with pytest.raises(ReleaseError, match=r"ranker\.onnx: damaged"):
+        store.fetch("r1", tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    stored.write_bytes(b"short")
+    with pytest.raises(ReleaseError, match=r"5 bytes .* 12 in the manifest"):
+        store.activate("r1")
+
+
+def test_activation_and_rollback_walk_the_history(store: ModelStore, make_release: MakeRelease) -> None:
+    for release_id in ("r1", "r2", "r3"):
+        store.put(make_release(release_id))
+        store.activate(release_id)
+        store.activate(release_id)
+    assert store.active() == "r3"
+    assert store.rollback().id == "r2"
+    assert store.rollback().id == "r1"
+    assert store.active() == "r1"
+    with pytest.raises(ReleaseError, match="no earlier release"):
+        store.rollback()
+    assert store.active() == "r1"
+
+
+@pytest.mark.parametrize(("chain", "popularity"), [(0.1, 0.1), (0.05, 0.1), (float("nan"), 0.1)])
+def test_a_release_that_does_not_beat_popularity_is_refused(
+    store: ModelStore, make_release: MakeRelease, chain: float, popularity: float
+) -> None:
+    store.put(make_release("good"))
+    store.activate("good")
+    store.put(make_release("bad", chain=chain, popularity=popularity))
+    with pytest.raises(ReleaseError, match=rf"recall@10 {chain:.4f} does not beat popularity's {popularity:.4f}"):
+        store.activate("bad")
+    assert store.active() == "good"
+    store.activate("bad", checks=())
+    assert store.active() == "bad"
+
+
+def test_a_release_without_held_out_metrics_is_refused(store: ModelStore, make_release: MakeRelease) -> None:
+    store.put(make_release("r1", metrics={}))
+    with pytest.raises(ReleaseError, match="has no held-out metrics"):
+        store.activate("r1")
+
+
+def test_a_release_whose_collection_is_off_is_refused(store: ModelStore, make_release: MakeRelease) -> None:
+    store.put(make_release("r1"))
+    rows: dict[str, int] = {"recmesh_r1": 2}
+    checks = (beats_popularity, rows_match(rows.__getitem__))
+    with pytest.raises(ReleaseError, match="recmesh_r1 holds 2 rows, the release has 3 items"):
+        store.activate("r1", checks)
+    assert store.active() is None
+    rows["recmesh_r1"] = 3
+    store.activate("r1", checks)
+    assert store.active() == "r1"
+
+
+def test_the_index_is_known_after_ingestion(store: ModelStore, make_release: MakeRelease, tmp_path: Path) -> None:
+    store.put(make_release("r1"))
+    store.fetch("r1", tmp_path / "cache")
+    index = Index(kind="HNSW", params={"M": 16}, ef=128)
+    store.set_index("r1", index)
+    assert store.manifest("r1").index == index
+    fetched = ModelStore(store.url).fetch("r1", tmp_path / "cache")
+    assert '"ef": 128' in (fetched / "manifest.json").read_text()
+
+
+def test_prune_keeps_the_active_the_previous_and_the_newer(store: ModelStore, make_release: MakeRelease) -> None:
+    for release_id in ("r1", "r2", "r3", "r4"):
+        store.put(make_release(release_id))
+    assert store.prune() == ()
+    for release_id in ("r1", "r2", "r3"):
+        store.activate(release_id)
+    assert store.prune() == ("r1",)
+    assert [release.id for release in store.list()] == ["r4", "r3", "r2"]
+    assert store.rollback().id == "r2"
+    with pytest.raises(ReleaseError, match="no earlier release"):
+        store.rollback()
+
+
+def test_the_active_release_cannot_be_deleted(store: ModelStore, make_release: MakeRelease) -> None:
+    store.put(make_release("r1"))
+    store.activate("r1")
+    with pytest.raises(ReleaseError, match="is active"):
+        store.delete("r1")
+
+
+@pytest.mark.parametrize("call", [ModelStore.manifest, ModelStore.activate, ModelStore.delete])
+def test_ids_do_not_leave_the_store(store: ModelStore, call: Callable[[ModelStore, str], object]) -> None:
+    with pytest.raises(ReleaseError, match="is no release id"):
+        call(store, "../other")
+
+
+def test_an_unknown_protocol_is_one_clear_error() -> None:
+    with pytest.raises(ReleaseError, match=r"nowhere://x.*use a folder"):
+        ModelStore("nowhere://x")

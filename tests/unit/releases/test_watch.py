@@ -1,0 +1,42 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from recmesh.errors import Unavailable
+from recmesh.releases import ModelStore, watch
+
+from .conftest import MakeRelease
+
+
+async def test_watch_yields_the_active_release_and_every_change(tmp_path: Path, make_release: MakeRelease) -> None:
+    store = ModelStore(str(tmp_path / "store"))
+    for release_id in ("r1", "r2"):
+        store.put(make_release(release_id))
+    changes = watch(store, interval=0.001)
+    first = asyncio.ensure_future(anext(changes))
+    await asyncio.to_thread(store.activate, "r1")
+    assert await first == "r1"
+    second = asyncio.ensure_future(anext(changes))
+    await asyncio.to_thread(store.activate, "r2")
+    assert await second == "r2"
+    store.rollback()
+    assert await anext(changes) == "r1"
+
+
+async def test_watch_outlives_a_store_that_fails_and_logs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ModelStore(str(tmp_path / "store"))
+    answers: list[str | None] = ["r1", None, None, None, "r2"]
+
+    def active() -> str | None:
+        answer = answers.pop(0)
+        if answer is None:
+            raise Unavailable("away")
+        return answer
+
+    monkeypatch.setattr(store, "active", active)
+    changes = watch(store, interval=0)
+    with capture_logs() as logs:
+        assert [await anext(changes), await anext(changes)] == ["r1", "r2"]
+    assert [entry["log_level"] for entry in logs] == ["warning", "info"]
