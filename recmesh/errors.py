@@ -60,3 +60,10 @@ class DeadlineExceeded(RecmeshError):
 
     grpc_status = "DEADLINE_EXCEEDED"
     exit_code = 7
+
+
+class AnswerFailed(RecmeshError):
+    """A service answered, and its answer says that it failed (`error.code` 500); the message is its text."""
+
+    grpc_status = "NOT_FOUND"
+    exit_code = 8

@@ -1,0 +1,14 @@
+#!/usr/bin/env python3
+"""The command-line client: `python client.py as 8888`; `python client.py --help` lists the commands."""
+
+import sys
+
+try:
+    import grpc  # noqa: F401 - only to say what is wrong where it is missing
+except ModuleNotFoundError:
+    sys.exit("client.py: this Python has no grpc; use .venv/bin/python client.py (`make up` or `make env` makes .venv)")
+
+from recmesh.client._commands import main
+
+if __name__ == "__main__":
+    sys.exit(main())
