@@ -1,0 +1,189 @@
+"""The real Milvus standalone server (wheel milvus==2.3.5), on loopback only.
+
+    python -m local.milvus --data FOLDER --port 19530
+
+Runs in the foreground until Milvus exits. The wheel packs the server with xz; it is unpacked once per environment.
+Apart from the proxy's port, Milvus gets free ports at each start; `FOLDER/ports.json` names them.
+"""
+
+import argparse
+import importlib.util
+import json
+import lzma
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import yaml
+
+from local import loopback, ports
+from recmesh.errors import RecmeshError, SettingsError
+
+VERSION = "2.3.5"
+ALLOW_WILDCARD = "RECMESH_MILVUS_ALLOW_WILDCARD"
+
+_COMPONENTS = ("rootCoord", "proxy", "queryCoord", "queryNode", "indexNode", "dataCoord", "dataNode")
+_INTERNAL_PORTS = (
+    "etcd_port",
+    "etcd_peer_port",
+    "root_coord_port",
+    "proxy_internal_port",
+    "query_coord_port",
+    "query_node_port",
+    "index_coord_port",
+    "index_node_port",
+    "data_coord_port",
+    "data_node_port",
+    "metrics_port",
+)
+_PLACEHOLDER = re.compile(r"\{\{\s*(\w+)(?:\((\w+)\))?\s*(?::\s*(.*?))?\s*\}\}")
+
+
+def _wheel_data() -> Path:
+    """The data folder of the installed wheel, without importing it (its import starts things)."""
+    spec = importlib.util.find_spec("milvus")
+    if spec is None or not spec.submodule_search_locations:
+        raise SettingsError(
+            f"the Milvus server is not installed here: pip install milvus=={VERSION} (x86-64 Linux only)"
+        )
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
+def _unpack(packed: Path, into: Path) -> None:
+    target = into / packed.stem
+    with lzma.open(packed) as source, target.open("wb") as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+    target.chmod(0o755)
+
+
+def binaries() -> Path:
+    """The folder with the unpacked server; unpacks it on first use (about 20 s), all of it or nothing."""
+    target = Path(sys.prefix) / "share" / f"milvus-{VERSION}"
+    if target.exists():
+        return target
+    packed = sorted((_wheel_data() / "bin").glob("*.lzma"), key=lambda file: -file.stat().st_size)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        unpacked = Path(scratch) / "bin"
+        unpacked.mkdir()
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            list(pool.map(lambda file: _unpack(file, unpacked), packed))
+        try:
+            unpacked.rename(target)
+        except OSError:
+            if not target.exists():  # otherwise another process was first
+                raise
+    return target
+
+
+def _etcd_configuration(client_port: int, peer_port: int) -> str:
+    """The embedded etcd's own file: without it, etcd always takes port 2380."""
+    client, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
+    settings = {
+        "name": "default",
+        "listen-client-urls": client,
+        "advertise-client-urls": client,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+        "initial-cluster": f"default={peer}",
+    }
+    return yaml.safe_dump(settings)
+
+
+def _configuration(data: Path, values: Mapping[str, object]) -> str:
+    """The wheel's configuration template filled in; components advertise 127.0.0.1, where they listen."""
+    template = (_wheel_data() / "config.yaml.template").read_text()
+
+    def fill(match: re.Match[str]) -> str:
+        name, _, default = match.groups()
+        return str(values.get(name, default if default is not None else ""))
+
+    settings = yaml.safe_load(_PLACEHOLDER.sub(fill, template))
+    settings["etcd"]["endpoints"] = f"127.0.0.1:{values['etcd_port']}"
+    settings["etcd"]["config"] = {"path": str(data / "configs" / "etcd.yaml")}
+    for component in _COMPONENTS:
+        settings[component]["ip"] = "127.0.0.1"
+    settings["common"]["session"]["ttl"] = 10  # seconds until a killed server's claims lapse
+    settings["log"]["level"] = "warn"
+    settings["log"]["file"]["rootPath"] = ""  # to stdout alone: the process manager keeps and rotates it
+    return yaml.safe_dump(settings)
+
+
+def _prepare(data: Path, port: int, internal: Mapping[str, int]) -> None:
+    configs, storage = data / "configs", data / "data"
+    for folder in (configs, storage, data / "logs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    values: dict[str, object] = {
+        **internal,
+        "proxy_port": port,
+        "etcd_log_level": "warn",
+        "etcd_data_dir": storage / "etcd.data",
+        "local_storage_dir": storage,
+        "rocksmq_data_dir": storage / "rocksmq",
+    }
+    (configs / "milvus.yaml").write_text(_configuration(data, values))
+    (configs / "etcd.yaml").write_text(_etcd_configuration(internal["etcd_port"], internal["etcd_peer_port"]))
+    shutil.copy(_wheel_data() / "glog.conf", configs / "glog.conf")
+    (data / "ports.json").write_text(json.dumps({"proxy_port": port, **internal}))
+
+
+def _environment(data: Path, server: Path, metrics_port: int) -> dict[str, str]:
+    libraries = os.pathsep.join(filter(None, [str(server), os.environ.get("LD_LIBRARY_PATH", "")]))
+    return {
+        **os.environ,
+        "DEPLOY_MODE": "STANDALONE",
+        "METRICS_PORT": str(metrics_port),
+        "MILVUS_RUN_DIR": str(data / "run"),
+        "LD_LIBRARY_PATH": libraries,
+    }
+
+
+def serve(data: Path, port: int) -> int:
+    """Run Milvus with its data under `data` until it exits; returns its exit status.
+
+    Raises SettingsError when the wheel is missing, the port is taken, or loopback cannot be had and
+    RECMESH_MILVUS_ALLOW_WILDCARD is not 1.
+    """
+    wildcard = os.environ.get(ALLOW_WILDCARD) == "1"
+    server = binaries()
+    data.mkdir(parents=True, exist_ok=True)
+    data = data.resolve()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(ports.hold(port))
+        except OSError as error:
+            raise SettingsError(
+                f"port {port} for Milvus is taken: stop what listens there or set RECMESH_MILVUS_PORT"
+            ) from error
+        internal = dict(zip(_INTERNAL_PORTS, ports.free_ports(len(_INTERNAL_PORTS), exclude=[port]), strict=True))
+        for number in internal.values():
+            stack.enter_context(ports.hold(number))
+        _prepare(data, port, internal)
+        os.chdir(data)  # Milvus reads configs/ and writes its small files relative to where it runs
+        command = [str(server / "milvus"), "run", "standalone", f"--alias={port}"]  # the alias keeps pid files apart
+        environment = _environment(data, server, internal["metrics_port"])
+        if wildcard:
+            os.execve(command[0], command, environment)
+        return loopback.run(command, environment)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m local.milvus", description="Milvus standalone on loopback.")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the server's data")
+    parser.add_argument("--port", type=int, default=19530, help="port of the gRPC proxy")
+    options = parser.parse_args()
+    try:
+        return serve(options.data, options.port)
+    except RecmeshError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

