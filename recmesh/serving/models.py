@@ -1,0 +1,73 @@
+"""ONNX Runtime sessions of a release, and who is asking as its models see it."""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from recmesh.features import Encoder, User
+from recmesh.serving.stages import Asker
+from recmesh.stores.wire import user_fields
+
+USER_TOWER = "user_tower.onnx"
+Vector = npt.NDArray[np.float32]
+
+
+def session(path: Path) -> Any:
+    """An inference session with one thread that does not spin: one model call takes less than handing it out."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class Askers:
+    """Encodes who is asking: the user's features, and the user tower's vector of them.
+
+    Args:
+        encoder: of the release.
+        folder: of the release; a release without towers gives no vectors.
+        remember: how many of the latest askers are kept, where two stages of one process need the same one.
+    """
+
+    def __init__(self, encoder: Encoder, folder: Path, remember: int = 0) -> None:
+        self._encoder = encoder
+        path = folder / USER_TOWER
+        self._tower = session(path) if path.exists() else None
+        self._remember = remember
+        # By identity; the asker is kept with its encoding, so that its id stays its own.
+        self._latest: OrderedDict[int, tuple[Asker, User, Vector | None]] = OrderedDict()
+
+    def encode(self, asker: Asker) -> tuple[User, Vector | None]:
+        """The user and the tower's vector float32 [dim]; the vector is None in a release without towers."""
+        if self._remember and (kept := self._latest.get(id(asker))):
+            return kept[1], kept[2]
+        user = encode_user(self._encoder, asker)
+        vector = None
+        if self._tower is not None:
+            vector = self._tower.run(None, self._encoder.tower_inputs(user))[0][0]
+        if self._remember:
+            self._latest[id(asker)] = (asker, user, vector)
+            if len(self._latest) > self._remember:
+                self._latest.popitem(last=False)
+        return user, vector
+
+
+def encode_user(encoder: Encoder, asker: Asker) -> User:
+    """The user from the wire's profile and history."""
+    history = asker.history
+    names = history.type_names
+    return encoder.user(
+        user_fields(asker.info),
+        history.sku_ids,
+        history.times,
+        [names[t] if t < len(names) else "" for t in history.types],
+        history.values,
+        history.older_sku_ids,
+    )

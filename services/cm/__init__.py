@@ -1,0 +1,1 @@
+"""cm: what items are, from Redis."""

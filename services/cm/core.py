@@ -1,0 +1,25 @@
+"""What cm knows about items, without any transport."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from recmesh.serving.deadline import within
+
+
+class ItemReader(Protocol):
+    """Where items are kept."""
+
+    async def get_items(self, sku_ids: Sequence[str]) -> list[bytes | None]:
+        """A serialized ItemInfo for each id; None where there is none."""
+        ...
+
+
+class CmCore:
+    """Looks items up; the local form of the stage `Details`."""
+
+    def __init__(self, reader: ItemReader) -> None:
+        self._reader = reader
+
+    async def get(self, sku_ids: Sequence[str], timeout: float) -> list[bytes | None]:
+        """See `recmesh.serving.stages.Details`."""
+        return await within(timeout, "Redis", self._reader.get_items(sku_ids))

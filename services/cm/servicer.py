@@ -1,0 +1,29 @@
+"""cm on the wire: stored bytes go into the answer as they are."""
+
+from typing import Any
+
+from recmesh.pb.cm_pb2 import CMRequest, CMResponse
+from recmesh.serving import deadline
+from recmesh.serving.rpc import twin
+from recmesh.serving.stages import FAILED, OK
+from services.cm.core import CmCore
+
+_Response = twin(CMResponse, "item_infos")
+
+
+class CmServicer:
+    """cm.CMService."""
+
+    def __init__(self, core: CmCore) -> None:
+        self._core = core
+
+    async def cm_call(self, request: CMRequest, _context: Any) -> Any:
+        """The items that exist and the ids that do not; error 500 only where none of those asked for exists."""
+        ids = request.item_ids
+        items = await self._core.get(ids, deadline.remaining())
+        found = [item for item in items if item is not None]
+        missing = [sku_id for sku_id, item in zip(ids, items, strict=True) if item is None]
+        if missing and not found:
+            text = f"CM server get item_info from redis fail. ({request})"
+            return _Response(error={"code": FAILED, "text": text}, missing_ids=missing)
+        return _Response(error={"code": OK}, item_infos=found, missing_ids=missing)

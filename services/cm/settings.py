@@ -1,0 +1,7 @@
+"""Settings of cm."""
+
+from recmesh.serving import RedisSettings
+
+
+class CmSettings(RedisSettings):
+    """Nothing beyond Redis."""

@@ -1,0 +1,1 @@
+"""um: who a user is, from Redis."""
