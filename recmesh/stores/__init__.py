@@ -1,0 +1,1 @@
+"""Access to Redis (users, histories, items) and to Milvus (item vectors)."""
