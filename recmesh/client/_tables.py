@@ -63,7 +63,8 @@ def read_profiles(path: Path) -> dict[str, dict[str, str]]:
     """Profiles by user_id; a later row of a user wins, as in a data set."""
     profiles = {}
     for _, row in _rows(path, required=(USER,)):
-        profiles[row.pop(USER)] = {name: value for name, value in row.items() if value}
+        user_id = row.pop(USER)
+        profiles[user_id] = {name: value for name, value in row.items() if value}
     return profiles
 
 

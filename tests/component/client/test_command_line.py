@@ -1,0 +1,156 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf import text_format
+
+from recmesh.client._commands import main
+from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
+
+ROOT = Path(__file__).parents[3]
+STATUS = grpc.StatusCode
+
+
+def parse(capsys, message):
+    return text_format.Parse(capsys.readouterr().out, message)
+
+
+def test_um_prints_the_protobuf_text_form(environment, capsys):
+    assert main(["um", "1"]) == 0
+    assert parse(capsys, um_pb2.UserModelResponse()).user_info.attributes["job"] == "cook"
+
+
+@pytest.mark.parametrize("ids", [["a,b"], ["a", "b"], ["a,", "b"], ["a, b"]])
+def test_cm_takes_ids_with_commas_and_spaces(environment, capsys, ids):
+    assert main(["cm", *ids]) == 0
+    assert [item.sku_id for item in parse(capsys, cm_pb2.CMResponse()).item_infos] == ["a", "b"]
+
+
+def test_recall_sends_what_um_knows(environment, capsys):
+    assert main(["recall", "1", "--size", "3", "--channel", "popular"]) == 0
+    assert [pair.nid for pair in parse(capsys, recall_pb2.RecallResponse()).score_pairs] == ["a", "b", "c"]
+    sent = environment.requests["recall"][0]
+    assert (sent.user_info.age, list(sent.history.sku_ids)) == ("5.0", ["b", "a"])
+    assert (sent.request_num, sent.recall_type) == (3, "popular")
+
+
+def test_bare_rank_is_the_request_of_the_seed(environment, capsys):
+    assert main(["rank"]) == 0
+    assert [pair.nid for pair in parse(capsys, rank_pb2.RankResponse()).score_pairs] == ["1"]
+    assert environment.requests["rank"][0] == rank_pb2.RankRequest(
+        user_info={
+            "user_id": "1", "age": "5.0", "sex": "1.0", "city_level": "5.0",
+            "province": "20.0", "city": "176.0", "country": "1933.0",
+        },
+        item_infos=[{"sku_id": "1", "brand": "3456", "shopid": "6980", "cate": "70"}],
+    )  # fmt: skip
+
+
+def test_as_by_id_and_by_profile(environment, capsys):
+    assert main(["as", "8"]) == 0
+    assert [item.sku_id for item in parse(capsys, as_pb2.ASResponse()).item_infos] == list("abcdefghij")
+    assert main(["as", "5.0", "1.0", "3.0", "-1", "120.0", "741.0"]) == 0
+    known, new = environment.requests["as"]
+    assert known == as_pb2.ASRequest(user_id="8")
+    assert new == as_pb2.ASRequest(
+        user_info={
+            "user_id": "0", "age": "5.0", "sex": "1.0", "city_level": "3.0",
+            "province": "-1", "city": "120.0", "country": "741.0",
+        }
+    )  # fmt: skip
+
+
+def test_as_options_travel(environment, capsys):
+    assert main(["as", "8", "--size", "3", "--exclude", "a,b", "--exclude", "c", "--new-only", "--explain"]) == 0
+    assert environment.requests["as"] == [
+        as_pb2.ASRequest(user_id="8", size=3, exclude_ids=["a", "b", "c"], new_only=True, explain=True)
+    ]
+
+
+def test_json_and_table(environment, capsys):
+    assert main(["as", "8", "--size", "2", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [item["sku_id"] for item in answer["item_infos"]] == ["a", "b"]
+    for command in (["um", "1"], ["cm", "a", "no"], ["recall", "1"], ["rank"], ["as", "1"]):
+        assert main([*command, "--table"]) == 0
+    assert "not there: no" in capsys.readouterr().out
+
+
+def test_the_target_option_wins(environment, capsys, monkeypatch):
+    monkeypatch.setenv("RECMESH_AS_TARGET", "127.0.0.1:1")
+    assert main(["as", "1", "--target", environment.target]) == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(STATUS.INVALID_ARGUMENT, 5), (STATUS.RESOURCE_EXHAUSTED, 6), (STATUS.DEADLINE_EXCEEDED, 7), (STATUS.INTERNAL, 1)],
+)
+def test_a_status_is_one_line_and_its_exit_code(environment, capsys, status, code):
+    environment.faults["as"].append(status)
+    assert main(["as", "1"]) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("client.py: as at ") and printed.err.count("\n") == 1
+
+
+def test_a_service_that_is_not_there_is_exit_code_6(environment, capsys):
+    environment.kill()
+    assert main(["as", "1", "--timeout", "0.2"]) == 6
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_answer_that_failed_is_printed_and_exit_code_8(environment, capsys):
+    assert main(["um", "5000"]) == 8
+    printed = capsys.readouterr()
+    assert 'user_id: \\"5000\\"' in printed.out
+    assert printed.err.startswith("client.py: um answered 500: UM server") and printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["as"],
+        ["as", "1", "--size", "201"],
+        ["um", "1", "--timeout", "0"],
+        ["um", "1", "--timeout", "x"],
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_profile_with_a_field_too_few_is_wrong_use(capsys):
+    assert main(["as", "5.0", "1.0", "3.0", "11.0", "120.0"]) == 2
+    assert "six fields" in capsys.readouterr().err
+
+
+def test_the_script_runs_from_any_folder(environment, tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "client.py", "as", "8", "--size", "1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert 'sku_id: "a"' in done.stdout
+
+
+def test_a_python_without_grpc_gets_a_hint():
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", ROOT / "client.py", "as", "8"],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "no grpc" in done.stderr and done.stderr.count("\n") == 1
