@@ -105,7 +105,7 @@ class CollectionSearch:
         self._prepared: dict[int, bytes] = {}
 
     async def search(self, vectors: Vectors, limit: int, timeout: float) -> list[Answer]:
-        """The `limit` items with the largest inner product for each row of `vectors`, float32 [queries, dim], in one call.
+        """For each row of `vectors`, float32 [queries, dim], the `limit` items of largest inner product, in one call.
 
         timeout: seconds. Raises DeadlineExceeded or Unavailable.
         """
