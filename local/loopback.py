@@ -17,7 +17,8 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -235,10 +236,10 @@ def supported() -> bool:
         return False
 
 
-def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+def run(command: Sequence[str], environment: Mapping[str, str], started: Callable[[], None] = lambda: None) -> int:
     """Run `command` until it exits, with its wildcard binds moved to loopback; returns its exit status (128 + signal).
 
-    Termination signals are passed on, and the command is killed when this process dies.
+    `started` runs once in a thread of its own after the start. Termination signals are passed on, and the command is killed when this process dies.
     Raises SettingsError where the kernel or a container's policy does not allow it.
     """
     child, listener = _start(command, environment)
@@ -248,6 +249,7 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
     previous = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
+        threading.Thread(target=started, daemon=True).start()
         _serve_binds(listener, child)
         _, status = os.waitpid(child, 0)
     finally:

@@ -7,6 +7,7 @@ Apart from the proxy's port, Milvus gets free ports at each start; `FOLDER/ports
 """
 
 import argparse
+import functools
 import importlib.util
 import json
 import lzma
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import yaml
 
-from local import loopback, ports
+from local import loopback, milvus_sessions, ports
 from recmesh.errors import RecmeshError, SettingsError
 
 VERSION = "2.3.5"
@@ -109,7 +110,6 @@ def _configuration(data: Path, values: Mapping[str, object]) -> str:
     settings["etcd"]["config"] = {"path": str(data / "configs" / "etcd.yaml")}
     for component in _COMPONENTS:
         settings[component]["ip"] = "127.0.0.1"
-    settings["common"]["session"]["ttl"] = 10  # seconds until a killed server's claims lapse
     settings["log"]["level"] = "warn"
     settings["log"]["file"]["rootPath"] = ""  # to stdout alone: the process manager keeps and rotates it
     return yaml.safe_dump(settings)
@@ -170,7 +170,8 @@ def serve(data: Path, port: int) -> int:
         environment = _environment(data, server, internal["metrics_port"])
         if wildcard:
             os.execve(command[0], command, environment)
-        return loopback.run(command, environment)
+        clear = functools.partial(milvus_sessions.clear_stale, internal["etcd_port"], {port, *internal.values()})
+        return loopback.run(command, environment, started=clear)
 
 
 def main() -> int:
