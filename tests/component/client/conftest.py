@@ -19,8 +19,8 @@ METHODS = (UM, CM, RECALL, RANK, AS)
 class FakeMesh:
     """Users "1" to "9" and items "a" to "j" exist; as answers the items for everyone.
 
-    `faults[service]` holds status codes that the next calls get instead of an answer, `calls` counts what came in,
-    `requests[service]` keeps it. `gate` (an answer waits for it) and `arrived` let a test stop the world.
+    `faults[service]` holds status codes that the next calls get instead of an answer (None: an answer), `calls` counts
+    what came in, `requests[service]` keeps it. `gate` (an answer waits for it) and `arrived` let a test stop the world.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class FakeMesh:
         self.users = {str(k) for k in range(1, 10)}
         self.items = list("abcdefghij")
         self.degraded: dict[str, list[str]] = {}
-        self.faults: defaultdict[str, deque[grpc.StatusCode]] = defaultdict(deque)
+        self.faults: defaultdict[str, deque[grpc.StatusCode | None]] = defaultdict(deque)
         self.requests: defaultdict[str, list[Any]] = defaultdict(list)
         self.calls: Counter[str] = Counter()
         self.gate = threading.Event()

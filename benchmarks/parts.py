@@ -1,0 +1,149 @@
+"""The raw parts of the chain, each alone on the inputs of real requests, in the generator's process."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import grpc.aio
+import numpy as np
+import onnxruntime
+import uvloop
+
+from benchmarks import hop
+from benchmarks.load import Call, quantile
+from benchmarks.processes import Pids, usage
+from benchmarks.traffic import CM_ITEMS, Case
+from recmesh.features import Encoder, User
+from recmesh.pb.user_info_pb2 import History, UserInfo
+from recmesh.releases import Manifest, ModelStore
+from recmesh.stores.milvus import MilvusReader
+from recmesh.stores.redis import RedisReader
+from recmesh.stores.wire import user_fields
+
+_TIMEOUT = 10.0
+_SEARCHED = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the parts are. `calls` is how often each is called."""
+
+    model_store: str
+    release: str
+    redis_url: str
+    milvus_uri: str
+    pids: Pids
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part alone, called one at a time. Milliseconds; `cpu_ms` a call over all processes involved."""
+
+    name: str
+    p50: float
+    p99: float
+    cpu_ms: float
+
+
+def measure(cases: Sequence[Case], places: Places) -> list[Part]:
+    """Ranker, Milvus search, Redis MGET and an empty gRPC hop. Blocks; raises RecmeshError where one is not there."""
+    return uvloop.run(_measure(cases, places))
+
+
+async def _measure(cases: Sequence[Case], places: Places) -> list[Part]:
+    with _release(places) as (folder, manifest):
+        encoder = Encoder.load(folder)
+        tower, ranker = _session(folder / "user_tower.onnx"), _session(folder / "ranker.onnx")
+        users = [_user(encoder, case) for case in cases]
+        vectors = [tower.run(["vector"], encoder.tower_inputs(user))[0] for user in users]
+        inputs = [
+            _ranker_inputs(encoder, ranker, user, case, vector[0])
+            for user, case, vector in zip(users, cases, vectors, strict=True)
+        ]
+    parts = [await _part("ranker.onnx alone", _each(inputs, _ranking(ranker)), places)]
+    async with _closing(MilvusReader(places.milvus_uri)) as milvus:
+        collection = milvus.collection(manifest.collection, manifest.index)
+        search = _each(vectors, lambda vector: collection.search(vector, _SEARCHED, _TIMEOUT))
+        parts.append(await _part(f"Milvus search alone, top {_SEARCHED}", search, places, "milvus"))
+    async with _closing(RedisReader(places.redis_url)) as redis:
+        mget = _each([case.sku_ids[:CM_ITEMS] for case in cases], redis.get_items)
+        parts.append(await _part(f"Redis MGET of {CM_ITEMS} alone", mget, places, "redis"))
+    async with hop.running() as (target, pid), grpc.aio.insecure_channel(target) as channel:
+        call: Call = channel.unary_unary(hop.PATH)
+        parts.append(await _part("empty gRPC hop", lambda _: call(b"", timeout=_TIMEOUT), places, pid))
+    return parts
+
+
+async def _part(
+    name: str, call: Callable[[int], Awaitable[Any]], places: Places, server: str | int | None = None
+) -> Part:
+    pid = places.pids.get(server) if isinstance(server, str) else server
+    pids = {"server": pid} if pid else {}
+    for k in range(min(20, places.calls)):
+        await call(k)
+    before, own = usage(pids), time.process_time()
+    times = []
+    for k in range(places.calls):
+        started = time.perf_counter()
+        await call(k)
+        times.append(time.perf_counter() - started)
+    own, after = time.process_time() - own, usage(pids)
+    cpu = own + sum(after[one].cpu - before[one].cpu for one in after)
+    times.sort()
+    return Part(name, quantile(times, 0.5) * 1e3, quantile(times, 0.99) * 1e3, cpu * 1e3 / places.calls)
+
+
+def _each(values: Sequence[Any], call: Callable[[Any], Awaitable[Any]]) -> Callable[[int], Awaitable[Any]]:
+    return lambda k: call(values[k % len(values)])
+
+
+def _ranking(session: Any) -> Callable[[Any], Awaitable[Any]]:
+    async def run(inputs: Any) -> Any:
+        return session.run(["score"], inputs)
+
+    return run
+
+
+def _user(encoder: Encoder, case: Case) -> User:
+    past = History.FromString(case.history)
+    return encoder.user(
+        user_fields(UserInfo.FromString(case.user_info)),
+        past.sku_ids,
+        past.times,
+        [past.type_names[kind] for kind in past.types],
+        past.values,
+        past.older_sku_ids,
+    )
+
+
+def _ranker_inputs(encoder: Encoder, session: Any, user: User, case: Case, vector: Any) -> dict[str, Any]:
+    items = encoder.catalogue.encode(case.sku_ids)
+    made = encoder.ranker_inputs(user, items[items >= 0].astype(np.int32), False, user_vector=vector)
+    return {one.name: made[one.name] for one in session.get_inputs()}
+
+
+def _session(path: Path) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def _release(places: Places) -> Iterator[tuple[Path, Manifest]]:
+    store = ModelStore(places.model_store)
+    with TemporaryDirectory(prefix="recmesh-bench-") as folder:
+        yield store.fetch(places.release, Path(folder)), store.manifest(places.release)
+
+
+@asynccontextmanager
+async def _closing(reader: Any) -> Any:
+    try:
+        yield reader
+    finally:
+        await reader.close()

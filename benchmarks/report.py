@@ -1,0 +1,120 @@
+"""What a benchmark found: a table for people, JSON for comparing runs."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.load import Load
+from benchmarks.parts import Part
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One run. `stages` are mean milliseconds by concurrency and stage; `degraded` counts serial answers of `as`."""
+
+    name: str
+    started: str
+    mode: str
+    release: str
+    users: int
+    degraded: int
+    loads: Sequence[Load]
+    parts: Sequence[Part]
+    stages: Mapping[int, Mapping[str, float]]
+
+    @property
+    def parts_p50(self) -> float:
+        """Sum of the parts' medians, milliseconds."""
+        return sum(part.p50 for part in self.parts)
+
+    @property
+    def chain_to_parts(self) -> float:
+        """How many times the sum of its parts the chain takes, by medians at concurrency 1."""
+        chain = next(load for load in self.loads if load.service == "as" and load.concurrency == 1)
+        return chain.p50 / self.parts_p50
+
+    @property
+    def faults(self) -> list[str]:
+        """What makes the figures worthless: failed and wrong answers."""
+        return [
+            f"{load.service} at concurrency {load.concurrency}: "
+            f"{sum(load.failed.values())} failed {load.failed or ''}, {load.wrong} wrong {load.first_wrong}"
+            for load in self.loads
+            if load.failed or load.wrong
+        ]
+
+    def save(self, path: Path) -> None:
+        """Write everything as JSON."""
+        machine = {"cpus": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = {
+            "machine": machine,
+            **asdict(self),
+            "parts_p50": self.parts_p50,
+            "chain_to_parts": self.chain_to_parts,
+        }
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def show(self, console: Console) -> None:
+        """Print the tables."""
+        console.print(_loads(self.loads))
+        console.print(_parts(self.parts))
+        console.print(
+            f"sum of the parts {self.parts_p50:.2f} ms; chain at concurrency 1: {self.chain_to_parts:.2f} times that"
+        )
+        if any(self.stages.values()):
+            console.print(_stages(self.stages))
+        console.print(
+            f"{self.mode}, release {self.release}, {self.users} users, {self.degraded} degraded", highlight=False
+        )
+
+
+def _loads(loads: Sequence[Load]) -> Table:
+    names = list(dict.fromkeys(name for load in loads for name in load.cpu_ms))
+    table = Table(title="load, closed loop; CPU in ms a request, memory at the end", title_justify="left")
+    for column in ("service", "concurrency", "requests/s", "p50 ms", "p99 ms"):
+        table.add_column(column, justify="right" if column != "service" else "left")
+    for name in names:
+        table.add_column(f"{name}\nCPU ms, MiB", justify="right")
+    table.add_column("failed, wrong", justify="right")
+    for load in loads:
+        table.add_row(
+            load.service,
+            str(load.concurrency),
+            f"{load.per_second:.0f}",
+            f"{load.p50:.2f}",
+            f"{load.p99:.2f}",
+            *(_used(load, name) for name in names),
+            f"{sum(load.failed.values())}, {load.wrong}",
+            end_section=load is loads[-1] or load.service != loads[loads.index(load) + 1].service,
+        )
+    return table
+
+
+def _used(load: Load, name: str) -> str:
+    return f"{load.cpu_ms[name]:.2f}, {load.memory[name] / _MIB:.0f}" if name in load.cpu_ms else ""
+
+
+def _parts(parts: Sequence[Part]) -> Table:
+    table = Table("part", "p50 ms", "p99 ms", "CPU ms", title="raw parts, one call at a time", title_justify="left")
+    for part in parts:
+        table.add_row(part.name, f"{part.p50:.3f}", f"{part.p99:.3f}", f"{part.cpu_ms:.3f}")
+    return table
+
+
+def _stages(stages: Mapping[int, Mapping[str, float]]) -> Table:
+    names = list(dict.fromkeys(name for means in stages.values() for name in means))
+    table = Table(
+        "concurrency", *names, title="stages of the chain, mean ms, by its own histograms", title_justify="left"
+    )
+    for concurrency, means in stages.items():
+        table.add_row(str(concurrency), *(f"{means[name]:.2f}" if name in means else "" for name in names))
+    return table

@@ -1,0 +1,138 @@
+"""`make bench`: load on each service and on the chain, then the raw parts; a table and a JSON file.
+
+    python -m benchmarks.run [--name compact] [--seconds 8] [--users 200] [--concurrency 1,16,64] [--quick]
+
+The mesh must be running; targets, Redis, Milvus and the model store are those of RECMESH_*. Exit code 1 when an answer
+failed or differs from the serial one: then the figures say nothing.
+"""
+
+import argparse
+import asyncio
+import datetime
+import multiprocessing
+import os
+import sys
+from concurrent.futures import Executor, ProcessPoolExecutor
+from pathlib import Path
+
+from pydantic_settings import SettingsConfigDict
+from rich.console import Console
+
+from benchmarks import load, parts, processes, stages, traffic
+from benchmarks.load import Job, Load
+from benchmarks.report import Report
+from recmesh.client import AS, Mesh, Targets
+from recmesh.errors import RecmeshError
+from recmesh.serving.settings import RedisSettings, ReleaseSettings, load_settings
+
+_RESULTS = Path(__file__).parent / "results"
+_PART_CALLS, _QUICK_PART_CALLS = 1_000, 20
+
+
+class _Settings(RedisSettings, ReleaseSettings):
+    """Where the stores are."""
+
+    model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    milvus_uri: str = "http://127.0.0.1:19530"
+
+
+def main() -> int:
+    """Run the benchmark. -> the exit code."""
+    options = _options()
+    console = Console()
+    try:
+        report = _run(options, console)
+    except RecmeshError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
+    report.show(console)
+    path = options.results / f"{options.name or report.mode}.json"
+    report.save(path)
+    console.print(f"written to {path}", highlight=False, soft_wrap=True)
+    for fault in report.faults:
+        print(f"bench: {fault}", file=sys.stderr)
+    return 1 if report.faults else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="Load on a running mesh.")
+    parser.add_argument("--name", help="of the result file (default: compact or services)")
+    parser.add_argument("--results", type=Path, default=_RESULTS, help="folder of result files")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each load (default 8)")
+    parser.add_argument("--users", type=int, default=200, help="different users, every fourth a new one (default 200)")
+    parser.add_argument("--concurrency", default="1,16,64", help="requests in flight (default 1,16,64)")
+    parser.add_argument("--quick", action="store_true", help="half a second a load, 20 users: to see that it works")
+    options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.users = 0.5, 20
+    return options
+
+
+def _run(options: argparse.Namespace, console: Console) -> Report:
+    settings, targets = load_settings(_Settings), Targets.from_environment()
+    console.print("preparing requests")
+    users = traffic.draw_users(settings.redis_url, options.users)
+    requests = asyncio.run(_prepare(targets, users))
+    pids = processes.find(targets, settings.redis_url, settings.milvus_uri)
+    # A fresh interpreter, not a fork: gRPC's threads do not survive one.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as generator:
+        pids[processes.GENERATOR] = generator.submit(os.getpid).result()
+        loads, by_stage, degraded = _loads(options, targets, requests, pids, generator, console)
+        console.print("raw parts")
+        places = parts.Places(
+            model_store=settings.model_store,
+            release=requests.release,
+            redis_url=settings.redis_url,
+            milvus_uri=settings.milvus_uri,
+            pids=pids,
+            calls=_QUICK_PART_CALLS if options.quick else _PART_CALLS,
+        )
+        measured = generator.submit(parts.measure, requests.cases, places).result()
+    return Report(
+        name=options.name or "",
+        started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        mode=processes.COMPACT if processes.COMPACT in pids else "services",
+        release=requests.release,
+        users=len(users),
+        degraded=degraded,
+        loads=loads,
+        parts=measured,
+        stages=by_stage,
+    )
+
+
+async def _prepare(targets: Targets, users: list[str]) -> traffic.Traffic:
+    async with Mesh(targets) as mesh:
+        return await traffic.prepare(mesh, users)
+
+
+def _loads(
+    options: argparse.Namespace,
+    targets: Targets,
+    requests: traffic.Traffic,
+    pids: dict[str, int],
+    generator: Executor,
+    console: Console,
+) -> tuple[list[Load], dict[int, dict[str, float]], int]:
+    loads: list[Load] = []
+    by_stage: dict[int, dict[str, float]] = {}
+    degraded = 0
+    for method in traffic.METHODS:
+        target, payloads = targets[method.service], requests.payloads[method.service]
+        expected = generator.submit(load.ask_serially, target, method, payloads).result()
+        if method is AS:
+            degraded = sum(bool(AS.response.FromString(answer).degraded) for answer in expected)
+        for concurrency in map(int, options.concurrency.split(",")):
+            console.print(f"{method.service} at concurrency {concurrency}", highlight=False)
+            before = stages.scrape(targets)
+            job = Job(target, method, payloads, expected, concurrency, options.seconds, pids)
+            loads.append(generator.submit(load.run, job).result())
+            if method is AS:
+                by_stage[concurrency] = stages.means(before, stages.scrape(targets))
+    return loads, by_stage, degraded
+
+
+if __name__ == "__main__":
+    sys.exit(main())

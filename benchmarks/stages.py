@@ -1,0 +1,49 @@
+"""Stage by stage times, from the histograms that the services keep."""
+
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from recmesh.client import Targets
+from recmesh.serving.settings import METRICS_PORT_OFFSET
+
+Totals: TypeAlias = Mapping[str, tuple[float, float]]
+"""Seconds and count by stage."""
+
+_STAGES = "recmesh_stage_seconds"
+
+
+def scrape(targets: Targets) -> dict[str, tuple[float, float]]:
+    """The totals that `as` has counted so far; empty when its metrics port does not answer."""
+    place = urlsplit(f"//{targets['as']}")
+    port = os.environ.get("RECMESH_METRICS_PORT") or (place.port or 0) + METRICS_PORT_OFFSET
+    try:
+        with urllib.request.urlopen(f"http://{place.hostname}:{port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    except (urllib.error.URLError, TimeoutError):
+        return {}
+    sums: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        if family.name == _STAGES:
+            for sample in family.samples:
+                if sample.name == f"{_STAGES}_sum":
+                    sums[sample.labels["stage"]] = sample.value
+                elif sample.name == f"{_STAGES}_count":
+                    counts[sample.labels["stage"]] = sample.value
+    return {stage: (seconds, counts[stage]) for stage, seconds in sums.items()}
+
+
+def means(before: Totals, after: Totals) -> dict[str, float]:
+    """Mean milliseconds a stage took between two scrapes."""
+    found = {}
+    for stage, (seconds, count) in after.items():
+        earlier_seconds, earlier_count = before.get(stage, (0.0, 0.0))
+        if count > earlier_count:
+            found[stage] = (seconds - earlier_seconds) / (count - earlier_count) * 1e3
+    return found
