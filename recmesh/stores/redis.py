@@ -130,6 +130,11 @@ class RedisWriter:
         with self._errors():
             self._redis.hset(name, mapping={field: str(value) for field, value in fields.items()})
 
+    def delete_fields(self, name: str, fields: Sequence[str]) -> None:
+        """Delete fields of a hash."""
+        with self._errors():
+            self._redis.hdel(name, *fields)
+
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:

@@ -1,0 +1,57 @@
+"""Progress of an ingestion, kept in Redis, so that a killed run goes on where it was."""
+
+from jobs.ingest.shard import Shard
+from recmesh.stores.redis import RedisWriter
+
+
+class Marks:
+    """The progress of one content towards one target, by part and shard.
+
+    `owner` names the content. Marks of another owner are forgotten: what they say was written may be overwritten since.
+    A mark is set after its rows are written, so that the rows of a run that dies are written again, never left out.
+    """
+
+    def __init__(self, redis: RedisWriter, target: str, owner: str, shard: Shard) -> None:
+        self._redis = redis
+        self._name = f"ingest:{target}"
+        self._shard = shard
+        redis.claim(self._name, owner)
+        self._fields = redis.hash(self._name)
+
+    @property
+    def current(self) -> bool:
+        """Whether all of the content was written and verified."""
+        return "current" in self._fields
+
+    def started(self, part: str) -> bool:
+        """Whether an earlier run of this shard may have written rows of a part."""
+        return self._field(part) in self._fields
+
+    def rows(self, part: str) -> int:
+        """How many rows of a part this shard has written for certain."""
+        return int(self._fields.get(self._field(part), 0))
+
+    def set_rows(self, part: str, rows: int) -> None:
+        """Note that this shard has written the first `rows` rows of its share of a part."""
+        self._redis.set_fields(self._name, {self._field(part): rows})
+
+    def finish(self) -> bool:
+        """Note that this shard has written everything. Returns whether all shards have."""
+        self._redis.set_fields(self._name, {self._field("done"): 1})
+        fields = self._redis.hash(self._name)
+        return all(f"done:{Shard(index, self._shard.count)}" in fields for index in range(self._shard.count))
+
+    def set_current(self) -> None:
+        """Note that all of the content was written and verified."""
+        self._redis.set_fields(self._name, {"current": 1})
+
+    def restart(self) -> None:
+        """Take back what this shard noted, except that it has started: everything is to be written again."""
+        written = [name for name in self._fields if name.endswith(f":{self._shard}") and not name.startswith("done:")]
+        self._redis.delete_fields(self._name, ["current", self._field("done")])
+        if written:
+            self._redis.set_fields(self._name, dict.fromkeys(written, 0))
+        self._fields = self._redis.hash(self._name)
+
+    def _field(self, part: str) -> str:
+        return f"{part}:{self._shard}"

@@ -1,0 +1,133 @@
+"""The item vectors of a release into its own collection, indexed, measured and verified.
+
+The collection is not searched before its release is active, so it is filled in the open. The last of several shards to
+finish builds the index and verifies.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from jobs.ingest.marks import Marks
+from jobs.ingest.progress import Meter
+from jobs.ingest.shard import Shard
+from recmesh.errors import RecmeshError, ReleaseError
+from recmesh.features import Catalogue
+from recmesh.releases import Index, Manifest
+from recmesh.stores.ann import ENOUGH, Vectors, smallest_ef
+from recmesh.stores.milvus import HNSW_PARAMS, MilvusWriter
+from recmesh.stores.redis import RedisWriter
+
+FLAT_ROWS = 10_000
+"""Up to here an exact scan costs no more than the graph."""
+
+_CHUNK = 4_000
+_SAMPLE = 100
+_PART = "vectors"
+
+
+class CollectionOfRelease:
+    """The collection of one release, with the vectors that belong into it."""
+
+    def __init__(self, folder: Path, manifest: Manifest, milvus: MilvusWriter, console: Console) -> None:
+        """`folder` is the fetched release. Raises ReleaseError when its vectors fit neither catalogue nor manifest."""
+        self.manifest = manifest
+        self._name = manifest.collection
+        self._milvus = milvus
+        self._console = console
+        self._sku_ids = Catalogue.load(folder / "features").sku_ids
+        self._vectors: Vectors = np.load(folder / "item_vectors.npy", mmap_mode="r")
+        if self._vectors.shape != (len(self._sku_ids), manifest.dim) or len(self._sku_ids) != manifest.items:
+            raise ReleaseError(
+                f"release {manifest.id}: item_vectors.npy is {self._vectors.shape}, the catalogue has "
+                f"{len(self._sku_ids)} items, the manifest says {manifest.items} x {manifest.dim}; train again"
+            )
+
+    def fill(
+        self, redis: RedisWriter, shard: Shard, queries: Callable[[], Vectors], note: Callable[[Index], object]
+    ) -> bool:
+        """Write this shard's rows; the last shard builds the index and verifies.
+
+        queries: real user vectors, float32 [queries, dim], asked for when the index is measured. note: keeps the index
+        that was built. Returns whether the whole collection is there. Raises RecmeshError when it does not hold what
+        was written.
+        """
+        number = self._milvus.create(self._name, self.manifest.dim)
+        # A collection that was dropped and made again has another number, and with it no marks.
+        owner = f"{number}:{self.manifest.files['item_vectors.npy'].sha256}"
+        marks = Marks(redis, f"milvus:{self._name}", owner, shard)
+        if marks.current:
+            if not self._faults():
+                self._say(f"current ({len(self._sku_ids):,} vectors)")
+                return True
+            self._say("no longer holds what was written; writing it again")
+            marks.restart()
+        self._write(marks, shard)
+        if not marks.finish():
+            self._say(f"part {shard} written; the last part to finish builds the index")
+            return False
+        note(self._build(queries))
+        if faults := self._faults():
+            marks.restart()
+            raise RecmeshError(
+                f"Milvus: {self._name} does not hold what was written: {faults}; run the ingestion again"
+            )
+        marks.set_current()
+        self._say(f"verified, {len(self._sku_ids):,} vectors of {self.manifest.dim} dimensions")
+        return True
+
+    def _write(self, marks: Marks, shard: Shard) -> None:
+        rows = shard.rows(len(self._sku_ids))
+        # Rows of an earlier run that died may be there without a mark: a plain insert would put them there twice.
+        replace, written = marks.started(_PART), marks.rows(_PART)
+        marks.set_rows(_PART, written)
+        with Meter(f"Milvus {self._name}", len(rows), written, self._console) as meter:
+            while written < len(rows):
+                chunk = rows[written : written + _CHUNK]
+                ids, vectors = self._sku_ids[chunk.start : chunk.stop], self._vectors[chunk.start : chunk.stop]
+                self._milvus.insert(self._name, ids, np.asarray(vectors), replace)
+                written += len(chunk)
+                marks.set_rows(_PART, written)
+                meter.advance(len(chunk))
+
+    def _build(self, queries: Callable[[], Vectors]) -> Index:
+        flat = Index(kind="FLAT")
+        if self.manifest.index.kind == "FLAT" or len(self._sku_ids) <= FLAT_ROWS:
+            self._say("building an exact index")
+            self._milvus.build(self._name, flat)
+            return flat
+        graph = Index(kind="HNSW", params=dict(HNSW_PARAMS))
+        self._say("building an HNSW index")
+        self._milvus.build(self._name, graph)
+        ef, measured = smallest_ef(
+            lambda vectors, limit, width: self._milvus.search(self._name, vectors, limit, width),
+            self._sku_ids,
+            self._vectors,
+            queries(),
+        )
+        self._say("recall of user queries by ef: " + ", ".join(f"{ef}: {share:.4f}" for ef, share in measured.items()))
+        if ef is not None:
+            return graph.model_copy(update={"ef": ef})
+        self._say(f"no ef reaches {ENOUGH}; building an exact index instead")
+        self._milvus.build(self._name, flat)
+        return flat
+
+    def _faults(self) -> str:
+        """What differs between collection and release: the number of rows, the vectors of a sample; else nothing."""
+        total = len(self._sku_ids)
+        found = self._milvus.count(self._name)
+        if found != total:
+            return f"{found:,} rows of {total:,}"
+        sample = range(0, total, max(1, total // _SAMPLE))
+        stored = self._milvus.read(self._name, [self._sku_ids[row] for row in sample])
+        different = [
+            self._sku_ids[row]
+            for row in sample
+            if not np.array_equal(stored.get(self._sku_ids[row], ()), self._vectors[row])
+        ]
+        return f"{len(different)} of {len(sample)} sampled vectors differ, {different[0]} is one" if different else ""
+
+    def _say(self, text: str) -> None:
+        self._console.print(f"Milvus {self._name}: {text}", highlight=False)
