@@ -9,8 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc.aio
-import numpy as np
-import onnxruntime
 import uvloop
 
 from benchmarks import hop
@@ -20,12 +18,14 @@ from benchmarks.traffic import CM_ITEMS, Case
 from recmesh.features import Encoder, User
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.releases import Manifest, ModelStore
+from recmesh.serving.models import Askers, Vector, session
+from recmesh.serving.stages import Asker
 from recmesh.stores.milvus import MilvusReader
 from recmesh.stores.redis import RedisReader
-from recmesh.stores.wire import user_fields
 
 _TIMEOUT = 10.0
-_SEARCHED = 150
+# What recall asks Milvus for: the depth of the channel, and room for items that must not come.
+_SEARCHED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +57,17 @@ def measure(cases: Sequence[Case], places: Places) -> list[Part]:
 
 async def _measure(cases: Sequence[Case], places: Places) -> list[Part]:
     with _release(places) as (folder, manifest):
-        encoder = Encoder.load(folder)
-        tower, ranker = _session(folder / "user_tower.onnx"), _session(folder / "ranker.onnx")
-        users = [_user(encoder, case) for case in cases]
-        vectors = [tower.run(["vector"], encoder.tower_inputs(user))[0] for user in users]
-        inputs = [
-            _ranker_inputs(encoder, ranker, user, case, vector[0])
-            for user, case, vector in zip(users, cases, vectors, strict=True)
-        ]
+        encoder, ranker = Encoder.load(folder), session(folder / "ranker.onnx")
+        askers = Askers(encoder, folder)
+        encoded = [askers.encode(_asker(case)) for case in cases]
+    vectors = [vector[None] for _, vector in encoded if vector is not None]
+    inputs = [_ranker_inputs(encoder, ranker, *one, case) for one, case in zip(encoded, cases, strict=True)]
     parts = [await _part("ranker.onnx alone", _each(inputs, _ranking(ranker)), places)]
-    async with _closing(MilvusReader(places.milvus_uri)) as milvus:
-        collection = milvus.collection(manifest.collection, manifest.index)
-        search = _each(vectors, lambda vector: collection.search(vector, _SEARCHED, _TIMEOUT))
-        parts.append(await _part(f"Milvus search alone, top {_SEARCHED}", search, places, "milvus"))
+    if vectors:
+        async with _closing(MilvusReader(places.milvus_uri)) as milvus:
+            collection = milvus.collection(manifest.collection, manifest.index)
+            search = _each(vectors, lambda vector: collection.search(vector, _SEARCHED, _TIMEOUT))
+            parts.append(await _part(f"Milvus search alone, top {_SEARCHED}", search, places, "milvus"))
     async with _closing(RedisReader(places.redis_url)) as redis:
         mget = _each([case.sku_ids[:CM_ITEMS] for case in cases], redis.get_items)
         parts.append(await _part(f"Redis MGET of {CM_ITEMS} alone", mget, places, "redis"))
@@ -109,29 +107,14 @@ def _ranking(session: Any) -> Callable[[Any], Awaitable[Any]]:
     return run
 
 
-def _user(encoder: Encoder, case: Case) -> User:
-    past = History.FromString(case.history)
-    return encoder.user(
-        user_fields(UserInfo.FromString(case.user_info)),
-        past.sku_ids,
-        past.times,
-        [past.type_names[kind] for kind in past.types],
-        past.values,
-        past.older_sku_ids,
-    )
+def _asker(case: Case) -> Asker:
+    return Asker(UserInfo.FromString(case.user_info), History.FromString(case.history))
 
 
-def _ranker_inputs(encoder: Encoder, session: Any, user: User, case: Case, vector: Any) -> dict[str, Any]:
+def _ranker_inputs(encoder: Encoder, ranker: Any, user: User, vector: Vector | None, case: Case) -> dict[str, Any]:
     items = encoder.catalogue.encode(case.sku_ids)
-    made = encoder.ranker_inputs(user, items[items >= 0].astype(np.int32), False, user_vector=vector)
-    return {one.name: made[one.name] for one in session.get_inputs()}
-
-
-def _session(path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    made = encoder.ranker_inputs(user, items[items >= 0], False, user_vector=vector)
+    return {one.name: made[one.name] for one in ranker.get_inputs()}
 
 
 @contextmanager
