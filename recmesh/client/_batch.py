@@ -11,11 +11,11 @@ from rich.console import Console
 from recmesh.client import _wire
 from recmesh.client._journal import Answer, Journal
 from recmesh.client._many import Failure, ask_all
-from recmesh.client._mesh import NEW_USER, OK, Mesh, check_answer
-from recmesh.client._methods import AS, UM
+from recmesh.client._mesh import NEW_USER, Mesh, check_answer
+from recmesh.client._methods import AS
 from recmesh.client._progress import Meter
 from recmesh.client._tables import ITEM, USER, Query, read_queries, replacing, write_failures
-from recmesh.pb import as_pb2, um_pb2
+from recmesh.pb import as_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +67,13 @@ async def run_batch(mesh: Mesh, options: BatchOptions, console: Console) -> Batc
 
 
 async def _ask(mesh: Mesh, query: Query, options: BatchOptions) -> Answer:
-    known = bool(query.user_id) and (not query.profile or await _is_known(mesh, query.user_id))
-    request = as_pb2.ASRequest(user_id=query.user_id if known else "", size=options.size, new_only=options.new_only)
-    if query.profile or not known:
-        request.user_info.CopyFrom(_wire.user_info(query.user_id if known else NEW_USER, query.profile))
+    request = as_pb2.ASRequest(user_id=query.user_id, size=options.size, new_only=options.new_only)
+    # An id that um does not know, with a profile, is a new user to as.
+    if query.profile or not query.user_id:
+        request.user_info.CopyFrom(_wire.user_info(query.user_id or NEW_USER, query.profile))
     response = await mesh.call(AS, request)
     check_answer(AS, response)
     return Answer(query.key, [item.sku_id for item in response.item_infos], list(response.degraded), response.release)
-
-
-async def _is_known(mesh: Mesh, user_id: str) -> bool:
-    response = await mesh.call(UM, um_pb2.UserModelRequest(user_id=user_id))
-    return response.error.code == OK
 
 
 def _finish(
