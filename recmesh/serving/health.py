@@ -70,3 +70,26 @@ class Health:
             log.info("serving", service=self._service)
         else:
             log.warning("not serving", service=self._service, reason=reason)
+
+
+def every(*checks: Check) -> Check:
+    """Passes when all do."""
+
+    async def check() -> None:
+        for one in checks:
+            await one()
+
+    return check
+
+
+def once(check: Check) -> Check:
+    """Passes for good after its first success: for what a service needs to start, and can answer without later."""
+    passed = False
+
+    async def checked() -> None:
+        nonlocal passed
+        if not passed:
+            await check()
+            passed = True
+
+    return checked

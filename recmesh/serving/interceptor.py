@@ -16,7 +16,7 @@ from recmesh.serving import deadline, metrics
 from recmesh.serving.tracing import Tracer
 
 Behaviour: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 log = structlog.get_logger(__name__)
 
@@ -72,9 +72,9 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> Handler:
         """The handler of a call: see the class."""
         method = handler_call_details.method
         handler = self._wrapped.get(method)

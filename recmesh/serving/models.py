@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from recmesh.features import Encoder, User
+from recmesh.serving import metrics
 from recmesh.serving.stages import Asker
 from recmesh.stores.wire import user_fields
 
@@ -57,6 +58,22 @@ class Askers:
             if len(self._latest) > self._remember:
                 self._latest.popitem(last=False)
         return user, vector
+
+
+class UnknownValues:
+    """Moves an encoder's count of values outside its vocabularies into the metric."""
+
+    def __init__(self, service: str, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._counted = encoder.unknown_values
+        self._metric = metrics.UNKNOWN_VALUES.labels(service)
+
+    def count(self) -> None:
+        """Add what came since the last time."""
+        total = self._encoder.unknown_values
+        if total > self._counted:
+            self._metric.inc(total - self._counted)
+            self._counted = total
 
 
 def encode_user(encoder: Encoder, asker: Asker) -> User:

@@ -30,6 +30,10 @@ class Asker:
     history: History
 
 
+NOBODY = Asker(UserInfo(), History())
+"""Someone of whom nothing is known."""
+
+
 class ChannelScores(NamedTuple):
     """What one channel gave: its score of the candidate at each position of the list."""
 

@@ -1,0 +1,1 @@
+"""compact: all five services in one process, the stages called in process."""

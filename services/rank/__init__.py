@@ -1,0 +1,1 @@
+"""rank: a score for each candidate."""

@@ -1,0 +1,52 @@
+"""rank as an endpoint: what `python -m services.rank` serves, and compact as well."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+
+from recmesh.features import Encoder
+from recmesh.pb import rank_pb2
+from recmesh.releases import Manifest, ModelStore
+from recmesh.serving import Endpoint, background
+from recmesh.serving.health import Check
+from recmesh.serving.models import Askers, UnknownValues
+from recmesh.serving.stages import NOBODY
+from recmesh.serving.tracing import Tracer
+from recmesh.serving.turns import Turns
+from recmesh.serving.warm import WarmReleases
+from services.rank.backend import OnnxBackend
+from services.rank.core import RankCore, RankRelease
+from services.rank.servicer import RankServicer
+from services.rank.settings import RankSettings
+
+
+def endpoint(port: int, core: RankCore, check: Check) -> Endpoint:
+    """RankService on a port."""
+    servicer = RankServicer(core)
+    descriptor = rank_pb2.DESCRIPTOR.services_by_name["RankService"]
+    return Endpoint("rank", port, descriptor, {"rank_predict": servicer.rank_predict}, check)
+
+
+def warmed(folder: Path, encoder: Encoder, askers: Askers, unknown_values: UnknownValues, turns: Turns) -> RankRelease:
+    """A release around an encoder that is loaded already; every part has run once."""
+    backend = OnnxBackend(folder, turns)
+    user, vector = askers.encode(NOBODY)
+    items = np.arange(min(len(encoder.catalogue), encoder.spec.candidates), dtype=np.int32)
+    backend.score_now(encoder.ranker_inputs(user, items, False, (), vector))
+    return RankRelease(encoder, askers, unknown_values, backend)
+
+
+@asynccontextmanager
+async def build(settings: RankSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
+    """rank over the active release."""
+    turns = Turns()
+
+    def load(folder: Path, _manifest: Manifest) -> RankRelease:
+        encoder = Encoder.load(folder)
+        return warmed(folder, encoder, Askers(encoder, folder), UnknownValues("rank", encoder), turns)
+
+    releases = WarmReleases("rank", ModelStore(settings.model_store), settings.home / "cache" / "releases", load)
+    async with background(releases.follow(settings.release_poll)):
+        yield [endpoint(settings.rank_port, RankCore(releases, turns), releases.check)]

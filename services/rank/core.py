@@ -1,0 +1,106 @@
+"""Scores of items for a user, without any transport."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from recmesh.errors import InvalidRequest
+from recmesh.features import Encoder
+from recmesh.serving import metrics
+from recmesh.serving.models import Askers, UnknownValues
+from recmesh.serving.stages import ScoreList, ScoreQuery
+from recmesh.serving.turns import Turns
+from recmesh.stores.wire import item_fields
+from services.rank.backend import LARGE, Backend, Inputs, ScoreArray
+
+MOST = 2_000
+
+
+@dataclass(frozen=True)
+class RankRelease:
+    """What rank holds of one release."""
+
+    encoder: Encoder
+    askers: Askers
+    unknown_values: UnknownValues
+    backend: Backend
+
+
+class Releases(Protocol):
+    """The releases that are ready."""
+
+    def get(self, release: str = "") -> tuple[str, RankRelease]:
+        """The asked-for release if it is held, else the active one; raises Unavailable when none is ready."""
+        ...
+
+
+class RankCore:
+    """Scores items; the local form of the stage `Scores`."""
+
+    def __init__(self, releases: Releases, turns: Turns) -> None:
+        self._releases = releases
+        self._turns = turns
+
+    async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
+        """See `recmesh.serving.stages.Scores`. Where the release's ranker does not win, the order of the query stays.
+
+        Raises:
+            InvalidRequest: too many items.
+            Unavailable: no release is ready.
+        """
+        count = len(query.ids) + len(query.items)
+        if count > MOST:
+            raise InvalidRequest(f"{count} items to rank: at most {MOST}")
+        metrics.RANKED_ITEMS.observe(count)
+        release_id, release = self._releases.get(query.release)
+        ids = [*query.ids, *(item.sku_id for item in query.items)]
+        if not ids:
+            return ScoreList((), (), release_id)
+        scores = await self._scores(release, query, ids)
+        return _best(ids, scores, query, release_id)
+
+    async def _scores(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str]) -> ScoreArray:
+        asked = await self._turns.run(lambda: _Ask(release, query, ids), in_thread=len(ids) > LARGE)
+        if asked.inputs is None:
+            return falling(len(ids))
+        scores = np.empty(len(ids), np.float32)
+        scores[asked.order] = await release.backend.score(asked.inputs)
+        return scores
+
+
+class _Ask:
+    """The ranker's inputs of one request, and the place in the query of each of their rows."""
+
+    def __init__(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str]) -> None:
+        encoder = release.encoder
+        user, vector = release.askers.encode(query.user)
+        self.inputs: Inputs | None = None
+        if not encoder.spec.rankers.get(encoder.segment(user, query.new_only), True):
+            return
+        items = encoder.catalogue.encode(ids)
+        unlisted = np.flatnonzero(items < 0)
+        listed = np.flatnonzero(items >= 0)
+        self.order = np.concatenate([listed, unlisted])
+        fields = [_fields(query, position) for position in unlisted.tolist()]
+        self.inputs = encoder.ranker_inputs(user, items[listed], query.new_only, fields, vector)
+        release.unknown_values.count()
+
+
+def _fields(query: ScoreQuery, position: int) -> dict[str, str]:
+    """What the query says of the item at a position; nothing where it came by its id alone."""
+    position -= len(query.ids)
+    return item_fields(query.items[position]) if position >= 0 else {}
+
+
+def falling(count: int) -> ScoreArray:
+    """Scores that keep an order: from 1 down to 1 / count."""
+    return np.linspace(1, 1 / max(count, 1), count, dtype=np.float32)
+
+
+def _best(ids: Sequence[str], scores: ScoreArray, query: ScoreQuery, release_id: str) -> ScoreList:
+    if not query.size and not query.ids:
+        return ScoreList(ids, scores.tolist(), release_id)
+    order = np.argsort(-scores, kind="stable")[: query.size or len(ids)]
+    return ScoreList([ids[position] for position in order.tolist()], scores[order].tolist(), release_id)

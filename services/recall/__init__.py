@@ -1,0 +1,1 @@
+"""recall: a few hundred candidates out of all items, from several channels."""

@@ -1,0 +1,52 @@
+"""recall as an endpoint: what `python -m services.recall` serves, and compact as well."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from recmesh.features import Encoder
+from recmesh.pb import recall_pb2
+from recmesh.releases import Manifest, ModelStore
+from recmesh.serving import Endpoint, background
+from recmesh.serving.dependencies import open_milvus
+from recmesh.serving.health import Check, every, once
+from recmesh.serving.models import Askers, UnknownValues
+from recmesh.serving.tracing import Tracer
+from recmesh.serving.turns import Turns
+from recmesh.serving.warm import WarmReleases
+from recmesh.stores.milvus import MilvusReader
+from services.recall.core import RecallCore, RecallRelease
+from services.recall.servicer import RecallServicer
+from services.recall.settings import RecallSettings
+
+
+def endpoint(port: int, core: RecallCore, check: Check) -> Endpoint:
+    """recall.RecallService on a port."""
+    servicer = RecallServicer(core)
+    descriptor = recall_pb2.DESCRIPTOR.services_by_name["RecallService"]
+    return Endpoint("recall", port, descriptor, {"recall": servicer.recall}, check)
+
+
+def ready(release_check: Check, milvus: MilvusReader) -> Check:
+    """A release, and Milvus at the start; without Milvus later recall still answers from its other channels."""
+
+    async def milvus_answers() -> None:
+        await milvus.ping(1.0)
+
+    return every(release_check, once(milvus_answers))
+
+
+@asynccontextmanager
+async def build(settings: RecallSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
+    """recall over Milvus and the active release."""
+    async with open_milvus(settings.milvus_uri) as milvus:
+
+        def load(folder: Path, manifest: Manifest) -> RecallRelease:
+            encoder = Encoder.load(folder)
+            askers, unknown_values = Askers(encoder, folder), UnknownValues("recall", encoder)
+            return RecallRelease.warmed(manifest, encoder, askers, unknown_values, milvus)
+
+        releases = WarmReleases("recall", ModelStore(settings.model_store), settings.home / "cache" / "releases", load)
+        core = RecallCore(releases, Turns(), settings.channel_timeout)
+        async with background(releases.follow(settings.release_poll)):
+            yield [endpoint(settings.recall_port, core, ready(releases.check, milvus))]

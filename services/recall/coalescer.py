@@ -1,0 +1,90 @@
+"""Searches that wait for each other go to Milvus as one request.
+
+One request is in flight at a time; what arrives meanwhile goes with the next. That halves the cost of a search under
+load, and an idle service searches at once.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recmesh.errors import RecmeshError
+from recmesh.serving import metrics
+from recmesh.serving.deadline import within
+from recmesh.stores.milvus import Answer, Vectors
+
+SearchMany = Callable[[Vectors, int, float], Awaitable[Sequence[Answer]]]
+
+MAX_QUERIES = 16
+
+
+@dataclass
+class _Query:
+    vector: Vectors
+    limit: int
+    ends_at: float
+    answer: "asyncio.Future[Answer]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Coalescer:
+    """Searches one collection: one vector at a time for its callers, several at a time in Milvus.
+
+    Args:
+        search: (vectors float32 [queries, dim], limit, timeout in seconds) -> the answer of each vector.
+    """
+
+    def __init__(self, search: SearchMany) -> None:
+        self._search = search
+        self._waiting: deque[_Query] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def search(self, vector: Vectors, limit: int, timeout: float) -> Answer:
+        """The `limit` items of largest inner product with `vector`, float32 [dim].
+
+        Raises:
+            DeadlineExceeded: Milvus did not answer within `timeout` seconds.
+            Unavailable: Milvus is away.
+        """
+        query = _Query(vector, limit, time.monotonic() + timeout)
+        self._waiting.append(query)
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        return await within(timeout, "Milvus", query.answer)
+
+    async def _work(self) -> None:
+        try:
+            while batch := self._next_batch():
+                await self._answer(batch)
+        finally:
+            self._worker = None
+
+    def _next_batch(self) -> list[_Query]:
+        batch: list[_Query] = []
+        passed_over: deque[_Query] = deque()
+        while self._waiting and len(batch) < MAX_QUERIES:
+            query = self._waiting.popleft()
+            if query.answer.done():
+                continue  # Its caller has given up.
+            # Only equal limits together: the limit is part of how a graph index searches, and an answer must not
+            # depend on its company.
+            (batch if not batch or query.limit == batch[0].limit else passed_over).append(query)
+        self._waiting.extendleft(reversed(passed_over))
+        return batch
+
+    async def _answer(self, batch: list[_Query]) -> None:
+        metrics.SEARCH_QUERIES.observe(len(batch))
+        timeout = max(query.ends_at for query in batch) - time.monotonic()
+        try:
+            found = await self._search(np.stack([query.vector for query in batch]), batch[0].limit, timeout)
+        except RecmeshError as error:
+            for query in batch:
+                if not query.answer.done():
+                    query.answer.set_exception(error)
+            return
+        for query, answer in zip(batch, found, strict=True):
+            if not query.answer.done():
+                query.answer.set_result(answer)

@@ -1,0 +1,223 @@
+"""Candidates for a user, without any transport: ask the channels, merge what they give."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
+from recmesh.features import CHANNELS, Encoder
+from recmesh.features.spec import Ints
+from recmesh.releases import Manifest
+from recmesh.retrieval import Merged, Retriever, Scored
+from recmesh.serving.deadline import Deadline
+from recmesh.serving.models import Askers, UnknownValues, Vector
+from recmesh.serving.stages import NOBODY, CandidateList, CandidateQuery, ChannelScores
+from recmesh.serving.turns import Turns
+from recmesh.stores.milvus import MilvusReader
+from services.recall.coalescer import Coalescer
+
+TWO_TOWER = "two_tower"
+
+# Of what a caller gives us, Milvus gets at most this part: there must be time left to answer without it.
+_SEARCH_SHARE = 0.6
+# Limits of searches are rounded up to multiples of this, so that waiting searches can go together.
+_LIMIT_STEP = 128
+_MOST_HITS = 4_096
+
+
+class AllChannelsAway(Unavailable):
+    """None of the channels that were asked could answer."""
+
+
+@dataclass(frozen=True)
+class RecallRelease:
+    """What recall holds of one release."""
+
+    encoder: Encoder
+    retriever: Retriever
+    askers: Askers
+    unknown_values: UnknownValues
+    vectors: Coalescer
+
+    @classmethod
+    def warmed(
+        cls, manifest: Manifest, encoder: Encoder, askers: Askers, unknown_values: UnknownValues, milvus: MilvusReader
+    ) -> "RecallRelease":
+        """Around an encoder that is loaded already; every part has run once."""
+        vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search)
+        release = cls(encoder, Retriever(encoder), askers, unknown_values, vectors)
+        ask = _Ask(release, CandidateQuery(NOBODY, size=encoder.spec.candidates))
+        ask.answer(manifest.id, ask.in_memory(), ())
+        return release
+
+
+class Releases(Protocol):
+    """The releases that are ready."""
+
+    def get(self, release: str = "") -> tuple[str, RecallRelease]:
+        """The asked-for release if it is held, else the active one; raises Unavailable when none is ready."""
+        ...
+
+
+class RecallCore:
+    """Asks the channels; the local form of the stage `Candidates`.
+
+    Args:
+        releases: that are ready.
+        turns: for what is computed here.
+        channel_timeout: seconds that Milvus has at most.
+    """
+
+    def __init__(self, releases: Releases, turns: Turns, channel_timeout: float) -> None:
+        self._releases = releases
+        self._turns = turns
+        self._channel_timeout = channel_timeout
+
+    async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
+        """See `recmesh.serving.stages.Candidates`.
+
+        Raises:
+            InvalidRequest: there is no such channel.
+            AllChannelsAway: no channel that was asked could answer.
+            Unavailable: no release is ready.
+        """
+        if query.channel and query.channel not in CHANNELS:
+            raise InvalidRequest(f"recall_type {query.channel!r} is no channel: use one of {', '.join(CHANNELS)}")
+        deadline = Deadline(timeout)
+        release_id, release = self._releases.get(query.release)
+        ask = await self._turns.run(lambda: _Ask(release, query))
+        search = self._search(ask, deadline) if TWO_TOWER in ask.channels else None
+        try:
+            # Lets the search leave before this thread computes: Milvus works meanwhile.
+            await asyncio.sleep(0)
+            found = await self._turns.run(ask.in_memory)
+            degraded: tuple[str, ...] = ()
+            if search is not None:
+                try:
+                    found[TWO_TOWER] = await search
+                except RecmeshError as error:
+                    if not found:
+                        raise AllChannelsAway(str(error)) from error
+                    degraded = (TWO_TOWER,)
+            return await self._turns.run(lambda: ask.answer(release_id, found, degraded))
+        finally:
+            if search is not None:
+                search.cancel()
+
+    def _search(self, ask: "_Ask", deadline: Deadline) -> "asyncio.Task[Scored]":
+        return asyncio.create_task(ask.search(min(self._channel_timeout, deadline.share(_SEARCH_SHARE))))
+
+
+class _Ask:
+    """One request: who is asking, which channels serve it, and what must not come."""
+
+    def __init__(self, release: RecallRelease, query: CandidateQuery) -> None:
+        self._release = release
+        self._query = query
+        self._spec = release.encoder.spec
+        self.user, self._vector = release.askers.encode(query.user)
+        release.unknown_values.count()
+        self._segment = release.encoder.segment(self.user, query.new_only)
+        self._quotas = release.retriever.quotas[self._segment]
+        self._exclude = release.retriever.excluded(self.user, query.new_only, query.exclude)
+        self.channels = self._channels()
+        # Ids found in Milvus that are younger than the release; numbered on from the end of the catalogue.
+        self._unlisted: list[str] = []
+
+    def _channels(self) -> Sequence[str]:
+        wanted = [self._query.channel] if self._query.channel else list(self._quotas)
+        return [name for name in wanted if name != TWO_TOWER or self._vector is not None]
+
+    async def search(self, timeout: float) -> Scored:
+        """The channel `two_tower`, without what must not come."""
+        depth = self._query.size if self._query.channel else self._quotas[TWO_TOWER].depth
+        limit = min(-(-(depth + len(self._exclude)) // _LIMIT_STEP) * _LIMIT_STEP, _MOST_HITS)
+        assert self._vector is not None
+        ids, scores = await self._release.vectors.search(self._vector, limit, timeout)
+        items = self._release.encoder.catalogue.encode(ids)
+        if (items < 0).any():
+            items, scores = self._with_unlisted(ids, items, scores)
+        allowed = ~np.isin(items, self._exclude)
+        return Scored(items[allowed][:depth], scores[allowed][:depth])
+
+    def _with_unlisted(self, ids: Sequence[str], items: Ints, scores: Vector) -> tuple[Ints, Vector]:
+        history = self._query.user.history
+        unwanted = set(self._query.exclude)
+        if self._new_only:
+            unwanted.update(history.sku_ids, history.older_sku_ids)
+        kept = items >= 0
+        for position in np.flatnonzero(items < 0).tolist():
+            if ids[position] not in unwanted:
+                kept[position] = True
+                items[position] = len(self._release.encoder.catalogue) + len(self._unlisted)
+                self._unlisted.append(ids[position])
+        return items[kept], scores[kept]
+
+    @property
+    def _new_only(self) -> bool:
+        return self._query.new_only or not self._spec.repeats
+
+    def in_memory(self) -> dict[str, Scored]:
+        """The other channels."""
+        depth = self._query.size if self._query.channel else None
+        return self._release.retriever.in_memory(
+            self.user, self.channels, self._exclude, depth=depth, new_only=self._query.new_only
+        )
+
+    def answer(self, release_id: str, found: dict[str, Scored], degraded: Sequence[str]) -> CandidateList:
+        """The merged list, or what the one channel gave."""
+        merged = self._merge(found)
+        channels = {
+            name: ChannelScores(places.tolist(), scores.tolist()) for name, (places, scores) in merged.channels.items()
+        }
+        sku_ids, items = self._release.encoder.catalogue.sku_ids, merged.items.tolist()
+        listed = len(sku_ids)
+        unlisted = [self._unlisted[item - listed] for item in items if item >= listed] if self._unlisted else []
+        ids = [sku_ids[item] if item < listed else self._unlisted[item - listed] for item in items]
+        return CandidateList(
+            ids=ids,
+            scores=merged.scores.tolist(),
+            release=release_id,
+            new_only=self._new_only,
+            channels=channels,
+            unlisted=unlisted,
+            degraded=degraded,
+        )
+
+    def _merge(self, found: dict[str, Scored]) -> Merged:
+        size = self._query.size
+        if self._query.channel:
+            ((name, only),) = found.items()
+            items, scores = only.items[:size], only.scores[:size]
+            return Merged(items, scores, {name: (np.arange(len(items)), scores)})
+        merged = self._release.retriever.merge(found, self._segment, size=size)
+        if len(merged.items) < size:
+            return self._filled(merged, size)
+        return merged
+
+    def _filled(self, merged: Merged, size: int) -> Merged:
+        """More was asked for than the channels give by their quotas: the next popular items follow."""
+        listed = merged.items[merged.items < len(self._release.encoder.catalogue)]
+        more = self._release.retriever.in_memory(
+            self.user,
+            ["popular"],
+            np.union1d(self._exclude, listed).astype(np.int32),
+            depth=size - len(merged.items),
+            new_only=self._query.new_only,
+        )["popular"]
+        positions, scores = merged.channels.get("popular", (np.empty(0, np.int64), np.empty(0, np.float32)))
+        places = np.arange(len(merged.items), len(merged.items) + len(more.items))
+        # Below every merged score, and falling on.
+        lowest = merged.scores[-1] if len(merged.scores) else np.float32(1)
+        tail = (lowest / np.arange(2, len(places) + 2)).astype(np.float32)
+        return Merged(
+            np.concatenate([merged.items, more.items]),
+            np.concatenate([merged.scores, tail]),
+            {
+                **merged.channels,
+                "popular": (np.concatenate([positions, places]), np.concatenate([scores, more.scores])),
+            },
+        )

@@ -1,0 +1,72 @@
+"""recall on the wire."""
+
+from typing import Any
+
+from recmesh.errors import InvalidRequest
+from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
+from recmesh.serving import deadline
+from recmesh.serving.stages import FAILED, OK, Asker, CandidateList, CandidateQuery
+from services.recall.core import AllChannelsAway, RecallCore
+
+DEFAULT_SIZE = 100
+MOST = 1_000
+
+# The fields that the seed system's requests had, and so its error texts.
+_SEED_FIELDS = ("log_id", "user_info", "recall_type", "request_num")
+
+
+class RecallServicer:
+    """recall.RecallService."""
+
+    def __init__(self, core: RecallCore) -> None:
+        self._core = core
+
+    async def recall(self, request: RecallRequest, _context: Any) -> RecallResponse:
+        """Candidates, best first; error 500 where no channel that was asked could answer."""
+        if request.request_num > MOST:
+            raise InvalidRequest(f"request_num is {request.request_num}: at most {MOST}")
+        query = CandidateQuery(
+            user=Asker(request.user_info, request.history),
+            size=request.request_num or DEFAULT_SIZE,
+            channel=request.recall_type,
+            exclude=request.exclude_ids,
+            new_only=request.new_only,
+            release=request.release,
+        )
+        try:
+            found = await self._core.recall(query, deadline.remaining())
+        except AllChannelsAway:
+            return _failed(request)
+        return _response(found, request.columnar)
+
+
+def _response(found: CandidateList, columnar: bool) -> RecallResponse:
+    response = RecallResponse(
+        error=RecallResponse.Error(code=OK),
+        release=found.release,
+        degraded=found.degraded,
+        unlisted_ids=found.unlisted,
+        new_only=found.new_only,
+        channels=[
+            RecallResponse.Channel(name=name, positions=part.positions, scores=part.scores)
+            for name, part in found.channels.items()
+        ],
+    )
+    if columnar:
+        response.candidates.ids.extend(found.ids)
+        response.candidates.scores.extend(found.scores)
+    else:
+        for sku_id, score in zip(found.ids, found.scores, strict=True):
+            response.score_pairs.add(nid=sku_id, score=score)
+    return response
+
+
+def _failed(request: RecallRequest) -> RecallResponse:
+    seed = RecallRequest()
+    for name in _SEED_FIELDS:
+        if name == "user_info":
+            seed.user_info.CopyFrom(request.user_info)
+        else:
+            setattr(seed, name, getattr(request, name))
+    text = f"Recall server get milvus fail. ({seed})"
+    return RecallResponse(error=RecallResponse.Error(code=FAILED, text=text), degraded=["two_tower"])

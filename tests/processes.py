@@ -1,0 +1,80 @@
+"""Service processes for tests: started like in production, on free ports, ready when health says so."""
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from local.ports import free_ports
+from tests.servers import Server, spawn, wait_until
+
+NAMES = ("um", "cm", "recall", "rank", "as")
+
+
+@dataclass
+class Service(Server):
+    """A process of one service, or of all five (compact)."""
+
+    def target(self, name: str) -> str:
+        return f"127.0.0.1:{self.ports[name]}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['metrics']}/metrics"
+
+    def serving(self, name: str) -> bool:
+        return health_of(self.target(name)) == health_pb2.HealthCheckResponse.SERVING
+
+
+def health_of(target: str, timeout: float = 1.0) -> int | None:
+    """The health status that a port answers; None when nothing answers."""
+    with grpc.insecure_channel(target) as channel, contextlib.suppress(grpc.RpcError):
+        stub = health_pb2_grpc.HealthStub(channel)
+        return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout).status)
+    return None
+
+
+def port_variables(ports: Mapping[str, int]) -> dict[str, str]:
+    """The settings by which every process of a mesh finds the others."""
+    variables = {f"RECMESH_{name.upper()}_PORT": str(port) for name, port in ports.items()}
+    return variables | {f"RECMESH_{name.upper()}_TARGET": f"127.0.0.1:{ports[name]}" for name in NAMES if name in ports}
+
+
+def start_service(
+    name: str,
+    folder: Path,
+    environment: Mapping[str, str],
+    ports: Mapping[str, int] | None = None,
+    *,
+    ready: bool = True,
+) -> Service:
+    """Start `python -m services.<name>`, on given ports or on free ones, and wait until it serves if `ready`."""
+    mesh = dict(ports or zip(NAMES, free_ports(len(NAMES)), strict=True))
+    mesh["metrics"] = free_ports(1)[0]
+    log = folder / f"{name}.log"
+    command = [sys.executable, "-m", f"services.{name}"]
+    service = Service(spawn(command, log, {**port_variables(mesh), **environment}), log, mesh)
+    if ready:
+        waited = NAMES if name == "compact" else (name,)
+        try:
+            wait_until(lambda: all(service.serving(one) for one in waited), service, name)
+        except BaseException:
+            service.kill()
+            raise
+    return service
+
+
+@contextlib.contextmanager
+def running(name: str, environment: Mapping[str, str], ports: Mapping[str, int] | None = None) -> Iterator[Service]:
+    """A service for the length of a block."""
+    with TemporaryDirectory(prefix=f"recmesh-{name}-") as folder:
+        service = start_service(name, Path(folder), environment, ports)
+        try:
+            yield service
+        finally:
+            service.stop()
