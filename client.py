@@ -6,7 +6,8 @@ import sys
 try:
     import grpc  # noqa: F401 - only to say what is wrong where it is missing
 except ModuleNotFoundError:
-    sys.exit("client.py: this Python has no grpc; use .venv/bin/python client.py (`make up` or `make env` makes .venv)")
+    print("client.py: this Python has no grpc; use .venv/bin/python client.py (`make up` makes .venv)", file=sys.stderr)
+    sys.exit(2)
 
 from recmesh.client._commands import main
 

@@ -152,5 +152,5 @@ def test_a_python_without_grpc_gets_a_hint():
         env=os.environ,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "no grpc" in done.stderr and done.stderr.count("\n") == 1
