@@ -82,9 +82,9 @@ class Side(_Part):
 class Action(_Part):
     """The columns of actions.*.
 
-    `unit` declares epoch times; without it times are ISO 8601 text (UTC where no offset is written). Without `type` every
-    action has the one type that `weights` names, or "action". A type that `weights` does not name weighs 1; the report says
-    so.
+    `unit` declares epoch times; without it times are ISO 8601 text (UTC where no offset is written). Without `type`
+    every action has the one type that `weights` names, or "action". A type that `weights` does not name weighs 1; the
+    report says so.
     """
 
     user: str
@@ -161,7 +161,7 @@ class Schema(_Part):
         """The schema that `text` (YAML) says; `name` is the file that errors name."""
         try:
             # Every scalar stays text (no "no" -> False, no 007 -> 7); pydantic makes numbers where a number is due.
-            content = yaml.load(text, Loader=_TextLoader)  # noqa: S506 (BaseLoader builds plain text only)
+            content = yaml.load(text, Loader=_TextLoader)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise DataError(f"{name}: not readable as YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):

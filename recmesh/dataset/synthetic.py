@@ -1,9 +1,10 @@
-"""A generated shop of the seed's shape whose preferences are known, so that tests can tell a good answer from a bad one.
+"""A generated shop of the seed's shape whose preferences are known, so that tests can tell good answers from bad ones.
 
-Every user belongs to one of 12 segments: three age bands x sex x two bands of city level. A segment prefers three of the 24
-categories, and one of two kinds of brands. A user's actions fall by USER_SHARE into his favourite among those three, by
-SEGMENT_SHARE into the three, and for the rest anywhere. Within that, items follow a popularity tail. Views lead to carts and
-orders; REPEAT_SHARE of the orders come again about a week later. MISSING_SHARE of the users hide their profile ("-1").
+Every user belongs to one of 12 segments: three age bands x sex x two bands of city level. A segment prefers three of
+the 24 categories, and one of two kinds of brands. A user's actions fall by USER_SHARE into the one of the three that is
+the user's favourite, by SEGMENT_SHARE into the three, and for the rest anywhere. Within that, items follow a popularity
+tail. Views lead to carts and orders; REPEAT_SHARE of the orders come again about a week later. MISSING_SHARE of the
+users hide their profile ("-1").
 """
 
 import json
@@ -77,13 +78,13 @@ def synthetic(into: Path, users: int = 5000, products: int = 2000, seed: int = 7
 def _shop(rng: np.random.Generator, products: int) -> _Shop:
     category = rng.permutation(np.arange(products) % CATEGORIES)
     brand = category * BRANDS_A_CATEGORY + rng.integers(0, BRANDS_A_CATEGORY, products)
-    popularity = 1.0 / (rng.permutation(products) + 10.0)
+    popularity: _Floats = np.reciprocal(rng.permutation(products) + 10.0)
     preferred = np.stack([rng.permutation(CATEGORIES)[:3] for _ in range(12)])
     return _Shop(category, brand, rng.integers(0, SHOPS, products), popularity, preferred)
 
 
 def _profiles(rng: np.random.Generator, users: int) -> dict[str, _Ints]:
-    """Profile numbers as the seed has them: age 1-6, sex 0-1, city level 1-6, and a province, city and district in it."""
+    """Profile codes as the seed has them: age 1-6, sex 0-1, city level 1-6, and where: province, city, district."""
     province = rng.integers(1, 32, users)
     city = province * 10 + rng.integers(0, 5, users)
     return {
@@ -110,12 +111,14 @@ def _item_probabilities(shop: _Shop, segment: int, favourite: int) -> _Floats:
     weights = _item_weights(shop, segment)
 
     def within(mask: npt.NDArray[np.bool_]) -> _Floats:
-        return np.where(mask, weights, 0.0) / weights[mask].sum()
+        shares: _Floats = np.where(mask, weights, 0.0) / weights[mask].sum()
+        return shares
 
     everywhere = within(np.ones(len(weights), dtype=bool))
     liked = within(np.isin(shop.category, shop.preferred[segment]))
     loved = within(shop.category == favourite)
-    return USER_SHARE * loved + SEGMENT_SHARE * liked + (1 - USER_SHARE - SEGMENT_SHARE) * everywhere
+    probabilities: _Floats = USER_SHARE * loved + SEGMENT_SHARE * liked + (1 - USER_SHARE - SEGMENT_SHARE) * everywhere
+    return probabilities
 
 
 def _actions(rng: np.random.Generator, shop: _Shop, segment: _Ints, favourite: _Ints) -> pl.DataFrame:
@@ -150,17 +153,10 @@ def _part(user: _Ints, item: _Ints, time: _Ints, action_type: str) -> pl.DataFra
 
 def _write_users(folder: Path, profile: dict[str, _Ints], hidden: npt.NDArray[np.bool_], form: Form) -> None:
     # The seed's files hold these codes as floats: 5.0, not 5.
-    text = [
-        pl.when(hidden).then(pl.lit("-1")).otherwise(pl.col(n).cast(pl.Float64).cast(pl.String))
-        for n in USER_WIRE_FIELDS
-    ]
+    codes = pl.col(USER_WIRE_FIELDS).cast(pl.Float64).cast(pl.String)
+    fields = pl.when("hidden").then(pl.lit("-1")).otherwise(codes).name.keep()
     ids = (FIRST_USER + pl.int_range(pl.len())).cast(pl.String).alias("user_id")
-    _write(
-        pl.DataFrame(profile).select(ids, *(t.alias(n) for t, n in zip(text, USER_WIRE_FIELDS, strict=True))),
-        folder,
-        "users",
-        form,
-    )
+    _write(pl.DataFrame({**profile, "hidden": hidden}).select(ids, fields), folder, "users", form)
 
 
 def _write_products(folder: Path, shop: _Shop, form: Form) -> None:
@@ -182,8 +178,11 @@ def _write(frame: pl.DataFrame, folder: Path, stem: str, form: Form) -> None:
 
 
 def _truth(shop: _Shop, segment: _Ints, favourite: _Ints, seed: int) -> dict[str, Any]:
-    """What was planted: per segment its profile values, preferred categories, brand kind (brand number modulo 2), the
-    expected share of each category in its actions and its 50 most probable items; per user his segment and favourite."""
+    """What was planted.
+
+    Per segment its profile values, preferred categories, preferred brands (their number modulo 2), the expected share
+    of each category in its actions and its 50 most probable items; per user the segment and the favourite category.
+    """
     skus = np.arange(len(shop.category)) * ITEM_STEP + FIRST_ITEM
     segments = []
     for s in range(len(shop.preferred)):

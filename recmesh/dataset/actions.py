@@ -1,0 +1,146 @@
+"""actions.*: who did what when, as codes into users, items and types."""
+
+from pathlib import Path
+
+import polars as pl
+
+from recmesh.dataset.cells import to_number, to_text, to_time
+from recmesh.dataset.rejects import NOBODY
+from recmesh.dataset.rows import RowSource
+from recmesh.dataset.schema import Schema
+from recmesh.dataset.tables import Wanted
+from recmesh.errors import DataError
+
+#: The type of an action is one signed byte in a history.
+MAX_TYPES = 127
+
+COLUMNS = ("user_id", "sku_id", "time", "type", "value")
+ORDER = ("time", "user_id", "sku_id", "type", "value")
+
+
+def read_actions(source: RowSource, paths: list[Path], users: pl.Series, items: pl.Series) -> pl.DataFrame:
+    """The frame `actions` of a DataSet over these sorted ids. Raises DataError as RowSource does."""
+    columns = source.schema.action
+    named = {
+        "user": columns.user,
+        "item": columns.item,
+        "time": columns.time,
+        "type": columns.type,
+        "value": columns.value,
+    }
+    wanted = [Wanted(column, f"action.{key}") for key, column in named.items() if column]
+    tally = source.tally("actions")
+    coder = _Coder(source.schema, users, items)
+    frames = []
+    for name, batch in source.batches(tally, paths, wanted):
+        frame, reasons = coder.code(batch.frame, name)
+        good = source.rejects.batch(tally, name, batch, reasons)
+        frames.append(frame.filter(good))
+    source.check(tally)
+    rows = sum(f.height for f in frames)
+    actions = coder.finish(frames)
+    tally.used, tally.duplicates = actions.height, rows - actions.height
+    return actions
+
+
+class _Coder:
+    """Turns batches of columns into codes; 21 bytes a row."""
+
+    def __init__(self, schema: Schema, users: pl.Series, items: pl.Series) -> None:
+        self._columns = schema.action
+        self._missing = schema.missing
+        # The categories of an Enum have a hash table of their own, built once for all batches.
+        self._users, self._items = pl.Enum(users), pl.Enum(items)
+        self._types: dict[str, int] = {}
+
+    def code(self, raw: pl.DataFrame, file: str) -> tuple[pl.DataFrame, pl.Series]:
+        """The rows of a batch with null for what cannot be used, and for each row the reason or null."""
+        columns = self._columns
+        user, item = to_text(raw[columns.user]).fill_null(""), to_text(raw[columns.item]).fill_null("")
+        frame = pl.DataFrame(
+            {
+                "user_id": user.cast(self._users, strict=False),
+                "sku_id": item.cast(self._items, strict=False),
+                "time": self._times(raw[columns.time], file),
+                "type": self._type_codes(raw, file),
+                "value": self._values(raw),
+            }
+        )
+        if not any(frame.null_count().row(0)):
+            return frame, pl.repeat(None, raw.height, dtype=pl.String, eager=True)
+        return frame, self._reasons(frame, user, item)
+
+    def finish(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
+        """All rows, sorted, without repetitions, the types as text."""
+        codes = list(self._types.values())
+        names = pl.Series(list(self._types), dtype=pl.Enum(sorted(self._types)))
+        empty = pl.Schema(zip(ORDER, (pl.Int64(), self._users, self._items, pl.UInt8(), pl.Float32()), strict=True))
+        rows = pl.concat([pl.DataFrame(schema=empty).select(COLUMNS), *frames])
+        rows = rows.with_columns(pl.col("type").replace_strict(codes, names, return_dtype=names.dtype))
+        rows = rows.sort(*ORDER)
+        if rows.height < 2:
+            return rows
+        repeated = rows.select(pl.all_horizontal(pl.all() == pl.all().shift())).to_series().fill_null(False)
+        return rows.filter(~repeated) if repeated.any() else rows
+
+    def _times(self, column: pl.Series, file: str) -> pl.Series:
+        if column.dtype.is_numeric() and not self._columns.unit:
+            raise DataError(
+                f'{file}: column "{column.name}" holds numbers; declare action.unit (s, ms, us or ns) in schema.yaml'
+            )
+        return to_time(column, self._columns.unit)
+
+    def _type_codes(self, raw: pl.DataFrame, file: str) -> pl.Series:
+        if self._columns.type is None:
+            self._types = {self._columns.only_type: 0}
+            return pl.repeat(0, raw.height, dtype=pl.UInt8, eager=True)
+        types = to_text(raw[self._columns.type])
+        for name in types.unique().sort():
+            if name:
+                self._types.setdefault(name, len(self._types))
+        if len(self._types) > MAX_TYPES:
+            raise DataError(
+                f'{file}: column "{self._columns.type}" holds more than {MAX_TYPES} action types; is it the right one?'
+            )
+        code = pl.first().replace_strict(self._types, default=None, return_dtype=pl.UInt8)
+        return types.to_frame().select(code).to_series()
+
+    def _values(self, raw: pl.DataFrame) -> pl.Series:
+        """Missing values are 1; what is no finite number is null."""
+        if self._columns.value is None:
+            return pl.repeat(1, raw.height, dtype=pl.Float32, eager=True)
+        column = raw[self._columns.value]
+        text = pl.Series("text", to_text(column).fill_null(""))
+        number = to_number(column).alias("number").cast(pl.Float32)
+        value = pl.when(pl.col("text").is_in(self._missing)).then(1.0).when(pl.col("number").is_finite()).then("number")
+        return pl.DataFrame([text, number]).select(value.cast(pl.Float32)).to_series()
+
+    def _reasons(self, frame: pl.DataFrame, user: pl.Series, item: pl.Series) -> pl.Series:
+        unit = self._columns.unit
+        time = (
+            f"time is no count of {unit} since 1970" if unit else "time is not ISO 8601 (epoch times need action.unit)"
+        )
+        ids = frame.select(pl.all().is_null()).with_columns(user.alias("user"), item.alias("item"))
+        reason = (
+            pl.when(pl.col("user").is_in(["", "-1"]))
+            .then(pl.lit(NOBODY))
+            .when(pl.col("item") == "")
+            .then(pl.lit("sku_id is empty"))
+            .when("user_id")
+            .then(_unknown("user", "user_id", "users"))
+            .when("sku_id")
+            .then(_unknown("item", "sku_id", "products"))
+            .when("time")
+            .then(pl.lit(f"{time}, or not from 1970 to 2100"))
+            .when("type")
+            .then(pl.lit("type is empty"))
+            .when("value")
+            .then(pl.lit("value is no finite number"))
+        )
+        return ids.select(reason).to_series()
+
+
+def _unknown(column: str, key: str, files: str) -> pl.Expr:
+    as_float = pl.col(column).str.contains(r"^\d+\.0$")
+    hint = pl.lit(f"{key} is not in {files}; it was written as a float (101.0)")
+    return pl.when(as_float).then(hint).otherwise(pl.lit(f"{key} is not in {files}"))

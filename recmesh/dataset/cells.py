@@ -1,0 +1,117 @@
+"""Cells to values: ids, fields, times and numbers, without guessing."""
+
+import polars as pl
+
+from recmesh.dataset.schema import Unit
+
+MAX_ID_BYTES = 128
+CONTROL = r"\p{Cc}"
+
+#: Times outside are taken for a wrong unit or a broken clock.
+MIN_TIME, MAX_TIME = 0, 4_102_444_800_000  # 1970-01-01 to 2100-01-01, milliseconds
+
+_PER_UNIT: dict[Unit, int] = {"s": 1_000, "ms": 1, "us": 1_000, "ns": 1_000_000}
+_EXACT_FLOATS = float(2**53)
+
+_COMMON_TIMES = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
+_OTHER_TIMES = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
+
+
+def to_text(column: pl.Series, separator: str | None = None) -> pl.Series:
+    """A column of any type as text: whole floats without a fraction (101.0 -> 101), lists joined by `separator`."""
+    return _select(column, _text(column.dtype, separator))
+
+
+def _text(dtype: pl.DataType, separator: str | None) -> pl.Expr:
+    column = pl.col("x")
+    if dtype == pl.String:
+        return column
+    if isinstance(dtype, pl.List):
+        return column.cast(pl.List(pl.String)).list.join(separator or ",")
+    if dtype.is_float():
+        whole = (column.floor() == column) & (column.abs() < _EXACT_FLOATS)
+        text = (
+            pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(column.cast(pl.String))
+        )
+        return pl.when(column.is_not_nan()).then(text)
+    return column.cast(pl.String, strict=dtype != pl.Binary)
+
+
+def inexact(column: pl.Series) -> pl.Series:
+    """Which values of a column cannot be ids: fractions, infinities, and floats too large to be exact."""
+    if not column.dtype.is_float():
+        return pl.repeat(False, len(column), eager=True)
+    value = pl.col("x").fill_nan(None)
+    bad = (value.floor() != value) | (value.abs() >= _EXACT_FLOATS)
+    return _select(column, bad.fill_null(False))
+
+
+def id_reason(name: str) -> pl.Expr:
+    """Why the text in column `name` is no id, or null. Emptiness is for the caller: it differs between ids."""
+    column = pl.col(name)
+    return (
+        pl.when(column.str.len_bytes() > MAX_ID_BYTES)
+        .then(pl.lit(f"{name} is longer than {MAX_ID_BYTES} bytes"))
+        .when(column.str.contains(CONTROL))
+        .then(pl.lit(f"{name} has a control character in it"))
+    )
+
+
+def to_time(column: pl.Series, unit: Unit | None) -> pl.Series:
+    """Milliseconds since 1970 UTC (Int64) of a column of times; null where it holds none.
+
+    Text is ISO 8601 without `unit` (UTC where no offset is written), else a count of `unit`. Dates and datetimes of
+    parquet say themselves what they are.
+    """
+    if column.dtype.is_temporal():
+        time = _select(
+            column, pl.col("x").cast(pl.Datetime("ms", getattr(column.dtype, "time_zone", None))).dt.epoch("ms")
+        )
+    elif unit:
+        time = _select(column, _from_epoch(column.dtype, unit))
+    elif column.dtype == pl.String:
+        time = _from_iso(column)
+    else:
+        time = pl.Series(column.name, [None] * len(column), dtype=pl.Int64)
+    return _select(time, pl.when(pl.col("x").is_between(MIN_TIME, MAX_TIME)).then("x"))
+
+
+def to_number(column: pl.Series) -> pl.Series:
+    """The finite numbers in a column (Float64); null elsewhere."""
+    number = pl.col("x").cast(pl.Float64, strict=False)
+    return _select(column, pl.when(number.is_finite()).then(number))
+
+
+def _select(column: pl.Series, expression: pl.Expr) -> pl.Series:
+    """`expression` over `column`, which it calls x."""
+    return column.to_frame("x").select(expression).to_series().alias(column.name)
+
+
+def _from_epoch(dtype: pl.DataType, unit: Unit) -> pl.Expr:
+    scale = _PER_UNIT[unit]
+    number = pl.col("x").cast(pl.Float64, strict=False)
+    time = (number * scale if unit == "s" else number / scale).floor().cast(pl.Int64, strict=False)
+    if dtype.is_float():
+        return time
+    # Integers beyond 2**53 (ns) stay exact; compared before they are scaled, for a product beyond 64 bits wraps around.
+    whole = pl.col("x").cast(pl.Int64, strict=False)
+    inside = whole.is_between(MIN_TIME, MAX_TIME // scale if unit == "s" else MAX_TIME * scale)
+    return pl.when(inside).then(whole * scale if unit == "s" else whole // scale).otherwise(time)
+
+
+def _from_iso(column: pl.Series) -> pl.Series:
+    time = _in_form(column, _COMMON_TIMES[0])
+    for form in (*_COMMON_TIMES[1:], *_OTHER_TIMES):
+        rows = time.is_null().arg_true()
+        if not len(rows):
+            break
+        time = time.scatter(rows, _in_form(column.gather(rows), form))
+    return time
+
+
+def _in_form(column: pl.Series, form: str) -> pl.Series:
+    text = pl.col("x")
+    if form in _OTHER_TIMES:
+        text = text.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
+    zone = "UTC" if form.endswith("z") else None
+    return _select(column, text.str.to_datetime(form, time_unit="ms", time_zone=zone, strict=False).dt.epoch("ms"))

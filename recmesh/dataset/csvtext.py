@@ -1,0 +1,224 @@
+"""CSV text to rows, such that a broken row costs itself and nothing else.
+
+Most lines are plain: complete rows on one line, with the right count of separators and at most simple quotes. NumPy
+finds them, Polars reads them in one go. Only the others go through Python's csv module, one record at a time: rows with
+escaped quotes or line breaks inside quotes are read, rows with another count of columns or an unclosed quote are
+rejected by line.
+"""
+
+import csv
+import io
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+QUOTE, NEWLINE = ord('"'), ord("\n")
+
+#: A quoted cell that goes on for longer than this was never closed.
+MAX_CELL_LINES, MAX_CELL_BYTES = 1000, 128 << 10
+
+UNCLOSED = "unclosed or misplaced quote"
+AMBIGUOUS = "a quoted cell runs over lines that are rows by themselves"
+NOT_UTF8 = "not valid in the declared encoding (declare encoding: in schema.yaml)"
+
+_Bools = npt.NDArray[np.bool_]
+_Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row that took more than a plain read; `line` is its first."""
+
+    line: int
+    cells: list[str]
+    text: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Text that is no row of this file."""
+
+    line: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What one block of text held. Row k of the plain ones is `block[starts[k]:ends[k]]`, on line `lines[k]`."""
+
+    block: bytes
+    plain: bytes
+    quoted: bool
+    lines: _Ints
+    starts: _Ints
+    ends: _Ints
+    records: list[Record] = field(default_factory=list)
+    broken: list[Broken] = field(default_factory=list)
+
+    def text(self, row: int) -> str:
+        """The line of plain row `row` as it was written."""
+        return self.block[self.starts[row] : self.ends[row]].decode()
+
+
+class Splitter:
+    """Splits the text of one file, block by block. `width` is the count of columns that a row must have."""
+
+    def __init__(self, width: int, separator: str = ",", quotes: bool = True, first_line: int = 1) -> None:
+        self._width = width
+        self.separator = separator
+        self._quotes = quotes
+        self._line = first_line
+        self._held = b""
+
+    def feed(self, text: bytes, final: bool = False) -> Rows:
+        """The rows that are complete with `text`; what is not is kept for the next call. `final`: there is none."""
+        block = self._held + text
+        if final and block and not block.endswith(b"\n"):
+            block += b"\n"
+        whole = block[: block.rfind(b"\n") + 1]
+        lines = _Lines(whole, ord(self.separator), self._quotes)
+        ok = lines.plain(self._width) & _valid_utf8(whole, lines)
+        records, broken, kept = self._others(lines, ok, final)
+        taken = int(lines.starts[kept]) if kept < lines.count else len(whole)
+        self._held = block[taken:]
+        ok[kept:] = False
+        rows = np.flatnonzero(ok)
+        plain = whole if len(rows) == lines.count else lines.joined(ok)
+        numbers = rows + self._line
+        self._line += kept
+        return Rows(whole, plain, lines.quoted, numbers, lines.starts[rows], lines.ends[rows], records, broken)
+
+    def _others(self, lines: "_Lines", ok: _Bools, final: bool) -> tuple[list[Record], list[Broken], int]:
+        """Read every line that is not plain; marks in `ok` the lines that became part of another row.
+
+        Also returns the first line that must wait for the next block.
+        """
+        records: list[Record] = []
+        broken: list[Broken] = []
+        free = 0
+        for i in np.flatnonzero(~ok & ~lines.blank).tolist():
+            if i < free:
+                continue
+            read = self._read(lines, ok, i, final)
+            if read is None:
+                return records, broken, i
+            result, free = read
+            ok[i:free] = False
+            if isinstance(result, Record):
+                records.append(result)
+            else:
+                broken.append(result)
+        return records, broken, lines.count
+
+    def _read(self, lines: "_Lines", ok: _Bools, i: int, final: bool) -> tuple[Record | Broken, int] | None:
+        """The row that begins at line `i` and the line after it, or None when it may go on in the next block."""
+        number = self._line + i
+        last = i
+        while True:
+            raw = lines.text(i, last)
+            try:
+                text = raw.decode()
+            except UnicodeDecodeError:
+                return Broken(number, NOT_UTF8, lines.text(i, i).decode(errors="backslashreplace")), i + 1
+            cells = _parse(text, self.separator) if lines.quoted else text.split(self.separator)
+            if cells is not None:
+                break
+            following = lines.next_quote(last)
+            too_long = (following or lines.count) - i > MAX_CELL_LINES or len(raw) > MAX_CELL_BYTES
+            if following is None and not final and not too_long:
+                return None
+            if following is None or too_long:
+                return Broken(number, UNCLOSED, lines.text(i, i).decode()), i + 1
+            last = following
+        if not cells:
+            return Broken(number, UNCLOSED, lines.text(i, i).decode()), i + 1
+        if len(cells) != self._width:
+            first = lines.text(i, i).decode() if last > i else text
+            reason = UNCLOSED if last > i else f"{len(cells)} columns instead of {self._width}"
+            return Broken(number, reason, first), i + 1
+        if last > i and self._ambiguous(lines, ok, i, last):
+            return Broken(number, AMBIGUOUS, text), last + 1
+        return Record(number, cells, text), last + 1
+
+    def _ambiguous(self, lines: "_Lines", ok: _Bools, first: int, last: int) -> bool:
+        """Whether a cell over several lines may as well be an unclosed quote that swallowed rows."""
+        ends_are_rows = bool((lines.separators[[first, last]] == self._width - 1).all())
+        return ends_are_rows or bool(ok[first + 1 : last].any())
+
+
+class _Lines:
+    """Where the lines of a block are, and the quotes and separators in them."""
+
+    def __init__(self, block: bytes, separator: int, quotes: bool) -> None:
+        self._block = block
+        self._bytes = np.frombuffer(block, dtype=np.uint8)
+        self._separator = separator
+        self.ends: _Ints = np.flatnonzero(self._bytes == NEWLINE)
+        self.count = len(self.ends)
+        self.starts: _Ints = np.concatenate([[0], self.ends[:-1] + 1]) if self.count else self.ends
+        self.blank: _Bools = self.starts == self.ends
+        self._separators: _Ints = np.flatnonzero(self._bytes == separator)
+        self.separators: _Ints = self._per_line(self._separators)
+        self.quoted = quotes and b'"' in block
+        self._quotes: _Ints = np.flatnonzero(self._bytes == QUOTE) if self.quoted else np.empty(0, dtype=np.int64)
+        self._quotes_per_line = self._per_line(self._quotes)
+        self._lines_with_quotes: _Ints = np.flatnonzero(self._quotes_per_line)
+
+    def _per_line(self, positions: _Ints) -> _Ints:
+        return np.diff(np.searchsorted(positions, self.ends), prepend=0)
+
+    def text(self, first: int, last: int) -> bytes:
+        """Lines `first` to `last` without the last line end."""
+        return self._block[self.starts[first] : self.ends[last]]
+
+    def next_quote(self, line: int) -> int | None:
+        """The next line after `line` with a quote in it."""
+        k = int(np.searchsorted(self._lines_with_quotes, line, side="right"))
+        return int(self._lines_with_quotes[k]) if k < len(self._lines_with_quotes) else None
+
+    def joined(self, keep: _Bools) -> bytes:
+        """The kept lines as one text."""
+        return self._bytes[np.repeat(keep, self.ends - self.starts + 1)].tobytes()
+
+    def plain(self, width: int) -> _Bools:
+        """Which lines are complete rows of `width` cells whose quotes, if any, enclose whole cells."""
+        if not self.quoted:
+            complete: _Bools = (self.separators == width - 1) & ~self.blank
+            return complete
+        first_quote = np.cumsum(self._quotes_per_line) - self._quotes_per_line
+        line = np.searchsorted(self.ends, self._quotes)
+        opening = (np.arange(len(self._quotes)) - first_quote[line]) % 2 == 0
+        beside = np.where(opening, self._quotes - 1, self._quotes + 1)
+        neighbour = np.where(beside < 0, NEWLINE, self._bytes[beside])
+        misplaced = (neighbour != self._separator) & (neighbour != NEWLINE)
+        simple = (self._quotes_per_line % 2 == 0) & (np.bincount(line[misplaced], minlength=self.count) == 0)
+        line = np.searchsorted(self.ends, self._separators)
+        inside = (np.searchsorted(self._quotes, self._separators) - first_quote[line]) % 2 == 1
+        cells = 1 + np.bincount(line[~inside], minlength=self.count)
+        plain: _Bools = simple & (cells == width) & ~self.blank
+        return plain
+
+
+def _parse(text: str, separator: str) -> list[str] | None:
+    """The cells of one record; empty when `text` is none, None when a quote in it is still open."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        records = list(reader)
+    except csv.Error as error:
+        return None if "unexpected end of data" in str(error) else []
+    return records[0] if len(records) == 1 else []
+
+
+def _valid_utf8(block: bytes, lines: _Lines) -> _Bools:
+    valid = np.ones(lines.count, dtype=bool)
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        for i in range(lines.count):
+            try:
+                lines.text(i, i).decode()
+            except UnicodeDecodeError:
+                valid[i] = False
+    return valid

@@ -1,0 +1,186 @@
+"""Files of users, products and actions as batches of columns, whatever form they have."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from recmesh.dataset.csvtext import Broken, Record, Rows, Splitter
+from recmesh.dataset.files import utf8_blocks
+from recmesh.dataset.schema import did_you_mean
+from recmesh.errors import DataError
+
+PARQUET_BATCH_ROWS = 500_000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows of a file: the columns that were asked for, and of each row its line and its text as written.
+
+    Text files give text columns; parquet gives its own types, and row numbers as lines.
+    """
+
+    frame: pl.DataFrame
+    lines: npt.NDArray[np.int64]
+    text: Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A column that must be there, and the place in the schema that asks for it."""
+
+    column: str
+    key: str
+
+
+Part = Batch | list[Broken]
+Advance = Callable[[int], None]
+
+
+def header_of(path: Path, encoding: str) -> list[str]:
+    """The column names of a .csv or .parquet file. Raises DataError when there is no usable header."""
+    if path.suffix == ".parquet":
+        return list(_scan(path).collect_schema().names())
+    text = b""
+    for block, _ in utf8_blocks(path, encoding, 64 << 10):
+        text += block
+        if b"\n" in block:
+            break
+    return _csv_header(path, text.partition(b"\n")[0])
+
+
+def _csv_header(path: Path, line: bytes) -> list[str]:
+    if not line.strip():
+        raise DataError(f"{path}: line 1 is no header; a .csv needs one that names its columns")
+    try:
+        names = next(csv.reader(io.StringIO(line.decode(), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: the header in line 1 is not readable ({error}); is its encoding declared?") from error
+    for other in ("\t", ";", "|"):
+        if len(names) == 1 and other in names[0]:
+            raise DataError(f"{path}: the columns are separated by {other!r}; write the file with commas")
+    double = [n for n in dict.fromkeys(names) if names.count(n) > 1]
+    if double:
+        raise DataError(f'{path}: the header names column "{double[0]}" more than once')
+    return names
+
+
+def parts(
+    path: Path, wanted: Sequence[Wanted], seed_columns: Sequence[str], encoding: str, advance: Advance
+) -> Iterator[Part]:
+    """The rows of one file as batches of the wanted columns, and what was no row.
+
+    `seed_columns` are the columns of a .dat file in order. `advance` gets the bytes read since its last call. Raises
+    DataError when a wanted column is missing or the file is damaged.
+    """
+    header = list(seed_columns) if path.suffix == ".dat" else header_of(path, encoding)
+    for want in wanted:
+        if want.column not in header:
+            near = did_you_mean(want.column, header)
+            has = ", ".join(header[:12]) + (", ..." if len(header) > 12 else "")
+            raise DataError(f'{path}: no column "{want.column}" ({want.key} of the schema){near} It has: {has}')
+    columns = list(dict.fromkeys(w.column for w in wanted))
+    if path.suffix == ".parquet":
+        return _parquet_parts(path, columns, advance)
+    separator = ":" if path.suffix == ".dat" else ","
+    return _text_parts(path, header, columns, separator, encoding, advance)
+
+
+def text_lines(path: Path, encoding: str, advance: Advance) -> Iterator[Part]:
+    """The lines of a file that has no columns, as batches with the one column `line`."""
+    # A separator that no text has: every line is one cell.
+    yield from _split(path, Splitter(1, "\0", quotes=False), ["line"], [0], encoding, advance, skip_header=False)
+
+
+def _text_parts(
+    path: Path, header: list[str], columns: list[str], separator: str, encoding: str, advance: Advance
+) -> Iterator[Part]:
+    seed = separator == ":"
+    splitter = Splitter(len(header), separator, quotes=not seed, first_line=1 if seed else 2)
+    positions = [header.index(c) for c in columns]
+    yield from _split(path, splitter, columns, positions, encoding, advance, skip_header=not seed)
+
+
+def _split(
+    path: Path,
+    splitter: Splitter,
+    columns: list[str],
+    positions: list[int],
+    encoding: str,
+    advance: Advance,
+    skip_header: bool,
+) -> Iterator[Part]:
+    before, held = 0, b""
+    for block, done in utf8_blocks(path, encoding):
+        advance(done - before)
+        before = done
+        text = block
+        if skip_header:
+            held, end, text = (held + block).partition(b"\n")
+            skip_header = not end
+        yield from _row_parts(splitter.feed(text), columns, positions, splitter.separator)
+    yield from _row_parts(splitter.feed(b"", final=True), columns, positions, splitter.separator)
+
+
+def _row_parts(rows: Rows, columns: list[str], positions: list[int], separator: str) -> Iterator[Part]:
+    if rows.broken:
+        yield rows.broken
+    if len(rows.lines):
+        yield Batch(_plain_frame(rows, columns, positions, separator), rows.lines, rows.text)
+    if rows.records:
+        yield _record_batch(rows.records, columns, positions)
+
+
+def _plain_frame(rows: Rows, columns: list[str], positions: list[int], separator: str) -> pl.DataFrame:
+    frame = pl.read_csv(
+        rows.plain,
+        has_header=False,
+        separator=separator,
+        quote_char='"' if rows.quoted else None,
+        columns=sorted(positions),
+        infer_schema=False,
+        empty_string_is_null=False,
+    )
+    if frame.height != len(rows.lines):
+        raise DataError(
+            f"lines {rows.lines[0]} to {rows.lines[-1]} gave {frame.height} rows instead of {len(rows.lines)}"
+        )
+    names = {frame.columns[k]: columns[positions.index(p)] for k, p in enumerate(sorted(positions))}
+    return frame.rename(names)
+
+
+def _record_batch(records: list[Record], columns: list[str], positions: list[int]) -> Batch:
+    data = {c: [r.cells[p] for r in records] for p, c in zip(positions, columns, strict=True)}
+    frame = pl.DataFrame(data, schema=dict.fromkeys(columns, pl.String))
+    return Batch(frame, np.array([r.line for r in records]), lambda row: records[row].text)
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    try:
+        scan = pl.scan_parquet(path, glob=False)
+        scan.collect_schema()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{path}: not readable as parquet ({str(error).splitlines()[0]})") from error
+    return scan
+
+
+def _parquet_parts(path: Path, columns: list[str], advance: Advance) -> Iterator[Part]:
+    scan, size = _scan(path), path.stat().st_size
+    height = int(scan.select(pl.len()).collect().item())
+    for offset in range(0, height, PARQUET_BATCH_ROWS):
+        frame = scan.slice(offset, PARQUET_BATCH_ROWS).collect()
+        lines = np.arange(offset + 1, offset + 1 + frame.height)
+        yield Batch(frame.select(columns), lines, partial(_row_text, frame))
+        advance(size * frame.height // height)
+
+
+def _row_text(frame: pl.DataFrame, row: int) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow(frame.row(row))
+    return out.getvalue()
