@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
 """The command-line client: `python client.py as 8888`; `python client.py --help` lists the commands."""
 
+import os
 import sys
+
+# gRPC's own log lines (a connection that a killed service dropped) are not for a terminal.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 try:
     import grpc  # noqa: F401 - only to say what is wrong where it is missing
