@@ -18,8 +18,6 @@ from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_
 from recmesh.stores.milvus import MilvusWriter
 from recmesh.stores.redis import RedisWriter
 
-_INTERRUPTED = 130
-
 
 class Target(str, enum.Enum):
     """What to ingest into, where not both."""
@@ -44,7 +42,7 @@ def ingest(
     activate: Annotated[bool, typer.Option(help="Activate the release when its collection is verified.")] = True,
 ) -> None:
     """Ingest a data set and a release. Run again, it verifies and ends; killed, it goes on where it was."""
-    console = Console()
+    console = Console(soft_wrap=True, highlight=False)
     shard = Shard.from_environment()
     data = read(dataset, rejects)
     redis = RedisWriter(redis_url)
@@ -80,7 +78,7 @@ def _to_milvus(
         return
     if models.active() != manifest.id:
         models.activate(manifest.id, (beats_popularity, rows_match(milvus.count)))
-        console.print(f"Release {manifest.id} is active", highlight=False)
+        console.print(f"Release {manifest.id} is active")
     _drop_unused_collections(models, milvus, console)
 
 
@@ -98,7 +96,7 @@ def _drop_unused_collections(models: ModelStore, milvus: MilvusWriter, console: 
     unused = {collection_name(other.id) for other in models.list() if other.id not in models.kept()}
     for name in sorted(unused & milvus.collections()):
         milvus.drop(name)
-        console.print(f"Milvus {name}: dropped, its release is no longer in use", highlight=False)
+        console.print(f"Milvus {name}: dropped, its release is no longer in use")
 
 
 def main() -> int:
@@ -106,13 +104,10 @@ def main() -> int:
     try:
         app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         app.command()(ingest)
-        app(standalone_mode=False)
+        app(prog_name="python -m jobs.ingest")
     except RecmeshError as error:
         print(f"ingest: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("ingest: interrupted; run it again to go on", file=sys.stderr)
-        return _INTERRUPTED
     return 0
 
 

@@ -37,7 +37,7 @@ class Meter:
         if error is None:
             seconds = time.monotonic() - self._started
             resumed = f", {self._earlier:,} of them by an earlier run" if self._earlier else ""
-            self._console.print(f"{self._title}: {self._done:,} written in {seconds:.1f} s{resumed}", highlight=False)
+            self._console.print(f"{self._title}: {self._done:,} written in {seconds:.1f} s{resumed}")
 
     def advance(self, rows: int) -> None:
         """So many more rows are finished."""
@@ -47,6 +47,4 @@ class Meter:
         if not self._console.is_terminal and time.monotonic() - self._printed >= _SECONDS_BETWEEN_LINES:
             self._printed = time.monotonic()
             left = (self._total - self._done) / max(rate, 1e-6)
-            self._console.print(
-                f"{self._title}: {self._done:,} of {self._total:,}, {rate:,.0f}/s, {left:.0f} s left", highlight=False
-            )
+            self._console.print(f"{self._title}: {self._done:,} of {self._total:,}, {rate:,.0f}/s, {left:.0f} s left")

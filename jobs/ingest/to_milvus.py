@@ -130,4 +130,4 @@ class CollectionOfRelease:
         return f"{len(different)} of {len(sample)} sampled vectors differ, {different[0]} is one" if different else ""
 
     def _say(self, text: str) -> None:
-        self._console.print(f"Milvus {self._name}: {text}", highlight=False)
+        self._console.print(f"Milvus {self._name}: {text}")

@@ -49,14 +49,14 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, console: Console) 
     marks = Marks(redis, "redis", _content(data), shard)
     if marks.current:
         if not any(_faults(part, redis) for part in parts):
-            console.print(f"Redis: current ({_summary(parts)})", highlight=False)
+            console.print(f"Redis: current ({_summary(parts)})")
             return False
         console.print("Redis: no longer holds what was written; writing it again")
         marks.restart()
     for part in parts:
         _write(part, redis, marks, shard, console)
     if not marks.finish():
-        console.print(f"Redis: part {shard} written; the last part to finish verifies all", highlight=False)
+        console.print(f"Redis: part {shard} written; the last part to finish verifies all")
         return True
     stale = sum(_remove_stale(part, redis) for part in parts)
     faults = [fault for part in parts for fault in _faults(part, redis)]
@@ -64,7 +64,7 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, console: Console) 
         marks.restart()
         raise RecmeshError(f"Redis does not hold what was written: {'; '.join(faults)}; run the ingestion again")
     marks.set_current()
-    console.print(f"Redis: verified, {_summary(parts)}, {stale:,} stale keys removed", highlight=False)
+    console.print(f"Redis: verified, {_summary(parts)}, {stale:,} stale keys removed")
     return True
 
 
