@@ -6,6 +6,8 @@ the path of a `.db` file.
 """
 
 import importlib
+import json
+import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,9 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from recmesh.errors import DeadlineExceeded, RecmeshError, SettingsError, Unavailable
 from recmesh.releases import Index
+
+# It logs, with a traceback, every error that it also raises.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 _Call = Callable[..., Awaitable[Any]]
 Vectors = npt.NDArray[np.float32]
@@ -123,6 +128,8 @@ class MilvusWriter:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._lite = _is_file(uri)
+        if not self._lite:
+            _target(uri)
         with self._errors("connect"):
             self._client = MilvusClient(uri=uri, timeout=_CALL_S)
 
@@ -199,9 +206,15 @@ class MilvusWriter:
 
     def read(self, name: str, sku_ids: Sequence[str]) -> dict[str, Vectors]:
         """The vectors of items, without those that the collection does not hold."""
+        # Not pymilvus' get(): it does not escape quotes in ids.
+        among = json.dumps(list(sku_ids), ensure_ascii=False)
         with self._errors(f"read {name}"):
-            rows = self._client.get(
-                name, list(sku_ids), output_fields=[_VECTOR], consistency_level="Strong", timeout=_CALL_S
+            rows = self._client.query(
+                name,
+                filter=f"{_KEY} in {among}",
+                output_fields=[_VECTOR],
+                consistency_level="Strong",
+                timeout=_CALL_S,
             )
         return {row[_KEY]: np.asarray(row[_VECTOR], np.float32) for row in rows}
 

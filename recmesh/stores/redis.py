@@ -41,8 +41,7 @@ class RedisReader:
                 # One new attempt at once, for connections that died while idle; the default backs off for seconds.
                 retry=Retry(NoBackoff(), 1),
                 protocol=2,
-                lib_name=None,
-                lib_version=None,
+                driver_info=None,
             )
         self._url = _masked(url)
         self._redis = redis.asyncio.Redis.from_pool(pool)

@@ -1,0 +1,138 @@
+import asyncio
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from recmesh.errors import DeadlineExceeded, RecmeshError, SettingsError, Unavailable
+from recmesh.releases import Index
+from recmesh.stores.ann import smallest_ef
+from recmesh.stores.milvus import HNSW_PARAMS, MilvusReader, MilvusWriter, Vectors
+from tests.servers import MilvusServer
+
+DIM, ROWS = 16, 3_000
+HNSW = Index(kind="HNSW", params=dict(HNSW_PARAMS), ef=512)
+FLAT = Index(kind="FLAT")
+
+
+@dataclass(frozen=True)
+class Filled:
+    name: str
+    sku_ids: list[str]
+    vectors: Vectors
+    queries: Vectors
+
+    def exact(self, limit: int) -> list[list[str]]:
+        order = np.argsort(-self.queries @ self.vectors.T, axis=1)[:, :limit]
+        return [[self.sku_ids[item] for item in row] for row in order]
+
+
+@pytest.fixture(scope="module")
+def writer(milvus_server: MilvusServer) -> Iterator[MilvusWriter]:
+    writer = MilvusWriter(milvus_server.uri)
+    yield writer
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def filled(writer: MilvusWriter) -> Iterator[Filled]:
+    name = "recmesh_stores_test"
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(ROWS, DIM)).astype(np.float32)
+    sku_ids = [f"{number:07d}" for number in range(ROWS - 1)] + ["é\"'🛒"]
+    writer.create(name, DIM)
+    writer.insert(name, sku_ids, vectors)
+    writer.build(name, HNSW)
+    yield Filled(name, sku_ids, vectors, rng.normal(size=(24, DIM)).astype(np.float32))
+    writer.drop(name)
+
+
+async def test_a_search_finds_the_largest_inner_products_best_first(
+    milvus_server: MilvusServer, filled: Filled
+) -> None:
+    reader = MilvusReader(milvus_server.uri)
+    await reader.ping(5)
+    answers = await reader.collection(filled.name, HNSW).search(filled.queries, 20, 5)
+    for (ids, scores), exact, query in zip(answers, filled.exact(20), filled.queries, strict=True):
+        assert list(ids) == exact
+        rows = [filled.sku_ids.index(sku_id) for sku_id in ids]
+        np.testing.assert_allclose(scores, filled.vectors[rows] @ query, rtol=1e-4)
+    await reader.close()
+
+
+async def test_joined_and_concurrent_searches_answer_as_single_ones(
+    milvus_server: MilvusServer, filled: Filled
+) -> None:
+    reader = MilvusReader(milvus_server.uri)
+    search = reader.collection(filled.name, HNSW).search
+    single = [(await search(query[None], 50, 5))[0] for query in filled.queries]
+    joined = await search(filled.queries, 50, 5)
+    calls = await asyncio.gather(*(search(filled.queries[row : row + 1], 50, 5) for row in range(len(single))))
+    for position, (ids, scores) in enumerate(single):
+        for other_ids, other_scores in (joined[position], calls[position][0]):
+            assert list(other_ids) == list(ids)
+            np.testing.assert_allclose(other_scores, scores, rtol=1e-5)
+    await reader.close()
+
+
+async def test_a_limit_above_ef_and_above_the_rows_is_served(milvus_server: MilvusServer, filled: Filled) -> None:
+    reader = MilvusReader(milvus_server.uri)
+    narrow = HNSW.model_copy(update={"ef": 10})
+    ((ids, _),) = await reader.collection(filled.name, narrow).search(filled.queries[:1], 5_000, 5)
+    assert len(ids) == len(set(ids))
+    assert ROWS * 0.9 <= len(ids) <= ROWS
+    await reader.close()
+
+
+async def test_failures_are_of_their_kind(milvus_server: MilvusServer, filled: Filled) -> None:
+    reader = MilvusReader(milvus_server.uri)
+    with pytest.raises(Unavailable, match="not found"):
+        await reader.collection("recmesh_none", FLAT).search(filled.queries[:1], 5, 5)
+    await reader.close()
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        reader = MilvusReader(f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        with pytest.raises(DeadlineExceeded):
+            await reader.collection(filled.name, FLAT).search(filled.queries[:1], 5, 0.1)
+        await reader.close()
+
+
+def test_wrong_uris_are_clear_errors() -> None:
+    with pytest.raises(SettingsError, match="http://host:port"):
+        MilvusWriter("ftp://somewhere")
+    with pytest.raises(Unavailable, match="cannot connect"):
+        MilvusWriter("http://127.0.0.1:1")
+
+
+def test_rows_are_counted_and_read_back_exactly(writer: MilvusWriter, filled: Filled) -> None:
+    writer.insert(filled.name, filled.sku_ids[:500], filled.vectors[:500], replace=True)
+    assert writer.count(filled.name) == ROWS
+    stored = writer.read(filled.name, [*filled.sku_ids[-2:], "none"])
+    assert set(stored) == set(filled.sku_ids[-2:])
+    for sku_id, vector in stored.items():
+        np.testing.assert_array_equal(vector, filled.vectors[filled.sku_ids.index(sku_id)])
+    assert writer.count("recmesh_none") == 0
+    assert filled.name in writer.collections()
+
+
+def test_making_a_collection_again_keeps_it_and_another_dimension_is_refused(
+    writer: MilvusWriter, filled: Filled
+) -> None:
+    assert writer.create(filled.name, DIM) == writer.create(filled.name, DIM)
+    with pytest.raises(RecmeshError, match="has 16 dimensions, not 17"):
+        writer.create(filled.name, DIM + 1)
+
+
+def test_the_width_is_measured_and_the_index_can_be_exchanged(writer: MilvusWriter, filled: Filled) -> None:
+    ef, measured = smallest_ef(
+        lambda queries, limit, width: writer.search(filled.name, queries, limit, width),
+        filled.sku_ids,
+        filled.vectors,
+        filled.queries,
+    )
+    assert ef is not None
+    assert measured[ef] >= 0.98
+    writer.build(filled.name, FLAT)
+    assert writer.search(filled.name, filled.queries, 20, None) == filled.exact(20)
+    assert writer.count(filled.name) == ROWS

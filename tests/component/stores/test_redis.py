@@ -1,0 +1,116 @@
+import asyncio
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from recmesh.errors import Overloaded, SettingsError, Unavailable
+from recmesh.stores.redis import CHUNK, RedisReader, RedisWriter
+from tests.servers import RedisServer, running_redis, start_redis
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RedisServer]:
+    with running_redis() as running:
+        with redis.Redis(port=running.port) as client:
+            client.mset({f"item:{number}": f"i{number}".encode() for number in range(200)})
+            client.mset({"user:1": b"\x00profile", "history:1": b"\xffhistory", "user:2": b"new"})
+        yield running
+
+
+async def test_a_user_is_the_raw_profile_and_history(server: RedisServer) -> None:
+    reader = RedisReader(server.url)
+    await reader.ping()
+    assert await reader.get_user("1") == (b"\x00profile", b"\xffhistory")
+    assert await reader.get_user("2") == (b"new", None)
+    assert await reader.get_user("nobody") == (None, None)
+    await reader.close()
+
+
+async def test_items_come_in_the_order_asked_for(server: RedisServer) -> None:
+    reader = RedisReader(server.url)
+    assert await reader.get_items(["7", "none", "3", "7"]) == [b"i7", None, b"i3", b"i7"]
+    assert await reader.get_items([]) == []
+    await reader.close()
+
+
+async def test_a_burst_beyond_the_pool_waits(server: RedisServer) -> None:
+    reader = RedisReader(server.url, connections=8, timeout=20)
+    ids = [str(number) for number in range(100)]
+    answers = await asyncio.gather(*(reader.get_items(ids) for _ in range(256)))
+    assert all(answer == [f"i{number}".encode() for number in range(100)] for answer in answers)
+    with redis.Redis(port=server.port) as client:
+        assert int(client.info("clients")["connected_clients"]) <= 9
+    await reader.close()
+
+
+async def test_a_frozen_redis_is_an_error_in_time_and_recovers(server: RedisServer) -> None:
+    reader = RedisReader(server.url, connections=2, timeout=0.2)
+    await reader.get_items(["1"])
+    server.signal_group(signal.SIGSTOP)
+    try:
+        answers = await asyncio.gather(*(reader.get_items(["1"]) for _ in range(12)), return_exceptions=True)
+    finally:
+        server.signal_group(signal.SIGCONT)
+    assert {type(answer) for answer in answers} <= {Unavailable, Overloaded}
+    assert await reader.get_items(["1"]) == [b"i1"]
+    await reader.close()
+
+
+async def test_an_exhausted_pool_is_overload(server: RedisServer) -> None:
+    reader = RedisReader(server.url, connections=1, timeout=0.05)
+    holder = await reader._redis.connection_pool.get_connection()
+    with pytest.raises(Overloaded, match="no free connection"):
+        await reader.get_items(["1"])
+    await reader._redis.connection_pool.release(holder)
+    assert await reader.get_items(["1"]) == [b"i1"]
+    await reader.close()
+
+
+async def test_a_restarted_redis_is_found_again(tmp_path: Path) -> None:
+    server = start_redis(tmp_path)
+    reader = RedisReader(server.url, connections=4, timeout=5)
+    await asyncio.gather(*(reader.get_items(["1"]) for _ in range(4)))
+    server.kill()
+    with pytest.raises(Unavailable):
+        await reader.get_items(["1"])
+    again = start_redis(tmp_path, server.port)
+    try:
+        answers = await asyncio.gather(*(reader.get_items(["1"]) for _ in range(8)))
+        assert answers == [[None]] * 8
+    finally:
+        again.kill()
+        await reader.close()
+
+
+def test_a_wrong_url_is_one_clear_error_without_the_password() -> None:
+    with pytest.raises(SettingsError) as raised:
+        RedisReader("http://user:secret@host")
+    assert "secret" not in str(raised.value)
+    with pytest.raises(Unavailable, match="Redis redis://127"):
+        RedisWriter("redis://:secret@127.0.0.1:1/0").count(["x"])
+
+
+def test_the_writer_works_in_chunks(server: RedisServer) -> None:
+    writer = RedisWriter(server.url)
+    pairs = {f"w:{number}": str(number).encode() for number in range(2 * CHUNK + 1)}
+    writer.write(pairs)
+    assert writer.read(list(pairs)) == list(pairs.values())
+    assert writer.count([*pairs, "w:none"]) == len(pairs)
+    assert set(writer.scan("w:")) == set(pairs)
+    assert writer.delete([*pairs, "w:none"]) == len(pairs)
+    assert writer.count(list(pairs)) == 0
+    writer.close()
+
+
+def test_a_claimed_hash_keeps_the_fields_of_its_owner_only(server: RedisServer) -> None:
+    writer = RedisWriter(server.url)
+    writer.claim("marks", "first")
+    writer.set_fields("marks", {"rows": 3})
+    writer.claim("marks", "first")
+    assert writer.hash("marks") == {"owner": "first", "rows": "3"}
+    writer.claim("marks", "second")
+    assert writer.hash("marks") == {"owner": "second"}
+    writer.close()
