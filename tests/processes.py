@@ -55,7 +55,7 @@ def start_service(
 ) -> Service:
     """Start `python -m services.<name>`, on given ports or on free ones, and wait until it serves if `ready`."""
     mesh = dict(ports or zip(NAMES, free_ports(len(NAMES)), strict=True))
-    mesh["metrics"] = free_ports(1)[0]
+    mesh["metrics"] = free_ports(1, exclude=list(mesh.values()))[0]
     log = folder / f"{name}.log"
     command = [sys.executable, "-m", f"services.{name}"]
     service = Service(spawn(command, log, {**port_variables(mesh), **environment}), log, mesh)
@@ -70,10 +70,12 @@ def start_service(
 
 
 @contextlib.contextmanager
-def running(name: str, environment: Mapping[str, str], ports: Mapping[str, int] | None = None) -> Iterator[Service]:
+def running(
+    name: str, environment: Mapping[str, str], ports: Mapping[str, int] | None = None, *, ready: bool = True
+) -> Iterator[Service]:
     """A service for the length of a block."""
     with TemporaryDirectory(prefix=f"recmesh-{name}-") as folder:
-        service = start_service(name, Path(folder), environment, ports)
+        service = start_service(name, Path(folder), environment, ports, ready=ready)
         try:
             yield service
         finally:

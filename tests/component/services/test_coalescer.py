@@ -1,0 +1,79 @@
+"""Searches that wait for each other go together, and get their own answers."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from recmesh.errors import DeadlineExceeded, Unavailable
+from recmesh.stores.milvus import Answer, Vectors
+from services.recall.coalescer import MAX_QUERIES, Coalescer
+
+
+class Milvus:
+    """Answers each vector with ids made of its first number; holds searches back until `open`."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.batches: list[tuple[int, int]] = []
+        self.in_flight = 0
+        self.error: Exception | None = None
+
+    async def search(self, vectors: Vectors, limit: int, timeout: float) -> list[Answer]:
+        self.in_flight += 1
+        assert self.in_flight == 1
+        self.batches.append((len(vectors), limit))
+        try:
+            await self.open.wait()
+            if self.error:
+                raise self.error
+        finally:
+            self.in_flight -= 1
+        return [([f"{int(vector[0])}/{limit}"], np.ones(1, np.float32)) for vector in vectors]
+
+
+def vector(number: int) -> Vectors:
+    return np.array([number, 0], np.float32)
+
+
+async def test_waiting_searches_go_together_and_each_gets_its_own_answer() -> None:
+    milvus = Milvus()
+    coalescer = Coalescer(milvus.search)
+    limits = [128, 256]
+    calls = [asyncio.create_task(coalescer.search(vector(n), limits[n % 5 == 0], 5)) for n in range(50)]
+    await asyncio.sleep(0)
+    milvus.open.set()
+
+    answers = await asyncio.gather(*calls)
+
+    assert [ids for ids, _ in answers] == [[f"{n}/{limits[n % 5 == 0]}"] for n in range(50)]
+    assert all(count <= MAX_QUERIES for count, _ in milvus.batches)
+    assert len(milvus.batches) <= 6
+
+
+async def test_a_frozen_milvus_costs_each_caller_its_own_time_only() -> None:
+    milvus = Milvus()
+    coalescer = Coalescer(milvus.search)
+    patient = asyncio.create_task(coalescer.search(vector(1), 10, 5))
+    while not milvus.batches:
+        await asyncio.sleep(0)
+
+    with pytest.raises(DeadlineExceeded):
+        await coalescer.search(vector(2), 10, 0.01)
+    milvus.open.set()
+
+    assert (await patient)[0] == ["1/10"]
+    assert (await coalescer.search(vector(3), 10, 5))[0] == ["3/10"]
+    assert milvus.batches == [(1, 10), (1, 10)]
+
+
+async def test_a_failed_search_fails_for_all_who_wait_and_the_next_one_is_tried() -> None:
+    milvus = Milvus()
+    milvus.error = Unavailable("away")
+    milvus.open.set()
+    coalescer = Coalescer(milvus.search)
+    failed = await asyncio.gather(*(coalescer.search(vector(n), 10, 5) for n in range(3)), return_exceptions=True)
+    milvus.error = None
+
+    assert all(isinstance(error, Unavailable) for error in failed)
+    assert (await coalescer.search(vector(4), 10, 5))[0] == ["4/10"]
