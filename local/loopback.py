@@ -239,7 +239,8 @@ def supported() -> bool:
 def run(command: Sequence[str], environment: Mapping[str, str], started: Callable[[], None] = lambda: None) -> int:
     """Run `command` until it exits, with its wildcard binds moved to loopback; returns its exit status (128 + signal).
 
-    `started` runs once in a thread of its own after the start. Termination signals are passed on, and the command is killed when this process dies.
+    `started` runs once, in a thread of its own, after the start. Termination signals are passed on, and the command is
+    killed when this process dies.
     Raises SettingsError where the kernel or a container's policy does not allow it.
     """
     child, listener = _start(command, environment)

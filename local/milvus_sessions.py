@@ -1,8 +1,8 @@
 """Clear what a killed Milvus left in its embedded etcd, so that the next start takes seconds and not most of a minute.
 
-Every component of Milvus holds a session, an etcd key with a 30 s lease, and a new start waits until the old ones lapse.
-Milvus 2.3.5 leaves them behind even at SIGTERM (it panics while it closes etcd). A session names its component's address;
-ports are drawn anew at each start, so a session on a port that is not ours is stale.
+Every component of Milvus holds a session, an etcd key with a 30 s lease, and a new start waits until the old ones
+lapse. Milvus 2.3.5 leaves them behind even at SIGTERM (it panics while it closes etcd). A session names its component's
+address; ports are drawn anew at each start, so a session on a port that is not ours is stale.
 """
 
 import base64

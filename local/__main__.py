@@ -1,0 +1,117 @@
+"""`python -m local`: the mesh on this machine. The Makefile's targets of the same names call these commands."""
+
+import errno
+import os
+import shutil
+import sys
+from collections import deque
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from local import programs, settings, show
+from local.jobs import JobError
+from local.settings import LocalSettings, Mode
+from local.supervisor import Supervisor
+from recmesh.errors import RecmeshError, SettingsError
+
+_INTERRUPTED = 130
+_LAST_LINES = 100
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def up(
+    dataset: Annotated[str, typer.Option(help="A folder, or ta_feng, ml_100k or synthetic.")] = "ta_feng",
+    mode: Annotated[str, typer.Option(help="compact: one process; services: five.")] = "compact",
+) -> None:
+    """From a data set to recommendations: whatever is current is reused."""
+    from local.up import bring_up  # gRPC and the release code take half a second that the other commands need not wait
+
+    bring_up(settings.load(), dataset, _mode(mode), Console())
+
+
+@app.command()
+def down() -> None:
+    """Stop everything that `up` started; data, releases and logs stay."""
+    stopped = Supervisor(settings.load()).shutdown()
+    print("stopped" if stopped else "nothing was running")
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Every process: address, state, uptime, memory."""
+    current = settings.load()
+    show.status(Console(), current, Supervisor(current).states(), as_json)
+
+
+@app.command()
+def logs(
+    service: Annotated[str, typer.Option(help="um, cm, recall, rank, as, compact, redis or milvus.")],
+    follow: Annotated[bool, typer.Option(help="Go on printing what comes.")] = False,
+) -> None:
+    """The last lines of a process's log."""
+    path = _log(settings.load(), service)
+    if follow:
+        os.execvp("tail", ["tail", "-n", str(_LAST_LINES), "-F", str(path)])
+    with path.open(errors="replace") as lines:
+        sys.stdout.writelines(deque(lines, maxlen=_LAST_LINES))
+
+
+@app.command()
+def clean() -> None:
+    """Stop everything and delete the home: downloads, data sets, releases, stores and logs."""
+    current = settings.load()
+    Supervisor(current).shutdown()
+    if current.folder.exists():
+        shutil.rmtree(current.folder)
+    print(f"{current.folder} is gone")
+
+
+def _mode(text: str) -> Mode:
+    if text == "compact":
+        return "compact"
+    if text == "services":
+        return "services"
+    raise SettingsError(f"MODE={text}: it is compact or services")
+
+
+def _log(current: LocalSettings, service: str) -> Path:
+    """The log of a process; where the services run as one, that one's."""
+    if service not in programs.ALL:
+        raise SettingsError(f"SERVICE={service}: it is one of {', '.join(programs.ALL)}")
+    running = {state.name for state in Supervisor(current).states()}
+    name = "compact" if service in settings.SERVICES and "compact" in running else service
+    path = current.logs / f"{name}.log"
+    if not path.exists():
+        raise SettingsError(f"{path}: no such log; it is written once `make up` started {name}")
+    return path
+
+
+def main() -> int:
+    """Run a command; errors become one line and an exit code."""
+    try:
+        app(prog_name="python -m local")
+    except JobError as error:  # the job has said why
+        return error.status
+    except RecmeshError as error:
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _fail(f"the disk is full ({error.filename or 'home'}): free some room", SettingsError.exit_code)
+        return _fail(str(error), RecmeshError.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", _INTERRUPTED)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"recmesh: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

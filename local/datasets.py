@@ -1,0 +1,118 @@
+"""The data set of a local mesh: by name or as a folder, checked once for each state of its files."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local.settings import LocalSettings
+from local.steps import Steps
+from recmesh.errors import DataError
+
+if TYPE_CHECKING:
+    from recmesh.dataset import DataSet
+
+NAMES = ("ta_feng", "ml_100k", "synthetic")
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A data set that was read without complaint, and whom to ask about it afterwards.
+
+    `known_user` is an id with actions; `new_user` is a profile as a new user would send it (empty: no user fields).
+    """
+
+    folder: Path
+    fingerprint: str
+    summary: str
+    known_user: str
+    new_user: Mapping[str, str]
+
+
+def checked(settings: LocalSettings, dataset: str, steps: Steps) -> Checked:
+    """Fetch the data set if it has a name and is not there yet, then read and check it unless nothing changed.
+
+    Raises DataError as recmesh.dataset does.
+    """
+    folder = _folder(settings, dataset, steps)
+    state = _state(folder)
+    record = settings.run / "checked" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.json"
+    found = _remembered(record, state)
+    if found is None:
+        found = _read(folder, settings, steps)
+        _remember(record, state, found)
+    steps.say(found.summary)
+    return found
+
+
+def rejects(settings: LocalSettings, folder: Path) -> Path:
+    """Where the rows that cannot be used are written, each with file, line and reason."""
+    path = settings.folder / "rejects" / f"{folder.name}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _folder(settings: LocalSettings, dataset: str, steps: Steps) -> Path:
+    if dataset not in NAMES:
+        folder = Path(dataset).expanduser().absolute()
+        if not folder.is_dir():
+            raise DataError(f"DATASET={dataset}: no such folder; it is a folder or one of {', '.join(NAMES)}")
+        return folder
+    folder = settings.folder / "data" / dataset
+    if not folder.is_dir():
+        from recmesh.dataset import fetch  # Polars takes a while: only when it is needed
+
+        steps.say(f"making {dataset} in {folder}")
+        fetch(dataset, folder, settings.folder / "cache")
+    return folder
+
+
+def _read(folder: Path, settings: LocalSettings, steps: Steps) -> Checked:
+    from recmesh.dataset import read
+
+    steps.say("reading and checking every row")
+    data = read(folder, rejects(settings, folder))
+    summary = f"{len(data.users):,} users, {len(data.items):,} items, {len(data.actions):,} actions"
+    return Checked(folder, data.fingerprint, summary, _known_user(data), _new_user(data))
+
+
+def _known_user(data: "DataSet") -> str:
+    """The user with the most actions; of several the first by id."""
+    counts = data.actions.group_by("user_id").len().sort("len", "user_id", descending=[True, False])
+    return str(counts["user_id"][0]) if len(counts) else str(data.users["user_id"][0])
+
+
+def _new_user(data: "DataSet") -> dict[str, str]:
+    """A whole profile, of the first user who has one."""
+    fields = [name for name in data.users.columns if name != "user_id"]
+    whole = data.users.drop_nulls(fields) if fields else data.users.head(0)
+    return {name: str(whole[name][0]) for name in fields} if len(whole) else {}
+
+
+def _state(folder: Path) -> list[Any]:
+    """What changes whenever a file of the folder changes: names, sizes and times of modification."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    stats = ((path, path.stat()) for path in files)
+    return [_FORMAT, str(folder), *([str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats)]
+
+
+def _remembered(record: Path, state: list[Any]) -> Checked | None:
+    try:
+        content = json.loads(record.read_text())
+    except (OSError, ValueError):
+        return None
+    if content.get("state") != state:
+        return None
+    fields = content["checked"]
+    return Checked(**{**fields, "folder": Path(fields["folder"])})
+
+
+def _remember(record: Path, state: list[Any], found: Checked) -> None:
+    record.parent.mkdir(parents=True, exist_ok=True)
+    temporary = record.with_suffix(".new")
+    temporary.write_text(json.dumps({"state": state, "checked": asdict(found)}, default=str))
+    temporary.replace(record)

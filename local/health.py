@@ -1,0 +1,72 @@
+"""Waiting for what was started: each service by its gRPC health, Milvus by its own health page, Redis by PING."""
+
+import contextlib
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+
+import grpc
+import redis
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from local.settings import LocalSettings
+from local.supervisor import Supervisor
+from recmesh.errors import Unavailable
+
+_ANSWER = 2.0  # seconds that one question may take
+
+
+def redis_answers(settings: LocalSettings) -> bool:
+    """Whether Redis answers and has read its file."""
+    with redis.Redis(port=settings.redis_port, socket_timeout=_ANSWER) as client:
+        with contextlib.suppress(redis.RedisError):
+            return bool(client.ping())
+        return False
+
+
+def milvus_answers(settings: LocalSettings) -> bool:
+    """Whether all parts of Milvus say that they are healthy."""
+    with contextlib.suppress(OSError, ValueError, KeyError, urllib.error.URLError):
+        ports = json.loads((settings.folder / "milvus" / "ports.json").read_text())
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports['metrics_port']}/healthz", timeout=_ANSWER) as answer:
+            return bool(answer.read() == b"OK")
+    return False
+
+
+def serving(target: str) -> bool:
+    """Whether a service says SERVING."""
+    with grpc.insecure_channel(target) as channel, contextlib.suppress(grpc.RpcError):
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_ANSWER)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return False
+
+
+def wait(
+    supervisor: Supervisor,
+    checks: Mapping[str, tuple[str, Callable[[], bool]]],
+    seconds: float,
+    say: Callable[[str], None],
+) -> None:
+    """Poll until every check holds; says each time one does.
+
+    checks: what is waited for -> the program behind it, and the check.
+    Raises Unavailable, with the end of the log, when a program cannot stay up or `seconds` pass.
+    """
+    limit = time.monotonic() + seconds
+    missing = dict(checks)
+    while missing:
+        for what, (program, check) in list(missing.items()):
+            if check():
+                del missing[what]
+                say(f"{what}: ready")
+            else:
+                supervisor.check_alive(program)
+        if missing and time.monotonic() > limit:
+            program = next(iter(missing.values()))[0]
+            raise Unavailable(
+                f"not ready after {seconds:.0f} s: {', '.join(missing)}; see `make logs SERVICE={program}`"
+            )
+        if missing:
+            time.sleep(0.1)

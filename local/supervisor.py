@@ -1,0 +1,226 @@
+"""The process manager: a supervisord of our own per home, over a unix socket only.
+
+Every program has a file of its own; adding, changing and removing files and reloading is how the set of programs
+changes while the others run on.
+"""
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xmlrpc.client
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from supervisor.xmlrpc import SupervisorTransport
+
+from local.programs import STORES, Program, clean_environment
+from local.settings import ROOT, LocalSettings
+from recmesh.errors import RecmeshError, SettingsError, Unavailable
+
+# A socket's path may have 107 bytes; supervisor binds it with ".<pid>" at the end first.
+_LONGEST_SOCKET = 107 - len(".4194304")
+_START_SECONDS = 20.0
+_STOP_SECONDS = 60.0
+_DEATHS = 3
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """One program as the process manager sees it. `pid` is 0 when it does not run; `started` is a Unix time."""
+
+    name: str
+    state: str
+    pid: int
+    started: float
+
+    @property
+    def running(self) -> bool:
+        return self.state in ("RUNNING", "STARTING")
+
+
+class Supervisor:
+    """The supervisord of one home. No method starts it but `start`."""
+
+    def __init__(self, settings: LocalSettings) -> None:
+        self._folder = settings.run
+        self._programs = settings.run / "programs"
+        self._log = settings.logs / "supervisor.log"
+        self._socket = _socket_path(settings.run)
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        self._deaths: dict[str, int] = {}
+        self._last_stop: dict[str, int] = {}
+        self._rpc: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
+
+    def running(self) -> bool:
+        """Whether the process manager runs and takes calls."""
+        return self._socket.exists() and self._answers()
+
+    def start(self) -> bool:
+        """Start it, with no program, unless it runs. Returns whether it was started."""
+        if self.running():
+            return False
+        for folder in (self._folder, self._log.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._clear_programs()
+        configuration = self._folder / "supervisord.conf"
+        configuration.write_text(self._configuration())
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)]
+        environment = clean_environment(os.environ)
+        result = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, start_new_session=True
+        )
+        if result.returncode:
+            reason = (result.stderr or result.stdout).strip().splitlines()[-1:]
+            raise SettingsError(f"the process manager does not start: {' '.join(reason)}; its log is {self._log}")
+        _wait(self._answers, _START_SECONDS, f"the process manager does not answer; its log is {self._log}")
+        return True
+
+    def ensure(self, programs: Sequence[Program]) -> list[str]:
+        """Have these programs run as they are described; all others stay. Returns the names of those (re)started."""
+        self._programs.mkdir(parents=True, exist_ok=True)
+        for program in programs:
+            _replace(self._programs / f"{program.name}.ini", program.section())
+        added, changed, _ = self._reload()
+        wanted = {program.name for program in programs}
+        for name in wanted & changed:
+            self._stop_group(name)
+        for name in wanted & (added | changed):
+            self._rpc.addProcessGroup(name)
+        stopped = {state.name for state in self.states() if not state.running and state.state != "BACKOFF"}
+        for name in wanted & stopped:
+            self._rpc.startProcess(name, False)
+        return sorted(wanted & (added | changed | stopped))
+
+    def remove(self, names: Collection[str]) -> list[str]:
+        """Stop these programs, all at the same time, and forget them. Returns the names of those that were there."""
+        present = sorted({state.name for state in self.states()} & set(names))
+        for name in present:
+            with _ignoring_faults():
+                self._rpc.stopProcess(name, False)
+        for name in present:
+            (self._programs / f"{name}.ini").unlink(missing_ok=True)
+            self._stop_group(name)
+        self._reload()
+        return present
+
+    def states(self) -> list[ProcessState]:
+        """All programs, stores first; none when the process manager does not run."""
+        if not self.running():
+            return []
+        return [
+            ProcessState(entry["name"], entry["statename"], entry["pid"], float(entry["start"]))
+            for entry in self._rpc.getAllProcessInfo()
+        ]
+
+    def check_alive(self, name: str) -> None:
+        """Raises Unavailable with the last line of its log when a program has died several times in a row."""
+        info = self._rpc.getProcessInfo(name)
+        if info["statename"] not in ("FATAL", "BACKOFF", "EXITED", "UNKNOWN"):
+            return
+        self._deaths[name] = self._deaths.get(name, 0) + (info["stop"] != self._last_stop.get(name))
+        self._last_stop[name] = info["stop"]
+        if info["statename"] == "FATAL" or self._deaths[name] >= _DEATHS:
+            lines = Path(info["stdout_logfile"]).read_text(errors="replace").strip().splitlines()
+            raise Unavailable(f"{name} does not stay up: {lines[-1] if lines else info['spawnerr']}")
+
+    def shutdown(self) -> bool:
+        """Stop every program, then the process manager. Returns whether there was one."""
+        if not self.running():
+            return False
+        manager = psutil.Process(self._rpc.getPID())
+        self.remove([state.name for state in self.states() if state.name not in STORES])
+        self.remove(STORES)
+        with contextlib.suppress(OSError):
+            self._rpc.shutdown()
+        try:
+            manager.wait(_STOP_SECONDS)
+        except psutil.TimeoutExpired as error:
+            raise RecmeshError(f"the process manager (pid {manager.pid}) does not stop: kill it") from error
+        return True
+
+    def _configuration(self) -> str:
+        return f"""\
+[supervisord]
+logfile = {self._log}
+logfile_maxbytes = 5MB
+logfile_backups = 1
+pidfile = {self._folder / "supervisord.pid"}
+childlogdir = {self._log.parent}
+silent = true
+
+[unix_http_server]
+file = {self._socket}
+chmod = 0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+
+[include]
+files = {self._programs}/*.ini
+"""
+
+    def _reload(self) -> tuple[set[str], set[str], set[str]]:
+        try:
+            ((added, changed, removed),) = self._rpc.reloadConfig()
+        except xmlrpc.client.Fault as error:
+            raise SettingsError(f"the process manager refuses its configuration: {error.faultString}") from error
+        return set(added), set(changed), set(removed)
+
+    def _stop_group(self, name: str) -> None:
+        with _ignoring_faults():
+            self._rpc.stopProcessGroup(name, True)
+        with _ignoring_faults():
+            self._rpc.removeProcessGroup(name)
+
+    def _clear_programs(self) -> None:
+        for stale in self._programs.glob("*.ini"):
+            stale.unlink()
+
+    def _answers(self) -> bool:
+        try:
+            self._rpc.getState()
+        except (OSError, xmlrpc.client.Error):
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def _ignoring_faults() -> Iterator[None]:
+    """The process manager answers "not running" and the like where the wished-for state is there already."""
+    with contextlib.suppress(xmlrpc.client.Fault):
+        yield
+
+
+def _replace(path: Path, content: str) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_text(content)
+    temporary.replace(path)
+
+
+def _socket_path(run: Path) -> Path:
+    """`run/supervisor.sock`, or a short private place when that is too long for a socket."""
+    path = run / "supervisor.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET:
+        return path
+    key = hashlib.sha256(os.fsencode(run)).hexdigest()[:12]
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    folder = base / f"recmesh-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise SettingsError(f"{folder} belongs to another user: set RECMESH_HOME to a shorter path")
+    return folder / f"{key}.sock"
+
+
+def _wait(ready: Callable[[], bool], seconds: float, failure: str) -> None:
+    limit = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > limit:
+            raise Unavailable(failure)
+        time.sleep(0.05)

@@ -1,0 +1,180 @@
+"""`make up`: from a data set to five services that answer. Read `_steps` from top to bottom.
+
+Whatever is current is reused. What a run trusts is written last and atomically: the folder of a data set, the manifest
+of a release, the mark of an ingestion. A run that does not reach its end stops what it started.
+"""
+
+import asyncio
+import fcntl
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import redis
+from rich.console import Console
+
+from local import datasets, health, machine, programs, show
+from local.datasets import Checked
+from local.interrupts import Interrupts
+from local.jobs import run_job
+from local.settings import ROOT, SERVICES, LocalSettings, Mode
+from local.steps import Steps
+from local.supervisor import Supervisor
+from recmesh.client import Mesh, Recommendation, Targets
+from recmesh.errors import ReleaseError, SettingsError, Unavailable
+from recmesh.releases import Manifest, ModelStore
+
+_STORES_SECONDS = 180.0
+_SERVICES_SECONDS = 120.0
+_SWAP_SECONDS = 60.0
+_MARK = "local:ingested"
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the steps of one run share."""
+
+    settings: LocalSettings
+    dataset: str
+    mode: Mode
+    supervisor: Supervisor
+    steps: Steps
+    interrupts: Interrupts
+
+
+def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console) -> None:
+    """Bring the mesh up and show what it answers. Raises what its steps raise, after stopping what this run started."""
+    supervisor, interrupts = Supervisor(settings), Interrupts()
+    run = _Run(settings, dataset, mode, supervisor, Steps(console, 6), interrupts)
+    with interrupts.handled(), _only_one(settings):
+        before = {state.name for state in supervisor.states()}
+        try:
+            machine.check(settings, mode, supervisor.states())
+            _steps(run, console)
+        except BaseException:
+            with interrupts.shield():
+                _undo(supervisor, before, console)
+            raise
+
+
+def _steps(run: _Run, console: Console) -> None:
+    settings, steps = run.settings, run.steps
+    with steps.step("Redis and Milvus start, beside the next steps"):
+        with run.interrupts.shield():
+            run.supervisor.start()
+        run.supervisor.ensure([programs.redis(settings), programs.milvus(settings)])
+    with steps.step(f"data set {run.dataset}"):
+        data = datasets.checked(settings, run.dataset, steps)
+    with steps.step("training"):
+        release = _current_release(settings, data) or _train(settings, data)
+        steps.say(f"release {release.id}: {release.items:,} items")
+    with steps.step("ingestion"):
+        _wait_for_stores(run)
+        _ingest(settings, data, release, steps)
+    with steps.step("services: all in one process" if run.mode == "compact" else "services: one process each"):
+        _start_services(run)
+    with steps.step("recommendations"):
+        answers = asyncio.run(_ask(settings, data, release))
+    for title, answer in answers.items():
+        show.recommendations(console, title, answer)
+    show.addresses(console, settings, run.mode)
+    show.closing(console, data.known_user, steps.seconds)
+
+
+def _current_release(settings: LocalSettings, data: Checked) -> Manifest | None:
+    """The release of this state of the data: the active one if it is that, else the newest."""
+    store = ModelStore(settings.store)
+    active = store.active()
+    fitting = [release for release in store.list() if release.fingerprint == data.fingerprint]
+    return next((release for release in fitting if release.id == active), fitting[0] if fitting else None)
+
+
+def _train(settings: LocalSettings, data: Checked) -> Manifest:
+    python = ROOT / ".venv-train" / "bin" / "python"
+    if not python.exists():
+        raise SettingsError(f"{python} is missing: run `make environments`")
+    command = [str(python), "-m", "jobs.train", "--dataset", str(data.folder), "--store", settings.store]
+    run_job("training", command, settings.variables())
+    release = _current_release(settings, data)
+    if release is None:
+        raise ReleaseError(f"training ended without a release of {data.folder} in {settings.store}; train again")
+    return release
+
+
+def _wait_for_stores(run: _Run) -> None:
+    settings = run.settings
+    checks = {
+        "Redis": ("redis", lambda: health.redis_answers(settings)),
+        "Milvus": ("milvus", lambda: health.milvus_answers(settings)),
+    }
+    health.wait(run.supervisor, checks, _STORES_SECONDS, run.steps.say)
+
+
+def _ingest(settings: LocalSettings, data: Checked, release: Manifest, steps: Steps) -> None:
+    """Ingest and activate, unless both stores carry the mark of exactly this: data, release, code."""
+    mark = f"{data.fingerprint}:{release.id}:{programs.code_hash('recmesh', 'jobs/ingest')}"
+    beside_milvus = settings.folder / "milvus" / "ingested"
+    with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
+        marks = (client.get(_MARK), beside_milvus.read_text() if beside_milvus.exists() else None)
+        if marks == (mark, mark) and ModelStore(settings.store).active() == release.id:
+            steps.say("current")
+            return
+        client.delete(_MARK)
+        beside_milvus.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "jobs.ingest", "--dataset", str(data.folder), "--store", settings.store]
+        command += ["--release", release.id, "--rejects", str(datasets.rejects(settings, data.folder))]
+        run_job("ingestion", command, settings.variables())
+        beside_milvus.write_text(mark)
+        client.set(_MARK, mark)
+
+
+def _start_services(run: _Run) -> None:
+    settings, mode = run.settings, run.mode
+    wanted = programs.names(mode)
+    run.supervisor.remove(set(programs.ALL) - set(wanted) - set(programs.STORES))
+    run.supervisor.ensure(programs.services(settings, mode))
+    checks = {}
+    for name in SERVICES:
+        target = settings.target(name)
+        program = "compact" if mode == "compact" else name
+        checks[f"{name} {target}"] = (program, lambda target=target: health.serving(target))
+    health.wait(run.supervisor, checks, _SERVICES_SECONDS, run.steps.say)
+
+
+async def _ask(settings: LocalSettings, data: Checked, release: Manifest) -> Mapping[str, Recommendation]:
+    """The answers for a known and a new user, once the services answer from the release."""
+    limit = time.monotonic() + _SWAP_SECONDS
+    targets = Targets.from_environment(settings.variables())
+    profile = " ".join(f"{name}={value}" for name, value in data.new_user.items()) or "nothing is known"
+    async with Mesh(targets) as mesh:
+        while True:
+            known = await mesh.recommend(data.known_user, size=_SHOWN, explain=True)
+            new = await mesh.recommend("", data.new_user, size=_SHOWN, explain=True)
+            if known.release == new.release == release.id:
+                return {f"known user {data.known_user}": known, f"new user ({profile})": new}
+            if time.monotonic() > limit:
+                raise Unavailable(f"the services answer from release {known.release or 'none'}, not from {release.id}")
+            await asyncio.sleep(0.1)
+
+
+def _undo(supervisor: Supervisor, before: Collection[str], console: Console) -> None:
+    console.print("stopping what this run started", highlight=False)
+    if before:
+        supervisor.remove({state.name for state in supervisor.states()} - set(before))
+    else:
+        supervisor.shutdown()
+
+
+@contextmanager
+def _only_one(settings: LocalSettings) -> Iterator[None]:
+    """One `make up` per home at a time; the lock goes away with the process."""
+    settings.run.mkdir(parents=True, exist_ok=True)
+    with (settings.run / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError(f"another `make up` is at work in {settings.folder}: wait for it or stop it") from None
+        yield
