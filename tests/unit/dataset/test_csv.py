@@ -1,0 +1,178 @@
+"""CSV text: a broken row costs itself and nothing else."""
+
+import csv
+import io
+import random
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recmesh.dataset import read
+from recmesh.dataset.csvtext import AMBIGUOUS, MAX_CELL_LINES, UNCLOSED, Splitter
+from recmesh.errors import DataError
+
+from .conftest import SCHEMA, MakeFolder, rejected
+
+
+def rows_of(text: str | bytes, width: int = 4, cut: int = 0) -> tuple[dict[int, list[str]], dict[int, str]]:
+    """Rows and reasons by line, the text fed in pieces of `cut` bytes."""
+    data = text.encode() if isinstance(text, str) else text
+    splitter = Splitter(width)
+    rows: dict[int, list[str]] = {}
+    reasons: dict[int, str] = {}
+    pieces = [data[k : k + cut] for k in range(0, len(data), cut)] if cut else [data]
+    for k in range(len(pieces) + 1):
+        got = splitter.feed(pieces[k]) if k < len(pieces) else splitter.feed(b"", final=True)
+        for row, line in enumerate(got.lines.tolist()):
+            rows[line] = next(csv.reader([got.text(row)], strict=True))
+        if len(got.lines):
+            read_back = pl.read_csv(got.plain, has_header=False, infer_schema=False, empty_string_is_null=False)
+            assert read_back.rows() == [tuple(rows[line]) for line in got.lines.tolist()]
+        rows |= {r.line: r.cells for r in got.records}
+        reasons |= {b.line: b.reason for b in got.broken}
+    return dict(sorted(rows.items())), reasons
+
+
+PLAIN = "1,a,b,c\n"
+
+CASES = [
+    # text, rows, reasons
+    ("1,2,3,4\n5,6,7,8", {1: list("1234"), 2: list("5678")}, {}),
+    ("1,2,3,4\n\n\n5,6,7,8\n", {1: list("1234"), 4: list("5678")}, {}),
+    (",,,\n", {1: ["", "", "", ""]}, {}),
+    ("1,2,3\n4,5,6,7\n1,2,3,4,5\n", {2: list("4567")}, {1: "3 columns instead of 4", 3: "5 columns instead of 4"}),
+    ('"1","2,2","","4"\n', {1: ["1", "2,2", "", "4"]}, {}),
+    ('1,"say ""hi""",3,4\n', {1: ["1", 'say "hi"', "3", "4"]}, {}),
+    ('1,"two\nlines, one cell",3,4\n5,6,7,8\n', {1: ["1", "two\nlines, one cell", "3", "4"], 3: list("5678")}, {}),
+    ('1,"a\n\nb ""c"" d\ne",3,4\n5,6,7,8\n', {1: ["1", 'a\n\nb "c" d\ne', "3", "4"], 5: list("5678")}, {}),
+    ('1,5" screen,3,4\n', {1: ["1", '5" screen', "3", "4"]}, {}),
+    ('1,"open,3,4\n5,6,7,8\n9,0,1,2\n', {2: list("5678"), 3: list("9012")}, {1: UNCLOSED}),
+    ('1,"open,3,4\n5,6,7,8\n9,"q",1,2\n', {2: list("5678"), 3: ["9", "q", "1", "2"]}, {1: UNCLOSED}),
+    ('1,"x"y,3,4\n5,6,7,8\n', {2: list("5678")}, {1: UNCLOSED}),
+    # An unclosed quote whose cell a stray quote ends further down: which rows are real cannot be told, so none is used.
+    ('1,"open,3,4\n5,6,7,8\n9,stray",1,2\n3,4,5,6\n', {4: list("3456")}, {1: AMBIGUOUS}),
+    ('1,"open,3,4\n9,stray",1,2\n3,4,5,6\n', {3: list("3456")}, {1: AMBIGUOUS}),
+    ('1,"open,3\n4,"\n5,6,7,8\n', {3: list("5678")}, {1: UNCLOSED, 2: UNCLOSED}),
+    (b"1,2,3,4\n5,\xff,7,8\n9,0,1,2\n", {1: list("1234"), 3: list("9012")}, {2: "not valid in"}),
+    (b'1,"a\xff\nb",3,4\n9,0,1,2\n', {3: list("9012")}, {1: "not valid in", 2: "3 columns instead of 4"}),
+]
+
+
+@pytest.mark.parametrize(("text", "rows", "reasons"), CASES)
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_rows(text: str | bytes, rows: dict[int, list[str]], reasons: dict[int, str], cut: int) -> None:
+    got_rows, got_reasons = rows_of(text, cut=cut)
+    assert got_rows == rows
+    assert got_reasons.keys() == reasons.keys()
+    assert all(got_reasons[line].startswith(reason) for line, reason in reasons.items())
+
+
+def test_a_quote_that_never_closes_is_given_up_within_bounds() -> None:
+    text = '1,"open,3,4\n' + "x\n" * (3 * MAX_CELL_LINES) + PLAIN
+    rows, reasons = rows_of(text, cut=5000)
+    assert rows == {3 * MAX_CELL_LINES + 2: ["1", "a", "b", "c"]}
+    assert reasons[1] == UNCLOSED
+    assert len(reasons) == 1 + 3 * MAX_CELL_LINES
+
+
+def test_any_well_formed_file_is_read_as_the_csv_module_reads_it() -> None:
+    rng = random.Random(5)
+    cells = ["", "plain", "with, comma", 'with "quotes"', "line\nbreak", '"', "€ 日本 😀", " spaces ", "'"]
+    for style in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL):
+        table = [[str(n), *rng.choices(cells, k=4)] for n in range(300)]
+        out = io.StringIO()
+        csv.writer(out, quoting=style, lineterminator="\n").writerows(table)
+        rows, reasons = rows_of(out.getvalue(), width=5, cut=997)
+        assert not reasons
+        assert list(rows.values()) == table
+
+
+def test_one_damaged_row_among_many_costs_only_itself(folder: MakeFolder, tmp_path: Path) -> None:
+    """C10: a quoted comma and line break is kept whole, a ragged row and an unclosed quote are rejected by line."""
+    lines = [f"p{n},brand,cate,{n}" for n in range(10_000)]
+    lines[100] = 'p100,"Smith, Jones\nand Sons",cate,100'
+    lines[5000] = "p5000,brand,cate,5000,extra"
+    lines[7000] = 'p7000,"brand,cate,7000'
+    path = folder(
+        {
+            "products.csv": "sku_id,brand,cate,price\n" + "\n".join(lines),
+            "actions.csv": "user_id,sku_id,action_time,type,value\n101,p9999,2024-01-01T00:00:00,view,\n",
+        }
+    )
+    data = read(path, tmp_path / "rejects.csv")
+    assert data.items.height == 9_998
+    brands = dict(data.items.select("sku_id", "brand").iter_rows())
+    assert brands["p100"] == "Smith, Jones\nand Sons"
+    assert {brands[f"p{n}"] for n in range(10_000) if n not in (100, 5000, 7000)} == {"brand"}
+    # The line break in row 100 moves all later rows one line down.
+    assert rejected(tmp_path / "rejects.csv") == [
+        ("products.csv", 5003, "5 columns instead of 4", "p5000,brand,cate,5000,extra"),
+        ("products.csv", 7003, UNCLOSED, 'p7000,"brand,cate,7000'),
+    ]
+
+
+def test_bom_and_crlf_change_nothing(folder: MakeFolder, tmp_path: Path) -> None:
+    """C01: what Excel writes reads like the plain file."""
+    plain = read(folder(name="plain"))
+    excel = {
+        name: b"\xef\xbb\xbf" + (plain.folder / name).read_bytes().replace(b"\n", b"\r\n")
+        for name in ("users.csv", "products.csv", "actions.csv")
+    }
+    data = read(folder(excel, name="excel"), tmp_path / "rejects.csv")
+    assert data.fingerprint == plain.fingerprint
+    assert data.users.equals(plain.users)
+    assert data.items.equals(plain.items)
+    assert data.actions.equals(plain.actions)
+    assert rejected(tmp_path / "rejects.csv") == []
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "latin-1", "utf-8-sig"])
+def test_declared_encodings(folder: MakeFolder, encoding: str) -> None:
+    city = "Zürich" if encoding == "latin-1" else "北京"
+    users = f"user_id,age,city\n101,20-29,{city}\n102,30-39,\n"
+    changes = {
+        name: text.encode(encoding)
+        for name, text in ((n, folder().joinpath(n).read_text()) for n in ("products.csv", "actions.csv"))
+    }
+    data = read(
+        folder(
+            {"schema.yaml": SCHEMA + f"encoding: {encoding}", "users.csv": users.encode(encoding), **changes}, name="e"
+        )
+    )
+    assert data.users["city"].to_list() == [city, None]
+    assert data.report.tally("users").rejected == 0
+
+
+def test_an_undeclared_encoding_is_rejected_by_line(folder: MakeFolder, tmp_path: Path) -> None:
+    users = "user_id,age,city\n101,1,Rome\n102,1,Genève\n103,1,Oslo\n".encode("latin-1")
+    data = read(folder({"users.csv": users}), tmp_path / "rejects.csv", max_rejected=0.5)
+    assert data.users["user_id"].to_list() == ["101", "103"]
+    assert rejected(tmp_path / "rejects.csv")[0][:2] == ("users.csv", 3)
+
+
+def test_bytes_that_the_declared_encoding_does_not_know(folder: MakeFolder, tmp_path: Path) -> None:
+    users = "user_id,age,city\n101,1,北京\n102,1,上海\n103,1,Oslo\n".encode("gb18030").replace(
+        b"102,1,", b"102,1,\xff\xff"
+    )
+    path = folder({"users.csv": users, "schema.yaml": SCHEMA + "encoding: gb18030"})
+    data = read(path, tmp_path / "rejects.csv", max_rejected=0.5)
+    assert data.users["city"].to_list() == ["北京", "Oslo"]
+    assert rejected(tmp_path / "rejects.csv")[0][:2] == ("users.csv", 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "line 1 is no header"),
+        (b"\n101,1,Rome\n", "line 1 is no header"),
+        (b"user_id;age;city\n1;2;3\n", "separated by ';'"),
+        (b"user_id,age,city,age\n", 'names column "age" more than once'),
+        (b"userid,age,city\n1,2,3\n", 'no column "user_id" .user.id of the schema.; did you mean "userid"'),
+        (b"User_ID,age,city\n1,2,3\n", 'did you mean "User_ID"'),
+        ("user_id,age,city\n".encode("utf-16"), "is UTF-16"),
+    ],
+)
+def test_headers_that_cannot_work(folder: MakeFolder, content: bytes, said: str) -> None:
+    with pytest.raises(DataError, match=rf"users\.csv: .*{said}"):
+        read(folder({"users.csv": content}))
