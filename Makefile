@@ -1,0 +1,70 @@
+# recmesh: `make help` lists what there is.
+
+DATASET ?= ta_feng
+MODE ?= compact
+SERVICE ?=
+FOLLOW ?=
+TESTS ?= tests/unit tests/component tests/contract tests/train tests/mesh tests/local
+
+# The first interpreter that runs and is of a version that all requirements have wheels for.
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
+	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+	&& { command -v $$python; break; }; done)
+
+BIN := .venv/bin
+CODE := recmesh services jobs local tests client.py
+PROTOS := $(wildcard protos/recmesh/pb/*.proto)
+LOCK = UV_PYTHON_DOWNLOADS=never uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url
+
+.DEFAULT_GOAL := help
+.PHONY: help up down status logs clean test check protos bench lock environments environments-dev python
+.SILENT:
+
+help: ## List the targets
+	echo 'Usage: make TARGET [NAME=value]'
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: environments ## Bring the mesh up and show recommendations. DATASET= folder, ta_feng, ml_100k, synthetic; MODE= compact, services
+	exec $(BIN)/python -m local up --dataset '$(DATASET)' --mode '$(MODE)'
+
+down: environments ## Stop everything that `make up` started; data and releases stay
+	exec $(BIN)/python -m local down
+
+status: environments ## Show every process: address, state, uptime, memory. JSON=1 for machines
+	exec $(BIN)/python -m local status $(if $(JSON),--json)
+
+logs: environments ## Show the end of a log. SERVICE= um, cm, recall, rank, as, redis, milvus; FOLLOW=1 goes on
+	exec $(BIN)/python -m local logs --service '$(SERVICE)' $(if $(FOLLOW),--follow)
+
+clean: environments ## Stop everything and delete .recmesh: downloads, data sets, releases, stores, logs
+	exec $(BIN)/python -m local clean
+
+test: check ## Check the code, then run all tests that need no Kubernetes, on servers of their own. TESTS= some
+	exec $(BIN)/python -m pytest $(TESTS)
+
+check: environments-dev ## Lint, formatting, types, protos
+	$(BIN)/ruff check --quiet $(CODE)
+	$(BIN)/ruff format --quiet --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/buf lint
+
+protos: environments-dev ## Generate recmesh/pb from protos/
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+
+bench: environments ## Measure the running mesh: each service, the chain, their raw parts
+	exec $(BIN)/python -m tests.benchmarks
+
+lock: ## Pin the requirements anew, with hashes (needs uv)
+	for group in serving dev train; do \
+		echo "requirements/$$group.txt"; \
+		$(LOCK) requirements/$$group.in --output-file requirements/$$group.txt || exit 1; \
+	done
+
+environments: python ## Make both Python environments, unless they are current
+	exec $(PYTHON) -m local.environments serving train
+
+environments-dev: python ## The same with the tools of `make check` and `make test`
+	exec $(PYTHON) -m local.environments serving train dev
+
+python: ## Check that there is a Python to make them with
+	test -n '$(PYTHON)' || { echo 'recmesh: no Python 3.10 to 3.12 found: install python3.11, or set PYTHON=/path/to/it' >&2; exit 2; }

@@ -1,0 +1,187 @@
+"""Make the two Python environments: `python3 -m local.environments serving train dev`. Standard library only.
+
+`serving` and `dev` go into .venv, `train` into .venv-train; the two are made at the same time. A stamp, written last,
+holds the hash of the requirement file that was installed: nothing is done while it is current. An environment whose
+installation was cut off is made anew.
+"""
+
+import fcntl
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSIONS = ((3, 10), (3, 12))
+_FOLDERS = {"serving": ".venv", "dev": ".venv", "train": ".venv-train"}
+_LINE_SECONDS = 10.0
+_SETTINGS_ERROR = 2
+
+
+class InstallationError(Exception):
+    """An environment cannot be made; the message is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One virtual environment and the requirement files that it must have installed."""
+
+    folder: Path
+    groups: Sequence[str]
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "install.log"
+
+    @property
+    def unfinished(self) -> Path:
+        return self.folder / ".unfinished"
+
+    def stamp(self, group: str) -> Path:
+        return self.folder / f".installed-{group}"
+
+    def missing(self) -> list[str]:
+        """The groups that are not installed as their requirement files say."""
+        return [group for group in self.groups if not _same(self.stamp(group), _wanted(group))]
+
+
+def _requirements(group: str) -> Path:
+    return ROOT / "requirements" / f"{group}.txt"
+
+
+def _wanted(group: str) -> str:
+    digest = hashlib.sha256(_requirements(group).read_bytes())
+    if group == "serving":
+        digest.update((ROOT / "pyproject.toml").read_bytes())
+    return f"{digest.hexdigest()} {sys.version_info.major}.{sys.version_info.minor}\n"
+
+
+def _same(path: Path, content: str) -> bool:
+    return path.is_file() and path.read_text() == content
+
+
+def make(environment: Environment) -> None:
+    """Install what is missing. Raises InstallationError."""
+    name = environment.folder.name
+    missing = environment.missing()
+    if not missing and environment.python.exists():
+        return
+    began = time.monotonic()
+    _create(environment)
+    environment.unfinished.touch()
+    for group in missing:
+        _install(environment, group)
+    environment.unfinished.unlink()
+    for group in missing:
+        _write(environment.stamp(group), _wanted(group))
+    _say(f"{name}: ready after {time.monotonic() - began:.0f} s")
+
+
+def _create(environment: Environment) -> None:
+    """A new virtual environment, unless there is a whole one of this Python version."""
+    if environment.python.exists() and not environment.unfinished.exists() and _version_fits(environment.python):
+        return
+    shutil.rmtree(environment.folder, ignore_errors=True)
+    _say(f"{environment.folder.name}: new, with Python {sys.version.split()[0]}")
+    result = subprocess.run([sys.executable, "-m", "venv", str(environment.folder)], capture_output=True, check=False)
+    if result.returncode:
+        shutil.rmtree(environment.folder, ignore_errors=True)
+        raise InstallationError(
+            f"{sys.executable} cannot make virtual environments: install its venv module (apt install python3-venv)"
+        )
+
+
+def _version_fits(python: Path) -> bool:
+    code = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+    return subprocess.run([str(python), "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def _install(environment: Environment, group: str) -> None:
+    requirements = _requirements(group)
+    total = len(re.findall(r"^[A-Za-z0-9]", requirements.read_text(), re.MULTILINE))
+    arguments = ["--require-hashes", "--only-binary", ":all:", "-r", str(requirements)]
+    _pip(environment, arguments, f"{environment.folder.name}: {group}", total)
+    if group == "serving":  # the command `recmesh`; its build backend is one of the requirements, so nothing is fetched
+        _pip(environment, ["--no-build-isolation", "--no-deps", "--editable", str(ROOT)], ".venv: recmesh itself", 1)
+
+
+def _pip(environment: Environment, arguments: Sequence[str], title: str, total: int) -> None:
+    """Run pip, its output in a log, a line of progress now and then."""
+    command = [str(environment.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    command += ["--progress-bar", "off", *arguments]
+    collected, last = 0, time.monotonic()
+    with environment.log.open("a") as log:
+        pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert pip.stdout is not None
+        lines: list[str] = []
+        for line in pip.stdout:
+            log.write(line)
+            lines.append(line.strip())
+            collected += line.startswith(("Collecting ", "Requirement already"))
+            installing = line.startswith("Installing collected")
+            if installing or time.monotonic() - last > _LINE_SECONDS:
+                last = time.monotonic()
+                _say(f"{title}: " + ("installing" if installing else f"{min(collected, total)} of {total} packages"))
+    if pip.wait():
+        raise InstallationError(_reason(lines, environment))
+
+
+def _reason(lines: Sequence[str], environment: Environment) -> str:
+    """What went wrong, in one line."""
+    text = "\n".join(lines)
+    if "No space left" in text:
+        return f"the disk is full: free about 3 GB for {environment.folder.name}"
+    if any(sign in text for sign in ("NewConnectionError", "Failed to establish", "Name or service", "Connection")):
+        return "no network: pip does not reach its package index; check the connection or pip's settings, and try again"
+    errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
+    return f"pip failed: {' '.join(errors[-1:])} (all of it: {environment.log})"
+
+
+def _write(path: Path, content: str) -> None:
+    temporary = path.with_name(f"{path.name}.new")
+    temporary.write_text(content)
+    temporary.replace(path)
+
+
+_printing = threading.Lock()
+
+
+def _say(line: str) -> None:
+    with _printing:
+        print(f"environments: {line}", flush=True)
+
+
+def main(groups: Sequence[str]) -> int:
+    if not VERSIONS[0] <= sys.version_info[:2] <= VERSIONS[1]:
+        return _fail(f"Python 3.10 to 3.12 is needed, this is {sys.version.split()[0]}: set PYTHON=python3.11, for one")
+    folders = {_FOLDERS[group] for group in groups}
+    environments = [Environment(ROOT / f, [g for g in groups if _FOLDERS[g] == f]) for f in sorted(folders)]
+    with (ROOT / ".environments.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # `make up` and `make test` may come at the same time
+        with ThreadPoolExecutor(max_workers=len(environments)) as pool:
+            failures = [future.exception() for future in [pool.submit(make, one) for one in environments]]
+    for failure in filter(None, failures):
+        if not isinstance(failure, InstallationError):
+            raise failure
+        return _fail(str(failure))
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"recmesh: {message}", file=sys.stderr)
+    return _SETTINGS_ERROR
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
