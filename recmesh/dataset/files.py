@@ -35,11 +35,12 @@ def sources(folder: Path, stem: str, suffixes: tuple[str, ...]) -> list[Path]:
         kinds = ", ".join(f"{stem}{s}" for s in suffixes)
         near = did_you_mean(f"{stem}{suffixes[0]}", (p.name for p in folder.iterdir()))
         raise DataError(f"{folder}: no {stem} in it; expected one of {kinds}, {stem}-2.csv or a folder {stem}/{near}")
-    return sorted(found, key=lambda p: _natural(p.relative_to(folder).as_posix()))
+    # Without the suffix, for "-" sorts before ".".
+    return sorted(found, key=lambda p: (_natural(p.relative_to(folder).with_suffix("").as_posix()), p.suffix))
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
-    """users-2 before users-10."""
+    """A key that sorts users, users-2, users-10 in this order."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 

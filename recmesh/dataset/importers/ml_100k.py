@@ -44,7 +44,8 @@ def _table(wheel: Path, kind: str, names: list[str]) -> pl.DataFrame:
 
 
 def _users(users: pl.DataFrame) -> pl.DataFrame:
-    band = pl.col("age").cast(pl.Int32).cut(_AGE_BOUNDS, labels=_AGE_LABELS).cast(pl.String)
+    bounds_below = pl.sum_horizontal(pl.col("age").cast(pl.Int32) > bound for bound in _AGE_BOUNDS)
+    band = bounds_below.replace_strict(list(range(len(_AGE_LABELS))), _AGE_LABELS)
     city = pl.col("zip").str.slice(0, 1)
     return users.select(pl.col("user_id").cast(pl.Int32), age=band, sex="sex", occupation="occupation", city=city).sort(
         "user_id"

