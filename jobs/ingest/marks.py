@@ -4,19 +4,23 @@ from jobs.ingest.shard import Shard
 from recmesh.stores.redis import RedisWriter
 
 
+_REPAIR = "repair"
+
+
 class Marks:
     """The progress of one content towards one target, by part and shard.
 
     `owner` names the content. Marks of another owner are forgotten: what they say was written may be overwritten since.
     A mark is set after its rows are written, so that the rows of a run that dies are written again, never left out.
+    `shard` is what this run has to write: all, where an earlier verification failed and nobody knows whose rows are off.
     """
 
     def __init__(self, redis: RedisWriter, target: str, owner: str, shard: Shard) -> None:
         self._redis = redis
         self._name = f"ingest:{target}"
-        self._shard = shard
         redis.claim(self._name, owner)
         self._fields = redis.hash(self._name)
+        self.shard = Shard() if self._repairs else shard
 
     @property
     def current(self) -> bool:
@@ -24,11 +28,11 @@ class Marks:
         return "current" in self._fields
 
     def started(self, part: str) -> bool:
-        """Whether an earlier run of this shard may have written rows of a part."""
-        return self._field(part) in self._fields
+        """Whether an earlier run may have written rows of this shard's share of a part."""
+        return self._repairs or self._field(part) in self._fields
 
     def rows(self, part: str) -> int:
-        """How many rows of a part this shard has written for certain."""
+        """How many rows of its share of a part this shard has written for certain."""
         return int(self._fields.get(self._field(part), 0))
 
     def set_rows(self, part: str, rows: int) -> None:
@@ -39,19 +43,25 @@ class Marks:
         """Note that this shard has written everything. Returns whether all shards have."""
         self._redis.set_fields(self._name, {self._field("done"): 1})
         fields = self._redis.hash(self._name)
-        return all(f"done:{Shard(index, self._shard.count)}" in fields for index in range(self._shard.count))
+        return all(f"done:{Shard(index, self.shard.count)}" in fields for index in range(self.shard.count))
 
     def set_current(self) -> None:
         """Note that all of the content was written and verified."""
         self._redis.set_fields(self._name, {"current": 1})
+        self._redis.delete_fields(self._name, [_REPAIR])
 
     def restart(self) -> None:
-        """Take back what this shard noted, except that it has started: everything is to be written again."""
-        written = [name for name in self._fields if name.endswith(f":{self._shard}") and not name.startswith("done:")]
-        self._redis.delete_fields(self._name, ["current", self._field("done")])
+        """Note that what was written is not there: this run, or the next one, has to write everything again."""
+        self._redis.set_fields(self._name, {_REPAIR: 1})
+        written = [field for field in self._redis.hash(self._name) if field not in ("owner", _REPAIR)]
         if written:
-            self._redis.set_fields(self._name, dict.fromkeys(written, 0))
+            self._redis.delete_fields(self._name, written)
         self._fields = self._redis.hash(self._name)
+        self.shard = Shard()
+
+    @property
+    def _repairs(self) -> bool:
+        return _REPAIR in self._fields
 
     def _field(self, part: str) -> str:
-        return f"{part}:{self._shard}"
+        return f"{part}:{self.shard}"

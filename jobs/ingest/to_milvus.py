@@ -64,9 +64,9 @@ class CollectionOfRelease:
                 return True
             self._say("no longer holds what was written; writing it again")
             marks.restart()
-        self._write(marks, shard)
+        self._write(marks)
         if not marks.finish():
-            self._say(f"part {shard} written; the last part to finish builds the index")
+            self._say(f"part {marks.shard} written; the last part to finish builds the index")
             return False
         note(self._build(queries))
         if faults := self._faults():
@@ -78,8 +78,8 @@ class CollectionOfRelease:
         self._say(f"verified, {len(self._sku_ids):,} vectors of {self.manifest.dim} dimensions")
         return True
 
-    def _write(self, marks: Marks, shard: Shard) -> None:
-        rows = shard.rows(len(self._sku_ids))
+    def _write(self, marks: Marks) -> None:
+        rows = marks.shard.rows(len(self._sku_ids))
         # Rows of an earlier run that died may be there without a mark: a plain insert would put them there twice.
         replace, written = marks.started(_PART), marks.rows(_PART)
         marks.set_rows(_PART, written)

@@ -54,9 +54,9 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, console: Console) 
         console.print("Redis: no longer holds what was written; writing it again")
         marks.restart()
     for part in parts:
-        _write(part, redis, marks, shard, console)
+        _write(part, redis, marks, console)
     if not marks.finish():
-        console.print(f"Redis: part {shard} written; the last part to finish verifies all")
+        console.print(f"Redis: part {marks.shard} written; the last part to finish verifies all")
         return True
     stale = sum(_remove_stale(part, redis) for part in parts)
     faults = [fault for part in parts for fault in _faults(part, redis)]
@@ -87,8 +87,8 @@ def _content(data: DataSet) -> str:
     return f"{data.fingerprint}:{schema}:{_FORMAT}"
 
 
-def _write(part: Part, redis: RedisWriter, marks: Marks, shard: Shard, console: Console) -> None:
-    rows = shard.rows(len(part.ids))
+def _write(part: Part, redis: RedisWriter, marks: Marks, console: Console) -> None:
+    rows = marks.shard.rows(len(part.ids))
     written = marks.rows(part.name)
     with Meter(f"Redis {part.name}", len(rows), written, console) as meter:
         while written < len(rows):
