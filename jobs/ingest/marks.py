@@ -3,7 +3,6 @@
 from jobs.ingest.shard import Shard
 from recmesh.stores.redis import RedisWriter
 
-
 _REPAIR = "repair"
 
 
@@ -12,7 +11,7 @@ class Marks:
 
     `owner` names the content. Marks of another owner are forgotten: what they say was written may be overwritten since.
     A mark is set after its rows are written, so that the rows of a run that dies are written again, never left out.
-    `shard` is what this run has to write: all, where an earlier verification failed and nobody knows whose rows are off.
+    `shard` is what this run has to write: everything, after a verification that failed.
     """
 
     def __init__(self, redis: RedisWriter, target: str, owner: str, shard: Shard) -> None:

@@ -95,11 +95,6 @@ def collection_name(release_id: str) -> str:
     return f"recmesh_{plain}_{hashlib.sha256(release_id.encode()).hexdigest()[:8]}"
 
 
-def new_release_id(fingerprint: str) -> str:
-    """A fresh id, sortable by time: `20240131-235959-<8 hex of the data fingerprint>`."""
-    return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{fingerprint[:8]}"
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Hash every file under `folder` and write `manifest.json` there, atomically and last.
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from recmesh.errors import ReleaseError
-from recmesh.releases import Manifest, collection_name, new_release_id, read_manifest, verify_folder, write_manifest
+from recmesh.releases import Manifest, collection_name, read_manifest, verify_folder, write_manifest
 
 from .conftest import MakeRelease
 
@@ -57,7 +57,3 @@ def test_two_ids_never_share_a_collection() -> None:
     assert collection_name("20240131-235959-ab12cd34") == "recmesh_20240131_235959_ab12cd34"
     assert len({collection_name(release_id) for release_id in ids}) == len(ids)
     assert all(name.replace("_", "").isalnum() for name in map(collection_name, ids))
-
-
-def test_new_ids_are_valid() -> None:
-    assert collection_name(new_release_id("0123456789abcdef")).endswith("_01234567")
