@@ -68,6 +68,11 @@ class ReleaseSettings(ServerSettings):
     model_store: str = ".recmesh/store"
     release_poll: PositiveFloat = 2.0
 
+    @property
+    def releases(self) -> Path:
+        """Where releases are fetched to."""
+        return self.home / "releases"
+
 
 def load_settings(cls: type[S]) -> S:
     """Read `cls` from the environment.

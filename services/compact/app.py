@@ -81,7 +81,7 @@ async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequ
         redis: RedisReader = await stack.enter_async_context(open_redis(settings))
         milvus = await stack.enter_async_context(open_milvus(settings.milvus_uri))
         turns = Turns()
-        store, folder = ModelStore(settings.model_store), settings.home / "cache" / "releases"
+        store, folder = ModelStore(settings.model_store), settings.releases
         releases = WarmReleases("compact", store, folder, loader(milvus, turns))
 
         um, cm = UmCore(redis), CmCore(redis)

@@ -47,6 +47,6 @@ async def build(settings: RankSettings, _tracer: Tracer) -> AsyncIterator[Sequen
         encoder = Encoder.load(folder)
         return warmed(folder, encoder, Askers(encoder, folder), UnknownValues("rank", encoder), turns)
 
-    releases = WarmReleases("rank", ModelStore(settings.model_store), settings.home / "cache" / "releases", load)
+    releases = WarmReleases("rank", ModelStore(settings.model_store), settings.releases, load)
     async with background(releases.follow(settings.release_poll)):
         yield [endpoint(settings.rank_port, RankCore(releases, turns), releases.check)]

@@ -46,7 +46,7 @@ async def build(settings: RecallSettings, _tracer: Tracer) -> AsyncIterator[Sequ
             askers, unknown_values = Askers(encoder, folder), UnknownValues("recall", encoder)
             return RecallRelease.warmed(manifest, encoder, askers, unknown_values, milvus)
 
-        releases = WarmReleases("recall", ModelStore(settings.model_store), settings.home / "cache" / "releases", load)
+        releases = WarmReleases("recall", ModelStore(settings.model_store), settings.releases, load)
         core = RecallCore(releases, Turns(), settings.channel_timeout)
         async with background(releases.follow(settings.release_poll)):
             yield [endpoint(settings.recall_port, core, ready(releases.check, milvus))]
