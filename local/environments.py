@@ -22,6 +22,14 @@ ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ((3, 10), (3, 12))
 _FOLDERS = {"serving": ".venv", "dev": ".venv", "train": ".venv-train"}
 _LINE_SECONDS = 10.0
+_COMMAND = """\
+#!{python}
+import sys
+
+from recmesh.client.cli import main
+
+sys.exit(main())
+"""
 _SETTINGS_ERROR = 2
 
 
@@ -62,8 +70,6 @@ def _requirements(group: str) -> Path:
 
 def _wanted(group: str) -> str:
     digest = hashlib.sha256(_requirements(group).read_bytes())
-    if group == "serving":
-        digest.update((ROOT / "pyproject.toml").read_bytes())
     return f"{digest.hexdigest()} {sys.version_info.major}.{sys.version_info.minor}\n"
 
 
@@ -74,11 +80,11 @@ def _same(path: Path, content: str) -> bool:
 def make(environment: Environment) -> None:
     """Install what is missing. Raises InstallationError."""
     name = environment.folder.name
-    missing = environment.missing()
-    if not missing and environment.python.exists():
+    if not environment.missing() and environment.python.exists():
         return
     began = time.monotonic()
     _create(environment)
+    missing = environment.missing()
     environment.unfinished.touch()
     for group in missing:
         _install(environment, group)
@@ -112,8 +118,18 @@ def _install(environment: Environment, group: str) -> None:
     total = len(re.findall(r"^[A-Za-z0-9]", requirements.read_text(), re.MULTILINE))
     arguments = ["--require-hashes", "--only-binary", ":all:", "-r", str(requirements)]
     _pip(environment, arguments, f"{environment.folder.name}: {group}", total)
-    if group == "serving":  # the command `recmesh`; its build backend is one of the requirements, so nothing is fetched
-        _pip(environment, ["--no-build-isolation", "--no-deps", "--editable", str(ROOT)], ".venv: recmesh itself", 1)
+    if group == "serving":
+        _link(environment)
+
+
+def _link(environment: Environment) -> None:
+    """recmesh itself, as it lies in the repository, and its command: an editable install without a build backend."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = subprocess.run([str(environment.python), "-c", code], capture_output=True, text=True, check=True)
+    _write(Path(packages.stdout.strip()) / "recmesh.pth", f"{ROOT}\n")
+    command = environment.folder / "bin" / "recmesh"
+    _write(command, _COMMAND.format(python=environment.python))
+    command.chmod(0o755)
 
 
 def _pip(environment: Environment, arguments: Sequence[str], title: str, total: int) -> None:
