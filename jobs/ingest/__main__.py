@@ -93,7 +93,8 @@ def _release_to_ingest(models: ModelStore) -> Manifest:
 
 
 def _drop_unused_collections(models: ModelStore, milvus: MilvusWriter, console: Console) -> None:
-    unused = {collection_name(other.id) for other in models.list() if other.id not in models.kept()}
+    kept = models.kept()
+    unused = {collection_name(other.id) for other in models.list() if other.id not in kept}
     for name in sorted(unused & milvus.collections()):
         milvus.drop(name)
         console.print(f"Milvus {name}: dropped, its release is no longer in use")
