@@ -56,19 +56,16 @@ class _Coder:
     def code(self, raw: pl.DataFrame, file: str) -> tuple[pl.DataFrame, pl.Series]:
         """The rows of a batch with null for what cannot be used, and for each row the reason or null."""
         columns = self._columns
-        user, item = to_text(raw[columns.user]).fill_null(""), to_text(raw[columns.item]).fill_null("")
-        frame = pl.DataFrame(
-            {
-                "user_id": user.cast(self._users, strict=False),
-                "sku_id": item.cast(self._items, strict=False),
-                "time": self._times(raw[columns.time], file),
-                "type": self._type_codes(raw, file),
-                "value": self._values(raw),
-            }
+        ids = pl.DataFrame({"user": to_text(raw[columns.user]), "item": to_text(raw[columns.item])}).fill_null("")
+        frame = ids.select(
+            user_id=pl.col("user").cast(self._users, strict=False),
+            sku_id=pl.col("item").cast(self._items, strict=False),
+        ).with_columns(
+            time=self._times(raw[columns.time], file), type=self._type_codes(raw, file), value=self._values(raw)
         )
         if not any(frame.null_count().row(0)):
             return frame, pl.repeat(None, raw.height, dtype=pl.String, eager=True)
-        return frame, self._reasons(frame, user, item)
+        return frame, self._reasons(frame, ids)
 
     def finish(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
         """All rows, sorted, without repetitions, the types as text."""
@@ -115,12 +112,11 @@ class _Coder:
         value = pl.when(pl.col("text").is_in(self._missing)).then(1.0).when(pl.col("number").is_finite()).then("number")
         return pl.DataFrame([text, number]).select(value.cast(pl.Float32)).to_series()
 
-    def _reasons(self, frame: pl.DataFrame, user: pl.Series, item: pl.Series) -> pl.Series:
+    def _reasons(self, frame: pl.DataFrame, ids: pl.DataFrame) -> pl.Series:
         unit = self._columns.unit
         time = (
             f"time is no count of {unit} since 1970" if unit else "time is not ISO 8601 (epoch times need action.unit)"
         )
-        ids = frame.select(pl.all().is_null()).with_columns(user.alias("user"), item.alias("item"))
         reason = (
             pl.when(pl.col("user").is_in(["", "-1"]))
             .then(pl.lit(NOBODY))
@@ -137,7 +133,7 @@ class _Coder:
             .when("value")
             .then(pl.lit("value is no finite number"))
         )
-        return ids.select(reason).to_series()
+        return pl.concat([ids, frame.select(pl.all().is_null())], how="horizontal").select(reason).to_series()
 
 
 def _unknown(column: str, key: str, files: str) -> pl.Expr:

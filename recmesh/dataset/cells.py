@@ -100,8 +100,10 @@ def _from_epoch(dtype: pl.DataType, unit: Unit) -> pl.Expr:
 
 
 def _from_iso(column: pl.Series) -> pl.Series:
-    time = _in_form(column, _COMMON_TIMES[0])
-    for form in (*_COMMON_TIMES[1:], *_OTHER_TIMES):
+    # The form of the first value is most often that of all: a wrong first guess costs a pass over the column.
+    forms = sorted(_COMMON_TIMES, key=lambda form: _in_form(column.head(1), form).null_count())
+    time = _in_form(column, forms[0])
+    for form in (*forms[1:], *_OTHER_TIMES):
         rows = time.is_null().arg_true()
         if not len(rows):
             break
