@@ -44,7 +44,7 @@ class WarmReleases(Generic[T]):
         """
         chosen = release if release in self._ready else self._active
         if not chosen:
-            raise Unavailable(f"{self._service}: no release is active yet; train and activate one")
+            raise Unavailable(f"{self._service}: no release is ready yet: it is being loaded, or none is active")
         return chosen, self._ready[chosen]
 
     async def check(self) -> None:

@@ -19,7 +19,11 @@ from recmesh.serving.turns import Turns
 from recmesh.stores.milvus import MilvusReader
 from services.recall.coalescer import Coalescer
 
-TWO_TOWER = "two_tower"
+TWO_TOWER, POPULAR = "two_tower", "popular"
+
+# The channels give about as many candidates as the ranker is trained on. More follow only where the caller asks for
+# more than that, or where they give fewer than the chain needs for the largest answer.
+_ENOUGH = 250
 
 # Of what a caller gives us, Milvus gets at most this part: there must be time left to answer without it.
 _SEARCH_SHARE = 0.6
@@ -194,30 +198,19 @@ class _Ask:
             items, scores = only.items[:size], only.scores[:size]
             return Merged(items, scores, {name: (np.arange(len(items)), scores)})
         merged = self._release.retriever.merge(found, self._segment, size=size)
-        if len(merged.items) < size:
-            return self._filled(merged, size)
-        return merged
+        enough = size if size > self._spec.candidates else min(size, _ENOUGH)
+        return merged if len(merged.items) >= enough else self._filled(merged, enough)
 
     def _filled(self, merged: Merged, size: int) -> Merged:
         """More was asked for than the channels give by their quotas: the next popular items follow."""
-        listed = merged.items[merged.items < len(self._release.encoder.catalogue)]
-        more = self._release.retriever.in_memory(
-            self.user,
-            ["popular"],
-            np.union1d(self._exclude, listed).astype(np.int32),
-            depth=size - len(merged.items),
-            new_only=self._query.new_only,
-        )["popular"]
-        positions, scores = merged.channels.get("popular", (np.empty(0, np.int64), np.empty(0, np.float32)))
-        places = np.arange(len(merged.items), len(merged.items) + len(more.items))
+        order = self._release.encoder.statistics.order
+        unwanted = np.concatenate([self._exclude, merged.items])
+        pool = order[: size + len(unwanted)]
+        more = pool[~np.isin(pool, unwanted)][: size - len(merged.items)]
+        positions, scores = merged.channels.get(POPULAR, (np.empty(0, np.int64), np.empty(0, np.float32)))
+        places = np.arange(len(merged.items), len(merged.items) + len(more))
         # Below every merged score, and falling on.
         lowest = merged.scores[-1] if len(merged.scores) else np.float32(1)
-        tail = (lowest / np.arange(2, len(places) + 2)).astype(np.float32)
-        return Merged(
-            np.concatenate([merged.items, more.items]),
-            np.concatenate([merged.scores, tail]),
-            {
-                **merged.channels,
-                "popular": (np.concatenate([positions, places]), np.concatenate([scores, more.scores])),
-            },
-        )
+        tail = (lowest / np.arange(2, len(more) + 2)).astype(np.float32)
+        channels = {**merged.channels, POPULAR: (np.concatenate([positions, places]), np.concatenate([scores, tail]))}
+        return Merged(np.concatenate([merged.items, more]), np.concatenate([merged.scores, tail]), channels)
