@@ -1,0 +1,58 @@
+"""python -m jobs.train --dataset FOLDER --store URL: train on a data set and put the release into the model store."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from recmesh.errors import RecmeshError
+
+
+def main(
+    dataset: Annotated[Path, typer.Option(help="Folder of the data set.")],
+    store: Annotated[str, typer.Option(help="URL of the model store.", envvar="RECMESH_MODEL_STORE")] = ".recmesh/store",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of the numeric libraries.")] = 2,
+    work: Annotated[Path, typer.Option(help="Folder for rejects and what is being written.")] = Path(".recmesh/train"),
+) -> None:
+    """Train on a data set and put the release into the model store; the last line printed is `release <id>`."""
+    _limit_threads(threads)
+    try:
+        _run(dataset, store, seed, work)
+    except RecmeshError as error:
+        print(f"train: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
+
+
+def _run(dataset: Path, store: str, seed: int, work: Path) -> None:
+    # Imported here: the numeric libraries read their number of threads when they are imported.
+    from jobs.train.pipeline import Outcome, train
+    from jobs.train.progress import Reporter
+    from recmesh.releases import ModelStore
+
+    outcome: Outcome = train(dataset, ModelStore(store), work, seed, Reporter())
+    console = Console(highlight=False)
+    if outcome.current:
+        print(f"current: the model store holds what this data set, code and seed make")
+    table = Table(title="held-out metrics, mean over users")
+    for column in ("segment", "", "users", "recall@10", "recall@100", "ndcg@10"):
+        table.add_column(column, justify="left" if column in ("segment", "") else "right")
+    for segment, figures in outcome.metrics.items():
+        for name, one in (("chain", figures.chain), ("popularity", figures.popularity), *figures.channels.items()):
+            shown = (f"{one[metric]:.4f}" for metric in ("recall@10", "recall@100", "ndcg@10"))
+            table.add_row(segment if name == "chain" else "", name, f"{figures.users:,}" if name == "chain" else "", *shown)
+    console.print(table)
+    print(f"release {outcome.release}")
+
+
+def _limit_threads(threads: int) -> None:
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
+        os.environ[variable] = str(threads)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,135 @@
+"""DeepFM (Guo et al. 2017) in the form that wins on few moments: a wide part that is fitted first and frozen, and the FM and
+deep parts as its residual, each segment with as much of it as helped on held-out data."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from jobs.train.rows import Rows
+from jobs.train.wide import Wide
+from recmesh.features.spec import SEGMENTS, Floats, Longs, Segment
+
+_BUCKETS = 20
+_DIM = 8
+_LAYERS = (64, 32)
+_LISTS = 64
+_RATE = 2e-3
+_LONGEST = 96
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Quantile edges of each dense input, float32 [D, buckets - 1], ascending; +inf where an input has fewer distinct values."""
+
+    edges: Floats
+
+    @classmethod
+    def of(cls, dense: Floats) -> "Buckets":
+        edges = np.full((dense.shape[1], _BUCKETS - 1), np.inf, np.float32)
+        for column in range(dense.shape[1]):
+            found = np.unique(np.quantile(dense[:, column], np.linspace(0, 1, _BUCKETS + 1)[1:-1]).astype(np.float32))
+            edges[column, : len(found)] = found
+        return cls(edges)
+
+    def index(self, dense: Floats) -> Longs:
+        """int64 [N, D]: the bucket of each figure, numbered through all inputs."""
+        found = np.stack([np.searchsorted(edges, column, "right") for edges, column in zip(self.edges, dense.T, strict=True)], 1)
+        return found + np.arange(len(self.edges)) * _BUCKETS
+
+
+class DeepFM(nn.Layer):
+    """dense float32 [N, D], sparse int64 [N, C] (the segment first) -> score float32 [N]."""
+
+    def __init__(self, wides: Mapping[Segment, Wide], buckets: Buckets, columns: Sequence[int], seed: int) -> None:
+        super().__init__()
+        paddle.seed(seed)
+        for name, width in (("wide_mean", len(buckets.edges)), ("wide_weights", len(buckets.edges)), ("alpha", 1)):
+            self.register_buffer(name, paddle.zeros([len(SEGMENTS), width]))
+        self.set_wide(wides, dict.fromkeys(SEGMENTS, 0.0))
+        self.register_buffer("edges", paddle.to_tensor(buckets.edges))
+        inputs = buckets.edges.shape[0]
+        self._numbers = inputs * _BUCKETS
+        self._rows = self._numbers + int(sum(columns))
+        self.register_buffer("offsets", paddle.to_tensor(np.arange(inputs, dtype=np.int64) * _BUCKETS))
+        small = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.02))
+        self.factors = nn.Embedding(self._rows, _DIM, weight_attr=small)
+        self.linear = nn.Embedding(self._rows, 1, weight_attr=paddle.ParamAttr(initializer=nn.initializer.Constant(0.0)))
+        width = (inputs + len(columns)) * _DIM
+        self.first = nn.Linear(width, _LAYERS[0])
+        self.second = nn.Linear(_LAYERS[0], _LAYERS[1])
+        self.last = nn.Linear(_LAYERS[1], 1)
+        self._width = width
+
+    def forward(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
+        segment = paddle.clip(sparse[:, 0], 0, len(SEGMENTS) - 1)
+        wide = ((dense - F.embedding(segment, self.wide_mean)) * F.embedding(segment, self.wide_weights)).sum(1)
+        bucket = (dense.unsqueeze(-1) >= self.edges.unsqueeze(0)).astype("int64").sum(-1) + self.offsets
+        # An index outside the table would abort the process, so it must not depend on what a request brings.
+        known = paddle.clip(sparse + self._numbers, self._numbers, self._rows - 1)
+        residual = self.residual(paddle.concat([bucket, known], 1))
+        return wide + F.embedding(segment, self.alpha).squeeze(-1) * residual
+
+    def residual(self, index: paddle.Tensor) -> paddle.Tensor:
+        """What the FM and deep parts add: index int64 [N, inputs] into the one embedding table -> float32 [N]."""
+        factors = self.factors(index)
+        together = factors.sum(1)
+        pairs = (together * together - (factors * factors).sum(1)).sum(1) * 0.5
+        hidden = F.relu(self.second(F.relu(self.first(factors.reshape([-1, self._width])))))
+        return self.linear(index).squeeze(-1).sum(1) + pairs + self.last(hidden).squeeze(-1)
+
+    def set_wide(self, wides: Mapping[Segment, Wide], alphas: Mapping[Segment, float]) -> None:
+        """Put in the wide part of each segment and the share of the residual."""
+        ordered = [wides[segment] for segment in SEGMENTS]
+        self.wide_mean.set_value(np.stack([wide.mean for wide in ordered]))
+        self.wide_weights.set_value(np.stack([wide.weights / wide.scale for wide in ordered]).astype(np.float32))
+        self.set_alpha(alphas)
+
+    def set_alpha(self, alphas: Mapping[Segment, float]) -> None:
+        """Put in the share of the residual in each segment's score."""
+        self.alpha.set_value(np.array([[alphas[segment]] for segment in SEGMENTS], np.float32))
+
+    def scores(self, dense: Floats, sparse: Longs) -> Floats:
+        """Scores of some rows, float32 [N]."""
+        with paddle.no_grad():
+            found: Floats = self(paddle.to_tensor(dense), paddle.to_tensor(sparse)).numpy()
+        return found
+
+    def index(self, buckets: Buckets, dense: Floats, sparse: Longs) -> Longs:
+        """The index that `forward` makes, for training, where the buckets of a row are needed many times."""
+        return np.concatenate([buckets.index(dense), sparse + self._numbers], 1)
+
+
+def train_epoch(model: DeepFM, index: Longs, wide: Floats, rows: Rows, optimizer: paddle.optimizer.Optimizer, seed: int, progress: Callable[[int], None]) -> None:
+    """One pass over all lists: softmax over each list of wide + residual, the wide part fixed."""
+    order = np.random.default_rng(seed).permutation(len(rows.weight))
+    model.train()
+    for at in range(0, len(order), _LISTS):
+        chosen = order[at : at + _LISTS]
+        place, there = _padded(rows.start, chosen)
+        flat = place[there]
+        scores = model.residual(paddle.to_tensor(index[flat])) + paddle.to_tensor(wide[flat])
+        grid = paddle.full([place.size], -1e4)
+        grid = paddle.scatter(grid, paddle.to_tensor(np.flatnonzero(there.ravel())), scores).reshape(place.shape)
+        labels = np.where(there, rows.labels[place], 0).astype(np.float32) * rows.weight[chosen][:, None]
+        loss = -(F.log_softmax(grid, 1) * paddle.to_tensor(labels)).sum() / len(chosen)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        progress(len(chosen))
+    model.eval()
+
+
+def optimizer_of(model: DeepFM) -> paddle.optimizer.Optimizer:
+    return paddle.optimizer.AdamW(_RATE, parameters=model.parameters(), weight_decay=1e-4)
+
+
+def _padded(start: Longs, lists: Longs) -> "tuple[Longs, np.ndarray[tuple[int, int], np.dtype[np.bool_]]]":
+    """Positions of the rows of some lists, one list a line, and which places hold a row. A list begins with its positives."""
+    sizes = np.minimum(start[lists + 1] - start[lists], _LONGEST)
+    step = np.arange(int(sizes.max()))
+    there = step < sizes[:, None]
+    return np.where(there, start[lists][:, None] + step, 0), there

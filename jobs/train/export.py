@@ -1,0 +1,95 @@
+"""Writes the models of a release in Paddle's and ONNX's formats, and shows that both give the same answers."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import paddle
+import paddle2onnx
+from paddle import nn
+from paddle.static import InputSpec
+
+from jobs.train.onnx_names import name_output
+from recmesh.errors import ReleaseError
+from recmesh.features.spec import Floats
+
+TOLERANCE = 1e-5
+_OPSET = 17
+
+Inputs = Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
+
+
+def export(model: nn.Layer, inputs: Sequence[InputSpec], output: str, onnx_path: Path, paddle_folder: Path | None, name: str) -> Path:
+    """Save `model` as `onnx_path` with the one output `output`, and as name.pdmodel and name.pdiparams. Returns the latter's prefix."""
+    model.eval()
+    folder = paddle_folder or Path(tempfile.mkdtemp(prefix="recmesh-export-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = folder / name
+    with _quiet():
+        paddle.jit.save(model, str(prefix), input_spec=list(inputs))
+        paddle2onnx.export(
+            f"{prefix}.pdmodel", f"{prefix}.pdiparams", save_file=str(onnx_path), opset_version=_OPSET, enable_onnx_checker=True
+        )
+    (folder / f"{name}.pdiparams.info").unlink(missing_ok=True)
+    name_output(onnx_path, output)
+    return prefix
+
+
+def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs], *, ranked: bool) -> float:
+    """Run both saved forms on recorded inputs. Returns the largest difference.
+
+    Raises ReleaseError when they differ by more than TOLERANCE (relative where figures exceed 1), or order items differently.
+    """
+    with _quiet():
+        native = paddle.jit.load(str(prefix))
+    native.eval()
+    session = session_of(onnx_path)
+    names = [one.name for one in session.get_inputs()]
+    worst = 0.0
+    for number, one in enumerate(recorded):
+        with paddle.no_grad():
+            expected: Floats = native(*(paddle.to_tensor(one[name]) for name in names)).numpy()
+        got = session.run(None, {name: one[name] for name in names})[0]
+        difference = np.abs(expected - got) / np.maximum(np.abs(expected), 1.0)
+        worst = max(worst, float(difference.max(initial=0.0)))
+        if worst > TOLERANCE or not np.isfinite(got).all():
+            raise ReleaseError(f"{onnx_path}: recorded input {number}: ONNX and Paddle differ by {worst:.2g}, more than {TOLERANCE:g}; not released")
+        if ranked and not _same_order(expected, got):
+            raise ReleaseError(f"{onnx_path}: recorded input {number}: ONNX and Paddle order the items differently; not released")
+    return worst
+
+
+def session_of(path: Path) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session as serving runs it: one thread, no spinning."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _same_order(expected: Floats, got: Floats) -> bool:
+    """Whether sorting by either gives the same order; scores closer than the tolerance count as equal."""
+    order = np.argsort(-got, kind="stable")
+    return bool((np.diff(expected[order]) <= TOLERANCE * np.maximum(np.abs(expected[order][1:]), 1.0)).all())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what native code prints out of the terminal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(stream) for stream in (1, 2)]
+    with open(os.devnull, "w") as nowhere:
+        try:
+            for stream in (1, 2):
+                os.dup2(nowhere.fileno(), stream)
+            yield
+        finally:
+            for stream, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, stream)
+                os.close(copy)

@@ -1,0 +1,141 @@
+"""prepare: a data set as integer codes: vocabularies, catalogue, users' profiles, and actions in each user's own order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from recmesh.dataset import DataSet
+from recmesh.dataset import Field as Declared
+from recmesh.errors import DataError
+from recmesh.features.catalogue import Catalogue
+from recmesh.features.spec import DAY, FeatureSpec, Field, Floats, Ints, Longs, Tower
+from recmesh.features.vocabulary import Vocabulary, parse_number, signed_log
+
+LEAST_USERS, LEAST_ITEMS, LEAST_ACTIONS = 10, 10, 50
+"""Below these nothing can be learnt, nor shown on held-out data."""
+
+_BUCKETS = 20
+_WIDEST = 8
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set ready to train on.
+
+    user_codes int32 [users, user fields]. Actions are sorted by user, then time: items int32, times int64 (ms), types int8,
+    values float32; those of user u are start[u]:start[u + 1]. `users` int32: the user of each action.
+    """
+
+    spec: FeatureSpec
+    user_vocabularies: list[Vocabulary]
+    item_vocabularies: list[Vocabulary]
+    catalogue: Catalogue
+    user_codes: Ints
+    start: Longs
+    users: Ints
+    items: Ints
+    times: Longs
+    types: "np.ndarray[tuple[int], np.dtype[np.int8]]"
+    values: Floats
+
+
+def prepare(data: DataSet) -> Prepared:
+    """Encode a data set. Raises DataError when there is too little of it to learn from."""
+    _check_size(data)
+    schema = data.schema
+    user_vocabularies = [_vocabulary(n, f, data.users[n], schema.missing) for n, f in schema.user.fields.items()]
+    item_vocabularies = [_vocabulary(n, f, data.items[n], schema.missing) for n, f in schema.item.fields.items()]
+    numbers = np.zeros((len(data.items), len(item_vocabularies)), np.float32)
+    for column, vocabulary in enumerate(item_vocabularies):
+        if vocabulary.field.kind == "numeric":
+            numbers[:, column] = [vocabulary.number(value) for value in data.items[vocabulary.field.name]]
+    codes = [_encode(v, data.items[v.field.name]) for v in item_vocabularies]
+    user_codes = [_encode(v, data.users[v.field.name])[:, 0] for v in user_vocabularies]
+    actions = _columns(data)
+    times = actions["time"].to_numpy()
+    users = actions["user"].to_numpy().astype(np.int32)
+    granularity = DAY if not (times % DAY).any() else 1
+    kinds = data.actions["type"].dtype
+    names = kinds.categories.to_list() if isinstance(kinds, pl.Enum) else sorted(data.actions["type"].unique())
+    return Prepared(
+        spec=FeatureSpec(
+            as_of=int(times.max()) + granularity,
+            repeats=schema.repeats,
+            clock=False,
+            granularity=granularity,
+            user_fields=tuple(v.field for v in user_vocabularies),
+            item_fields=tuple(v.field for v in item_vocabularies),
+            missing=schema.missing,
+            action_weights={name: schema.weight(name) for name in names},
+            popularities=(),
+            tower=Tower(),
+        ),
+        user_vocabularies=user_vocabularies,
+        item_vocabularies=item_vocabularies,
+        catalogue=Catalogue.build(data.items["sku_id"].cast(pl.String).to_list(), codes, numbers),
+        user_codes=np.stack(user_codes, 1) if user_codes else np.zeros((len(data.users), 0), np.int32),
+        start=np.searchsorted(users, np.arange(len(data.users) + 1)),
+        users=users,
+        items=actions["item"].to_numpy().astype(np.int32),
+        times=times,
+        types=actions["type"].to_numpy().astype(np.int8),
+        values=actions["value"].to_numpy(),
+    )
+
+
+def _check_size(data: DataSet) -> None:
+    active = data.actions["user_id"].n_unique()
+    for what, there, least in (
+        ("actions", len(data.actions), LEAST_ACTIONS),
+        ("users with actions", active, LEAST_USERS),
+        ("items", len(data.items), LEAST_ITEMS),
+    ):
+        if there < least:
+            raise DataError(f"{data.folder}: {there} {what}, too few to train on: at least {least} are needed")
+
+
+def _columns(data: DataSet) -> pl.DataFrame:
+    return data.actions.select(
+        user=pl.col("user_id").to_physical(),
+        item=pl.col("sku_id").to_physical(),
+        time=pl.col("time"),
+        type=pl.col("type").to_physical(),
+        value=pl.col("value"),
+    ).sort("user", "time", maintain_order=True)
+
+
+def _vocabulary(name: str, declared: Declared, column: pl.Series, missing: Sequence[str]) -> Vocabulary:
+    known = column.drop_nulls().unique().sort().to_list()
+    known = [value for value in known if value not in missing]
+    if declared.kind == "numeric":
+        return Vocabulary(_numeric_field(name, column), (), missing)
+    if declared.kind == "categorical":
+        return Vocabulary(Field(name=name, kind="categorical"), known, missing)
+    separator = declared.separator or "|"
+    parts = [[part.strip() for part in value.split(separator) if part.strip()] for value in known]
+    width = min(_WIDEST, max((len(set(p)) for p in parts), default=1)) or 1
+    field = Field(name=name, kind="multi", separator=separator, width=width)
+    return Vocabulary(field, sorted({part for p in parts for part in p}), missing)
+
+
+def _numeric_field(name: str, column: pl.Series) -> Field:
+    parsed = np.array([parse_number(value) for value in column.drop_nulls()], np.float64)
+    parsed = parsed[~np.isnan(parsed)]
+    if not len(parsed):
+        return Field(name=name, kind="numeric")
+    bounds = np.unique(np.quantile(parsed, np.linspace(0, 1, _BUCKETS + 1)[1:-1]))
+    logs = np.array([signed_log(number) for number in parsed])
+    scale = float(logs.std()) or 1.0
+    return Field(name=name, kind="numeric", bounds=tuple(bounds.tolist()), center=float(logs.mean()), scale=scale)
+
+
+def _encode(vocabulary: Vocabulary, column: pl.Series) -> Ints:
+    """int32 [rows, width]: each distinct value is encoded once."""
+    distinct = column.unique(maintain_order=True)
+    table = np.array([vocabulary.codes(value) for value in distinct], np.int32).reshape(len(distinct), -1)
+    number = column.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    row = np.zeros(int(number.max(initial=0)) + 1, np.int64)
+    row[distinct.rank("dense").fill_null(0).to_numpy().astype(np.int64)] = np.arange(len(distinct))
+    return table[row[number]]

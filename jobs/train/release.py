@@ -1,0 +1,130 @@
+"""Writes a release folder: features, vectors, models in both formats, metrics, and last the manifest."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from paddle.static import InputSpec
+
+from jobs.train.deepfm import DeepFM
+from jobs.train.export import Inputs, check_equal, export
+from jobs.train.prepare import Prepared
+from jobs.train.rows import history_of
+from jobs.train.two_tower import TwoTower, user_vectors
+from recmesh.features import CHANNELS, Encoder
+from recmesh.features.encoder import ITEM_VECTORS
+from recmesh.features.spec import Floats
+from recmesh.features.vocabulary import MISSING, UNSEEN
+from recmesh.releases.manifest import Manifest, SegmentMetrics, write_manifest
+from recmesh.retrieval import Retriever
+from recmesh.retrieval.channels import two_tower
+
+RECORDED = 1000
+"""Requests on which the two formats of each model must agree."""
+
+_LARGE = 300
+_SOURCES = ("jobs/train", "recmesh/features", "recmesh/retrieval", "recmesh/dataset")
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that goes into a release. `metrics`: held out, by segment."""
+
+    data: Prepared
+    encoder: Encoder
+    towers: TwoTower
+    vectors: Floats
+    ranker: DeepFM
+    metrics: Mapping[str, SegmentMetrics]
+
+
+def code_version() -> str:
+    """A hash of the code that decides what a release is."""
+    digest = hashlib.sha256()
+    for folder in _SOURCES:
+        for path in sorted((_ROOT / folder).rglob("*.py")):
+            digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def release_id(fingerprint: str, seed: int) -> str:
+    """The id of what this code makes of a data set: the same data, code and seed are the same release."""
+    return f"{fingerprint[:8]}-{hashlib.sha256(f'{fingerprint} {code_version()} {seed}'.encode()).hexdigest()[:8]}"
+
+
+def write(trained: Trained, folder: Path, identity: str, fingerprint: str, schema_hash: str, seed: int) -> Manifest:
+    """Write the release. Raises ReleaseError when the exported forms of a model do not agree."""
+    spec = trained.encoder.spec
+    trained.encoder.save(folder)
+    np.save(folder / ITEM_VECTORS, trained.vectors)
+    differences = _write_models(trained, folder, seed)
+    metrics = {name: one.model_dump() for name, one in trained.metrics.items()}
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    manifest = Manifest(
+        id=identity,
+        fingerprint=fingerprint,
+        schema_hash=schema_hash,
+        as_of=spec.as_of,
+        repeats=spec.repeats,
+        items=len(trained.encoder.catalogue),
+        dim=trained.vectors.shape[1],
+        rankers={segment: "deepfm" if used else "merge" for segment, used in spec.rankers.items()},
+        metrics=dict(trained.metrics),
+        code_version=code_version(),
+        extra={"export_difference": differences, "recorded_inputs": RECORDED},
+    )
+    return write_manifest(folder, manifest)
+
+
+def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]:
+    tower = trained.towers.exported_user_tower(trained.vectors)
+    users, items, ranked = _recorded(trained, seed)
+    spec = trained.encoder.spec
+    long = {name: InputSpec([None, None], "int64", name) for name in ("items", "fields")}
+    plans = (
+        ("user_tower", tower, (long["items"], InputSpec([None, None], "float32", "weights"), long["fields"]), "vector", users),
+        ("item_tower", trained.towers.items, (InputSpec([None], "int64", "item"), long["fields"]), "vector", items),
+        ("ranker", trained.ranker, (InputSpec([None, len(spec.dense)], "float32", "dense"), InputSpec([None, len(spec.columns)], "int64", "sparse")), "score", ranked),
+    )
+    differences = {}
+    for name, model, inputs, output, recorded in plans:
+        is_ranker = name == "ranker"
+        prefix = export(model, inputs, output, folder / f"{name}.onnx", folder / "ranker" if is_ranker else None, "deepfm" if is_ranker else name)
+        differences[name] = check_equal(prefix, folder / f"{name}.onnx", recorded, ranked=is_ranker)
+    return differences
+
+
+def _recorded(trained: Trained, seed: int) -> tuple[list[Inputs], list[Inputs], list[Inputs]]:
+    """Real requests of all kinds: users with and without a history, missing and unseen values, 1 and 300 candidates."""
+    rng = np.random.default_rng(seed)
+    data, encoder = trained.data, trained.encoder
+    retriever = Retriever(encoder)
+    vectors_of = user_vectors(trained.towers.exported_user_tower(trained.vectors), encoder)
+    users: list[Inputs] = []
+    items: list[Inputs] = []
+    ranked: list[Inputs] = []
+    for number in range(RECORDED):
+        row = int(rng.integers(len(data.start) - 1))
+        codes = data.user_codes[row].copy()
+        if number % 5 == 0:
+            codes[rng.random(len(codes)) < 0.5] = MISSING
+        if number % 5 == 1:
+            codes[rng.random(len(codes)) < 0.5] = UNSEEN
+        end = data.start[row] if number % 4 == 0 else data.start[row + 1]
+        user = encoder.known_user(codes, history_of(data, int(data.start[row]), int(end)))
+        vector = vectors_of([user])[0]
+        new_only = bool(number % 2)
+        found = retriever.in_memory(user, CHANNELS, new_only=new_only)
+        found["two_tower"] = two_tower(vector, trained.vectors, user.seen[:0], _LARGE)
+        merged = retriever.merge(found, encoder.segment(user, new_only), size=1 if number % 3 == 0 else _LARGE)
+        unlisted = [{field.name: "never seen" for field in encoder.spec.item_fields}] if number % 7 == 0 else []
+        users.append(encoder.tower_inputs(user))
+        items.append(encoder.item_tower_row(int(rng.integers(len(encoder.catalogue)))) if number % 7 else encoder.item_tower_inputs({}))
+        ranked.append(encoder.ranker_inputs(user, merged.items, new_only, unlisted, vector))
+    return users, items, ranked
+
+

@@ -1,0 +1,174 @@
+"""Rows for the ranker: for users of a window the candidates that the channels really return, their inputs and labels."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.train.prepare import Prepared
+from jobs.train.windows import Window
+from recmesh.features import Encoder, User
+from recmesh.features.spec import Floats, Ints, Longs, Segment
+from recmesh.features.user import History, newest_first
+from recmesh.retrieval import Merged, Retriever, Scored
+from recmesh.retrieval.channels import two_tower
+
+HISTORY = 500
+"""Newest actions that a history keeps in detail, as in the store of histories."""
+
+_NEGATIVES = 60
+
+UserVectors = Callable[[Sequence[User]], Floats]
+"""The user tower: users -> float32 [users, dim]."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A window with the features of its moment. `item_vectors` float32 [items, dim] of a tower that has not seen the labels."""
+
+    window: Window
+    encoder: Encoder
+    item_vectors: Floats
+    user_vectors: UserVectors
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What the chain has in hand for one user before ranking. `wanted`: all items of the labels, retrieved or not.
+
+    `excluded`: the items that must not come.
+    """
+
+    segment: Segment
+    wanted: Ints
+    excluded: Ints
+    channels: dict[str, Scored]
+    merged: Merged
+    dense: Floats
+    sparse: Longs
+
+    @property
+    def labels(self) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
+        """Which candidates are wanted."""
+        return np.isin(self.merged.items, self.wanted)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Lists one after another: those of list k are start[k]:start[k + 1]; `weight` float32 a list."""
+
+    dense: Floats
+    sparse: Longs
+    labels: Floats
+    start: Longs
+    weight: Floats
+    segments: Ints
+
+
+def history_of(data: Prepared, begin: int, end: int) -> History:
+    """The history of the actions begin:end, as the services would get it at that moment."""
+    rows = slice(begin, end)
+    return newest_first(
+        data.items[rows][::-1], data.times[rows][::-1], data.types[rows][::-1], data.values[rows][::-1], HISTORY
+    )
+
+
+def wanted_items(data: Prepared, window: Window, user: int, segment: Segment) -> Ints:
+    """The items of a user's labels; without those seen before where only new ones count."""
+    labels = np.unique(data.items[window.begin[user] : window.until[user]])
+    if segment == "novel":
+        return np.setdiff1d(labels, data.items[data.start[user] : window.known[user]])
+    return labels
+
+
+def segments_of(data: Prepared, window: Window) -> tuple[Segment, ...]:
+    """The segments that a window has labels for."""
+    if window.cold:
+        return ("cold",)
+    return ("novel", "repeat") if data.spec.repeats else ("novel",)
+
+
+def candidates(
+    data: Prepared, moment: Moment, users: Longs, segment: Segment, *, features: bool = True
+) -> Iterator[Candidates]:
+    """Run the channels and the merge for users of a window, as the services do. Users without a wanted item are passed over."""
+    encoder, window = moment.encoder, moment.window
+    retriever = Retriever(encoder)
+    begin = np.zeros(len(window.known), np.int64) if segment == "cold" else data.start[:-1]
+    end = begin if segment == "cold" else window.known
+    asked = [encoder.known_user(data.user_codes[u], history_of(data, begin[u], end[u])) for u in users]
+    if not asked:
+        return
+    vectors = moment.user_vectors(asked)
+    new_only = segment != "repeat"
+    for number, (user, row) in enumerate(zip(asked, users, strict=True)):
+        wanted = wanted_items(data, window, int(row), segment)
+        if not len(wanted):
+            continue
+        exclude = retriever.excluded(user, new_only)
+        found = retriever.in_memory(user, tuple(retriever.quotas[segment]), exclude, new_only=new_only)
+        depth = retriever.quotas[segment]["two_tower"].depth
+        found = {"two_tower": two_tower(vectors[number], moment.item_vectors, exclude, depth)} | found
+        merged = retriever.merge(found, segment)
+        if features:
+            inputs = encoder.ranker_inputs(user, merged.items, new_only, user_vector=vectors[number])
+            dense, sparse = inputs["dense"], inputs["sparse"]
+        else:
+            dense, sparse = np.empty((0, 0), np.float32), np.empty((0, 0), np.int64)
+        yield Candidates(segment, wanted, exclude, found, merged, dense, sparse)
+
+
+def sampled(lists: Sequence[Candidates], segment_number: int, seed: int) -> Rows:
+    """Training rows: of each list its positives and some of its own other candidates, weight 1 / sqrt(positives) a positive."""
+    rng = np.random.default_rng(seed)
+    dense, sparse, labels, sizes, weight = [], [], [], [], []
+    for one in lists:
+        positive = one.labels
+        hits = np.flatnonzero(positive)
+        others = np.flatnonzero(~positive)
+        if not len(hits) or not len(others):
+            continue
+        chosen = np.concatenate([hits, rng.choice(others, min(_NEGATIVES, len(others)), replace=False)])
+        dense.append(one.dense[chosen])
+        sparse.append(one.sparse[chosen])
+        labels.append(positive[chosen])
+        sizes.append(len(chosen))
+        weight.append(1.0 / np.sqrt(len(hits)))
+    if not dense:
+        return Rows(*_NOTHING)
+    start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return Rows(
+        np.concatenate(dense),
+        np.concatenate(sparse),
+        np.concatenate(labels).astype(np.float32),
+        start,
+        np.array(weight, np.float32),
+        np.full(len(sizes), segment_number, np.int32),
+    )
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """Several sets of rows as one."""
+    parts = [part for part in parts if len(part.weight)]
+    if not parts:
+        return Rows(*_NOTHING)
+    shifts = np.cumsum([0, *(len(part.labels) for part in parts)])
+    start = np.concatenate([[0], *(part.start[1:] + shift for part, shift in zip(parts, shifts, strict=False))])
+    return Rows(
+        np.concatenate([part.dense for part in parts]),
+        np.concatenate([part.sparse for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        start.astype(np.int64),
+        np.concatenate([part.weight for part in parts]),
+        np.concatenate([part.segments for part in parts]),
+    )
+
+
+_NOTHING = (
+    np.empty((0, 0), np.float32),
+    np.empty((0, 0), np.int64),
+    np.empty(0, np.float32),
+    np.zeros(1, np.int64),
+    np.empty(0, np.float32),
+    np.empty(0, np.int32),
+)

@@ -1,0 +1,172 @@
+"""Builds the Statistics of one moment from the actions before it."""
+
+import numpy as np
+from scipy import sparse
+
+from jobs.train.neighbours import neighbour_lists
+from jobs.train.prepare import Prepared
+from recmesh.features.encoder import type_weights
+from recmesh.features.ranker_inputs import LIFT_SMOOTHING
+from recmesh.features.spec import DAY, FeatureSpec, Floats, Longs, Popularity
+from recmesh.features.statistics import Lists, Statistics
+
+CALENDAR = (
+    Popularity(name="all"),
+    Popularity(name="30d", days=30),
+    Popularity(name="12d", days=12),
+    Popularity(name="4d", days=4),
+    Popularity(name="first_40d", days=40, first_only=True),
+    Popularity(name="first_10d", days=10, first_only=True),
+)
+"""Popularities where the calendar means something."""
+
+OWN_ORDER = (Popularity(name="all"), Popularity(name="late", late=True))
+"""Popularities where it does not."""
+
+_TOP, _VALUE_TOP = 400, 100
+_PAIR_LIMIT = 500
+_LATE = 0.7
+_SHARE_SMOOTHING = 1.0
+_REPEAT_SMOOTHING = 5.0
+
+
+def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_lists: bool = True) -> Statistics:
+    """The statistics of the actions before `known` (for each user the position after the last known one)."""
+    rows = np.flatnonzero(np.arange(len(data.users)) < known[data.users])
+    users, items, times = data.users[rows], data.items[rows], data.times[rows]
+    weights = type_weights(spec)[data.types[rows]]
+    count = len(data.catalogue)
+    pair = users.astype(np.int64) * count + items
+    distinct, first = np.unique(pair, return_index=True)
+    pair_users, pair_items = users[first], items[first]
+    popularity = np.stack(
+        [_log_share(items, _weight(kind, users, times, weights, first, as_of), count) for kind in spec.popularities], 1
+    )
+    buyers = np.bincount(pair_items, minlength=count).astype(np.float32)
+    offset, start, lift_items, lift_counts, share = _lifts(data, pair_users, pair_items, count)
+    empty = Lists(np.zeros(count + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+    cosine, ridge = neighbour_lists(_matrix(pair_users, pair_items, len(data.start) - 1, count)) if with_lists else (empty, empty)
+    seen = np.full(count + 1, as_of, np.int64)
+    np.minimum.at(seen, items, times)
+    order = np.argsort(-popularity[:-1, 0], kind="stable").astype(np.int32)
+    return Statistics(
+        as_of=as_of,
+        popularity=popularity.astype(np.float32),
+        buyers=np.append(buyers, 0).astype(np.float32),
+        repeat_rate=_repeat_rate(pair, times, distinct, pair_items, buyers),
+        first_seen=seen,
+        lift_offset=offset,
+        lift_start=start,
+        lift_items=lift_items,
+        lift_counts=lift_counts,
+        value_share=share,
+        top=np.stack([_head(popularity[:-1, number]) for number in range(popularity.shape[1])]),
+        value_top=_value_top(popularity[:, 0], buyers, start, lift_items, lift_counts, share),
+        order=order,
+        code_share=_code_shares(data, items, weights),
+        cosine=cosine,
+        ridge=ridge,
+    )
+
+
+def _weight(kind: Popularity, users: Longs, times: Longs, weights: Floats, first: Longs, as_of: int) -> Floats:
+    if kind.late:
+        weights = weights * _LATE ** _steps_to_last(users, times)
+    if kind.days is not None:
+        weights = weights * np.exp(-(as_of - times) / (kind.days * DAY))
+    if kind.first_only:
+        only = np.zeros(len(weights))
+        only[first] = weights[first]
+        return only
+    return weights
+
+
+def _steps_to_last(users: Longs, times: Longs) -> Longs:
+    """For each action how many of its user's distinct moments came after it."""
+    if not len(users):
+        return np.zeros(0, np.int64)
+    change = np.ones(len(users), np.int64)
+    change[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])
+    moment = np.cumsum(change)
+    last = np.flatnonzero(np.append(users[1:] != users[:-1], True))
+    return moment[last][np.searchsorted(users[last], users)] - moment
+
+
+def _log_share(items: Longs, weights: Floats, count: int) -> Floats:
+    """float [count + 1]: log of the smoothed share of each item, and last that of an item never acted on."""
+    mass = np.append(np.bincount(items, weights, count), 0.0)
+    return np.log((mass + _SHARE_SMOOTHING) / (mass.sum() + _SHARE_SMOOTHING * count))
+
+
+def _repeat_rate(pair: Longs, times: Longs, distinct: Longs, pair_items: Longs, buyers: Floats) -> Floats:
+    order = np.lexsort((times, pair))
+    sorted_pair, sorted_times = pair[order], times[order]
+    again = np.flatnonzero((sorted_pair[1:] == sorted_pair[:-1]) & (sorted_times[1:] != sorted_times[:-1]))
+    back = np.isin(distinct, sorted_pair[again])
+    returned = np.bincount(pair_items[back], minlength=len(buyers))
+    mean = returned.sum() / max(buyers.sum(), 1)
+    rate = (returned + _REPEAT_SMOOTHING * mean) / (buyers + _REPEAT_SMOOTHING)
+    return np.append(rate, mean).astype(np.float32)
+
+
+def _lifts(
+    data: Prepared, users: Longs, items: Longs, count: int
+) -> tuple[Longs, Longs, Longs, Floats, Floats]:
+    sizes = [vocabulary.size for vocabulary in data.user_vocabularies]
+    offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    starts, lift_items, lift_counts, shares = [np.zeros(1, np.int64)], [], [], []
+    for number, size in enumerate(sizes):
+        code = data.user_codes[users, number]
+        table = sparse.coo_matrix((np.ones(len(users), np.float32), (code, items)), (size, count)).tocsr()
+        table.sort_indices()
+        starts.append(table.indptr[1:].astype(np.int64) + starts[-1][-1])
+        lift_items.append(table.indices.astype(np.int32))
+        lift_counts.append(table.data)
+        shares.append(np.bincount(code, minlength=size) / max(len(users), 1))
+    if not sizes:
+        none = np.empty(0, np.float32)
+        return offset[:0], starts[0], np.empty(0, np.int32), none, none
+    return (
+        offset[:-1],
+        np.concatenate(starts),
+        np.concatenate(lift_items),
+        np.concatenate(lift_counts).astype(np.float32),
+        np.concatenate(shares).astype(np.float32),
+    )
+
+
+def _head(popularity: Floats) -> Longs:
+    depth = min(_TOP, len(popularity))
+    return np.argsort(-popularity, kind="stable")[:depth].astype(np.int32)
+
+
+def _value_top(
+    popularity: Floats, buyers: Floats, start: Longs, items: Longs, counts: Floats, share: Floats
+) -> Longs:
+    top = np.full((len(share), _VALUE_TOP), -1, np.int32)
+    for value in range(len(share)):
+        span = slice(start[value], start[value + 1])
+        held = items[span]
+        lift = np.log((counts[span] + LIFT_SMOOTHING) / (buyers[held] * share[value] + LIFT_SMOOTHING))
+        best = held[np.argsort(-(popularity[held] + lift), kind="stable")[:_VALUE_TOP]]
+        top[value, : len(best)] = best
+    return top
+
+
+def _code_shares(data: Prepared, items: Longs, weights: Floats) -> list[Floats]:
+    mass = np.bincount(items, weights, len(data.catalogue))
+    shares = []
+    for codes, vocabulary in zip(data.catalogue.codes, data.item_vocabularies, strict=True):
+        spread = np.repeat(mass, codes.shape[1])
+        held = np.bincount(codes[:-1].ravel(), spread, vocabulary.size)
+        shares.append(np.log((held + 1) / (mass.sum() + vocabulary.size)).astype(np.float32))
+    return shares
+
+
+def _matrix(users: Longs, items: Longs, user_count: int, item_count: int) -> sparse.csr_matrix:
+    """Ones where a user acted on an item; of very long histories a fixed part, so that one user cannot blow up the counts of pairs."""
+    per_user = np.bincount(users, minlength=user_count)
+    number = np.arange(len(users)) - np.repeat(np.cumsum(per_user) - per_user, per_user)
+    kept = number < _PAIR_LIMIT
+    ones = np.ones(int(kept.sum()), np.float32)
+    return sparse.csr_matrix((ones, (users[kept], items[kept])), (user_count, item_count))

@@ -1,0 +1,62 @@
+"""The wide part of the ranker: a linear conditional logit over each user's list, fitted by L-BFGS with sign bounds.
+
+Weights of popularity, lifts, neighbour scores and the like are held at 0 or above: a free fit on a few moments learns their
+trends (one popularity against another), and loses on the next moment.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize
+
+from jobs.train.rows import Rows
+from recmesh.features.spec import Floats
+
+_STEPS = 80
+_RIDGE = 1e-4
+_LEAST_DEVIATION = 1e-4
+
+
+@dataclass(frozen=True)
+class Wide:
+    """score = (dense - mean) / scale @ weights; scale is 1 and the weight 0 where an input does not vary."""
+
+    mean: Floats
+    scale: Floats
+    weights: Floats
+
+    def __call__(self, dense: Floats) -> Floats:
+        return ((dense - self.mean) / self.scale) @ self.weights
+
+
+def fit(rows: Rows, bounded: "tuple[bool, ...]") -> Wide:
+    """Fit to one segment's rows; `bounded`: the inputs whose weight must not be negative."""
+    width = len(bounded)
+    if not len(rows.labels):
+        return Wide(np.zeros(width, np.float32), np.ones(width, np.float32), np.zeros(width, np.float32))
+    mean, deviation = rows.dense.mean(0, np.float64), rows.dense.std(0, dtype=np.float64)
+    varies = deviation > _LEAST_DEVIATION
+    scale = np.where(varies, deviation, 1.0)
+    x = ((rows.dense - mean) / scale * varies).astype(np.float32)
+    bounds = [(0.0 if one else None, None) for one in bounded]
+    found = minimize(
+        _loss, np.full(width, 0.0), (x, rows), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": _STEPS}
+    )
+    weights = np.where(varies, found.x, 0.0)
+    return Wide(mean.astype(np.float32), scale.astype(np.float32), weights.astype(np.float32))
+
+
+def _loss(weights: Floats, x: Floats, rows: Rows) -> tuple[float, Floats]:
+    """Softmax over each list against its positives, and the gradient; mean over lists."""
+    begin, sizes = rows.start[:-1], np.diff(rows.start)
+    scores = x @ weights.astype(np.float32)
+    scores = scores - np.repeat(np.maximum.reduceat(scores, begin), sizes)
+    raised = np.exp(scores)
+    total = np.add.reduceat(raised, begin)
+    positives = np.add.reduceat(rows.labels, begin)
+    chosen = np.add.reduceat(scores * rows.labels, begin)
+    lists = len(sizes)
+    loss = float((rows.weight * (positives * np.log(total) - chosen)).sum()) / lists
+    expected = raised * np.repeat(rows.weight * positives / total, sizes)
+    slope = (expected - np.repeat(rows.weight, sizes) * rows.labels) @ x / lists
+    return loss + _RIDGE * float(weights @ weights), slope.astype(np.float64) + 2 * _RIDGE * weights

@@ -1,0 +1,56 @@
+"""Catalogue: the items of a release and what they are. It knows no time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from recmesh.errors import ReleaseError
+from recmesh.features.spec import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items by number. Row `items` (the last, also reached by item -1) stands for an item without fields.
+
+    codes: for each item field int32 [items + 1, width]. numbers: float32 [items + 1, item fields], standardised, 0 where the
+    field is not numeric.
+    """
+
+    sku_ids: list[str]
+    codes: list[Ints]
+    numbers: Floats
+    index: dict[str, int] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.sku_ids)
+
+    def encode(self, sku_ids: Sequence[str]) -> Ints:
+        """Item numbers of ids; -1 where the catalogue does not hold them."""
+        get = self.index.get
+        return np.fromiter((get(sku_id, -1) for sku_id in sku_ids), np.int32, len(sku_ids))
+
+    def save(self, folder: Path) -> None:
+        arrays = {f"codes_{number}": codes for number, codes in enumerate(self.codes)}
+        np.savez(folder / "catalogue.npz", numbers=self.numbers, **arrays)
+        (folder / "sku_ids.txt").write_text("".join(f"{sku}\n" for sku in self.sku_ids), encoding="utf-8", newline="\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Catalogue":
+        """Raises ReleaseError when a file is missing or damaged."""
+        try:
+            sku_ids = (folder / "sku_ids.txt").read_text(encoding="utf-8").split("\n")[:-1]
+            with np.load(folder / "catalogue.npz") as arrays:
+                codes = [arrays[f"codes_{number}"] for number in range(len(arrays.files) - 1)]
+                numbers = arrays["numbers"]
+        except (OSError, ValueError, KeyError) as error:
+            raise ReleaseError(f"{folder}: damaged catalogue ({error}); train again") from error
+        return cls(sku_ids, codes, numbers, {sku: number for number, sku in enumerate(sku_ids)})
+
+    @classmethod
+    def build(cls, sku_ids: Sequence[str], codes: Sequence[Ints], numbers: Floats) -> "Catalogue":
+        """Add the row of the item without fields. codes: for each field int32 [items, width]; numbers [items, fields]."""
+        rows = [np.concatenate([field_codes, np.zeros((1, field_codes.shape[1]), np.int32)]) for field_codes in codes]
+        padded = np.concatenate([numbers, np.zeros((1, numbers.shape[1]), np.float32)])
+        return cls(list(sku_ids), rows, padded, {sku: number for number, sku in enumerate(sku_ids)})

@@ -1,0 +1,91 @@
+"""Statistics: what the actions before one moment say about items. Arrays only; `jobs/train/statistics.py` builds them."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from recmesh.errors import ReleaseError
+from recmesh.features.spec import Floats, Ints, Longs
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Neighbour lists by source item: entries start[i]:start[i + 1] of `items` and `scores` are what item i speaks for."""
+
+    start: Longs
+    items: Ints
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Known at `as_of` (ms): nothing here has seen a later action.
+
+    Arrays with a row an item have one row more, reached by item -1: the values of an item that was never acted on.
+
+    popularity   float32 [items + 1, popularities]  log of the (decayed, smoothed) share of actions
+    buyers       float32 [items + 1]                users who acted on the item
+    repeat_rate  float32 [items + 1]                share of them who came back to it, smoothed
+    first_seen   int64   [items + 1]                ms of its first action, `as_of` where none
+    lift_start   int64   [values + 1]               where the entries of each user field value start; values of all user
+                                                    fields are numbered through, `lift_offset` int64 [user fields] says from where
+    lift_items   int32   [entries]                  items that users with the value acted on, ascending
+    lift_counts  float32 [entries]                  how many of them did
+    value_share  float32 [values]                   share of users with the value
+    top          int32   [popularities, T]          the most popular items of each popularity, best first, padded with -1
+    value_top    int32   [values, T]                for each user field value the best items by popularity and lift, padded with -1
+    order        int32   [items]                the whole catalogue by the first popularity, best first
+    code_share   list of float32 [codes]            for each item field the log of each code's share of actions
+    cosine, ridge                                   neighbour lists
+    """
+
+    as_of: int
+    popularity: Floats
+    buyers: Floats
+    repeat_rate: Floats
+    first_seen: Longs
+    lift_offset: Longs
+    lift_start: Longs
+    lift_items: Ints
+    lift_counts: Floats
+    value_share: Floats
+    top: Ints
+    value_top: Ints
+    order: Ints
+    code_share: list[Floats]
+    cosine: Lists
+    ridge: Lists
+
+    def save(self, path: Path) -> None:
+        """Write all arrays into one .npz file."""
+        arrays: dict[str, object] = {"as_of": np.int64(self.as_of)}
+        for name in _PLAIN:
+            arrays[name] = getattr(self, name)
+        for name in _LISTS:
+            lists: Lists = getattr(self, name)
+            arrays |= {f"{name}_start": lists.start, f"{name}_items": lists.items, f"{name}_scores": lists.scores}
+        arrays |= {f"code_share_{number}": share for number, share in enumerate(self.code_share)}
+        np.savez(path, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> "Statistics":
+        """Raises ReleaseError when the file is missing or damaged."""
+        try:
+            with np.load(path) as arrays:
+                item_fields = sum(name.startswith("code_share_") for name in arrays.files)
+                return cls(
+                    as_of=int(arrays["as_of"]),
+                    code_share=[arrays[f"code_share_{number}"] for number in range(item_fields)],
+                    **{name: arrays[name] for name in _PLAIN},
+                    **{
+                        name: Lists(arrays[f"{name}_start"], arrays[f"{name}_items"], arrays[f"{name}_scores"])
+                        for name in _LISTS
+                    },
+                )
+        except (OSError, ValueError, KeyError) as error:
+            raise ReleaseError(f"{path}: damaged statistics ({error}); train again") from error
+
+
+_LISTS = tuple(field.name for field in fields(Statistics) if field.type is Lists)
+_PLAIN = tuple(f.name for f in fields(Statistics) if f.name not in {*_LISTS, "as_of", "code_share"})

@@ -1,0 +1,7 @@
+"""Retrieval: channels and their merge, numpy only."""
+
+from recmesh.retrieval.merge import Merged, merge
+from recmesh.retrieval.retriever import IN_MEMORY, Retriever
+from recmesh.retrieval.scored import Scored
+
+__all__ = ["IN_MEMORY", "Merged", "Retriever", "Scored", "merge"]

@@ -1,0 +1,60 @@
+"""Retriever: the channels and the merge of one release."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from recmesh.features.encoder import Encoder
+from recmesh.features.spec import Channel, Ints, Segment
+from recmesh.features.user import NO_ITEMS, User
+from recmesh.retrieval.channels import bought_before, neighbours, popular
+from recmesh.retrieval.merge import Merged, merge
+from recmesh.retrieval.scored import Scored
+
+IN_MEMORY: dict[str, Callable[[Encoder, User, Ints, int], Scored]] = {
+    "neighbours": neighbours,
+    "popular": popular,
+    "bought_before": bought_before,
+}
+"""Every channel but `two_tower`."""
+
+
+class Retriever:
+    """Channels in memory, and the merge with the quotas that training fitted. Safe to share between threads."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+
+    @classmethod
+    def load(cls, folder: Path, encoder: Encoder | None = None) -> "Retriever":
+        """Load from a release folder, or around an encoder that is loaded already. Raises ReleaseError when it is damaged."""
+        return cls(encoder or Encoder.load(folder))
+
+    @property
+    def quotas(self) -> Mapping[Segment, Mapping[str, Channel]]:
+        """For each segment the channels that serve it, each with its weight and depth."""
+        return self.encoder.spec.channels
+
+    def excluded(self, user: User, new_only: bool, exclude_ids: Sequence[str] = ()) -> Ints:
+        """Numbers of the items that must not come: `exclude_ids`, and all that the user acted on where only new ones are wanted."""
+        asked = self.encoder.catalogue.encode(exclude_ids) if exclude_ids else NO_ITEMS
+        seen = user.seen if new_only or not self.encoder.spec.repeats else NO_ITEMS
+        return np.unique(np.concatenate([asked[asked >= 0], seen]))
+
+    def in_memory(
+        self, user: User, want: Sequence[str], exclude: Ints = NO_ITEMS, depth: int | None = None, new_only: bool = False
+    ) -> dict[str, Scored]:
+        """Ask the channels `want` (those that live elsewhere are passed over): at most `depth` items each, else as the quotas say."""
+        quotas = self.quotas[self.encoder.segment(user, new_only)]
+        return {
+            name: IN_MEMORY[name](self.encoder, user, exclude, depth or quotas.get(name, Channel()).depth)
+            for name in want
+            if name in IN_MEMORY
+        }
+
+    def merge(
+        self, channels: Mapping[str, Scored], segment: Segment, exclude: Collection[int] = (), size: int | None = None
+    ) -> Merged:
+        """Merge by the quotas of the segment; at most `size` items (default: as many as the ranker is trained on)."""
+        return merge(channels, self.quotas[segment], exclude, size or self.encoder.spec.candidates)
