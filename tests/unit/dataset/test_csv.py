@@ -176,3 +176,29 @@ def test_bytes_that_the_declared_encoding_does_not_know(folder: MakeFolder, tmp_
 def test_headers_that_cannot_work(folder: MakeFolder, content: bytes, said: str) -> None:
     with pytest.raises(DataError, match=rf"users\.csv: .*{said}"):
         read(folder({"users.csv": content}))
+
+
+def account(text: str, cut: int) -> tuple[dict[int, int], list[tuple[int, str]]]:
+    """How many lines each row or rejected text covers, by its first line; and all of them as text."""
+    splitter = Splitter(3)
+    covered: dict[int, int] = {}
+    texts: list[tuple[int, str]] = []
+    pieces = [text[k : k + cut].encode() for k in range(0, len(text), cut)]
+    for got in [splitter.feed(piece) for piece in pieces] + [splitter.feed(b"", final=True)]:
+        found = [(line, got.text(row)) for row, line in enumerate(got.lines.tolist())]
+        found += [(part.line, part.text) for part in (*got.records, *got.broken)]
+        texts += found
+        covered |= {line: content.count("\n") + 1 for line, content in found}
+    return covered, sorted(texts)
+
+
+def test_no_line_is_lost_or_read_twice_whatever_is_in_it() -> None:
+    rng = random.Random(11)
+    for _ in range(500):
+        text = "".join(rng.choices('",\nab', weights=(3, 5, 3, 2, 2), k=rng.randint(1, 60)))
+        covered, texts = account(text, cut=len(text))
+        lines = text.split("\n")
+        owners = [line + k for line, count in covered.items() for k in range(count)]
+        assert len(owners) == len(set(owners))
+        assert set(range(1, len(lines) + 1)) - set(owners) <= {n for n, line in enumerate(lines, 1) if not line}
+        assert account(text, cut=rng.randint(1, 5))[1] == texts
