@@ -26,7 +26,10 @@ class DatasetSettings(BaseSettings):
 
 
 def read(
-    folder: Path, rejects: Path | None = None, progress: Progress | None = None, max_rejected: float | None = None
+    folder: Path | str,
+    rejects: Path | str | None = None,
+    progress: Progress | None = None,
+    max_rejected: float | None = None,
 ) -> DataSet:
     """Read and check the data set in `folder`.
 
@@ -42,7 +45,7 @@ def read(
     user_files = sources(folder, "users", TABLE_SUFFIXES)
     item_files = sources(folder, "products", TABLE_SUFFIXES)
     action_files = sources(folder, "actions", ACTION_SUFFIXES)
-    with Rejects.open(rejects) as log:
+    with Rejects.open(Path(rejects) if rejects else None) as log:
         source = RowSource(folder, schema, log, progress, limit)
         users = read_side(source, USERS, user_files)
         items = read_side(source, ITEMS, item_files)

@@ -124,20 +124,20 @@ def _split(
         if skip_header:
             held, end, text = (held + block).partition(b"\n")
             skip_header = not end
-        yield from _row_parts(splitter.feed(text), columns, positions, splitter.separator)
-    yield from _row_parts(splitter.feed(b"", final=True), columns, positions, splitter.separator)
+        yield from _row_parts(path, splitter.feed(text), columns, positions, splitter.separator)
+    yield from _row_parts(path, splitter.feed(b"", final=True), columns, positions, splitter.separator)
 
 
-def _row_parts(rows: Rows, columns: list[str], positions: list[int], separator: str) -> Iterator[Part]:
+def _row_parts(path: Path, rows: Rows, columns: list[str], positions: list[int], separator: str) -> Iterator[Part]:
     if rows.broken:
         yield rows.broken
     if len(rows.lines):
-        yield Batch(_plain_frame(rows, columns, positions, separator), rows.lines, rows.text)
+        yield Batch(_plain_frame(path, rows, columns, positions, separator), rows.lines, rows.text)
     if rows.records:
         yield _record_batch(rows.records, columns, positions)
 
 
-def _plain_frame(rows: Rows, columns: list[str], positions: list[int], separator: str) -> pl.DataFrame:
+def _plain_frame(path: Path, rows: Rows, columns: list[str], positions: list[int], separator: str) -> pl.DataFrame:
     frame = pl.read_csv(
         rows.plain,
         has_header=False,
@@ -148,9 +148,8 @@ def _plain_frame(rows: Rows, columns: list[str], positions: list[int], separator
         empty_string_is_null=False,
     )
     if frame.height != len(rows.lines):
-        raise DataError(
-            f"lines {rows.lines[0]} to {rows.lines[-1]} gave {frame.height} rows instead of {len(rows.lines)}"
-        )
+        span = f"lines {rows.lines[0]} to {rows.lines[-1]}"
+        raise DataError(f"{path}: {span} gave {frame.height} rows instead of {len(rows.lines)}; is it well-formed CSV?")
     names = {frame.columns[k]: columns[positions.index(p)] for k, p in enumerate(sorted(positions))}
     return frame.rename(names)
 
@@ -172,6 +171,9 @@ def _scan(path: Path) -> pl.LazyFrame:
 
 def _parquet_parts(path: Path, columns: list[str], advance: Advance) -> Iterator[Part]:
     scan, size = _scan(path), path.stat().st_size
+    for name, dtype in scan.select(columns).collect_schema().items():
+        if dtype.is_nested() and not (isinstance(dtype, pl.List) and not dtype.inner.is_nested()):
+            raise DataError(f'{path}: column "{name}" holds {dtype}; text, numbers, times and plain lists can be read')
     height = int(scan.select(pl.len()).collect().item())
     for offset in range(0, height, PARQUET_BATCH_ROWS):
         frame = scan.slice(offset, PARQUET_BATCH_ROWS).collect()

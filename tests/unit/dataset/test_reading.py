@@ -411,6 +411,14 @@ def test_lists_in_parquet_are_joined(folder: MakeFolder) -> None:
     assert (cate.values, round(cate.missing, 3)) == (2, 0.333)
 
 
+def test_columns_that_hold_no_cells(folder: MakeFolder) -> None:
+    path = folder({"users.csv": None})
+    users = pl.DataFrame({"user_id": ["101"], "age": ["1"], "city": [{"name": "Rome"}]})
+    users.write_parquet(path / "users.parquet")
+    with pytest.raises(DataError, match=r'users\.parquet: column "city" holds Struct'):
+        read(path)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
