@@ -26,6 +26,16 @@ class Marks:
         """Whether all of the content was written and verified."""
         return "current" in self._fields
 
+    @property
+    def new(self) -> bool:
+        """Whether the target was empty when this content was first written to it."""
+        return "new" in self._fields
+
+    def set_new(self) -> None:
+        """Note that the target is empty."""
+        self._redis.set_fields(self._name, {"new": 1})
+        self._fields["new"] = "1"
+
     def started(self, part: str) -> bool:
         """Whether an earlier run may have written rows of this shard's share of a part."""
         return self._repairs or self._field(part) in self._fields

@@ -16,7 +16,7 @@ from jobs.ingest.shard import Shard
 from recmesh.errors import RecmeshError, ReleaseError
 from recmesh.features import Catalogue
 from recmesh.releases import Index, Manifest
-from recmesh.stores.ann import ENOUGH, Vectors, smallest_ef
+from recmesh.stores.ann import ENOUGH, Vectors, longest, smallest_ef
 from recmesh.stores.milvus import HNSW_PARAMS, MilvusWriter
 from recmesh.stores.redis import RedisWriter
 
@@ -54,7 +54,7 @@ class CollectionOfRelease:
         that was built. Returns whether the whole collection is there. Raises RecmeshError when it does not hold what
         was written.
         """
-        number = self._milvus.create(self._name, self.manifest.dim)
+        number, new = self._milvus.create(self._name, self.manifest.dim)
         # A collection that was dropped and made again has another number, and with it no marks.
         owner = f"{number}:{self.manifest.files['item_vectors.npy'].sha256}"
         marks = Marks(redis, f"milvus:{self._name}", owner, shard)
@@ -64,6 +64,8 @@ class CollectionOfRelease:
                 return True
             self._say("no longer holds what was written; writing it again")
             marks.restart()
+        if new:
+            marks.set_new()
         self._write(marks)
         if not marks.finish():
             self._say(f"part {marks.shard} written; the last part to finish builds the index")
@@ -80,14 +82,16 @@ class CollectionOfRelease:
 
     def _write(self, marks: Marks) -> None:
         rows = marks.shard.rows(len(self._sku_ids))
-        # Rows of an earlier run that died may be there without a mark: a plain insert would put them there twice.
-        replace, written = marks.started(_PART), marks.rows(_PART)
+        # Rows may be there without a mark, from a run that died or because the marks are lost: a plain insert would put
+        # them there twice.
+        replace, written = marks.started(_PART) or not marks.new, marks.rows(_PART)
+        radius = longest(self._vectors)
         marks.set_rows(_PART, written)
         with Meter(f"Milvus {self._name}", len(rows), written, self._console) as meter:
             while written < len(rows):
                 chunk = rows[written : written + _CHUNK]
                 ids, vectors = self._sku_ids[chunk.start : chunk.stop], self._vectors[chunk.start : chunk.stop]
-                self._milvus.insert(self._name, ids, np.asarray(vectors), replace)
+                self._milvus.insert(self._name, ids, np.asarray(vectors), radius, replace)
                 written += len(chunk)
                 marks.set_rows(_PART, written)
                 meter.advance(len(chunk))

@@ -1,7 +1,13 @@
-"""How wide an approximate search must be: measured with real queries, never assumed.
+"""Approximate search by inner product: how vectors are stored for it, and how wide it must be.
 
-Vectors of a user tower lie outside the distribution of the item vectors that an HNSW graph is built on, so that a width
-which finds an item's neighbours almost surely may miss half of what a user should get.
+Inner product is no distance: a graph built on it links every item to the longest vectors, and where the item bias is
+the logarithm of a share, those are the items that nobody wants (measured: .004 of the right answers instead of .999).
+So each item vector gets one more dimension that brings it to a common length, and each query a zero there (Bachrach et
+al. 2014, "Speeding up the Xbox recommender system using a Euclidean transformation for inner-product spaces"): every
+inner product stays what it was, and among items of one length it orders as distance does.
+
+Vectors of a user tower still lie outside the distribution of the item vectors, so that the width of a search is
+measured with real queries, never assumed.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +24,24 @@ Search = Callable[[Vectors, int, int], list[list[str]]]
 LADDER = (200, 256, 384, 512, 768, 1_024, 1_536, 2_048)
 ENOUGH = 0.98
 _BLOCK = 32
+
+
+def longest(vectors: Vectors) -> float:
+    """The length of the longest of vectors float32 [rows, dim]: the common length of a collection."""
+    return float(np.linalg.norm(vectors, axis=1).max(initial=0.0))
+
+
+def extended(vectors: Vectors, radius: float) -> Vectors:
+    """Item vectors float32 [rows, dim] with one more dimension that brings those up to `radius` to this length."""
+    missing = np.maximum(radius**2 - np.square(vectors, dtype=np.float64).sum(axis=1), 0)
+    return np.column_stack([vectors, np.sqrt(missing)]).astype(np.float32)
+
+
+def extended_queries(queries: Vectors) -> Vectors:
+    """Queries float32 [rows, dim] for extended item vectors."""
+    rows = np.zeros((len(queries), queries.shape[1] + 1), np.float32)
+    rows[:, :-1] = queries
+    return rows
 
 
 def smallest_ef(

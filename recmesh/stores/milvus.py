@@ -1,5 +1,7 @@
 """Item vectors in Milvus: a collection per release, searched by inner product (higher is better).
 
+Vectors are stored with one more dimension (see `ann`); what goes in and comes out here has the release's own `dim`.
+
 `MilvusReader` is the services' path: the raw asyncio stub with a request prepared once, which is the fastest of all
 clients measured. `MilvusWriter` is the jobs' path: pymilvus, synchronous. Both take a server's URI or, for milvus-lite,
 the path of a `.db` file.
@@ -17,7 +19,6 @@ from urllib.parse import urlsplit
 import grpc
 import grpc.aio
 import numpy as np
-import numpy.typing as npt
 from pymilvus import DataType, MilvusClient
 from pymilvus.client.types import PlaceholderType
 from pymilvus.exceptions import MilvusException
@@ -25,12 +26,14 @@ from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from recmesh.errors import DeadlineExceeded, RecmeshError, SettingsError, Unavailable
 from recmesh.releases import Index
+from recmesh.stores.ann import Vectors, extended, extended_queries
 
 # It logs, with a traceback, every error that it also raises.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 _Call = Callable[..., Awaitable[Any]]
-Vectors = npt.NDArray[np.float32]
+__all__ = ["HNSW_PARAMS", "Answer", "CollectionSearch", "MilvusReader", "MilvusWriter", "Vectors"]
+
 Answer = tuple[Sequence[str], Vectors]
 """The ids and the scores (float32) that a query found, best first."""
 
@@ -137,24 +140,25 @@ class MilvusWriter:
         """Close the connection."""
         self._client.close()
 
-    def create(self, name: str, dim: int) -> int:
-        """Make the collection unless it is there. Returns its number: a later collection of this name has another.
+    def create(self, name: str, dim: int) -> tuple[int, bool]:
+        """Make the collection unless it is there. Returns its number, which no later one has, and whether it is new.
 
         Raises RecmeshError when it is there with another dimension.
         """
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field(_KEY, DataType.VARCHAR, is_primary=True, max_length=_MAX_ID_BYTES)
-        schema.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=dim)
+        schema.add_field(_VECTOR, DataType.FLOAT_VECTOR, dim=dim + 1)
         with self._errors(f"create {name}"):
-            if not self._client.has_collection(name, timeout=_CALL_S):
+            new = not self._client.has_collection(name, timeout=_CALL_S)
+            if new:
                 self._client.create_collection(name, schema=schema, timeout=_CALL_S)
             description = self._client.describe_collection(name, timeout=_CALL_S)
         found = next(field["params"]["dim"] for field in description["fields"] if field["name"] == _VECTOR)
-        if int(found) != dim:
+        if int(found) != dim + 1:
             raise RecmeshError(
-                f"Milvus {self._uri}: collection {name} has {found} dimensions, not {dim}; drop it first"
+                f"Milvus {self._uri}: collection {name} has {int(found) - 1} dimensions, not {dim}; drop it first"
             )
-        return int(description["collection_id"])
+        return int(description["collection_id"]), new
 
     def drop(self, name: str) -> None:
         """Drop the collection, if it is there."""
@@ -167,9 +171,15 @@ class MilvusWriter:
             names = self._client.list_collections(timeout=_CALL_S)
         return {name for name in names if name.startswith(_PREFIX)}
 
-    def insert(self, name: str, sku_ids: Sequence[str], vectors: Vectors, replace: bool = False) -> None:
-        """Add rows of which none is there yet; with `replace`, rows that may be there already, at a higher price."""
-        rows = [{_KEY: sku_id, _VECTOR: vector} for sku_id, vector in zip(sku_ids, vectors, strict=True)]
+    def insert(
+        self, name: str, sku_ids: Sequence[str], vectors: Vectors, radius: float = 0.0, replace: bool = False
+    ) -> None:
+        """Add rows of which none is there yet; with `replace`, rows that may be there already, at a higher price.
+
+        vectors: float32 [rows, dim]. radius: `ann.longest()` of all vectors of the collection; 0 does for FLAT.
+        """
+        stored = extended(vectors, radius)
+        rows = [{_KEY: sku_id, _VECTOR: vector} for sku_id, vector in zip(sku_ids, stored, strict=True)]
         send = self._client.upsert if replace else self._client.insert
         with self._errors(f"write to {name}"):
             send(name, rows, timeout=_CALL_S)
@@ -216,14 +226,14 @@ class MilvusWriter:
                 consistency_level="Strong",
                 timeout=_CALL_S,
             )
-        return {row[_KEY]: np.asarray(row[_VECTOR], np.float32) for row in rows}
+        return {row[_KEY]: np.asarray(row[_VECTOR], np.float32)[:-1] for row in rows}
 
     def search(self, name: str, vectors: Vectors, limit: int, ef: int | None) -> list[list[str]]:
         """The ids that searches find, best first, with HNSW's search width `ef`; for measurements."""
         with self._errors(f"search {name}"):
             found = self._client.search(
                 name,
-                list(vectors),
+                list(extended_queries(vectors)),
                 limit=limit,
                 search_params={"metric_type": "IP", "params": {"ef": ef} if ef else {}},
                 consistency_level="Eventually",
@@ -293,7 +303,7 @@ def _prepare(name: str, index: Index, limit: int) -> bytes:
 
 def _queries(vectors: Vectors) -> bytes:
     """The part of a serialized SearchRequest that differs: the vectors and their number."""
-    rows = np.ascontiguousarray(vectors, np.float32)
+    rows = extended_queries(vectors)
     placeholder = common_pb2.PlaceholderValue(
         tag="$0", type=PlaceholderType.FloatVector, values=[row.tobytes() for row in rows]
     )

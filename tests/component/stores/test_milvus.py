@@ -8,7 +8,7 @@ import pytest
 
 from recmesh.errors import DeadlineExceeded, RecmeshError, SettingsError, Unavailable
 from recmesh.releases import Index
-from recmesh.stores.ann import smallest_ef
+from recmesh.stores.ann import longest, smallest_ef
 from recmesh.stores.milvus import HNSW_PARAMS, MilvusReader, MilvusWriter, Vectors
 from tests.servers import MilvusServer
 
@@ -40,12 +40,16 @@ def writer(milvus_server: MilvusServer) -> Iterator[MilvusWriter]:
 def filled(writer: MilvusWriter) -> Iterator[Filled]:
     name = "recmesh_stores_test"
     rng = np.random.default_rng(3)
-    vectors = rng.normal(size=(ROWS, DIM)).astype(np.float32)
+    # As towers make them: a bias that is the logarithm of a share, far below 0, longer than all the rest.
+    vectors = (rng.normal(size=(ROWS, DIM)) * 0.3).astype(np.float32)
+    vectors[:, -1] = rng.normal(-11, 1, ROWS)
+    queries = rng.normal(size=(24, DIM)).astype(np.float32)
+    queries[:, -1] = 1
     sku_ids = [f"{number:07d}" for number in range(ROWS - 1)] + ["é\"'🛒"]
     writer.create(name, DIM)
-    writer.insert(name, sku_ids, vectors)
+    writer.insert(name, sku_ids, vectors, longest(vectors))
     writer.build(name, HNSW)
-    yield Filled(name, sku_ids, vectors, rng.normal(size=(24, DIM)).astype(np.float32))
+    yield Filled(name, sku_ids, vectors, queries)
     writer.drop(name)
 
 
@@ -106,7 +110,7 @@ def test_wrong_uris_are_clear_errors() -> None:
 
 
 def test_rows_are_counted_and_read_back_exactly(writer: MilvusWriter, filled: Filled) -> None:
-    writer.insert(filled.name, filled.sku_ids[:500], filled.vectors[:500], replace=True)
+    writer.insert(filled.name, filled.sku_ids[:500], filled.vectors[:500], longest(filled.vectors), replace=True)
     assert writer.count(filled.name) == ROWS
     stored = writer.read(filled.name, [*filled.sku_ids[-2:], "none"])
     assert set(stored) == set(filled.sku_ids[-2:])
@@ -120,6 +124,7 @@ def test_making_a_collection_again_keeps_it_and_another_dimension_is_refused(
     writer: MilvusWriter, filled: Filled
 ) -> None:
     assert writer.create(filled.name, DIM) == writer.create(filled.name, DIM)
+    assert not writer.create(filled.name, DIM)[1]
     with pytest.raises(RecmeshError, match="has 16 dimensions, not 17"):
         writer.create(filled.name, DIM + 1)
 

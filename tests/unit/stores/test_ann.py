@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recmesh.errors import RecmeshError
-from recmesh.stores.ann import LADDER, Vectors, recall, smallest_ef
+from recmesh.stores.ann import LADDER, Vectors, extended, extended_queries, longest, recall, smallest_ef
 
 ITEMS = [f"i{number}" for number in range(50)]
 VECTORS = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
@@ -11,6 +11,15 @@ QUERIES = np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
 
 def _best(queries: Vectors, limit: int) -> list[list[str]]:
     return [[ITEMS[item] for item in row[:limit]] for row in np.argsort(-queries @ VECTORS.T, axis=1)]
+
+
+def test_extended_vectors_have_one_length_and_the_same_inner_products() -> None:
+    radius = longest(VECTORS)
+    stored, queries = extended(VECTORS, radius), extended_queries(QUERIES)
+    np.testing.assert_allclose(np.linalg.norm(stored, axis=1), radius, rtol=1e-5)
+    np.testing.assert_allclose(queries @ stored.T, QUERIES @ VECTORS.T, rtol=1e-5, atol=1e-6)
+    longer = extended(VECTORS * 2, radius)
+    np.testing.assert_array_equal(longer[np.linalg.norm(VECTORS * 2, axis=1) > radius, -1], 0)
 
 
 def test_recall_is_the_share_of_the_exact_best_that_was_found() -> None:
