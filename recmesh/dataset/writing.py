@@ -17,17 +17,20 @@ def new_folder(into: Path) -> Iterator[Path]:
     """A temporary folder beside `into` that takes its place when the block ends well, and vanishes when it does not.
 
     Replaces `into` when it is empty or was made by this function; raises DataError when it holds anything else.
+    Interrupted at any moment, `into` is the old folder, the new one, or not there.
     """
     into = into.absolute()
     if into.exists() and not (into.is_dir() and ((into / MARK).exists() or not any(into.iterdir()))):
         raise DataError(f"{into}: exists and was not made by recmesh; name another folder or remove it")
     into.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=f".{into.name}.", dir=into.parent))
+    work = Path(tempfile.mkdtemp(prefix=f".{into.name}.", dir=into.parent))
     try:
-        making.chmod(0o755)
-        yield making
-        (making / MARK).touch()
-        shutil.rmtree(into, ignore_errors=True)
-        making.rename(into)
+        made = work / "new"
+        made.mkdir()
+        yield made
+        (made / MARK).touch()
+        if into.exists():
+            into.rename(work / "old")
+        made.rename(into)
     finally:
-        shutil.rmtree(making, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
