@@ -14,7 +14,9 @@ from recmesh.errors import RecmeshError
 
 def main(
     dataset: Annotated[Path, typer.Option(help="Folder of the data set.")],
-    store: Annotated[str, typer.Option(help="URL of the model store.", envvar="RECMESH_MODEL_STORE")] = ".recmesh/store",
+    store: Annotated[
+        str, typer.Option(help="URL of the model store.", envvar="RECMESH_MODEL_STORE")
+    ] = ".recmesh/store",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the numeric libraries.")] = 2,
     work: Annotated[Path, typer.Option(help="Folder for rejects and what is being written.")] = Path(".recmesh/train"),
@@ -44,14 +46,21 @@ def _run(dataset: Path, store: str, seed: int, work: Path) -> None:
     for segment, figures in outcome.metrics.items():
         for name, one in (("chain", figures.chain), ("popularity", figures.popularity), *figures.channels.items()):
             shown = (f"{one[metric]:.4f}" for metric in ("recall@10", "recall@100", "ndcg@10"))
-            table.add_row(segment if name == "chain" else "", name, f"{figures.users:,}" if name == "chain" else "", *shown)
+            table.add_row(
+                segment if name == "chain" else "", name, f"{figures.users:,}" if name == "chain" else "", *shown
+            )
     console.print(table)
     print(f"release {outcome.release}")
 
 
 def _limit_threads(threads: int) -> None:
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
+    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ[variable] = str(threads)
+    # Many small systems of equations: handing one out to threads costs more than solving it.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    # Threads that spin while they wait starve everything else on a small machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 
 if __name__ == "__main__":

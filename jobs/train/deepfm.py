@@ -37,7 +37,9 @@ class Buckets:
 
     def index(self, dense: Floats) -> Longs:
         """int64 [N, D]: the bucket of each figure, numbered through all inputs."""
-        found = np.stack([np.searchsorted(edges, column, "right") for edges, column in zip(self.edges, dense.T, strict=True)], 1)
+        found = np.stack(
+            [np.searchsorted(edges, column, "right") for edges, column in zip(self.edges, dense.T, strict=True)], 1
+        )
         return found + np.arange(len(self.edges)) * _BUCKETS
 
 
@@ -50,6 +52,7 @@ class DeepFM(nn.Layer):
         for name, width in (("wide_mean", len(buckets.edges)), ("wide_weights", len(buckets.edges)), ("alpha", 1)):
             self.register_buffer(name, paddle.zeros([len(SEGMENTS), width]))
         self.set_wide(wides, dict.fromkeys(SEGMENTS, 0.0))
+        self._buckets = buckets
         self.register_buffer("edges", paddle.to_tensor(buckets.edges))
         inputs = buckets.edges.shape[0]
         self._numbers = inputs * _BUCKETS
@@ -57,7 +60,9 @@ class DeepFM(nn.Layer):
         self.register_buffer("offsets", paddle.to_tensor(np.arange(inputs, dtype=np.int64) * _BUCKETS))
         small = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.02))
         self.factors = nn.Embedding(self._rows, _DIM, weight_attr=small)
-        self.linear = nn.Embedding(self._rows, 1, weight_attr=paddle.ParamAttr(initializer=nn.initializer.Constant(0.0)))
+        self.linear = nn.Embedding(
+            self._rows, 1, weight_attr=paddle.ParamAttr(initializer=nn.initializer.Constant(0.0))
+        )
         width = (inputs + len(columns)) * _DIM
         self.first = nn.Linear(width, _LAYERS[0])
         self.second = nn.Linear(_LAYERS[0], _LAYERS[1])
@@ -92,18 +97,20 @@ class DeepFM(nn.Layer):
         """Put in the share of the residual in each segment's score."""
         self.alpha.set_value(np.array([[alphas[segment]] for segment in SEGMENTS], np.float32))
 
-    def scores(self, dense: Floats, sparse: Longs) -> Floats:
-        """Scores of some rows, float32 [N]."""
-        with paddle.no_grad():
-            found: Floats = self(paddle.to_tensor(dense), paddle.to_tensor(sparse)).numpy()
-        return found
-
-    def index(self, buckets: Buckets, dense: Floats, sparse: Longs) -> Longs:
+    def index(self, dense: Floats, sparse: Longs) -> Longs:
         """The index that `forward` makes, for training, where the buckets of a row are needed many times."""
-        return np.concatenate([buckets.index(dense), sparse + self._numbers], 1)
+        return np.concatenate([self._buckets.index(dense), sparse + self._numbers], 1)
 
 
-def train_epoch(model: DeepFM, index: Longs, wide: Floats, rows: Rows, optimizer: paddle.optimizer.Optimizer, seed: int, progress: Callable[[int], None]) -> None:
+def train_epoch(
+    model: DeepFM,
+    index: Longs,
+    wide: Floats,
+    rows: Rows,
+    optimizer: paddle.optimizer.Optimizer,
+    seed: int,
+    progress: Callable[[int], None],
+) -> None:
     """One pass over all lists: softmax over each list of wide + residual, the wide part fixed."""
     order = np.random.default_rng(seed).permutation(len(rows.weight))
     model.train()

@@ -21,4 +21,8 @@ def metrics(lists: Iterable[tuple[Ints, Ints]]) -> dict[str, float]:
         sums += near.sum() / len(wanted), hits.sum() / len(wanted), float((near * _GAIN[: len(near)]).sum()) / gain
         users += 1
     mean = sums / max(users, 1)
-    return {"recall@10": round(float(mean[0]), 5), "recall@100": round(float(mean[1]), 5), "ndcg@10": round(float(mean[2]), 5)}
+    return {
+        "recall@10": round(float(mean[0]), 5),
+        "recall@100": round(float(mean[1]), 5),
+        "ndcg@10": round(float(mean[2]), 5),
+    }

@@ -24,7 +24,9 @@ _OPSET = 17
 Inputs = Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
 
 
-def export(model: nn.Layer, inputs: Sequence[InputSpec], output: str, onnx_path: Path, paddle_folder: Path | None, name: str) -> Path:
+def export(
+    model: nn.Layer, inputs: Sequence[InputSpec], output: str, onnx_path: Path, paddle_folder: Path | None, name: str
+) -> Path:
     """Save `model` as `onnx_path` with the one output `output`, and as name.pdmodel and name.pdiparams. Returns the latter's prefix."""
     model.eval()
     folder = paddle_folder or Path(tempfile.mkdtemp(prefix="recmesh-export-"))
@@ -33,7 +35,11 @@ def export(model: nn.Layer, inputs: Sequence[InputSpec], output: str, onnx_path:
     with _quiet():
         paddle.jit.save(model, str(prefix), input_spec=list(inputs))
         paddle2onnx.export(
-            f"{prefix}.pdmodel", f"{prefix}.pdiparams", save_file=str(onnx_path), opset_version=_OPSET, enable_onnx_checker=True
+            f"{prefix}.pdmodel",
+            f"{prefix}.pdiparams",
+            save_file=str(onnx_path),
+            opset_version=_OPSET,
+            enable_onnx_checker=True,
         )
     (folder / f"{name}.pdiparams.info").unlink(missing_ok=True)
     name_output(onnx_path, output)
@@ -58,9 +64,13 @@ def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs], *, ra
         difference = np.abs(expected - got) / np.maximum(np.abs(expected), 1.0)
         worst = max(worst, float(difference.max(initial=0.0)))
         if worst > TOLERANCE or not np.isfinite(got).all():
-            raise ReleaseError(f"{onnx_path}: recorded input {number}: ONNX and Paddle differ by {worst:.2g}, more than {TOLERANCE:g}; not released")
+            raise ReleaseError(
+                f"{onnx_path}: recorded input {number}: ONNX and Paddle differ by {worst:.2g}, more than {TOLERANCE:g}; not released"
+            )
         if ranked and not _same_order(expected, got):
-            raise ReleaseError(f"{onnx_path}: recorded input {number}: ONNX and Paddle order the items differently; not released")
+            raise ReleaseError(
+                f"{onnx_path}: recorded input {number}: ONNX and Paddle order the items differently; not released"
+            )
     return worst
 
 

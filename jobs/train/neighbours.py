@@ -50,7 +50,9 @@ def neighbour_lists(matrix: sparse.csr_matrix) -> tuple[Lists, Lists]:
     return cosine, _ridge(matrix, counts, cosine, shrinkage.ridge)
 
 
-def _best_of_rows(together: sparse.csr_matrix, first: int, counts: Floats, shrink: float) -> list[tuple[Ints, Floats, int]]:
+def _best_of_rows(
+    together: sparse.csr_matrix, first: int, counts: Floats, shrink: float
+) -> list[tuple[Ints, Floats, int]]:
     best = []
     for row in range(together.shape[0]):
         span = slice(together.indptr[row], together.indptr[row + 1])

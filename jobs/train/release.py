@@ -14,18 +14,20 @@ from jobs.train.export import Inputs, check_equal, export
 from jobs.train.prepare import Prepared
 from jobs.train.rows import history_of
 from jobs.train.two_tower import TwoTower, user_vectors
-from recmesh.features import CHANNELS, Encoder
+from recmesh.features import CHANNELS, Encoder, User
 from recmesh.features.encoder import ITEM_VECTORS
-from recmesh.features.spec import Floats
+from recmesh.features.spec import Floats, Segment
+from recmesh.features.user import NO_ITEMS
 from recmesh.features.vocabulary import MISSING, UNSEEN
 from recmesh.releases.manifest import Manifest, SegmentMetrics, write_manifest
 from recmesh.retrieval import Retriever
 from recmesh.retrieval.channels import two_tower
 
 RECORDED = 1000
-"""Requests on which the two formats of each model must agree."""
+"""Requests on which the two formats of the ranker must agree."""
 
 _LARGE = 300
+_TOWER_INPUTS = 200
 _SOURCES = ("jobs/train", "recmesh/features", "recmesh/retrieval", "recmesh/dataset")
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,7 +41,7 @@ class Trained:
     towers: TwoTower
     vectors: Floats
     ranker: DeepFM
-    metrics: Mapping[str, SegmentMetrics]
+    metrics: Mapping[Segment, SegmentMetrics]
 
 
 def code_version() -> str:
@@ -86,45 +88,69 @@ def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]
     spec = trained.encoder.spec
     long = {name: InputSpec([None, None], "int64", name) for name in ("items", "fields")}
     plans = (
-        ("user_tower", tower, (long["items"], InputSpec([None, None], "float32", "weights"), long["fields"]), "vector", users),
+        (
+            "user_tower",
+            tower,
+            (long["items"], InputSpec([None, None], "float32", "weights"), long["fields"]),
+            "vector",
+            users,
+        ),
         ("item_tower", trained.towers.items, (InputSpec([None], "int64", "item"), long["fields"]), "vector", items),
-        ("ranker", trained.ranker, (InputSpec([None, len(spec.dense)], "float32", "dense"), InputSpec([None, len(spec.columns)], "int64", "sparse")), "score", ranked),
+        (
+            "ranker",
+            trained.ranker,
+            (
+                InputSpec([None, len(spec.dense)], "float32", "dense"),
+                InputSpec([None, len(spec.columns)], "int64", "sparse"),
+            ),
+            "score",
+            ranked,
+        ),
     )
     differences = {}
     for name, model, inputs, output, recorded in plans:
         is_ranker = name == "ranker"
-        prefix = export(model, inputs, output, folder / f"{name}.onnx", folder / "ranker" if is_ranker else None, "deepfm" if is_ranker else name)
+        prefix = export(
+            model,
+            inputs,
+            output,
+            folder / f"{name}.onnx",
+            folder / "ranker" if is_ranker else None,
+            "deepfm" if is_ranker else name,
+        )
         differences[name] = check_equal(prefix, folder / f"{name}.onnx", recorded, ranked=is_ranker)
     return differences
 
 
 def _recorded(trained: Trained, seed: int) -> tuple[list[Inputs], list[Inputs], list[Inputs]]:
-    """Real requests of all kinds: users with and without a history, missing and unseen values, 1 and 300 candidates."""
+    """Real requests of all kinds: users with and without a history, missing and unseen values, 1 and 300 candidates.
+
+    Returns inputs of the user tower, the item tower and the ranker.
+    """
     rng = np.random.default_rng(seed)
-    data, encoder = trained.data, trained.encoder
+    encoder = trained.encoder
     retriever = Retriever(encoder)
-    vectors_of = user_vectors(trained.towers.exported_user_tower(trained.vectors), encoder)
-    users: list[Inputs] = []
-    items: list[Inputs] = []
+    users = [_some_user(trained, number, rng) for number in range(RECORDED)]
+    vectors = user_vectors(trained.towers.exported_user_tower(trained.vectors), encoder)(users)
+    strange = {item_field.name: "never seen" for item_field in encoder.spec.item_fields}
     ranked: list[Inputs] = []
-    for number in range(RECORDED):
-        row = int(rng.integers(len(data.start) - 1))
-        codes = data.user_codes[row].copy()
-        if number % 5 == 0:
-            codes[rng.random(len(codes)) < 0.5] = MISSING
-        if number % 5 == 1:
-            codes[rng.random(len(codes)) < 0.5] = UNSEEN
-        end = data.start[row] if number % 4 == 0 else data.start[row + 1]
-        user = encoder.known_user(codes, history_of(data, int(data.start[row]), int(end)))
-        vector = vectors_of([user])[0]
+    for number, (user, vector) in enumerate(zip(users, vectors, strict=True)):
         new_only = bool(number % 2)
         found = retriever.in_memory(user, CHANNELS, new_only=new_only)
-        found["two_tower"] = two_tower(vector, trained.vectors, user.seen[:0], _LARGE)
+        found["two_tower"] = two_tower(vector, trained.vectors, NO_ITEMS, _LARGE)
         merged = retriever.merge(found, encoder.segment(user, new_only), size=1 if number % 3 == 0 else _LARGE)
-        unlisted = [{field.name: "never seen" for field in encoder.spec.item_fields}] if number % 7 == 0 else []
-        users.append(encoder.tower_inputs(user))
-        items.append(encoder.item_tower_row(int(rng.integers(len(encoder.catalogue)))) if number % 7 else encoder.item_tower_inputs({}))
-        ranked.append(encoder.ranker_inputs(user, merged.items, new_only, unlisted, vector))
-    return users, items, ranked
+        ranked.append(encoder.ranker_inputs(user, merged.items, new_only, [strange] * (number % 7 == 0), vector))
+    towers = users[:_TOWER_INPUTS]
+    rows = rng.integers(len(encoder.catalogue), size=_TOWER_INPUTS)
+    items = [encoder.item_tower_row(int(row)) if row % 7 else encoder.item_tower_inputs(strange) for row in rows]
+    return [encoder.tower_inputs(user) for user in towers], items, ranked
 
 
+def _some_user(trained: Trained, number: int, rng: np.random.Generator) -> User:
+    data = trained.data
+    row = int(rng.integers(len(data.start) - 1))
+    codes = data.user_codes[row].copy()
+    if number % 5 < 2:
+        codes[rng.random(len(codes)) < 0.5] = (MISSING, UNSEEN)[number % 5]
+    begin, end = int(data.start[row]), int(data.start[row + 1])
+    return trained.encoder.known_user(codes, history_of(data, begin, begin if number % 4 == 0 else end))

@@ -45,7 +45,9 @@ def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_l
     buyers = np.bincount(pair_items, minlength=count).astype(np.float32)
     offset, start, lift_items, lift_counts, share = _lifts(data, pair_users, pair_items, count)
     empty = Lists(np.zeros(count + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-    cosine, ridge = neighbour_lists(_matrix(pair_users, pair_items, len(data.start) - 1, count)) if with_lists else (empty, empty)
+    cosine, ridge = (
+        neighbour_lists(_matrix(pair_users, pair_items, len(data.start) - 1, count)) if with_lists else (empty, empty)
+    )
     seen = np.full(count + 1, as_of, np.int64)
     np.minimum.at(seen, items, times)
     order = np.argsort(-popularity[:-1, 0], kind="stable").astype(np.int32)
@@ -109,9 +111,7 @@ def _repeat_rate(pair: Longs, times: Longs, distinct: Longs, pair_items: Longs, 
     return np.append(rate, mean).astype(np.float32)
 
 
-def _lifts(
-    data: Prepared, users: Longs, items: Longs, count: int
-) -> tuple[Longs, Longs, Longs, Floats, Floats]:
+def _lifts(data: Prepared, users: Longs, items: Longs, count: int) -> tuple[Longs, Longs, Longs, Floats, Floats]:
     sizes = [vocabulary.size for vocabulary in data.user_vocabularies]
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     starts, lift_items, lift_counts, shares = [np.zeros(1, np.int64)], [], [], []
@@ -140,9 +140,7 @@ def _head(popularity: Floats) -> Longs:
     return np.argsort(-popularity, kind="stable")[:depth].astype(np.int32)
 
 
-def _value_top(
-    popularity: Floats, buyers: Floats, start: Longs, items: Longs, counts: Floats, share: Floats
-) -> Longs:
+def _value_top(popularity: Floats, buyers: Floats, start: Longs, items: Longs, counts: Floats, share: Floats) -> Longs:
     top = np.full((len(share), _VALUE_TOP), -1, np.int32)
     for value in range(len(share)):
         span = slice(start[value], start[value + 1])

@@ -61,7 +61,9 @@ class ItemTower(nn.Layer):
         super().__init__()
         self.ids = nn.Embedding(len(log_share), shape.dim - 1, weight_attr=_small())
         self.fields = FieldEmbedding(sizes, shape.dim - 1)
-        self.bias = nn.Embedding(len(log_share), 1, weight_attr=paddle.ParamAttr(initializer=nn.initializer.Assign(log_share[:, None])))
+        self.bias = nn.Embedding(
+            len(log_share), 1, weight_attr=paddle.ParamAttr(initializer=nn.initializer.Assign(log_share[:, None]))
+        )
         self.field_bias = FieldEmbedding(sizes, 1)
         with paddle.no_grad():
             self.ids.weight[0] = 0.0
@@ -123,7 +125,11 @@ class TwoTower:
         self._rng = np.random.default_rng(seed)
         codes = [c.astype(np.int64) for c in data.catalogue.codes]
         self._item_fields = np.concatenate(codes, 1) if codes else np.zeros((len(data.catalogue) + 1, 1), np.int64)
-        self._user_fields = data.user_codes.astype(np.int64) if data.user_codes.shape[1] else np.zeros((len(data.start) - 1, 1), np.int64)
+        self._user_fields = (
+            data.user_codes.astype(np.int64)
+            if data.user_codes.shape[1]
+            else np.zeros((len(data.start) - 1, 1), np.int64)
+        )
         item_sizes = [v.size for v in data.item_vocabularies for _ in range(v.field.width)]
         starts = np.concatenate([log_share[-1:], log_share[:-1]]).astype(np.float32)
         self.items = ItemTower(starts, item_sizes, shape)
@@ -194,7 +200,9 @@ class TwoTower:
         with paddle.no_grad():
             for first in range(0, self._count, 65536):
                 items = np.arange(first, min(first + 65536, self._count))
-                parts.append(self.items(paddle.to_tensor(items + 1), paddle.to_tensor(self._item_fields[items])).numpy())
+                parts.append(
+                    self.items(paddle.to_tensor(items + 1), paddle.to_tensor(self._item_fields[items])).numpy()
+                )
         return np.concatenate(parts)
 
     def exported_user_tower(self, vectors: Floats) -> UserTowerExport:

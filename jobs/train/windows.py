@@ -58,13 +58,17 @@ def plan(data: Prepared, seed: int) -> Plan:
     length = max(span // _PARTS // data.spec.granularity, 1) * data.spec.granularity
     if span >= _PARTS * data.spec.granularity and _returning(data, data.spec.as_of - length) >= _RETURNING:
         moments = [data.spec.as_of - length * number for number in range(_MOMENTS, 0, -1)]
-        chosen = Plan(True, tuple(w for m in moments for w in _calendar(data, m, length, hidden, m == moments[-1])), hidden)
+        chosen = Plan(
+            True, tuple(w for m in moments for w in _calendar(data, m, length, hidden, m == moments[-1])), hidden
+        )
     else:
         chosen = Plan(False, tuple(_positions(data, hidden, seed)), hidden)
     for held_out in (False, True):
         if not sum(len(w.labelled()) for w in chosen.windows if w.held_out is held_out and not w.cold):
             part = "held-out" if held_out else "training"
-            raise DataError(f"no user has actions both before and in the {part} windows: nothing to learn or to test on; add more actions")
+            raise DataError(
+                f"no user has actions both before and in the {part} windows: nothing to learn or to test on; add more actions"
+            )
     return chosen
 
 
@@ -106,5 +110,7 @@ def _positions(data: Prepared, hidden: Mask, seed: int) -> list[Window]:
     for held_out in (False, True):
         asked = hidden & (half == held_out)
         known = np.where(hidden, begin, data.start[1:])
-        windows.append(Window("hidden users", as_of, known, begin, np.where(asked, data.start[1:], begin), True, held_out))
+        windows.append(
+            Window("hidden users", as_of, known, begin, np.where(asked, data.start[1:], begin), True, held_out)
+        )
     return windows

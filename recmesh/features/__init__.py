@@ -6,4 +6,15 @@ from recmesh.features.spec import CHANNELS, SEGMENTS, FeatureSpec, Segment
 from recmesh.features.statistics import Lists, Statistics
 from recmesh.features.user import History, User
 
-__all__ = ["CHANNELS", "SEGMENTS", "Catalogue", "Encoder", "FeatureSpec", "History", "Lists", "Segment", "Statistics", "User"]
+__all__ = [
+    "CHANNELS",
+    "SEGMENTS",
+    "Catalogue",
+    "Encoder",
+    "FeatureSpec",
+    "History",
+    "Lists",
+    "Segment",
+    "Statistics",
+    "User",
+]

@@ -154,7 +154,8 @@ class Encoder:
 
     def _encode_items(self, unlisted: Sequence[Mapping[str, str]]) -> tuple[list[Ints], Floats]:
         codes = [
-            np.array([v.codes(fields.get(v.field.name)) for fields in unlisted], np.int32) for v in self._item_vocabularies
+            np.array([v.codes(fields.get(v.field.name)) for fields in unlisted], np.int32)
+            for v in self._item_vocabularies
         ]
         numbers = np.zeros((len(unlisted), len(self._item_vocabularies)), np.float32)
         for column, vocabulary in enumerate(self._item_vocabularies):

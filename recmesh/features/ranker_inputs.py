@@ -70,7 +70,9 @@ class RankerInputs:
         self._numeric = [n for n, field in enumerate(spec.item_fields) if field.kind == "numeric"]
         sparse = [codes[:, 0].astype(np.int64) for codes in catalogue.codes]
         first = 1 + len(spec.user_fields)
-        self._item_sparse = np.stack(sparse, 1) + self._offsets[first:] if sparse else np.zeros((len(catalogue) + 1, 0), np.int64)
+        self._item_sparse = (
+            np.stack(sparse, 1) + self._offsets[first:] if sparse else np.zeros((len(catalogue) + 1, 0), np.int64)
+        )
         self._default_popularity = statistics.popularity[-1]
 
     def __call__(

@@ -17,10 +17,11 @@ Floats = npt.NDArray[np.float32]
 DAY = 86_400_000
 """Milliseconds of a day."""
 
-SEGMENTS = ("cold", "novel", "repeat")
+Segment = Literal["cold", "novel", "repeat"]
+
+SEGMENTS: tuple[Segment, ...] = ("cold", "novel", "repeat")
 """No history; a history, only new items wanted; a history, repeats welcome. The index is the ranker's segment number."""
 
-Segment = Literal["cold", "novel", "repeat"]
 Kind = Literal["categorical", "numeric", "multi"]
 
 CHANNELS = ("two_tower", "neighbours", "popular", "bought_before")

@@ -43,7 +43,12 @@ class Retriever:
         return np.unique(np.concatenate([asked[asked >= 0], seen]))
 
     def in_memory(
-        self, user: User, want: Sequence[str], exclude: Ints = NO_ITEMS, depth: int | None = None, new_only: bool = False
+        self,
+        user: User,
+        want: Sequence[str],
+        exclude: Ints = NO_ITEMS,
+        depth: int | None = None,
+        new_only: bool = False,
     ) -> dict[str, Scored]:
         """Ask the channels `want` (those that live elsewhere are passed over): at most `depth` items each, else as the quotas say."""
         quotas = self.quotas[self.encoder.segment(user, new_only)]

@@ -1,0 +1,166 @@
+"""Fits the ranker on the training windows, decides on the held-out one, and refits the wide part on all of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import paddle
+
+from jobs.train import deepfm, wide
+from jobs.train.deepfm import Buckets, DeepFM
+from jobs.train.evaluate import metrics
+from jobs.train.progress import Reporter
+from jobs.train.rows import Candidates, Rows, joined
+from jobs.train.wide import Wide
+from recmesh.features import SEGMENTS, FeatureSpec, Segment
+from recmesh.features.ranker_inputs import never_negative
+
+from recmesh.releases import SegmentMetrics
+
+ALPHAS = (0.0, 0.25, 0.5, 1.0)
+"""Shares of the deep part that are tried on the held-out window."""
+
+_EPOCHS = 4
+_BATCH = 8192
+
+
+@dataclass
+class Lists:
+    """Lists of the ranker by segment: rows of the training windows, and rows and whole lists of the held-out one.
+
+    `popularity`: held-out metrics of plain popularity.
+    """
+
+    training: dict[Segment, list[Rows]] = field(default_factory=lambda: {segment: [] for segment in SEGMENTS})
+    held_out: dict[Segment, list[Rows]] = field(default_factory=lambda: {segment: [] for segment in SEGMENTS})
+    tested: dict[Segment, list[Candidates]] = field(default_factory=lambda: {segment: [] for segment in SEGMENTS})
+    popularity: dict[Segment, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A fitted ranker. `spec`: with the decisions that serving needs to know. `metrics`: held out, of the whole chain."""
+
+    model: DeepFM
+    spec: FeatureSpec
+    metrics: dict[Segment, SegmentMetrics]
+
+
+def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranking:
+    """Fit the ranker of all segments."""
+    bounded = never_negative(spec)
+    rows = {segment: joined(lists.training[segment]) for segment in SEGMENTS}
+    with reporter.step("ranker: wide part"):
+        wides = {segment: wide.fit(rows[segment], bounded) for segment in SEGMENTS}
+    model = _untrained(spec, wides, rows, seed)
+    judges = {segment: _Judge(lists.tested[segment], wides[segment]) for segment in SEGMENTS if lists.tested[segment]}
+    alphas = _train(model, wides, rows, judges, seed, reporter)
+    results: dict[Segment, SegmentMetrics] = {}
+    rankers: dict[Segment, bool] = dict.fromkeys(SEGMENTS, True)
+    for segment, judge in judges.items():
+        ranked, merged = judge.metrics(alphas[segment]), judge.merged()
+        rankers[segment] = value(ranked) >= value(merged)
+        results[segment] = SegmentMetrics(
+            users=len(judge.tested),
+            chain=ranked if rankers[segment] else merged,
+            popularity=lists.popularity[segment],
+            channels=judge.channels() | {"merged": merged},
+        )
+    with reporter.step("ranker: wide part, all windows"):
+        every = {segment: joined([*lists.training[segment], *lists.held_out[segment]]) for segment in SEGMENTS}
+        model.set_wide({segment: wide.fit(every[segment], bounded) for segment in SEGMENTS}, alphas)
+    neutral = _mean_logit(spec, rows)
+    return Ranking(model, spec.model_copy(update={"rankers": rankers, "neutral_logit": neutral}), results)
+
+
+def value(figures: Mapping[str, float]) -> float:
+    """What a choice is made by: the head of the list, by hits and by their places."""
+    return figures["recall@10"] + figures["ndcg@10"]
+
+
+class _Judge:
+    """The held-out lists of one segment, scored with any share of the deep part."""
+
+    def __init__(self, tested: Sequence[Candidates], fixed: Wide) -> None:
+        self.tested = tested
+        self._ends = np.cumsum([len(one.dense) for one in tested])[:-1]
+        self._wide = np.concatenate([fixed(one.dense) for one in tested])
+        self._deep = np.zeros_like(self._wide)
+
+    def look(self, model: DeepFM) -> None:
+        """Take the residual of the model as it is now."""
+        dense = np.concatenate([one.dense for one in self.tested])
+        sparse = np.concatenate([one.sparse for one in self.tested])
+        parts = []
+        with paddle.no_grad():
+            for at in range(0, len(dense), _BATCH):
+                index = model.index(dense[at : at + _BATCH], sparse[at : at + _BATCH])
+                parts.append(model.residual(paddle.to_tensor(index)).numpy())
+        self._deep = np.concatenate(parts)
+
+    def metrics(self, alpha: float) -> dict[str, float]:
+        scores = np.split(self._wide + alpha * self._deep, self._ends)
+        orders = (np.argsort(-one, kind="stable") for one in scores)
+        return metrics((one.merged.items[order], one.wanted) for one, order in zip(self.tested, orders, strict=True))
+
+    def best_alpha(self) -> float:
+        """The best share; of equals the smallest."""
+        return max(ALPHAS, key=lambda alpha: (value(self.metrics(alpha)), -alpha))
+
+    def merged(self) -> dict[str, float]:
+        return metrics((one.merged.items, one.wanted) for one in self.tested)
+
+    def channels(self) -> dict[str, dict[str, float]]:
+        names = dict.fromkeys(name for one in self.tested for name in one.channels)
+        return {name: metrics((one.channels[name].items, one.wanted) for one in self.tested) for name in names}
+
+
+def _untrained(spec: FeatureSpec, wides: Mapping[Segment, Wide], rows: Mapping[Segment, Rows], seed: int) -> DeepFM:
+    dense = [one.dense for one in rows.values() if len(one.labels)] or [np.zeros((1, len(spec.dense)), np.float32)]
+    return DeepFM(wides, Buckets.of(np.concatenate(dense)), spec.columns, seed)
+
+
+def _train(
+    model: DeepFM,
+    wides: Mapping[Segment, Wide],
+    rows: Mapping[Segment, Rows],
+    judges: Mapping[Segment, _Judge],
+    seed: int,
+    reporter: Reporter,
+) -> dict[Segment, float]:
+    """Train the residual until an epoch helps no segment. Returns each segment's share of it, chosen on the held-out lists."""
+    every = joined([rows[segment] for segment in SEGMENTS])
+    alphas: dict[Segment, float] = dict.fromkeys(SEGMENTS, 0.0)
+    if not len(every.labels) or not judges:
+        return alphas
+    index = model.index(every.dense, every.sparse)
+    fixed = np.concatenate([wides[segment](rows[segment].dense) for segment in SEGMENTS if len(rows[segment].labels)])
+    optimizer = deepfm.optimizer_of(model)
+    best = sum(value(judge.metrics(0.0)) for judge in judges.values())
+    state = _copy(model)
+    for epoch in range(_EPOCHS):
+        with reporter.bar(f"ranker: DeepFM, epoch {epoch + 1}", len(every.weight)) as advance:
+            deepfm.train_epoch(model, index, fixed, every, optimizer, seed + epoch, advance)
+        for judge in judges.values():
+            judge.look(model)
+        chosen = {segment: judge.best_alpha() for segment, judge in judges.items()}
+        reached = sum(value(judge.metrics(chosen[segment])) for segment, judge in judges.items())
+        if reached <= best:
+            break
+        best, alphas, state = reached, alphas | chosen, _copy(model)
+    model.set_state_dict(state)
+    for judge in judges.values():
+        judge.look(model)
+    model.set_alpha(alphas)
+    reporter.say("ranker: share of the deep part: " + ", ".join(f"{name} {alpha:g}" for name, alpha in alphas.items()))
+    return alphas
+
+
+def _copy(model: DeepFM) -> dict[str, paddle.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def _mean_logit(spec: FeatureSpec, rows: Mapping[Segment, Rows]) -> float:
+    column = spec.dense.index("tower")
+    logits = [one.dense[:, column] for one in rows.values() if len(one.labels)]
+    return float(np.concatenate(logits).mean()) if logits else 0.0
