@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	&& { command -v $$python; break; }; done)
 
 BIN := .venv/bin
-CODE := recmesh services jobs local tests client.py
+CODE := recmesh services jobs local benchmarks tests client.py
 PROTOS := $(wildcard protos/recmesh/pb/*.proto)
 LOCK = UV_PYTHON_DOWNLOADS=never uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url
 
@@ -52,7 +52,7 @@ protos: environments-dev ## Generate recmesh/pb from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
 
 bench: environments ## Measure the running mesh: each service, the chain, their raw parts
-	exec $(BIN)/python -m tests.benchmarks
+	exec $(BIN)/python -m benchmarks.run
 
 lock: ## Pin the requirements anew, with hashes (needs uv)
 	for group in serving dev train; do \

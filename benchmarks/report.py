@@ -66,6 +66,7 @@ class Report:
     def show(self, console: Console) -> None:
         """Print the tables."""
         console.print(_loads(self.loads))
+        console.print(_usage(self.loads))
         console.print(_parts(self.parts))
         console.print(
             f"sum of the parts {self.parts_p50:.2f} ms; chain at concurrency 1: {self.chain_to_parts:.2f} times that"
@@ -78,29 +79,32 @@ class Report:
 
 
 def _loads(loads: Sequence[Load]) -> Table:
-    names = list(dict.fromkeys(name for load in loads for name in load.cpu_ms))
-    table = Table(title="load, closed loop; CPU in ms a request, memory at the end", title_justify="left")
-    for column in ("service", "concurrency", "requests/s", "p50 ms", "p99 ms"):
-        table.add_column(column, justify="right" if column != "service" else "left")
-    for name in names:
-        table.add_column(f"{name}\nCPU ms, MiB", justify="right")
-    table.add_column("failed, wrong", justify="right")
+    columns = ("service", "in flight", "requests/s", "p50 ms", "p99 ms", "requests", "failed", "wrong")
+    table = _table("closed loop", columns)
     for load in loads:
-        table.add_row(
-            load.service,
-            str(load.concurrency),
-            f"{load.per_second:.0f}",
-            f"{load.p50:.2f}",
-            f"{load.p99:.2f}",
-            *(_used(load, name) for name in names),
-            f"{sum(load.failed.values())}, {load.wrong}",
-            end_section=load is loads[-1] or load.service != loads[loads.index(load) + 1].service,
-        )
+        failed = sum(load.failed.values())
+        figures = (f"{load.per_second:.0f}", f"{load.p50:.2f}", f"{load.p99:.2f}", load.requests, failed, load.wrong)
+        table.add_row(load.service, str(load.concurrency), *map(str, figures))
     return table
 
 
-def _used(load: Load, name: str) -> str:
-    return f"{load.cpu_ms[name]:.2f}, {load.memory[name] / _MIB:.0f}" if name in load.cpu_ms else ""
+def _usage(loads: Sequence[Load]) -> Table:
+    names = list(dict.fromkeys(name for load in loads for name in load.cpu_ms))
+    table = _table("CPU ms a request, by process", ("service", "in flight", *names))
+    for load in loads:
+        cells = (f"{load.cpu_ms[name]:.2f}" if name in load.cpu_ms else "" for name in names)
+        table.add_row(load.service, str(load.concurrency), *cells)
+    memory = (max(load.memory.get(name, 0) for load in loads) for name in names)
+    table.add_section()
+    table.add_row("MiB, most", "", *(f"{used / _MIB:.0f}" for used in memory))
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "service" else "right")
+    return table
 
 
 def _parts(parts: Sequence[Part]) -> Table:
@@ -112,9 +116,7 @@ def _parts(parts: Sequence[Part]) -> Table:
 
 def _stages(stages: Mapping[int, Mapping[str, float]]) -> Table:
     names = list(dict.fromkeys(name for means in stages.values() for name in means))
-    table = Table(
-        "concurrency", *names, title="stages of the chain, mean ms, by its own histograms", title_justify="left"
-    )
+    table = _table("stages of the chain, mean ms", ("in flight", *names))
     for concurrency, means in stages.items():
         table.add_row(str(concurrency), *(f"{means[name]:.2f}" if name in means else "" for name in names))
     return table

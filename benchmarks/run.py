@@ -2,8 +2,8 @@
 
     python -m benchmarks.run [--name compact] [--seconds 8] [--users 200] [--concurrency 1,16,64] [--quick]
 
-The mesh must be running; targets, Redis, Milvus and the model store are those of RECMESH_*. Exit code 1 when an answer
-failed or differs from the serial one: then the figures say nothing.
+The mesh must be running; targets, Redis, Milvus and the model store are those of RECMESH_*, else those of `make up`.
+Exit code 1 when an answer failed or differs from the serial one: then the figures say nothing.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from pathlib import Path
 from pydantic_settings import SettingsConfigDict
 from rich.console import Console
 
+import local.settings
 from benchmarks import load, parts, processes, stages, traffic
 from benchmarks.load import Job, Load
 from benchmarks.report import Report
@@ -42,6 +43,7 @@ def main() -> int:
     options = _options()
     console = Console()
     try:
+        _as_made_by_make_up()
         report = _run(options, console)
     except RecmeshError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -53,6 +55,11 @@ def main() -> int:
     for fault in report.faults:
         print(f"bench: {fault}", file=sys.stderr)
     return 1 if report.faults else 0
+
+
+def _as_made_by_make_up() -> None:
+    for name, value in local.settings.load().variables().items():
+        os.environ.setdefault(name, value)
 
 
 def _options() -> argparse.Namespace:
