@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.processes import Service, running
 from tests.servers import MilvusServer, RedisServer, running_milvus, running_redis
+from tests.shop import Shop, open_shop, running_apart
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,24 @@ def milvus_server() -> Iterator[MilvusServer]:
     """The real Milvus standalone (`.uri`, `.port`, `.pid`), shared by the session: use your own collection names."""
     with running_milvus() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def trained_shop(milvus_server: MilvusServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A small shop with an active release, in a Redis of its own."""
+    with running_redis() as redis:
+        yield open_shop(tmp_path_factory.mktemp("shop"), redis, milvus_server)
+
+
+@pytest.fixture(scope="session")
+def compact(trained_shop: Shop) -> Iterator[Service]:
+    """The trained shop served by one process."""
+    with running("compact", trained_shop.environment) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def apart(trained_shop: Shop) -> Iterator[dict[str, Service]]:
+    """The trained shop served by five processes, by name; they find each other."""
+    with running_apart(trained_shop) as services:
+        yield services
