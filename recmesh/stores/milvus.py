@@ -239,7 +239,7 @@ class MilvusWriter:
                 consistency_level="Eventually",
                 timeout=_CALL_S,
             )
-        return [[hit["id"] for hit in hits] for hits in found]
+        return [[hit.id for hit in hits] for hits in found]
 
     def _index(self, name: str) -> str | None:
         if _VECTOR not in self._client.list_indexes(name, timeout=_CALL_S):
@@ -347,4 +347,4 @@ def _lite_target(path: str) -> str:
     target = lite.server_manager_instance.start_and_get_uri(path)
     if target is None:
         raise Unavailable(f"milvus-lite {path}: does not start; is the file in use by another process?")
-    return str(target)
+    return str(target).removeprefix("http://")
