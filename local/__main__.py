@@ -99,6 +99,9 @@ def main() -> int:
         return error.status
     except RecmeshError as error:
         return _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno == errno.ENOSPC:
             return _fail(f"the disk is full ({error.filename or 'home'}): free some room", SettingsError.exit_code)

@@ -1,7 +1,6 @@
 """The programs of a local mesh, as sections of supervisor's configuration."""
 
 import hashlib
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -77,7 +76,7 @@ def code_hash(*folders: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def redis(settings: LocalSettings) -> Program:
+def _redis(settings: LocalSettings) -> Program:
     """Redis on loopback; an append-only file, synced every second, so that kill -9 loses a second at most."""
     folder = settings.folder / "redis"
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,12 +95,17 @@ def redis(settings: LocalSettings) -> Program:
     return Program("redis", command, settings.logs / "redis.log", {"redis": settings.redis_port})
 
 
-def milvus(settings: LocalSettings) -> Program:
+def stores(settings: LocalSettings) -> list[Program]:
+    """Redis, and Milvus unless it is milvus-lite, which has no process of its own."""
+    return [_redis(settings)] if settings.milvus_lite else [_redis(settings), _milvus(settings)]
+
+
+def _milvus(settings: LocalSettings) -> Program:
     """Milvus standalone on loopback."""
     folder = settings.folder / "milvus"
     command = [sys.executable, "-m", "local.milvus", "--data", str(folder), "--port", str(settings.milvus_port)]
     ports = {"milvus": settings.milvus_port}
-    wildcard = {name: value for name, value in os.environ.items() if name == "RECMESH_MILVUS_ALLOW_WILDCARD"}
+    wildcard = {"RECMESH_MILVUS_ALLOW_WILDCARD": "1"} if settings.milvus_allow_wildcard else {}
     return Program("milvus", command, settings.logs / "milvus.log", ports, wildcard, grace=5)
 
 

@@ -27,6 +27,8 @@ class LocalSettings(BaseSettings):
         host: address that the services bind; Redis and Milvus always stay on loopback.
         metrics_port: of the compact process; unset: the port of `as` + 10000.
         model_store: fsspec URL; unset: `store/` of the home.
+        milvus_lite: milvus-lite inside the processes that use it, instead of the Milvus server.
+        milvus_allow_wildcard: run the server on all interfaces where it cannot be kept on loopback.
     """
 
     model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
@@ -42,6 +44,8 @@ class LocalSettings(BaseSettings):
     redis_port: Port = 6389
     milvus_port: Port = 19530
     model_store: str = ""
+    milvus_lite: bool = False
+    milvus_allow_wildcard: bool = False
 
     @property
     def folder(self) -> Path:
@@ -66,6 +70,8 @@ class LocalSettings(BaseSettings):
 
     @property
     def milvus_uri(self) -> str:
+        if self.milvus_lite:
+            return str(self.folder / "milvus" / "lite.db")
         return f"http://127.0.0.1:{self.milvus_port}"
 
     @property

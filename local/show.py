@@ -50,7 +50,7 @@ def addresses(console: Console, settings: LocalSettings, mode: Mode) -> None:
             f"metrics of {program}", f"http://{settings.reachable_host}:{settings.metrics(program)}/metrics", ""
         )
     table.add_row("Redis", settings.redis_url, "")
-    table.add_row("Milvus", settings.milvus_uri, "")
+    table.add_row("milvus-lite" if settings.milvus_lite else "Milvus", settings.milvus_uri, "")
     table.add_row("model store", settings.store, "recmesh release list")
     table.add_row("logs", str(settings.logs), "make logs SERVICE=as")
     console.print(table)

@@ -47,13 +47,13 @@ class _Run:
 
 def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console) -> None:
     """Bring the mesh up and show what it answers. Raises what its steps raise, after stopping what this run started."""
-    supervisor, interrupts = Supervisor(settings), Interrupts()
-    run = _Run(settings, dataset, mode, supervisor, Steps(console, 6), interrupts)
+    supervisor, interrupts, steps = Supervisor(settings), Interrupts(), Steps(console, 6)
     with interrupts.handled(), _only_one(settings):
         before = {state.name for state in supervisor.states()}
+        settings = machine.with_milvus(settings, steps.say)
+        machine.check(settings, mode, supervisor.states())
         try:
-            machine.check(settings, mode, supervisor.states())
-            _steps(run, console)
+            _steps(_Run(settings, dataset, mode, supervisor, steps, interrupts), console)
         except BaseException:
             with interrupts.shield():
                 _undo(supervisor, before, console)
@@ -65,7 +65,7 @@ def _steps(run: _Run, console: Console) -> None:
     with steps.step("Redis and Milvus start, beside the next steps"):
         with run.interrupts.shield():
             run.supervisor.start()
-        run.supervisor.ensure([programs.redis(settings), programs.milvus(settings)])
+        run.supervisor.ensure(programs.stores(settings))
     with steps.step(f"data set {run.dataset}"):
         data = datasets.checked(settings, run.dataset, steps)
     with steps.step("training"):
@@ -73,7 +73,7 @@ def _steps(run: _Run, console: Console) -> None:
         steps.say(f"release {release.id}: {release.items:,} items")
     with steps.step("ingestion"):
         _wait_for_stores(run)
-        _ingest(settings, data, release, steps)
+        _ingest(run, data, release)
     with steps.step("services: all in one process" if run.mode == "compact" else "services: one process each"):
         _start_services(run)
     with steps.step("recommendations"):
@@ -108,25 +108,30 @@ def _wait_for_stores(run: _Run) -> None:
     settings = run.settings
     checks = {
         "Redis": ("redis", lambda: health.redis_answers(settings)),
-        "Milvus": ("milvus", lambda: health.milvus_answers(settings)),
     }
+    if not settings.milvus_lite:
+        checks["Milvus"] = ("milvus", lambda: health.milvus_answers(settings))
     health.wait(run.supervisor, checks, _STORES_SECONDS, run.steps.say)
 
 
-def _ingest(settings: LocalSettings, data: Checked, release: Manifest, steps: Steps) -> None:
+def _ingest(run: _Run, data: Checked, release: Manifest) -> None:
     """Ingest and activate, unless both stores carry the mark of exactly this: data, release, code."""
+    settings = run.settings
     mark = f"{data.fingerprint}:{release.id}:{programs.code_hash('recmesh', 'jobs/ingest')}"
     beside_milvus = settings.folder / "milvus" / "ingested"
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
         marks = (client.get(_MARK), beside_milvus.read_text() if beside_milvus.exists() else None)
         if marks == (mark, mark) and ModelStore(settings.store).active() == release.id:
-            steps.say("current")
+            run.steps.say("current")
             return
+        if settings.milvus_lite:  # one process at a time can have its file
+            run.supervisor.remove((*SERVICES, "compact"))
         client.delete(_MARK)
         beside_milvus.unlink(missing_ok=True)
         command = [sys.executable, "-m", "jobs.ingest", "--dataset", str(data.folder), "--store", settings.store]
         command += ["--release", release.id, "--rejects", str(datasets.rejects(settings, data.folder))]
         run_job("ingestion", command, settings.variables())
+        beside_milvus.parent.mkdir(exist_ok=True)
         beside_milvus.write_text(mark)
         client.set(_MARK, mark)
 
