@@ -13,8 +13,8 @@ from jobs.train.rows import Rows
 from jobs.train.wide import Wide
 from recmesh.features.spec import SEGMENTS, Floats, Longs, Segment
 
-_BUCKETS = 20
-_DIM = 8
+_BUCKETS = 10
+_DIM = 9
 _LAYERS = (64, 32)
 _LISTS = 64
 _RATE = 2e-3
@@ -60,9 +60,6 @@ class DeepFM(nn.Layer):
         self.register_buffer("offsets", paddle.to_tensor(np.arange(inputs, dtype=np.int64) * _BUCKETS))
         small = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.02))
         self.factors = nn.Embedding(self._rows, _DIM, weight_attr=small)
-        self.linear = nn.Embedding(
-            self._rows, 1, weight_attr=paddle.ParamAttr(initializer=nn.initializer.Constant(0.0))
-        )
         width = (inputs + len(columns)) * _DIM
         self.first = nn.Linear(width, _LAYERS[0])
         self.second = nn.Linear(_LAYERS[0], _LAYERS[1])
@@ -72,7 +69,7 @@ class DeepFM(nn.Layer):
     def forward(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
         segment = paddle.clip(sparse[:, 0], 0, len(SEGMENTS) - 1)
         wide = ((dense - F.embedding(segment, self.wide_mean)) * F.embedding(segment, self.wide_weights)).sum(1)
-        bucket = (dense.unsqueeze(-1) >= self.edges.unsqueeze(0)).astype("int64").sum(-1) + self.offsets
+        bucket = (dense.unsqueeze(-1) >= self.edges.unsqueeze(0)).astype("float32").sum(-1).astype("int64") + self.offsets
         # An index outside the table would abort the process, so it must not depend on what a request brings.
         known = paddle.clip(sparse + self._numbers, self._numbers, self._rows - 1)
         residual = self.residual(paddle.concat([bucket, known], 1))
@@ -84,7 +81,8 @@ class DeepFM(nn.Layer):
         together = factors.sum(1)
         pairs = (together * together - (factors * factors).sum(1)).sum(1) * 0.5
         hidden = F.relu(self.second(F.relu(self.first(factors.reshape([-1, self._width])))))
-        return self.linear(index).squeeze(-1).sum(1) + pairs + self.last(hidden).squeeze(-1)
+        # The first factor of an entry is its first-order weight as well: one lookup instead of two.
+        return together[:, 0] + pairs + self.last(hidden).squeeze(-1)
 
     def set_wide(self, wides: Mapping[Segment, Wide], alphas: Mapping[Segment, float]) -> None:
         """Put in the wide part of each segment and the share of the residual."""

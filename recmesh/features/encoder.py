@@ -1,13 +1,15 @@
 """Encoder: from what the wire or a data set says about a user and items to the inputs of the models of one release."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar, cast
 
 import numpy as np
 
 from recmesh.errors import InvalidRequest, ReleaseError
-from recmesh.features.affinity import Scratch
+from recmesh.features.affinity import Scratch, Votes
 from recmesh.features.catalogue import Catalogue
+from recmesh.features.memo import Memo
 from recmesh.features.ranker_inputs import RankerInputs
 from recmesh.features.spec import FeatureSpec, Floats, Ints, Longs, Segment
 from recmesh.features.statistics import Statistics
@@ -16,6 +18,10 @@ from recmesh.features.vocabulary import Vocabulary, load_vocabularies, save_voca
 
 SPEC, VOCABULARIES, STATISTICS = "spec.json", "vocabularies.json", "statistics.npz"
 FEATURES, ITEM_VECTORS = "features", "item_vectors.npy"
+
+_REMEMBERED = 1024
+
+T = TypeVar("T")
 
 
 class Encoder:
@@ -36,6 +42,7 @@ class Encoder:
         self.spec = spec
         self.catalogue = catalogue
         self.statistics = statistics
+        self._memo: Memo[object] = Memo(_REMEMBERED)
         self.scratch = Scratch(len(catalogue) + 1)
         self._user_vocabularies = list(user_vocabularies)
         self._item_vocabularies = list(item_vocabularies)
@@ -148,9 +155,17 @@ class Encoder:
             items = np.concatenate([items, np.full(len(unlisted), -1, np.int32)])
         return self._inputs(user, items, self.segment(user, new_only), user_vector, codes, numbers, sparse)
 
-    def lifts(self, user: User, items: Ints) -> list[Floats]:
+    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gave for this key, made once as long as it is among the latest used."""
+        return cast(T, self._memo.get(key, make))
+
+    def lifts(self, codes: Ints, items: Ints) -> list[Floats]:
         """See RankerInputs.lifts."""
-        return self._inputs.lifts(user, items)
+        return self._inputs.lifts(codes, items)
+
+    def votes(self, user: User) -> tuple[Votes, Votes]:
+        """See RankerInputs.votes."""
+        return self._inputs.votes(user)
 
     def _encode_items(self, unlisted: Sequence[Mapping[str, str]]) -> tuple[list[Ints], Floats]:
         codes = [

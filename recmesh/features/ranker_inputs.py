@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from recmesh.features.affinity import Scratch, entries, gather
+from recmesh.features.affinity import Scratch, Votes, read, votes
 from recmesh.features.catalogue import Catalogue
 from recmesh.features.spec import DAY, SEGMENTS, FeatureSpec, Floats, Ints, Longs, Segment
 from recmesh.features.statistics import Statistics
 from recmesh.features.user import Owned, User
+from recmesh.features.vocabulary import MISSING
 
 LIFT_SMOOTHING = 10.0
 """Users that a field value is taken to have in common with all users, when a lift is counted."""
@@ -116,8 +117,8 @@ class RankerInputs:
         yield from popularity
         yield statistics.repeat_rate[items]
         yield np.log1p(np.maximum(user.now - statistics.first_seen[items], 0) / DAY) if self.spec.clock else 0.0
-        yield from self.lifts(user, items)
-        yield from self._list_scores(owned, items)
+        yield from self.lifts(user.codes, items)
+        yield from self._list_scores(user, items)
         yield self._logits(items, user_vector)
         lift: Floats | float = 0.0
         for number, field_codes in enumerate(codes):
@@ -130,35 +131,38 @@ class RankerInputs:
         size, moments, idle = self._user(user)
         yield from (size, moments, idle)
 
-    def lifts(self, user: User, items: Ints) -> list[Floats]:
+    def lifts(self, codes: Ints, items: Ints) -> list[Floats]:
         """For each user field, the log of how much more users with the user's value act on the items than others do."""
         statistics = self.statistics
         buyers = statistics.buyers[items]
         lifts = []
-        for number, code in enumerate(user.codes):
-            value = int(statistics.lift_offset[number]) + int(code)
+        for number, code in enumerate(codes.tolist()):
+            value = int(statistics.lift_offset[number]) + code
             start, end = statistics.lift_start[value], statistics.lift_start[value + 1]
             found = lookup(statistics.lift_items[start:end], statistics.lift_counts[start:end], items)
             expected = buyers * statistics.value_share[value]
             lifts.append(np.log((found + LIFT_SMOOTHING) / (expected + LIFT_SMOOTHING)))
         return lifts
 
-    def _list_scores(self, owned: Owned, items: Ints) -> Iterable[Floats | float]:
+    def votes(self, user: User) -> tuple[Votes, Votes]:
+        """The votes of the user's history along the ridge and the cosine lists; computed once for a user."""
+        found = user.memory.get("votes")
+        if found is None:
+            lists = (self.statistics.ridge, self.statistics.cosine)
+            found = user.memory["votes"] = tuple(votes(one, user.owned, self._scratch) for one in lists)
+        return found  # type: ignore[return-value]
+
+    def _list_scores(self, user: User, items: Ints) -> Iterable[Floats | float]:
+        owned = user.owned
         if not len(owned.items):
             yield from (0.0, 0.0, 0.0, 0.0)
             return
         size = _LIST_SCALE / np.sqrt(len(owned.items))
         recent = _LIST_SCALE / np.sqrt(owned.weights.sum() + 1e-6)
-        both: list[tuple[Floats, Floats]] = []
-        for lists in (self.statistics.ridge, self.statistics.cosine):
-            targets, scores, source = entries(lists, owned.items)
-            flat = gather(self._scratch, targets, scores * owned.strength[source], items)
-            late = gather(self._scratch, targets, scores * owned.weights[source], items)
-            both.append((_log(size * flat), _log(recent * late)))
-        yield both[0][0]
-        yield both[1][0]
-        yield both[0][1]
-        yield both[1][1]
+        ridge, cosine = self.votes(user)
+        for scale, kind in ((size, "all"), (recent, "recent")):
+            for one in (ridge, cosine):
+                yield _log(scale * read(self._scratch, one.items, getattr(one, kind), items))
 
     def _logits(self, items: Ints, user_vector: Floats | None) -> Floats | float:
         if user_vector is None or not len(self.item_vectors):
@@ -173,21 +177,21 @@ class RankerInputs:
             return 0.0, 0.0, 0.0, 0.0
         share = self.statistics.code_share[number]
         mine = self._catalogue.codes[number][owned.items]
-        present = mine > 0
-        sums = np.zeros((3, len(share)), np.float32)
-        for row, weight in enumerate((owned.counts, np.ones_like(owned.counts), owned.weights)):
-            np.add.at(sums[row], mine[present], np.broadcast_to(weight[:, None], mine.shape)[present])
-        known = codes > 0
-        width = np.maximum(known.sum(1), 1)
+        width = codes.shape[1]
+        weights = (owned.counts, np.ones_like(owned.counts), owned.weights)
+        sums = [np.bincount(mine.ravel(), np.repeat(w, width) if width > 1 else w, len(share)) for w in weights]
+        for one in sums:
+            one[MISSING] = 0.0
+        expected = np.exp(share[codes])
+        count = sums[0][codes]
         total = float(owned.counts.sum())
-        log_share = share[codes]
-        expected = np.exp(log_share)
-        count, items, recent = sums[0][codes], sums[1][codes], sums[2][codes]
         lift = np.log((count + _CODE_SMOOTHING * expected) / ((total + _CODE_SMOOTHING) * expected))
-        return tuple(
-            np.where(known, part, 0).sum(1) / width
-            for part in (np.log1p(count), lift, np.log1p(items), np.log1p(_LIST_SCALE * recent))
-        )
+        lift[codes == MISSING] = 0.0
+        parts = (np.log1p(count), lift, np.log1p(sums[1][codes]), np.log1p(_LIST_SCALE * sums[2][codes]))
+        if width == 1:
+            return tuple(part[:, 0] for part in parts)
+        known = np.maximum((codes != MISSING).sum(1), 1)
+        return tuple(part.sum(1) / known for part in parts)
 
     def _own(self, user: User, items: Ints, popularity: Floats, lift: Floats | float) -> Iterable[Floats | float]:
         owned = user.owned

@@ -1,7 +1,7 @@
 """Who asks: the profile as codes and the history as arrays, with what several features need of it computed once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -52,6 +52,7 @@ class User:
     """A user as the models see it. codes int32 [user fields]; `now` in ms: the later of the release's `as_of` and the newest action.
 
     `recency`: weight of a history item for each step back. `type_weights`: weight of each kind of action, at most 1.
+    `memory`: what an encoder has computed of this user and will need again.
     """
 
     codes: Ints
@@ -59,6 +60,7 @@ class User:
     now: int
     recency: float
     type_weights: Floats
+    memory: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def owned(self) -> Owned:
