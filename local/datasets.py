@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local.programs import code_hash
 from local.settings import LocalSettings
 from local.steps import Steps
 from recmesh.errors import DataError
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from recmesh.dataset import DataSet
 
 NAMES = ("ta_feng", "ml_100k", "synthetic")
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,14 @@ def _new_user(data: "DataSet") -> dict[str, str]:
 
 
 def _state(folder: Path) -> list[Any]:
-    """What changes whenever a file of the folder changes: names, sizes and times of modification."""
+    """What changes with every file of the folder and with the code that reads it: names, sizes, times of modification."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     stats = ((path, path.stat()) for path in files)
-    return [_FORMAT, str(folder), *([str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats)]
+    return [
+        code_hash("recmesh/dataset"),
+        str(folder),
+        *([str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats),
+    ]
 
 
 def _remembered(record: Path, state: list[Any]) -> Checked | None:

@@ -27,6 +27,7 @@ class LocalSettings(BaseSettings):
         host: address that the services bind; Redis and Milvus always stay on loopback.
         metrics_port: of the compact process; unset: the port of `as` + 10000.
         model_store: fsspec URL; unset: `store/` of the home.
+        keep_release: use a release of the data set even when other code has trained it.
         milvus_lite: milvus-lite inside the processes that use it, instead of the Milvus server.
         milvus_allow_wildcard: run the server on all interfaces where it cannot be kept on loopback.
     """
@@ -44,6 +45,7 @@ class LocalSettings(BaseSettings):
     redis_port: Port = 6389
     milvus_port: Port = 19530
     model_store: str = ""
+    keep_release: bool = False
     milvus_lite: bool = False
     milvus_allow_wildcard: bool = False
 

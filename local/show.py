@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import psutil
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from local import programs
 from local.settings import SERVICES, LocalSettings, Mode
@@ -73,7 +73,7 @@ def status(console: Console, settings: LocalSettings, states: Sequence[ProcessSt
     if not rows:
         console.print("nothing runs; make up starts it", highlight=False)
         return
-    table = Table("process", "pid", "address", "state", "up", "memory")
+    table = Table("process", "pid", Column("address", overflow="fold"), "state", "up", "memory")
     for row in rows:
         up, memory = f"{row.uptime_seconds:,} s", f"{row.memory_bytes / 2**20:,.0f} MiB"
         table.add_row(row.name, str(row.pid or ""), row.address, row.state, up, memory)

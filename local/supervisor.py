@@ -84,29 +84,25 @@ class Supervisor:
 
     def ensure(self, programs: Sequence[Program]) -> list[str]:
         """Have these programs run as they are described; all others stay. Returns the names of those (re)started."""
+        names = {program.name for program in programs}
         self._programs.mkdir(parents=True, exist_ok=True)
         for program in programs:
             _replace(self._programs / f"{program.name}.ini", program.section())
         added, changed, _ = self._reload()
-        wanted = {program.name for program in programs}
-        for name in wanted & changed:
-            self._stop_group(name)
-        for name in wanted & (added | changed):
+        self._stop(names & changed)
+        for name in sorted(names & (added | changed)):
             self._rpc.addProcessGroup(name)
         stopped = {state.name for state in self.states() if not state.running and state.state != "BACKOFF"}
-        for name in wanted & stopped:
+        for name in sorted(names & stopped):
             self._rpc.startProcess(name, False)
-        return sorted(wanted & (added | changed | stopped))
+        return sorted(names & (added | changed | stopped))
 
     def remove(self, names: Collection[str]) -> list[str]:
-        """Stop these programs, all at the same time, and forget them. Returns the names of those that were there."""
+        """Stop these programs and forget them. Returns the names of those that were there."""
         present = sorted({state.name for state in self.states()} & set(names))
         for name in present:
-            with _ignoring_faults():
-                self._rpc.stopProcess(name, False)
-        for name in present:
             (self._programs / f"{name}.ini").unlink(missing_ok=True)
-            self._stop_group(name)
+        self._stop(present)
         self._reload()
         return present
 
@@ -173,10 +169,18 @@ files = {self._programs}/*.ini
             raise SettingsError(f"the process manager refuses its configuration: {error.faultString}") from error
         return set(added), set(changed), set(removed)
 
-    def _stop_group(self, name: str) -> None:
-        with _ignoring_faults():
-            self._rpc.stopProcessGroup(name, True)
-        with _ignoring_faults():
+    def _stop(self, names: Collection[str]) -> None:
+        """Stop programs, all at the same time, wait for them, and have the manager forget them."""
+        for name in names:
+            with _ignoring_faults():
+                self._rpc.stopProcess(name, False)
+        moving = ("RUNNING", "STARTING", "STOPPING", "BACKOFF")
+        _wait(
+            lambda: not any(state.state in moving for state in self.states() if state.name in names),
+            _STOP_SECONDS,
+            f"cannot stop {', '.join(names)}; see {self._log}",
+        )
+        for name in names:
             self._rpc.removeProcessGroup(name)
 
     def _clear_programs(self) -> None:

@@ -30,6 +30,8 @@ _STORES_SECONDS = 180.0
 _SERVICES_SECONDS = 120.0
 _SWAP_SECONDS = 60.0
 _MARK = "local:ingested"
+# As jobs/train sees it. Were it less, training would run once more and find out that it has nothing to do.
+_TRAINING_CODE = ("jobs/train", "recmesh/features", "recmesh/retrieval", "recmesh/dataset")
 _SHOWN = 10
 
 
@@ -85,20 +87,30 @@ def _steps(run: _Run, console: Console) -> None:
 
 
 def _current_release(settings: LocalSettings, data: Checked) -> Manifest | None:
-    """The release of this state of the data: the active one if it is that, else the newest."""
+    """The release that today's training code made of this state of the data; of several, the active one or the newest."""
+    code = programs.code_hash(*_TRAINING_CODE)
+    fitting = [one for one in _releases(settings, data) if settings.keep_release or one.code_version == code]
+    return fitting[0] if fitting else None
+
+
+def _releases(settings: LocalSettings, data: Checked) -> list[Manifest]:
+    """All releases of this state of the data: the active one, then the others, newest first."""
     store = ModelStore(settings.store)
     active = store.active()
     fitting = [release for release in store.list() if release.fingerprint == data.fingerprint]
-    return next((release for release in fitting if release.id == active), fitting[0] if fitting else None)
+    return sorted(fitting, key=lambda release: release.id != active)
 
 
 def _train(settings: LocalSettings, data: Checked) -> Manifest:
     python = ROOT / ".venv-train" / "bin" / "python"
     if not python.exists():
         raise SettingsError(f"{python} is missing: run `make environments`")
+    before = {release.id for release in _releases(settings, data)}
     command = [str(python), "-m", "jobs.train", "--dataset", str(data.folder), "--store", settings.store]
-    run_job("training", command, settings.variables())
-    release = _current_release(settings, data)
+    run_job("training", [*command, "--work", str(settings.folder / "train")], settings.variables())
+    releases = _releases(settings, data)
+    new = [release for release in releases if release.id not in before]
+    release = next(iter(new), None) or _current_release(settings, data)
     if release is None:
         raise ReleaseError(f"training ended without a release of {data.folder} in {settings.store}; train again")
     return release
