@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,15 @@ class Service(Server):
     def target(self, name: str) -> str:
         return f"127.0.0.1:{self.ports[name]}"
 
-    @property
-    def metrics_url(self) -> str:
-        return f"http://127.0.0.1:{self.ports['metrics']}/metrics"
+    def metrics(self) -> dict[str, float]:
+        """A scrape of the side port: series to value."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['metrics']}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        return sum(value for series, value in self.metrics().items() if series.partition("{")[0] == name)
 
     def serving(self, name: str) -> bool:
         return health_of(self.target(name)) == health_pb2.HealthCheckResponse.SERVING

@@ -15,12 +15,14 @@ class Milvus:
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
+        self.begun = asyncio.Event()
         self.batches: list[tuple[int, int]] = []
         self.in_flight = 0
         self.error: Exception | None = None
 
     async def search(self, vectors: Vectors, limit: int, timeout: float) -> list[Answer]:
         self.in_flight += 1
+        self.begun.set()
         assert self.in_flight == 1
         self.batches.append((len(vectors), limit))
         try:
@@ -55,8 +57,7 @@ async def test_a_frozen_milvus_costs_each_caller_its_own_time_only() -> None:
     milvus = Milvus()
     coalescer = Coalescer(milvus.search)
     patient = asyncio.create_task(coalescer.search(vector(1), 10, 5))
-    while not milvus.batches:
-        await asyncio.sleep(0)
+    await milvus.begun.wait()
 
     with pytest.raises(DeadlineExceeded):
         await coalescer.search(vector(2), 10, 0.01)

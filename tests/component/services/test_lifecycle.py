@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -44,12 +43,6 @@ def fill(server: RedisServer) -> None:
 
 def ask(channel: grpc.Channel, timeout: float | None = 5, **options: object) -> UserModelResponse:
     return UMServiceStub(channel).um_call(UserModelRequest(user_id="5"), timeout=timeout, **options)
-
-
-def scrape(service: Service) -> dict[str, float]:
-    with urllib.request.urlopen(service.metrics_url, timeout=5) as answer:
-        lines = answer.read().decode().splitlines()
-    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
 
 
 def logged(service: Service) -> list[dict[str, object]]:
@@ -133,7 +126,7 @@ def test_calls_beyond_the_limit_are_refused_while_health_answers(own_redis: Redi
         own_redis.signal_group(signal.SIGSTOP)
         stub = UMServiceStub(channel)
         held = [stub.um_call.future(UserModelRequest(user_id="5"), timeout=30) for _ in range(2)]
-        wait_until(lambda: scrape(service)['recmesh_requests_in_flight{service="um"}'] == 2, service, "um")
+        wait_until(lambda: service.metrics()['recmesh_requests_in_flight{service="um"}'] == 2, service, "um")
 
         with pytest.raises(grpc.RpcError) as refused:
             ask(channel)
@@ -162,7 +155,7 @@ def test_sigterm_lets_calls_in_flight_finish(own_redis: RedisServer) -> None:
         assert next(watch).status == SERVING
         own_redis.signal_group(signal.SIGSTOP)
         held = UMServiceStub(channel).um_call.future(UserModelRequest(user_id="5"), timeout=30)
-        wait_until(lambda: scrape(service)['recmesh_requests_in_flight{service="um"}'] == 1, service, "um")
+        wait_until(lambda: service.metrics()['recmesh_requests_in_flight{service="um"}'] == 1, service, "um")
 
         service.process.send_signal(signal.SIGTERM)
         assert next(watch).status == NOT_SERVING
@@ -181,10 +174,10 @@ def test_probes_leave_no_spans_no_log_lines_and_no_request_rates(shop: RedisServ
         lines = len(logged(service))
         for _ in range(20):
             assert service.serving("um")
-            scrape(service)
+            service.metrics()
         with grpc.insecure_channel(service.target("um")) as channel:
             ProtoReflectionDescriptorDatabase(channel).get_services()
-            assert not [name for name in scrape(service) if name.startswith(REQUEST_SERIES)]
+            assert not [name for name in service.metrics() if name.startswith(REQUEST_SERIES)]
             assert len(logged(service)) == lines
 
             unsampled = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-00"
@@ -222,7 +215,7 @@ class collector:  # noqa: N801 - used like a function
 def test_requests_are_counted_by_status(um: Service) -> None:
     with grpc.insecure_channel(um.target("um")) as channel:
         ask(channel)
-        figures = scrape(um)
+        figures = um.metrics()
 
     assert figures['recmesh_requests_total{method="um_call",service="um",status="OK"}'] >= 1
     assert figures['recmesh_request_seconds_count{method="um_call",service="um"}'] >= 1
