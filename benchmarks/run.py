@@ -41,7 +41,8 @@ class _Settings(RedisSettings, ReleaseSettings):
 def main() -> int:
     """Run the benchmark. -> the exit code."""
     options = _options()
-    console = Console()
+    # A pipe or a file has no width of its own; the tables need more than the usual guess of 80.
+    console = Console(width=None if sys.stdout.isatty() else 110)
     try:
         _as_made_by_make_up()
         report = _run(options, console)
