@@ -39,7 +39,7 @@ def _run(dataset: Path, store: str, seed: int, work: Path) -> None:
     outcome: Outcome = train(dataset, ModelStore(store), work, seed, Reporter())
     console = Console(highlight=False)
     if outcome.current:
-        print(f"current: the model store holds what this data set, code and seed make")
+        print("current: the model store holds what this data set, code and seed make")
     table = Table(title="held-out metrics, mean over users")
     for column in ("segment", "", "users", "recall@10", "recall@100", "ndcg@10"):
         table.add_column(column, justify="left" if column in ("segment", "") else "right")

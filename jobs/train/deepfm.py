@@ -1,4 +1,5 @@
-"""DeepFM (Guo et al. 2017) in the form that wins on few moments: a wide part that is fitted first and frozen, and the FM and
+"""DeepFM (Guo et al. 2017) in the form that wins on few moments: a wide part that is fitted first and frozen, and the
+FM and
 deep parts as its residual, each segment with as much of it as helped on held-out data."""
 
 from collections.abc import Callable, Mapping, Sequence
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 from paddle import nn
-from paddle.nn import functional as F
+from paddle.nn import functional
 
 from jobs.train.rows import Rows
 from jobs.train.wide import Wide
@@ -23,7 +24,8 @@ _LONGEST = 96
 
 @dataclass(frozen=True)
 class Buckets:
-    """Quantile edges of each dense input, float32 [D, buckets - 1], ascending; +inf where an input has fewer distinct values."""
+    """Quantile edges of each dense input, float32 [D, buckets - 1], ascending; +inf where an input has fewer distinct
+    values."""
 
     edges: Floats
 
@@ -43,7 +45,7 @@ class Buckets:
         return found + np.arange(len(self.edges)) * _BUCKETS
 
 
-class DeepFM(nn.Layer):
+class DeepFM(nn.Layer):  # type: ignore[misc]
     """dense float32 [N, D], sparse int64 [N, C] (the segment first) -> score float32 [N]."""
 
     def __init__(self, wides: Mapping[Segment, Wide], buckets: Buckets, columns: Sequence[int], seed: int) -> None:
@@ -68,19 +70,23 @@ class DeepFM(nn.Layer):
 
     def forward(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
         segment = paddle.clip(sparse[:, 0], 0, len(SEGMENTS) - 1)
-        wide = ((dense - F.embedding(segment, self.wide_mean)) * F.embedding(segment, self.wide_weights)).sum(1)
-        bucket = (dense.unsqueeze(-1) >= self.edges.unsqueeze(0)).astype("float32").sum(-1).astype("int64") + self.offsets
+        wide = (
+            (dense - functional.embedding(segment, self.wide_mean)) * functional.embedding(segment, self.wide_weights)
+        ).sum(1)
+        # Summed as floats: integers take several times as long in ONNX Runtime.
+        above = (dense.unsqueeze(-1) >= self.edges.unsqueeze(0)).astype("float32").sum(-1)
+        bucket = above.astype("int64") + self.offsets
         # An index outside the table would abort the process, so it must not depend on what a request brings.
         known = paddle.clip(sparse + self._numbers, self._numbers, self._rows - 1)
         residual = self.residual(paddle.concat([bucket, known], 1))
-        return wide + F.embedding(segment, self.alpha).squeeze(-1) * residual
+        return wide + functional.embedding(segment, self.alpha).squeeze(-1) * residual
 
     def residual(self, index: paddle.Tensor) -> paddle.Tensor:
         """What the FM and deep parts add: index int64 [N, inputs] into the one embedding table -> float32 [N]."""
         factors = self.factors(index)
         together = factors.sum(1)
         pairs = (together * together - (factors * factors).sum(1)).sum(1) * 0.5
-        hidden = F.relu(self.second(F.relu(self.first(factors.reshape([-1, self._width])))))
+        hidden = functional.relu(self.second(functional.relu(self.first(factors.reshape([-1, self._width])))))
         # The first factor of an entry is its first-order weight as well: one lookup instead of two.
         return together[:, 0] + pairs + self.last(hidden).squeeze(-1)
 
@@ -120,7 +126,7 @@ def train_epoch(
         grid = paddle.full([place.size], -1e4)
         grid = paddle.scatter(grid, paddle.to_tensor(np.flatnonzero(there.ravel())), scores).reshape(place.shape)
         labels = np.where(there, rows.labels[place], 0).astype(np.float32) * rows.weight[chosen][:, None]
-        loss = -(F.log_softmax(grid, 1) * paddle.to_tensor(labels)).sum() / len(chosen)
+        loss = -(functional.log_softmax(grid, 1) * paddle.to_tensor(labels)).sum() / len(chosen)
         loss.backward()
         optimizer.step()
         optimizer.clear_grad()
@@ -133,7 +139,8 @@ def optimizer_of(model: DeepFM) -> paddle.optimizer.Optimizer:
 
 
 def _padded(start: Longs, lists: Longs) -> "tuple[Longs, np.ndarray[tuple[int, int], np.dtype[np.bool_]]]":
-    """Positions of the rows of some lists, one list a line, and which places hold a row. A list begins with its positives."""
+    """Positions of the rows of some lists, one list a line, and which places hold a row. A list begins with its
+    positives."""
     sizes = np.minimum(start[lists + 1] - start[lists], _LONGEST)
     step = np.arange(int(sizes.max()))
     there = step < sizes[:, None]

@@ -16,18 +16,19 @@ from paddle.static import InputSpec
 
 from jobs.train.onnx_names import name_output
 from recmesh.errors import ReleaseError
-from recmesh.features.spec import Floats
+from recmesh.features.spec import Array, Floats
 
 TOLERANCE = 1e-5
 _OPSET = 17
 
-Inputs = Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
+Inputs = Mapping[str, Array]
 
 
 def export(
     model: nn.Layer, inputs: Sequence[InputSpec], output: str, onnx_path: Path, paddle_folder: Path | None, name: str
 ) -> Path:
-    """Save `model` as `onnx_path` with the one output `output`, and as name.pdmodel and name.pdiparams. Returns the latter's prefix."""
+    """Save `model` as `onnx_path` with the one output `output`, and as name.pdmodel and name.pdiparams. Returns the
+    latter's prefix."""
     model.eval()
     folder = paddle_folder or Path(tempfile.mkdtemp(prefix="recmesh-export-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,8 @@ def export(
 def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs], *, ranked: bool) -> float:
     """Run both saved forms on recorded inputs. Returns the largest difference.
 
-    Raises ReleaseError when they differ by more than TOLERANCE (relative where figures exceed 1), or order items differently.
+    Raises ReleaseError when they differ by more than TOLERANCE (relative where figures exceed 1), or order items
+    differently.
     """
     with _quiet():
         native = paddle.jit.load(str(prefix))
@@ -65,7 +67,8 @@ def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs], *, ra
         worst = max(worst, float(difference.max(initial=0.0)))
         if worst > TOLERANCE or not np.isfinite(got).all():
             raise ReleaseError(
-                f"{onnx_path}: recorded input {number}: ONNX and Paddle differ by {worst:.2g}, more than {TOLERANCE:g}; not released"
+                f"{onnx_path}: recorded input {number}: ONNX and Paddle differ by {worst:.2g}, "
+                f"more than {TOLERANCE:g}; not released"
             )
         if ranked and not _same_order(expected, got):
             raise ReleaseError(
@@ -94,7 +97,7 @@ def _quiet() -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [os.dup(stream) for stream in (1, 2)]
-    with open(os.devnull, "w") as nowhere:
+    with Path(os.devnull).open("w") as nowhere:
         try:
             for stream in (1, 2):
                 os.dup2(nowhere.fileno(), stream)

@@ -1,7 +1,8 @@
-"""Item-to-item neighbour lists: cosine with shrinkage, and ridge regression on the best cosine candidates (sparse EASE).
+"""Item-to-item neighbour lists: cosine with shrinkage, and ridge regression on the best cosine candidates (sparse
+EASE).
 
-Steck 2019, "Embarrassingly shallow autoencoders for sparse data", solved here for one item at a time on few candidates, so
-that cost grows with the number of items and memory stays bounded.
+Steck 2019, "Embarrassingly shallow autoencoders for sparse data", solved here for one item at a time on few
+candidates, so that cost grows with the number of items and memory stays bounded.
 """
 
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ def _best_of_rows(
 
 
 def _ridge(matrix: sparse.csr_matrix, counts: Floats, cosine: Lists, strength: float) -> Lists:
-    """Regress each of the most popular items on its best cosine candidates among them; thin items get no weight worth solving for."""
+    """Regress each of the most popular items on its best cosine candidates among them; thin items get no weight worth
+    solving for."""
     items = matrix.shape[1]
     order = np.argsort(-counts, kind="stable")[:_RIDGE_ITEMS]
     head = np.sort(order[counts[order] > 1])
@@ -100,7 +102,8 @@ def _ridge(matrix: sparse.csr_matrix, counts: Floats, cosine: Lists, strength: f
 
 
 def _solve(gram: Floats, candidates: Ints, wanted: Ints, strength: float) -> Floats:
-    """(G_SS + strength I) w = G_Sj for a batch of items; places without a candidate get an equation of their own, w = 0."""
+    """(G_SS + strength I) w = G_Sj for a batch of items; places without a candidate get an equation of their own, w =
+    0."""
     there = candidates >= 0
     left = gram[candidates[:, :, None], candidates[:, None, :]] * (there[:, :, None] & there[:, None, :])
     diagonal = np.arange(candidates.shape[1])

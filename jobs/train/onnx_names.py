@@ -1,4 +1,5 @@
-"""Gives the output of an ONNX file the name that the architecture promises: paddle2onnx names it after Paddle's internals.
+"""Gives the output of an ONNX file the name that the architecture promises: paddle2onnx names it after Paddle's
+internals.
 
 Only the few fields that hold names are described here; protobuf carries everything else through untouched.
 """
@@ -43,4 +44,4 @@ def _model_class() -> Any:
                 added.type_name = f".recmesh_onnx.{kind}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName("recmesh_onnx.Model"))
+    return message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName("recmesh_onnx.Model"))  # type: ignore[attr-defined]

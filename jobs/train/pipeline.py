@@ -1,4 +1,5 @@
-"""The training from end to end: prepare, windows, statistics and towers of each moment, rows, ranker, evaluation, release."""
+"""The training from end to end: prepare, windows, statistics and towers of each moment, rows, ranker, evaluation,
+release."""
 
 import hashlib
 import shutil
@@ -33,7 +34,7 @@ class Outcome:
 
     release: str
     current: bool
-    metrics: Mapping[Segment, SegmentMetrics]
+    metrics: Mapping[str, SegmentMetrics]
 
 
 def train(folder: Path, store: ModelStore, work: Path, seed: int, reporter: Reporter) -> Outcome:
@@ -69,7 +70,7 @@ def train(folder: Path, store: ModelStore, work: Path, seed: int, reporter: Repo
     return Outcome(identity, False, trained.metrics)
 
 
-def _stored(store: ModelStore, identity: str) -> Mapping[Segment, SegmentMetrics] | None:
+def _stored(store: ModelStore, identity: str) -> Mapping[str, SegmentMetrics] | None:
     try:
         return store.manifest(identity).metrics
     except ReleaseError:

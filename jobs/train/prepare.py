@@ -1,4 +1,5 @@
-"""prepare: a data set as integer codes: vocabularies, catalogue, users' profiles, and actions in each user's own order."""
+"""prepare: a data set as integer codes: vocabularies, catalogue, users' profiles, and actions in each user's own
+order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ _WIDEST = 8
 class Prepared:
     """A data set ready to train on.
 
-    user_codes int32 [users, user fields]. Actions are sorted by user, then time: items int32, times int64 (ms), types int8,
+    user_codes int32 [users, user fields]. Actions are sorted by user, then time: items int32, times int64 (ms), types
+    int8,
     values float32; those of user u are start[u]:start[u + 1]. `users` int32: the user of each action.
     """
 
@@ -138,4 +140,5 @@ def _encode(vocabulary: Vocabulary, column: pl.Series) -> Ints:
     number = column.rank("dense").fill_null(0).to_numpy().astype(np.int64)
     row = np.zeros(int(number.max(initial=0)) + 1, np.int64)
     row[distinct.rank("dense").fill_null(0).to_numpy().astype(np.int64)] = np.arange(len(distinct))
-    return table[row[number]]
+    codes: Ints = table[row[number]]
+    return codes

@@ -14,13 +14,13 @@ from jobs.train.rows import Candidates, Rows, joined
 from jobs.train.wide import Wide
 from recmesh.features import SEGMENTS, FeatureSpec, Segment
 from recmesh.features.ranker_inputs import never_negative
-
 from recmesh.releases import SegmentMetrics
 
 ALPHAS = (0.0, 0.25, 0.5, 1.0)
 """Shares of the deep part that are tried on the held-out window."""
 
-_EPOCHS = 4
+_EPOCHS = 5
+_PATIENCE = 2
 _BATCH = 8192
 
 
@@ -39,11 +39,12 @@ class Lists:
 
 @dataclass(frozen=True)
 class Ranking:
-    """A fitted ranker. `spec`: with the decisions that serving needs to know. `metrics`: held out, of the whole chain."""
+    """A fitted ranker. `spec`: with the decisions that serving needs to know. `metrics`: held out, of the whole
+    chain."""
 
     model: DeepFM
     spec: FeatureSpec
-    metrics: dict[Segment, SegmentMetrics]
+    metrics: dict[str, SegmentMetrics]
 
 
 def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranking:
@@ -55,7 +56,7 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
     model = _untrained(spec, wides, rows, seed)
     judges = {segment: _Judge(lists.tested[segment], wides[segment]) for segment in SEGMENTS if lists.tested[segment]}
     alphas = _train(model, wides, rows, judges, seed, reporter)
-    results: dict[Segment, SegmentMetrics] = {}
+    results: dict[str, SegmentMetrics] = {}
     rankers: dict[Segment, bool] = dict.fromkeys(SEGMENTS, True)
     for segment, judge in judges.items():
         ranked, merged = judge.metrics(alphas[segment]), judge.merged()
@@ -128,7 +129,8 @@ def _train(
     seed: int,
     reporter: Reporter,
 ) -> dict[Segment, float]:
-    """Train the residual until an epoch helps no segment. Returns each segment's share of it, chosen on the held-out lists."""
+    """Train the residual until two epochs help no segment. Returns each segment's share of it, chosen on the held-out
+    lists."""
     every = joined([rows[segment] for segment in SEGMENTS])
     alphas: dict[Segment, float] = dict.fromkeys(SEGMENTS, 0.0)
     if not len(every.labels) or not judges:
@@ -137,7 +139,7 @@ def _train(
     fixed = np.concatenate([wides[segment](rows[segment].dense) for segment in SEGMENTS if len(rows[segment].labels)])
     optimizer = deepfm.optimizer_of(model)
     best = sum(value(judge.metrics(0.0)) for judge in judges.values())
-    state = _copy(model)
+    state, last = _copy(model), -1
     for epoch in range(_EPOCHS):
         with reporter.bar(f"ranker: DeepFM, epoch {epoch + 1}", len(every.weight)) as advance:
             deepfm.train_epoch(model, index, fixed, every, optimizer, seed + epoch, advance)
@@ -145,9 +147,10 @@ def _train(
             judge.look(model)
         chosen = {segment: judge.best_alpha() for segment, judge in judges.items()}
         reached = sum(value(judge.metrics(chosen[segment])) for segment, judge in judges.items())
-        if reached <= best:
+        if reached > best:
+            best, alphas, state, last = reached, alphas | chosen, _copy(model), epoch
+        elif epoch - last >= _PATIENCE:
             break
-        best, alphas, state = reached, alphas | chosen, _copy(model)
     model.set_state_dict(state)
     for judge in judges.values():
         judge.look(model)

@@ -16,7 +16,7 @@ from jobs.train.rows import history_of
 from jobs.train.two_tower import TwoTower, user_vectors
 from recmesh.features import CHANNELS, Encoder, User
 from recmesh.features.encoder import ITEM_VECTORS
-from recmesh.features.spec import Floats, Segment
+from recmesh.features.spec import Floats
 from recmesh.features.user import NO_ITEMS
 from recmesh.features.vocabulary import MISSING, UNSEEN
 from recmesh.releases.manifest import Manifest, SegmentMetrics, write_manifest
@@ -41,7 +41,7 @@ class Trained:
     towers: TwoTower
     vectors: Floats
     ranker: DeepFM
-    metrics: Mapping[Segment, SegmentMetrics]
+    metrics: Mapping[str, SegmentMetrics]
 
 
 def code_version() -> str:
@@ -142,7 +142,9 @@ def _recorded(trained: Trained, seed: int) -> tuple[list[Inputs], list[Inputs], 
         ranked.append(encoder.ranker_inputs(user, merged.items, new_only, [strange] * (number % 7 == 0), vector))
     towers = users[:_TOWER_INPUTS]
     rows = rng.integers(len(encoder.catalogue), size=_TOWER_INPUTS)
-    items = [encoder.item_tower_row(int(row)) if row % 7 else encoder.item_tower_inputs(strange) for row in rows]
+    items: list[Inputs] = [
+        encoder.item_tower_row(int(row)) if row % 7 else encoder.item_tower_inputs(strange) for row in rows
+    ]
     return [encoder.tower_inputs(user) for user in towers], items, ranked
 
 

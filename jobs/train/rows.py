@@ -1,4 +1,5 @@
-"""Rows for the ranker: for users of a window the candidates that the channels really return, their inputs and labels."""
+"""Rows for the ranker: for users of a window the candidates that the channels really return, their inputs and
+labels."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ UserVectors = Callable[[Sequence[User]], Floats]
 
 @dataclass(frozen=True)
 class Moment:
-    """A window with the features of its moment. `item_vectors` float32 [items, dim] of a tower that has not seen the labels."""
+    """A window with the features of its moment. `item_vectors` float32 [items, dim] of a tower that has not seen the
+    labels."""
 
     window: Window
     encoder: Encoder
@@ -88,10 +90,9 @@ def segments_of(data: Prepared, window: Window) -> tuple[Segment, ...]:
     return ("novel", "repeat") if data.spec.repeats else ("novel",)
 
 
-def candidates(
-    data: Prepared, moment: Moment, users: Longs, segment: Segment, *, features: bool = True
-) -> Iterator[Candidates]:
-    """Run the channels and the merge for users of a window, as the services do. Users without a wanted item are passed over."""
+def candidates(data: Prepared, moment: Moment, users: Longs, segment: Segment) -> Iterator[Candidates]:
+    """Run the channels and the merge for users of a window, as the services do. Users without a wanted item are
+    passed over."""
     encoder, window = moment.encoder, moment.window
     retriever = Retriever(encoder)
     begin = np.zeros(len(window.known), np.int64) if segment == "cold" else data.start[:-1]
@@ -110,16 +111,14 @@ def candidates(
         depth = retriever.quotas[segment]["two_tower"].depth
         found = {"two_tower": two_tower(vectors[number], moment.item_vectors, exclude, depth)} | found
         merged = retriever.merge(found, segment)
-        if features:
-            inputs = encoder.ranker_inputs(user, merged.items, new_only, user_vector=vectors[number])
-            dense, sparse = inputs["dense"], inputs["sparse"]
-        else:
-            dense, sparse = np.empty((0, 0), np.float32), np.empty((0, 0), np.int64)
-        yield Candidates(segment, wanted, exclude, found, merged, dense, sparse)
+        inputs = encoder.ranker_inputs(user, merged.items, new_only, user_vector=vectors[number])
+        user.memory.clear()
+        yield Candidates(segment, wanted, exclude, found, merged, inputs["dense"], inputs["sparse"])
 
 
 def sampled(lists: Sequence[Candidates], segment_number: int, seed: int) -> Rows:
-    """Training rows: of each list its positives and some of its own other candidates, weight 1 / sqrt(positives) a positive."""
+    """Training rows: of each list its positives and some of its own other candidates, weight 1 / sqrt(positives) a
+    positive."""
     rng = np.random.default_rng(seed)
     dense, sparse, labels, sizes, weight = [], [], [], [], []
     for one in lists:

@@ -7,7 +7,7 @@ from jobs.train.neighbours import neighbour_lists
 from jobs.train.prepare import Prepared
 from recmesh.features.encoder import type_weights
 from recmesh.features.ranker_inputs import LIFT_SMOOTHING
-from recmesh.features.spec import DAY, FeatureSpec, Floats, Longs, Popularity
+from recmesh.features.spec import DAY, Array, FeatureSpec, Longs, Popularity
 from recmesh.features.statistics import Lists, Statistics
 
 CALENDAR = (
@@ -71,7 +71,7 @@ def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_l
     )
 
 
-def _weight(kind: Popularity, users: Longs, times: Longs, weights: Floats, first: Longs, as_of: int) -> Floats:
+def _weight(kind: Popularity, users: Array, times: Array, weights: Array, first: Array, as_of: int) -> Array:
     if kind.late:
         weights = weights * _LATE ** _steps_to_last(users, times)
     if kind.days is not None:
@@ -83,7 +83,7 @@ def _weight(kind: Popularity, users: Longs, times: Longs, weights: Floats, first
     return weights
 
 
-def _steps_to_last(users: Longs, times: Longs) -> Longs:
+def _steps_to_last(users: Array, times: Array) -> Array:
     """For each action how many of its user's distinct moments came after it."""
     if not len(users):
         return np.zeros(0, np.int64)
@@ -94,13 +94,14 @@ def _steps_to_last(users: Longs, times: Longs) -> Longs:
     return moment[last][np.searchsorted(users[last], users)] - moment
 
 
-def _log_share(items: Longs, weights: Floats, count: int) -> Floats:
+def _log_share(items: Array, weights: Array, count: int) -> Array:
     """float [count + 1]: log of the smoothed share of each item, and last that of an item never acted on."""
     mass = np.append(np.bincount(items, weights, count), 0.0)
-    return np.log((mass + _SHARE_SMOOTHING) / (mass.sum() + _SHARE_SMOOTHING * count))
+    share: Array = np.log((mass + _SHARE_SMOOTHING) / (mass.sum() + _SHARE_SMOOTHING * count))
+    return share
 
 
-def _repeat_rate(pair: Longs, times: Longs, distinct: Longs, pair_items: Longs, buyers: Floats) -> Floats:
+def _repeat_rate(pair: Array, times: Array, distinct: Array, pair_items: Array, buyers: Array) -> Array:
     order = np.lexsort((times, pair))
     sorted_pair, sorted_times = pair[order], times[order]
     again = np.flatnonzero((sorted_pair[1:] == sorted_pair[:-1]) & (sorted_times[1:] != sorted_times[:-1]))
@@ -111,7 +112,7 @@ def _repeat_rate(pair: Longs, times: Longs, distinct: Longs, pair_items: Longs, 
     return np.append(rate, mean).astype(np.float32)
 
 
-def _lifts(data: Prepared, users: Longs, items: Longs, count: int) -> tuple[Longs, Longs, Longs, Floats, Floats]:
+def _lifts(data: Prepared, users: Array, items: Array, count: int) -> tuple[Array, Array, Array, Array, Array]:
     sizes = [vocabulary.size for vocabulary in data.user_vocabularies]
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     starts, lift_items, lift_counts, shares = [np.zeros(1, np.int64)], [], [], []
@@ -135,12 +136,12 @@ def _lifts(data: Prepared, users: Longs, items: Longs, count: int) -> tuple[Long
     )
 
 
-def _head(popularity: Floats) -> Longs:
+def _head(popularity: Array) -> Array:
     depth = min(_TOP, len(popularity))
     return np.argsort(-popularity, kind="stable")[:depth].astype(np.int32)
 
 
-def _value_top(popularity: Floats, buyers: Floats, start: Longs, items: Longs, counts: Floats, share: Floats) -> Longs:
+def _value_top(popularity: Array, buyers: Array, start: Array, items: Array, counts: Array, share: Array) -> Array:
     top = np.full((len(share), _VALUE_TOP), -1, np.int32)
     for value in range(len(share)):
         span = slice(start[value], start[value + 1])
@@ -151,7 +152,7 @@ def _value_top(popularity: Floats, buyers: Floats, start: Longs, items: Longs, c
     return top
 
 
-def _code_shares(data: Prepared, items: Longs, weights: Floats) -> list[Floats]:
+def _code_shares(data: Prepared, items: Array, weights: Array) -> list[Array]:
     mass = np.bincount(items, weights, len(data.catalogue))
     shares = []
     for codes, vocabulary in zip(data.catalogue.codes, data.item_vocabularies, strict=True):
@@ -161,8 +162,9 @@ def _code_shares(data: Prepared, items: Longs, weights: Floats) -> list[Floats]:
     return shares
 
 
-def _matrix(users: Longs, items: Longs, user_count: int, item_count: int) -> sparse.csr_matrix:
-    """Ones where a user acted on an item; of very long histories a fixed part, so that one user cannot blow up the counts of pairs."""
+def _matrix(users: Array, items: Array, user_count: int, item_count: int) -> sparse.csr_matrix:
+    """Ones where a user acted on an item; of very long histories a fixed part, so that one user cannot blow up the
+    counts of pairs."""
     per_user = np.bincount(users, minlength=user_count)
     number = np.arange(len(users)) - np.repeat(np.cumsum(per_user) - per_user, per_user)
     kept = number < _PAIR_LIMIT

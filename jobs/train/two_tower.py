@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 from paddle import nn
-from paddle.nn import functional as F
+from paddle.nn import functional
 
 from jobs.train.prepare import Prepared
 from recmesh.features import Encoder, User
@@ -35,8 +35,9 @@ class Effort:
     rate: float = 4e-3
 
 
-class FieldEmbedding(nn.Layer):
-    """The sum of the embeddings of all codes of a row; code 0 (missing) adds nothing. Codes outside the table count as unseen."""
+class FieldEmbedding(nn.Layer):  # type: ignore[misc]
+    """The sum of the embeddings of all codes of a row; code 0 (missing) adds nothing. Codes outside the table count
+    as unseen."""
 
     def __init__(self, sizes: list[int], dim: int) -> None:
         super().__init__()
@@ -54,8 +55,9 @@ class FieldEmbedding(nn.Layer):
         return (self.table(index) * present).sum(1)
 
 
-class ItemTower(nn.Layer):
-    """item int64 [B] (1 + item, 0: unknown), fields int64 [B, codes] -> vector float32 [B, dim]: dim - 1 factors, then the bias."""
+class ItemTower(nn.Layer):  # type: ignore[misc]
+    """item int64 [B] (1 + item, 0: unknown), fields int64 [B, codes] -> vector float32 [B, dim]: dim - 1 factors,
+    then the bias."""
 
     def __init__(self, log_share: Floats, sizes: list[int], shape: Tower) -> None:
         super().__init__()
@@ -78,8 +80,9 @@ class ItemTower(nn.Layer):
         return paddle.concat([factors, self.bias(item) + self.field_bias(fields)], 1)
 
 
-class UserTower(nn.Layer):
-    """The user's vector from the mean of the history's item factors and the profile: an MLP on both, and a linear way around it."""
+class UserTower(nn.Layer):  # type: ignore[misc]
+    """The user's vector from the mean of the history's item factors and the profile: an MLP on both, and a linear way
+    around it."""
 
     def __init__(self, sizes: list[int], shape: Tower) -> None:
         super().__init__()
@@ -96,12 +99,13 @@ class UserTower(nn.Layer):
         mean = history * (paddle.sqrt(total + 1.0) / (total + _SHRINK))
         profile = self.fields(fields)
         both = paddle.concat([mean, profile], 1)
-        vector = self.out(F.relu(self.hidden(both))) + self.skip(mean) + self.profile(profile)
+        vector = self.out(functional.relu(self.hidden(both))) + self.skip(mean) + self.profile(profile)
         return paddle.concat([vector, paddle.ones_like(total)], 1)
 
 
-class UserTowerExport(nn.Layer):
-    """The user tower with the item factors inside: items int64 [B, H] (1 + item, 0: none), weights, fields -> vector."""
+class UserTowerExport(nn.Layer):  # type: ignore[misc]
+    """The user tower with the item factors inside: items int64 [B, H] (1 + item, 0: none), weights, fields ->
+    vector."""
 
     def __init__(self, tower: UserTower, factors: Floats) -> None:
         super().__init__()
@@ -111,7 +115,7 @@ class UserTowerExport(nn.Layer):
     def forward(self, items: paddle.Tensor, weights: paddle.Tensor, fields: paddle.Tensor) -> paddle.Tensor:
         known = paddle.clip(items, 0, self.factors.shape[0] - 1)
         present = weights * (known > 0).astype("float32")
-        history = (F.embedding(known, self.factors) * present.unsqueeze(-1)).sum(1)
+        history = (functional.embedding(known, self.factors) * present.unsqueeze(-1)).sum(1)
         return self.tower(history, present.sum(1, keepdim=True), fields)
 
 
@@ -213,7 +217,8 @@ class TwoTower:
 
 @dataclass(frozen=True)
 class _FirstActions:
-    """First actions of users on items before a moment, in each user's order; those of user `users[k]` are start[k]:start[k + 1]."""
+    """First actions of users on items before a moment, in each user's order; those of user `users[k]` are
+    start[k]:start[k + 1]."""
 
     users: Longs
     start: Longs
@@ -238,7 +243,8 @@ class _FirstActions:
             yield self.users[batch]
 
     def rows(self, rng: np.random.Generator, users: Longs, length: int) -> tuple[Longs, Floats, Longs]:
-        """history [B, H] with weights float32 [B, H], and targets [B, T] padded with -1: what came next after a random cut."""
+        """history [B, H] with weights float32 [B, H], and targets [B, T] padded with -1: what came next after a
+        random cut."""
         at = np.searchsorted(self.users, users)
         begin, end = self.start[at], self.start[at + 1]
         cut = begin + (rng.random(len(at)) * (end - begin)).astype(np.int64)

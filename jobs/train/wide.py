@@ -1,7 +1,7 @@
 """The wide part of the ranker: a linear conditional logit over each user's list, fitted by L-BFGS with sign bounds.
 
-Weights of popularity, lifts, neighbour scores and the like are held at 0 or above: a free fit on a few moments learns their
-trends (one popularity against another), and loses on the next moment.
+Weights of popularity, lifts, neighbour scores and the like are held at 0 or above: a free fit on a few moments learns
+their trends (one popularity against another), and loses on the next moment.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from jobs.train.rows import Rows
-from recmesh.features.spec import Floats
+from recmesh.features.spec import Array, Floats
 
 _STEPS = 80
 _RIDGE = 1e-4
@@ -26,7 +26,8 @@ class Wide:
     weights: Floats
 
     def __call__(self, dense: Floats) -> Floats:
-        return ((dense - self.mean) / self.scale) @ self.weights
+        scores: Floats = (((dense - self.mean) / self.scale) @ self.weights).astype(np.float32)
+        return scores
 
 
 def fit(rows: Rows, bounded: "tuple[bool, ...]") -> Wide:
@@ -46,7 +47,7 @@ def fit(rows: Rows, bounded: "tuple[bool, ...]") -> Wide:
     return Wide(mean.astype(np.float32), scale.astype(np.float32), weights.astype(np.float32))
 
 
-def _loss(weights: Floats, x: Floats, rows: Rows) -> tuple[float, Floats]:
+def _loss(weights: Array, x: Array, rows: Rows) -> tuple[float, Array]:
     """Softmax over each list against its positives, and the gradient; mean over lists."""
     begin, sizes = rows.start[:-1], np.diff(rows.start)
     scores = x @ weights.astype(np.float32)

@@ -1,4 +1,5 @@
-"""Windows: moments of the past at which we pretend to stand: what came before is known, what came next are the labels."""
+"""Windows: moments of the past at which we pretend to stand: what came before is known, what came next are the
+labels."""
 
 from dataclasses import dataclass
 
@@ -10,14 +11,15 @@ from recmesh.features.spec import Longs, Mask
 
 _MOMENTS = 4
 _PARTS = 7
-_POSITIONS = (0.75, 0.875)
+_POSITIONS = (0.625, 0.75, 0.875)
 _RETURNING = 0.5
 _HIDDEN = 0.2
 
 
 @dataclass(frozen=True)
 class Window:
-    """For each user u the actions start[u]:known[u] are known and begin[u]:until[u] are the labels (positions of actions).
+    """For each user u the actions start[u]:known[u] are known and begin[u]:until[u] are the labels (positions of
+    actions).
 
     `cold`: the labels are those of users of whom the statistics have seen nothing. `held_out`: kept for evaluation.
     """
@@ -39,7 +41,8 @@ class Window:
 class Plan:
     """All windows of a training, in order of time; `clock`: whether they are cut by the calendar.
 
-    `hidden` bool [users]: the users of the cold windows. Whoever is to know nothing of them (the two-tower model that serves
+    `hidden` bool [users]: the users of the cold windows. Whoever is to know nothing of them (the two-tower model that
+    serves
     these windows) must leave them out.
     """
 
@@ -49,7 +52,8 @@ class Plan:
 
 
 def plan(data: Prepared, seed: int) -> Plan:
-    """Calendar windows where enough users act both before and after a moment, else windows by position in each user's order.
+    """Calendar windows where enough users act both before and after a moment, else windows by position in each user's
+    order.
 
     Raises DataError when no window would leave anything to learn from or to test on.
     """
@@ -67,7 +71,8 @@ def plan(data: Prepared, seed: int) -> Plan:
         if not sum(len(w.labelled()) for w in chosen.windows if w.held_out is held_out and not w.cold):
             part = "held-out" if held_out else "training"
             raise DataError(
-                f"no user has actions both before and in the {part} windows: nothing to learn or to test on; add more actions"
+                f"no user has actions both before and in the {part} windows: nothing to learn or to test on; "
+                "add more actions"
             )
     return chosen
 
@@ -93,7 +98,8 @@ def _calendar(data: Prepared, moment: int, length: int, hidden: Mask, held_out: 
 
 def _positions_of(data: Prepared, moment: int) -> Longs:
     earlier = np.concatenate([[0], np.cumsum(data.times < moment)])
-    return data.start[:-1] + earlier[data.start[1:]] - earlier[data.start[:-1]]
+    found: Longs = data.start[:-1] + earlier[data.start[1:]] - earlier[data.start[:-1]]
+    return found
 
 
 def _positions(data: Prepared, hidden: Mask, seed: int) -> list[Window]:

@@ -1,4 +1,5 @@
-"""What a history speaks for: votes over items summed along neighbour lists, without work for each item of the catalogue."""
+"""What a history speaks for: votes over items summed along neighbour lists, without work for each item of the
+catalogue."""
 
 import threading
 from dataclasses import dataclass
@@ -47,7 +48,10 @@ def votes(lists: Lists, owned: Owned, scratch: Scratch) -> Votes:
     order = np.arange(len(targets), dtype=np.int32)
     scratch.last[targets] = order
     distinct = targets[scratch.last[targets] == order]
-    sums = [_sum(scratch, targets, scores * np.repeat(w[:SOURCES], lengths), distinct) for w in (owned.strength, owned.weights)]
+    sums = [
+        _sum(scratch, targets, scores * np.repeat(w[:SOURCES], lengths), distinct)
+        for w in (owned.strength, owned.weights)
+    ]
     return Votes(distinct, sums[0], sums[1])
 
 

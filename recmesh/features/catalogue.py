@@ -14,7 +14,8 @@ from recmesh.features.spec import Floats, Ints
 class Catalogue:
     """Items by number. Row `items` (the last, also reached by item -1) stands for an item without fields.
 
-    codes: for each item field int32 [items + 1, width]. numbers: float32 [items + 1, item fields], standardised, 0 where the
+    codes: for each item field int32 [items + 1, width]. numbers: float32 [items + 1, item fields], standardised, 0
+    where the
     field is not numeric.
     """
 
@@ -33,7 +34,7 @@ class Catalogue:
 
     def save(self, folder: Path) -> None:
         arrays = {f"codes_{number}": codes for number, codes in enumerate(self.codes)}
-        np.savez(folder / "catalogue.npz", numbers=self.numbers, **arrays)
+        np.savez(folder / "catalogue.npz", numbers=self.numbers, **arrays)  # type: ignore[arg-type]
         (folder / "sku_ids.txt").write_text("".join(f"{sku}\n" for sku in self.sku_ids), encoding="utf-8", newline="\n")
 
     @classmethod
@@ -50,7 +51,8 @@ class Catalogue:
 
     @classmethod
     def build(cls, sku_ids: Sequence[str], codes: Sequence[Ints], numbers: Floats) -> "Catalogue":
-        """Add the row of the item without fields. codes: for each field int32 [items, width]; numbers [items, fields]."""
+        """Add the row of the item without fields. codes: for each field int32 [items, width]; numbers [items,
+        fields]."""
         rows = [np.concatenate([field_codes, np.zeros((1, field_codes.shape[1]), np.int32)]) for field_codes in codes]
         padded = np.concatenate([numbers, np.zeros((1, numbers.shape[1]), np.float32)])
         return cls(list(sku_ids), rows, padded, {sku: number for number, sku in enumerate(sku_ids)})

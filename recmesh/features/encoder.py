@@ -11,7 +11,7 @@ from recmesh.features.affinity import Scratch, Votes
 from recmesh.features.catalogue import Catalogue
 from recmesh.features.memo import Memo
 from recmesh.features.ranker_inputs import RankerInputs
-from recmesh.features.spec import FeatureSpec, Floats, Ints, Longs, Segment
+from recmesh.features.spec import Array, FeatureSpec, Floats, Ints, Longs, Segment
 from recmesh.features.statistics import Statistics
 from recmesh.features.user import NO_ITEMS, History, User
 from recmesh.features.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
@@ -27,7 +27,8 @@ T = TypeVar("T")
 class Encoder:
     """Everything about features of one release at one moment. Safe to share between threads.
 
-    `item_vectors`: float32 [items + 1, dim], the item tower's vectors with a row of zeros last, or an empty array without towers.
+    `item_vectors`: float32 [items + 1, dim], the item tower's vectors with a row of zeros last, or an empty array
+    without towers.
     """
 
     def __init__(
@@ -90,7 +91,8 @@ class Encoder:
     ) -> User:
         """A user from a profile by field name and a history in columns (types by name), newest first.
 
-        Ids outside the catalogue, fields outside the spec and unknown kinds of action do no harm. Raises InvalidRequest when
+        Ids outside the catalogue, fields outside the spec and unknown kinds of action do no harm. Raises
+        InvalidRequest when
         the columns of the history differ in length.
         """
         codes = [v.code(profile.get(v.field.name)) for v in self._user_vocabularies]
@@ -105,8 +107,9 @@ class Encoder:
         """The segment of a request of this user."""
         return self.spec.segment(len(user.owned.items) > 0, new_only)
 
-    def tower_inputs(self, user: User) -> dict[str, Ints | Longs | Floats]:
-        """Inputs of `user_tower.onnx` for one user: `items` int64 [1, H] (1 + item, 0: none), `weights` float32 [1, H], `fields` int64 [1, F]."""
+    def tower_inputs(self, user: User) -> dict[str, Array]:
+        """Inputs of `user_tower.onnx` for one user: `items` int64 [1, H] (1 + item, 0: none), `weights` float32 [1,
+        H], `fields` int64 [1, F]."""
         items = user.owned.items[: self.spec.tower.history]
         weights = user.owned.strength[: self.spec.tower.history]
         if not len(items):
@@ -119,7 +122,8 @@ class Encoder:
         }
 
     def item_tower_inputs(self, fields: Mapping[str, str], sku_id: str = "") -> dict[str, Longs]:
-        """Inputs of `item_tower.onnx` for one item: `item` int64 [1] (1 + item, 0: not in the catalogue), `fields` int64 [1, codes]."""
+        """Inputs of `item_tower.onnx` for one item: `item` int64 [1] (1 + item, 0: not in the catalogue), `fields`
+        int64 [1, codes]."""
         item = self.catalogue.index.get(sku_id, -1)
         codes = [code for v in self._item_vocabularies for code in v.codes(fields.get(v.field.name))]
         return {"item": np.array([item + 1], np.int64), "fields": np.array([codes or [0]], np.int64)}
@@ -137,10 +141,11 @@ class Encoder:
         new_only: bool,
         unlisted: Sequence[Mapping[str, str]] = (),
         user_vector: Floats | None = None,
-    ) -> dict[str, Floats | Longs]:
+    ) -> dict[str, Array]:
         """Inputs of `ranker.onnx`: `dense` float32 [N, D], `sparse` int64 [N, C].
 
-        items: int32, numbers of the catalogue. unlisted: items that it does not hold, by their fields; their rows follow.
+        items: int32, numbers of the catalogue. unlisted: items that it does not hold, by their fields; their rows
+        follow.
         user_vector: float32 [dim] of the user tower; without it the two-tower score is taken as neutral.
         """
         codes, numbers, sparse = self._inputs.rows(items)

@@ -1,7 +1,8 @@
 """The ranker's inputs for one user and some items: the one implementation that training and serving call.
 
-Everything comes from the user, the history, the items and the statistics of one moment, so that any pair can be scored, and
-a logged request gives the same inputs again. Standardisation is the model's business: these are raw figures.
+Everything comes from the user, the history, the items and the statistics of one moment, so that any pair can be
+scored, and a logged request gives the same inputs again. Standardisation is the model's business: these are raw
+figures.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ import numpy as np
 
 from recmesh.features.affinity import Scratch, Votes, read, votes
 from recmesh.features.catalogue import Catalogue
-from recmesh.features.spec import DAY, SEGMENTS, FeatureSpec, Floats, Ints, Longs, Segment
+from recmesh.features.spec import DAY, SEGMENTS, Array, FeatureSpec, Floats, Ints, Longs, Segment
 from recmesh.features.statistics import Statistics
 from recmesh.features.user import Owned, User
 from recmesh.features.vocabulary import MISSING
@@ -85,13 +86,11 @@ class RankerInputs:
         codes: Sequence[Ints],
         numbers: Floats,
         sparse: Longs,
-    ) -> dict[str, Floats | Longs]:
+    ) -> dict[str, Array]:
         """items int32 [N] (-1: not in the catalogue); codes, numbers, sparse: the items' rows, see `rows`."""
         dense = np.empty((len(self.spec.dense), len(items)), np.float32)
-        position = 0
-        for block in self._blocks(user, items, user_vector, codes, numbers):
-            dense[position] = block
-            position += 1
+        for row, block in enumerate(self._blocks(user, items, user_vector, codes, numbers)):
+            dense[row] = block
         fixed = np.concatenate([[SEGMENTS.index(segment)], user.codes]) + self._offsets[: 1 + len(user.codes)]
         both = np.empty((len(items), len(self.spec.columns)), np.int64)
         both[:, : len(fixed)] = fixed
@@ -172,7 +171,8 @@ class RankerInputs:
         return logits
 
     def _code_scores(self, owned: Owned, number: int, codes: Ints) -> tuple[Floats | float, ...]:
-        """For one item field: count, lift, distinct items and recency of the user's actions on items with the same codes."""
+        """For one item field: count, lift, distinct items and recency of the user's actions on items with the same
+        codes."""
         if not len(owned.items):
             return 0.0, 0.0, 0.0, 0.0
         share = self.statistics.code_share[number]
@@ -245,4 +245,5 @@ def _distance(owned: Owned, of_all: Floats, of_items: Floats) -> Floats | float:
     if not len(owned.items):
         return 0.0
     mean = (of_all[owned.items] * owned.counts).sum() / owned.counts.sum()
-    return -np.abs(of_items - mean)
+    distance: Floats = -np.abs(of_items - mean)
+    return distance

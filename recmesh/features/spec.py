@@ -1,7 +1,8 @@
-"""FeatureSpec: what turns raw fields and histories into the inputs of the models of one release. JSON, small, without arrays."""
+"""FeatureSpec: what turns raw fields and histories into the inputs of the models of one release. JSON, small, without
+arrays."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from recmesh.errors import ReleaseError
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
 
 DAY = 86_400_000
@@ -20,7 +22,8 @@ DAY = 86_400_000
 Segment = Literal["cold", "novel", "repeat"]
 
 SEGMENTS: tuple[Segment, ...] = ("cold", "novel", "repeat")
-"""No history; a history, only new items wanted; a history, repeats welcome. The index is the ranker's segment number."""
+"""No history; a history, only new items wanted; a history, repeats welcome. The index is the ranker's segment
+number."""
 
 Kind = Literal["categorical", "numeric", "multi"]
 
@@ -60,14 +63,16 @@ class Popularity(_Frozen):
 
 
 class Channel(_Frozen):
-    """A channel's part in a merge: at most `depth` of its best items, each worth `weight` / (RRF constant + position)."""
+    """A channel's part in a merge: at most `depth` of its best items, each worth `weight` / (RRF constant +
+    position)."""
 
     weight: float = 1.0
     depth: int = 150
 
 
 class Tower(_Frozen):
-    """Shape of the two towers. `dim` counts the bias; `history` is the number of newest distinct items that the user tower reads."""
+    """Shape of the two towers. `dim` counts the bias; `history` is the number of newest distinct items that the user
+    tower reads."""
 
     dim: int = 33
     history: int = 100
@@ -77,10 +82,14 @@ class FeatureSpec(_Frozen):
     """All that is fixed about a release's features.
 
     `clock`: whether calendar time means something here (else recency is counted in steps of the user's own order).
-    `granularity`: milliseconds between the moments that the times of the data distinguish. `recency`: weight of a history
-    item for each step back. `list_scale` and so on are not here: weights live in the models. `dense`: names of the ranker's
-    dense inputs, in order. `columns`: number of entries of each sparse input. `neutral_logit`: what the two-tower score is
-    taken for where it is not known. `rankers`: segments whose candidates the ranker orders; the others keep the merged order.
+    `granularity`: milliseconds between the moments that the times of the data distinguish. `recency`: weight of a
+    history
+    item for each step back. `list_scale` and so on are not here: weights live in the models. `dense`: names of the
+    ranker's
+    dense inputs, in order. `columns`: number of entries of each sparse input. `neutral_logit`: what the two-tower
+    score is
+    taken for where it is not known. `rankers`: segments whose candidates the ranker orders; the others keep the
+    merged order.
     """
 
     version: int = 1

@@ -1,7 +1,9 @@
-"""Statistics: what the actions before one moment say about items. Arrays only; `jobs/train/statistics.py` builds them."""
+"""Statistics: what the actions before one moment say about items. Arrays only; `jobs/train/statistics.py` builds
+them."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,8 @@ from recmesh.features.spec import Floats, Ints, Longs
 
 @dataclass(frozen=True)
 class Lists:
-    """Neighbour lists by source item: entries start[i]:start[i + 1] of `items` and `scores` are what item i speaks for."""
+    """Neighbour lists by source item: entries start[i]:start[i + 1] of `items` and `scores` are what item i speaks
+    for."""
 
     start: Longs
     items: Ints
@@ -29,12 +32,15 @@ class Statistics:
     repeat_rate  float32 [items + 1]                share of them who came back to it, smoothed
     first_seen   int64   [items + 1]                ms of its first action, `as_of` where none
     lift_start   int64   [values + 1]               where the entries of each user field value start; values of all user
-                                                    fields are numbered through, `lift_offset` int64 [user fields] says from where
+                                                    fields are numbered through, `lift_offset` int64 [user fields]
+                                                    says from where
     lift_items   int32   [entries]                  items that users with the value acted on, ascending
     lift_counts  float32 [entries]                  how many of them did
     value_share  float32 [values]                   share of users with the value
-    top          int32   [popularities, T]          the most popular items of each popularity, best first, padded with -1
-    value_top    int32   [values, T]                for each user field value the best items by popularity and lift, padded with -1
+    top          int32   [popularities, T]          the most popular items of each popularity, best first, padded with
+    -1
+    value_top    int32   [values, T]                for each user field value the best items by popularity and lift,
+    padded with -1
     order        int32   [items]                the whole catalogue by the first popularity, best first
     code_share   list of float32 [codes]            for each item field the log of each code's share of actions
     cosine, ridge                                   neighbour lists
@@ -74,15 +80,11 @@ class Statistics:
         try:
             with np.load(path) as arrays:
                 item_fields = sum(name.startswith("code_share_") for name in arrays.files)
-                return cls(
-                    as_of=int(arrays["as_of"]),
-                    code_share=[arrays[f"code_share_{number}"] for number in range(item_fields)],
-                    **{name: arrays[name] for name in _PLAIN},
-                    **{
-                        name: Lists(arrays[f"{name}_start"], arrays[f"{name}_items"], arrays[f"{name}_scores"])
-                        for name in _LISTS
-                    },
-                )
+                found: dict[str, Any] = {name: arrays[name] for name in _PLAIN}
+                for name in _LISTS:
+                    found[name] = Lists(*(arrays[f"{name}_{part}"] for part in ("start", "items", "scores")))
+                found["code_share"] = [arrays[f"code_share_{number}"] for number in range(item_fields)]
+                return cls(as_of=int(arrays["as_of"]), **found)
         except (OSError, ValueError, KeyError) as error:
             raise ReleaseError(f"{path}: damaged statistics ({error}); train again") from error
 

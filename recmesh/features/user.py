@@ -1,12 +1,11 @@
 """Who asks: the profile as codes and the history as arrays, with what several features need of it computed once."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from recmesh.features.spec import DAY, Floats, Ints, Longs
+from recmesh.features.spec import DAY, Array, Floats, Ints, Longs
 
 NO_ITEMS: Ints = np.empty(0, np.int32)
 
@@ -15,7 +14,8 @@ NO_ITEMS: Ints = np.empty(0, np.int32)
 class History:
     """What a user did, newest first: entry k of each array is action k.
 
-    items int32 (-1: not in the catalogue), times int64 (ms UTC), types int8 (index of the spec's action types, -1: none of
+    items int32 (-1: not in the catalogue), times int64 (ms UTC), types int8 (index of the spec's action types, -1:
+    none of
     them), values float32; older int32: items acted on before all these, without detail.
     """
 
@@ -34,8 +34,10 @@ class History:
 class Owned:
     """The distinct items of a history that the catalogue holds, the newest first.
 
-    items int32; days float32: age of the newest action on each in days; steps float32: how many of the user's moments came
-    after it; counts float32: the number of moments with it; weights float32: by recency in the user's own order and by kind
+    items int32; days float32: age of the newest action on each in days; steps float32: how many of the user's moments
+    came
+    after it; counts float32: the number of moments with it; weights float32: by recency in the user's own order and
+    by kind
     of action; strength float32: the largest weight among its actions' kinds, in (0, 1].
     """
 
@@ -49,7 +51,8 @@ class Owned:
 
 @dataclass(frozen=True)
 class User:
-    """A user as the models see it. codes int32 [user fields]; `now` in ms: the later of the release's `as_of` and the newest action.
+    """A user as the models see it. codes int32 [user fields]; `now` in ms: the later of the release's `as_of` and the
+    newest action.
 
     `recency`: weight of a history item for each step back. `type_weights`: weight of each kind of action, at most 1.
     `memory`: what an encoder has computed of this user and will need again.
@@ -106,8 +109,9 @@ class User:
         return User(self.codes, History.empty(), self.now, self.recency, self.type_weights)
 
 
-def newest_first(items: Ints, times: Longs, types: Sequence[int], values: Sequence[float], keep: int) -> History:
-    """A history from actions in any order: newest first, at most `keep` of them in detail, the others' items in `older`."""
+def newest_first(items: Ints, times: Longs, types: Array, values: Array, keep: int) -> History:
+    """A history from actions in any order: newest first, at most `keep` of them in detail, the others' items in
+    `older`."""
     order = np.argsort(-times, kind="stable")
     head, tail = order[:keep], order[keep:]
     kinds, amounts = np.asarray(types, np.int8), np.asarray(values, np.float32)

@@ -16,7 +16,8 @@ _POPULAR = "popular"
 
 
 def neighbours(encoder: Encoder, user: User, exclude: Ints, depth: int) -> Scored:
-    """What the history speaks for along the ridge and cosine lists, and along the cosine lists of its recent part, fused."""
+    """What the history speaks for along the ridge and cosine lists, and along the cosine lists of its recent part,
+    fused."""
     if not len(user.owned.items):
         return Scored.none()
     ridge, cosine = encoder.votes(user)

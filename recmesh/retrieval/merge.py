@@ -20,7 +20,8 @@ class Merged:
 
 
 def merge(channels: Mapping[str, Scored], quotas: Mapping[str, Channel], exclude: Collection[int], size: int) -> Merged:
-    """Merge the channels by their quotas (a channel without one counts once and whole), leave out `exclude`, cut at `size`."""
+    """Merge the channels by their quotas (a channel without one counts once and whole), leave out `exclude`, cut at
+    `size`."""
     names, lists = [], []
     for name, scored in channels.items():
         quota = quotas.get(name, Channel(depth=len(scored.items)))

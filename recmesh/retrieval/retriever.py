@@ -28,7 +28,8 @@ class Retriever:
 
     @classmethod
     def load(cls, folder: Path, encoder: Encoder | None = None) -> "Retriever":
-        """Load from a release folder, or around an encoder that is loaded already. Raises ReleaseError when it is damaged."""
+        """Load from a release folder, or around an encoder that is loaded already. Raises ReleaseError when it is
+        damaged."""
         return cls(encoder or Encoder.load(folder))
 
     @property
@@ -37,7 +38,8 @@ class Retriever:
         return self.encoder.spec.channels
 
     def excluded(self, user: User, new_only: bool, exclude_ids: Sequence[str] = ()) -> Ints:
-        """Numbers of the items that must not come: `exclude_ids`, and all that the user acted on where only new ones are wanted."""
+        """Numbers of the items that must not come: `exclude_ids`, and all that the user acted on where only new ones
+        are wanted."""
         asked = self.encoder.catalogue.encode(exclude_ids) if exclude_ids else NO_ITEMS
         seen = user.seen if new_only or not self.encoder.spec.repeats else NO_ITEMS
         return np.unique(np.concatenate([asked[asked >= 0], seen]))
@@ -50,7 +52,8 @@ class Retriever:
         depth: int | None = None,
         new_only: bool = False,
     ) -> dict[str, Scored]:
-        """Ask the channels `want` (those that live elsewhere are passed over): at most `depth` items each, else as the quotas say."""
+        """Ask the channels `want` (those that live elsewhere are passed over): at most `depth` items each, else as
+        the quotas say."""
         quotas = self.quotas[self.encoder.segment(user, new_only)]
         return {
             name: IN_MEMORY[name](self.encoder, user, exclude, depth or quotas.get(name, Channel()).depth)

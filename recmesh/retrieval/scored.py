@@ -33,7 +33,8 @@ def best(items: Ints, scores: Floats, depth: int) -> Scored:
 
 
 def fuse(lists: "list[tuple[float, Scored]]") -> tuple[Ints, Floats, "np.ndarray[tuple[int], np.dtype[np.int64]]"]:
-    """Weighted reciprocal-rank fusion: distinct items, their sums of weight / (RRF + position), and for each entry of all
+    """Weighted reciprocal-rank fusion: distinct items, their sums of weight / (RRF + position), and for each entry of
+    all
     lists in turn the position of its item among these."""
     items = np.concatenate([scored.items for _, scored in lists])
     parts = [weight / (RRF + 1 + np.arange(len(scored.items))) for weight, scored in lists]
