@@ -31,7 +31,10 @@ def up(
     """From a data set to recommendations: whatever is current is reused."""
     from local.up import bring_up  # gRPC and the release code take half a second that the other commands need not wait
 
-    bring_up(settings.load(), dataset, _mode(mode), Console())
+    try:
+        bring_up(settings.load(), dataset, _mode(mode), Console())
+    except KeyboardInterrupt:
+        raise typer.Exit(_fail("interrupted", _INTERRUPTED)) from None
 
 
 @app.command()
@@ -106,8 +109,6 @@ def main() -> int:
         if error.errno == errno.ENOSPC:
             return _fail(f"the disk is full ({error.filename or 'home'}): free some room", SettingsError.exit_code)
         return _fail(str(error), RecmeshError.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted", _INTERRUPTED)
     return 0
 
 

@@ -94,7 +94,7 @@ def _new_user(data: "DataSet") -> dict[str, str]:
 
 
 def _state(folder: Path) -> list[Any]:
-    """What changes with every file of the folder and with the code that reads it: names, sizes, times of modification."""
+    """What changes with any file of the folder and with the code that reads it: names, sizes, times of change."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     stats = ((path, path.stat()) for path in files)
     return [

@@ -10,6 +10,7 @@ from local.settings import ROOT
 from recmesh.errors import RecmeshError
 
 _GRACE = 10.0
+_POLL = 1.0
 
 
 class JobError(RecmeshError):
@@ -27,12 +28,19 @@ def run_job(name: str, command: Sequence[str], variables: Mapping[str, str]) -> 
     """
     job = subprocess.Popen(list(command), cwd=ROOT, env={**os.environ, **variables}, start_new_session=True)
     try:
-        status = job.wait()
+        status = _wait(job)
     except BaseException:
         _end(job)
         raise
     if status:
         raise JobError(name, status)
+
+
+def _wait(job: "subprocess.Popen[bytes]") -> int:
+    """Wait by polling: Polars installs a SIGINT handler after which a blocking wait is resumed, not interrupted."""
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return job.wait(_POLL)
 
 
 def _end(job: "subprocess.Popen[bytes]") -> None:

@@ -87,7 +87,7 @@ def _steps(run: _Run, console: Console) -> None:
 
 
 def _current_release(settings: LocalSettings, data: Checked) -> Manifest | None:
-    """The release that today's training code made of this state of the data; of several, the active one or the newest."""
+    """What today's training code made of this state of the data; of several releases, the active one or the newest."""
     code = programs.code_hash(*_TRAINING_CODE)
     fitting = [one for one in _releases(settings, data) if settings.keep_release or one.code_version == code]
     return fitting[0] if fitting else None

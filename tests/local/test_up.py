@@ -1,0 +1,222 @@
+"""`make up` and its relatives, on a small generated shop, in a temporary home and on free ports.
+
+The tests build on each other: they are the life of one mesh.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from local.health import serving
+from local.ports import free_ports
+from recmesh.dataset import synthetic
+from tests.servers import ROOT
+
+SERVICES = ("um", "cm", "recall", "rank", "as")
+PORTS = (*SERVICES, "redis", "milvus", "metrics")
+
+
+@dataclass
+class Home:
+    """A mesh of its own: its folder, its data set and its ports."""
+
+    folder: Path
+    dataset: Path
+    ports: dict[str, int] = field(default_factory=lambda: dict(zip(PORTS, free_ports(len(PORTS)), strict=True)))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        outer = {
+            name: value for name, value in os.environ.items() if not name.startswith(("RECMESH_", "MAKE", "MFLAGS"))
+        }
+        ports = {f"RECMESH_{name.upper()}_PORT": str(port) for name, port in self.ports.items()}
+        return {**outer, **ports, "RECMESH_HOME": str(self.folder)}
+
+    def start(self, command: Sequence[str]) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            list(command),
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def make(self, *arguments: str) -> str:
+        """What a target prints; it must succeed."""
+        process = self.start(["make", *arguments])
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        return output
+
+    def up(self, *arguments: str) -> str:
+        return self.make("up", f"DATASET={self.dataset}", *arguments)
+
+    def client(self, *arguments: str) -> dict[str, Any]:
+        process = self.start([sys.executable, "client.py", *arguments, "--json"])
+        output, _ = process.communicate()
+        assert process.returncode == 0, output
+        answer: dict[str, Any] = json.loads(output)
+        return answer
+
+    def pids(self) -> dict[str, int]:
+        return {row["name"]: row["pid"] for row in json.loads(self.make("status", "JSON=1"))}
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that runs for this home, managed or not."""
+        return [process for process in psutil.process_iter() if self._owns(process)]
+
+    def _owns(self, process: psutil.Process) -> bool:
+        try:
+            mentions = any(str(self.folder) in part for part in process.cmdline())
+            return mentions or process.environ().get("RECMESH_HOME") == str(self.folder)
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            return False
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Home]:
+    with tempfile.TemporaryDirectory(prefix="recmesh-") as folder:
+        dataset = synthetic(Path(folder) / "shop", users=600, products=400)
+        mesh = Home(Path(folder) / "home", dataset)
+        try:
+            yield mesh
+        finally:
+            mesh.make("clean")
+
+
+def eventually(holds: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    limit = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < limit, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_an_interruption_during_training_leaves_nothing(home: Home) -> None:
+    process = home.start(["make", "up", f"DATASET={home.dataset}"])
+    assert process.stdout is not None
+    with process:
+        seen = next((line for line in process.stdout if "two-tower" in line), None)
+        assert seen is not None, "training did not begin"
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode != 0
+    assert "interrupted" in rest
+    assert home.processes() == []
+    assert not any(listens(port) for port in home.ports.values())
+
+
+def test_up_up_again_and_the_other_mode(home: Home) -> None:
+    began = time.monotonic()
+    output = home.up()
+    first = time.monotonic() - began
+    assert "known user" in output
+    assert "new user" in output
+    for name in (*SERVICES, "redis", "milvus"):
+        assert f"127.0.0.1:{home.ports[name]}" in output
+    pids = home.pids()
+    assert set(pids) == {"compact", "redis", "milvus"}
+
+    began = time.monotonic()
+    home.up()
+    assert time.monotonic() - began < first / 3, "the second run did what the first had done"
+    assert home.pids() == pids
+
+    home.up("MODE=services")
+    apart = home.pids()
+    assert set(apart) == {*SERVICES, "redis", "milvus"}
+    assert (apart["redis"], apart["milvus"]) == (pids["redis"], pids["milvus"])
+    assert len(home.client("as", "5000")["itemInfos"]) == 50
+
+
+def test_status_and_logs_say_what_runs(home: Home) -> None:
+    rows = json.loads(home.make("status", "JSON=1"))
+    assert {row["state"] for row in rows} == {"RUNNING"}
+    assert all(row["memory_bytes"] > 0 and row["uptime_seconds"] >= 0 for row in rows)
+    assert f"127.0.0.1:{home.ports['as']}" in [row["address"] for row in rows if row["name"] == "as"]
+    assert home.make("logs", "SERVICE=rank").strip()
+
+
+def test_everything_listens_on_loopback_only(home: Home) -> None:
+    addresses = {
+        connection.laddr.ip
+        for process in home.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses
+    assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+@pytest.mark.parametrize("name", ["redis", "milvus", "rank", "as"])
+def test_a_killed_process_comes_back(home: Home, name: str) -> None:
+    before = home.pids()[name]
+    os.kill(before, signal.SIGKILL)
+    eventually(lambda: home.pids().get(name, 0) not in (0, before), f"{name} runs again")
+    eventually(lambda: all(serving(f"127.0.0.1:{home.ports[s]}") for s in SERVICES), "all services serve")
+    eventually(lambda: not home.client("as", "5000").get("degraded"), "answers are whole again")
+
+
+def run_local(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "local", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=home.environment, capture_output=True, text=True, check=False)
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path, home: Home) -> None:
+    other = Home(tmp_path / "home", home.dataset)
+    with socket.create_server(("127.0.0.1", other.ports["as"])):
+        result = run_local(other, "up", "--dataset", str(home.dataset))
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert f"port {other.ports['as']} for as is taken" in line
+    assert "RECMESH_AS_PORT" in line
+    assert other.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["up", "--dataset", "no/such/folder"], 3, "no such folder"),
+        (["up", "--mode", "other"], 2, "compact or services"),
+        (["logs", "--service", "nobody"], 2, "one of"),
+    ],
+)
+def test_a_wrong_use_is_one_line(tmp_path: Path, home: Home, arguments: list[str], code: int, says: str) -> None:
+    other = Home(tmp_path / "home", home.dataset)
+    result = run_local(other, *arguments)
+    assert result.returncode == code
+    (line,) = result.stderr.splitlines()
+    assert says in line
+    assert other.processes() == []
+
+
+def test_without_a_fitting_python_make_says_so(home: Home) -> None:
+    process = home.start(["make", "up", "PYTHON="])
+    output, _ = process.communicate()
+    assert process.returncode == 2
+    assert "no Python 3.10 to 3.12 found" in output
+
+
+def test_down_leaves_nothing(home: Home) -> None:
+    home.make("down")
+    assert home.processes() == []
+    assert not any(listens(port) for port in home.ports.values())
+    assert "nothing" in home.make("status")
