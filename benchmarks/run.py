@@ -11,6 +11,7 @@ import asyncio
 import datetime
 import multiprocessing
 import os
+import signal
 import sys
 from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
@@ -27,6 +28,7 @@ from recmesh.errors import RecmeshError
 from recmesh.serving.settings import RedisSettings, ReleaseSettings, load_settings
 
 _RESULTS = Path(__file__).parent / "results"
+_INTERRUPTED = 130
 _PART_CALLS, _QUICK_PART_CALLS = 1_000, 20
 
 
@@ -49,6 +51,9 @@ def main() -> int:
     except RecmeshError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("bench: interrupted", file=sys.stderr)
+        return _INTERRUPTED
     report.show(console)
     path = options.results / f"{options.name or report.mode}.json"
     report.save(path)
@@ -85,7 +90,8 @@ def _run(options: argparse.Namespace, console: Console) -> Report:
     pids = processes.find(targets, settings.redis_url, settings.milvus_uri)
     # A fresh interpreter, not a fork: gRPC's threads do not survive one.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as generator:
+    ignoring = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=signal.signal, initargs=ignoring) as generator:
         pids[processes.GENERATOR] = generator.submit(os.getpid).result()
         loads, by_stage, degraded = _loads(options, targets, requests, pids, generator, console)
         console.print("raw parts")

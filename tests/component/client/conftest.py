@@ -20,7 +20,8 @@ class FakeMesh:
     """Users "1" to "9" and items "a" to "j" exist; as answers the items for everyone.
 
     `faults[service]` holds status codes that the next calls get instead of an answer (None: an answer), `calls` counts
-    what came in, `requests[service]` keeps it. `gate` (an answer waits for it) and `arrived` let a test stop the world.
+    what came in, `requests[service]` keeps it. `gate` (an answer waits for it; closed by itself when `hold_from[service]` calls have come in) and `arrived` let a test stop
+    the world.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class FakeMesh:
         self.calls: Counter[str] = Counter()
         self.gate = threading.Event()
         self.gate.set()
+        self.hold_from: dict[str, int] = {}
         self.arrived = threading.Condition()
         self._server: grpc.Server | None = None
 
@@ -74,6 +76,8 @@ class FakeMesh:
             with self.arrived:
                 self.requests[service].append(request)
                 self.calls[service] += 1
+                if self.calls[service] == self.hold_from.get(service):
+                    self.gate.clear()
                 self.arrived.notify_all()
                 fault = self.faults[service].popleft() if self.faults[service] else None
             if fault is not None:

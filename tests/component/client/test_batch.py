@@ -82,7 +82,7 @@ def test_overload_and_restarts_are_ridden_out(environment, tmp_path):
 def test_a_mesh_that_is_gone_ends_the_batch_before_every_deadline_is_waited_out(environment, tmp_path, capsys):
     environment.kill()
     text = "user_id\n" + "".join(f"{k}\n" for k in range(1_000))
-    assert batch(tmp_path, text, "--timeout", "0.2") == 6
+    assert batch(tmp_path, text, "--timeout", "1") == 6
     assert not (tmp_path / "out.csv").exists()
     environment.start()
     assert batch(tmp_path, text, "--size", "1") == 0
@@ -94,22 +94,20 @@ def test_an_interrupted_batch_goes_on_where_it_stopped(environment, tmp_path, st
     queries, out = tmp_path / "queries.csv", tmp_path / "out.csv"
     queries.write_text("user_id\n" + "".join(f"u{k}\n" for k in range(300)))
     command = [sys.executable, ROOT / "client.py", "batch", "--queries", queries, "--out", out, "--concurrency", "4"]
+    environment.hold_from["as"] = 100
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     environment.wait_for("as", 100)
-    environment.gate.clear()
     process.send_signal(stop)
     _, printed = process.communicate(timeout=60)
     assert process.returncode in (130, -signal.SIGKILL)
     assert b"Traceback" not in printed
     assert not out.exists()
-    first_run = environment.calls["as"]
-    part = tmp_path / "out.csv.part"
-    finished = len(part.read_text().splitlines()) - 1
-    with part.open("a") as file:
+    with (tmp_path / "out.csv.part").open("a") as file:
         file.write('["u299", ["a", ')
     environment.gate.set()
     subprocess.run(command, check=True)
-    assert environment.calls["as"] - first_run == 300 - finished
+    in_flight = 4
+    assert environment.calls["as"] <= 300 + in_flight
     assert rows(out) == [
         ["user_id", "sku_id"],
         *([f"u{k}", sku_id] for k in range(300) for sku_id in environment.items),

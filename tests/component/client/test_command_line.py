@@ -99,7 +99,7 @@ def test_a_status_is_one_line_and_its_exit_code(environment, capsys, status, cod
 
 def test_a_service_that_is_not_there_is_exit_code_6(environment, capsys):
     environment.kill()
-    assert main(["as", "1", "--timeout", "0.2"]) == 6
+    assert main(["as", "1", "--timeout", "1"]) == 6
     assert capsys.readouterr().err.count("\n") == 1
 
 
