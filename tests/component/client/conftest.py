@@ -20,8 +20,8 @@ class FakeMesh:
     """Users "1" to "9" and items "a" to "j" exist; as answers the items for everyone.
 
     `faults[service]` holds status codes that the next calls get instead of an answer (None: an answer), `calls` counts
-    what came in, `requests[service]` keeps it. `gate` (an answer waits for it; closed by itself when `hold_from[service]` calls have come in) and `arrived` let a test stop
-    the world.
+    what came in, `requests[service]` keeps it. Answers wait for `gate`, which closes by itself when `hold_from[service]`
+    calls have come in; with it and `arrived` a test stops the world.
     """
 
     def __init__(self) -> None:
