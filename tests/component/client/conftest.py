@@ -20,7 +20,7 @@ class FakeMesh:
     """Users "1" to "9" and items "a" to "j" exist; as answers the items for everyone.
 
     `faults[service]` holds status codes that the next calls get instead of an answer (None: an answer), `calls` counts
-    what came in, `requests[service]` keeps it. Answers wait for `gate`, which closes by itself when `hold_from[service]`
+    what came in, `requests[service]` keeps it. Answers wait for `gate`, closed by itself once `hold_from[service]`
     calls have come in; with it and `arrived` a test stops the world.
     """
 
