@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,7 @@ class Catalogue:
 
     def encode(self, sku_ids: Sequence[str]) -> Ints:
         """Item numbers of ids; -1 where the catalogue does not hold them."""
-        get = self.index.get
-        return np.fromiter((get(sku_id, -1) for sku_id in sku_ids), np.int32, len(sku_ids))
+        return np.fromiter(map(self.index.get, sku_ids, repeat(-1)), np.int32, len(sku_ids))
 
     def save(self, folder: Path) -> None:
         arrays = {f"codes_{number}": codes for number, codes in enumerate(self.codes)}

@@ -138,6 +138,7 @@ class Chain:
         self._popular = popular
         self._candidates_size = candidates_size
         self._tracer = tracer
+        self._misses = _Misses()
 
     async def answer(self, ask: Ask, timeout: float) -> Answer:
         """Recommendations within `timeout` seconds.
@@ -214,10 +215,13 @@ class Chain:
         query = ScoreQuery(user, ids, items, size, found.new_only, found.release)
         try:
             with self._stage("rank"):
-                return await self._scores.rank(query, trip.time_for("rank"))
+                scored = await self._scores.rank(query, trip.time_for("rank"))
         except RecmeshError as error:
             self._miss(trip, "rank", error)
             return ScoreList(found.ids, found.scores, found.release)
+        if scored.degraded:
+            trip.without("rank", *(f"rank:{backend}" for backend in scored.degraded))
+        return scored
 
     async def _unlisted_items(self, trip: _Trip, found: CandidateList) -> list[ItemInfo]:
         """Candidates younger than the release: rank can score them only by their fields."""
@@ -261,7 +265,24 @@ class Chain:
         if isinstance(error, InvalidRequest):
             raise error
         trip.without(stage)
-        log.warning("answered without a stage", stage=stage, reason=str(error))
+        self._misses.report(stage, error)
+
+
+class _Misses:
+    """Logs which stages are away: each once a second, however many requests miss it."""
+
+    def __init__(self) -> None:
+        self._unreported: dict[str, int] = {}
+        self._next_report: dict[str, float] = {}
+
+    def report(self, stage: str, error: RecmeshError) -> None:
+        """Count a request that was answered without a stage, and log the count when it is time."""
+        self._unreported[stage] = self._unreported.get(stage, 0) + 1
+        now = time.monotonic()
+        if now >= self._next_report.get(stage, 0.0):
+            log.warning("answered without a stage", stage=stage, requests=self._unreported[stage], reason=str(error))
+            self._unreported[stage] = 0
+            self._next_report[stage] = now + 1.0
 
 
 def _has_profile(info: UserInfo) -> bool:

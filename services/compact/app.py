@@ -17,7 +17,6 @@ from recmesh.serving.tracing import Tracer
 from recmesh.serving.turns import Turns
 from recmesh.serving.warm import WarmReleases
 from recmesh.stores.milvus import MilvusReader
-from recmesh.stores.redis import RedisReader
 from services.cm import app as cm_app
 from services.cm.core import CmCore
 from services.compact.settings import CompactSettings
@@ -78,7 +77,7 @@ def loader(milvus: MilvusReader, turns: Turns) -> Callable[[Path, Manifest], Sha
 async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
     """The five endpoints, and the chain over their cores."""
     async with AsyncExitStack() as stack:
-        redis: RedisReader = await stack.enter_async_context(open_redis(settings))
+        redis, redis_check = await stack.enter_async_context(open_redis(settings))
         milvus = await stack.enter_async_context(open_milvus(settings.milvus_uri))
         turns = Turns()
         store, folder = ModelStore(settings.model_store), settings.releases
@@ -94,8 +93,8 @@ async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequ
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
         recall_check = recall_app.ready(releases.check, milvus)
         yield [
-            um_app.endpoint(settings.um_port, um, redis),
-            cm_app.endpoint(settings.cm_port, cm, redis),
+            um_app.endpoint(settings.um_port, um, redis_check),
+            cm_app.endpoint(settings.cm_port, cm, redis_check),
             recall_app.endpoint(settings.recall_port, recall, recall_check),
             rank_app.endpoint(settings.rank_port, rank, releases.check),
             as_app.endpoint(settings.as_port, chain, every(popular.check, recall_check)),

@@ -106,7 +106,7 @@ class RecallCore:
                     if not found:
                         raise AllChannelsAway(str(error)) from error
                     degraded = (TWO_TOWER,)
-            return await self._turns.run(lambda: ask.answer(release_id, found, degraded))
+            return ask.answer(release_id, found, degraded)
         finally:
             if search is not None:
                 search.cancel()
@@ -177,10 +177,7 @@ class _Ask:
         channels = {
             name: ChannelScores(places.tolist(), scores.tolist()) for name, (places, scores) in merged.channels.items()
         }
-        sku_ids, items = self._release.encoder.catalogue.sku_ids, merged.items.tolist()
-        listed = len(sku_ids)
-        unlisted = [self._unlisted[item - listed] for item in items if item >= listed] if self._unlisted else []
-        ids = [sku_ids[item] if item < listed else self._unlisted[item - listed] for item in items]
+        ids, unlisted = self._named(merged.items)
         return CandidateList(
             ids=ids,
             scores=merged.scores.tolist(),
@@ -191,12 +188,21 @@ class _Ask:
             degraded=degraded,
         )
 
+    def _named(self, items: Ints) -> tuple[list[str], list[str]]:
+        """The ids of items, and of those the ones that the catalogue does not hold."""
+        sku_ids = self._release.encoder.catalogue.sku_ids
+        if not self._unlisted:
+            return list(map(sku_ids.__getitem__, items.tolist())), []
+        listed = len(sku_ids)
+        ids = [sku_ids[item] if item < listed else self._unlisted[item - listed] for item in items.tolist()]
+        return ids, [sku_id for item, sku_id in zip(items.tolist(), ids, strict=True) if item >= listed]
+
     def _merge(self, found: dict[str, Scored]) -> Merged:
         size = self._query.size
         if self._query.channel:
-            ((name, only),) = found.items()
+            only = found.get(self._query.channel, Scored.none())
             items, scores = only.items[:size], only.scores[:size]
-            return Merged(items, scores, {name: (np.arange(len(items)), scores)})
+            return Merged(items, scores, {self._query.channel: (np.arange(len(items)), scores)})
         merged = self._release.retriever.merge(found, self._segment, size=size)
         enough = size if size > self._spec.candidates else min(size, _ENOUGH)
         return merged if len(merged.items) >= enough else self._filled(merged, enough)

@@ -5,22 +5,22 @@ from contextlib import asynccontextmanager
 
 from recmesh.pb import um_pb2
 from recmesh.serving import Endpoint, open_redis
+from recmesh.serving.health import Check
 from recmesh.serving.tracing import Tracer
-from recmesh.stores.redis import RedisReader
 from services.um.core import UmCore
 from services.um.servicer import UmServicer
 from services.um.settings import UmSettings
 
 
-def endpoint(port: int, core: UmCore, reader: RedisReader) -> Endpoint:
-    """um.UMService on a port; it serves while Redis answers."""
+def endpoint(port: int, core: UmCore, check: Check) -> Endpoint:
+    """um.UMService on a port."""
     servicer = UmServicer(core)
     descriptor = um_pb2.DESCRIPTOR.services_by_name["UMService"]
-    return Endpoint("um", port, descriptor, {"um_call": servicer.um_call}, reader.ping)
+    return Endpoint("um", port, descriptor, {"um_call": servicer.um_call}, check)
 
 
 @asynccontextmanager
 async def build(settings: UmSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
     """um over its own Redis pool."""
-    async with open_redis(settings) as reader:
-        yield [endpoint(settings.um_port, UmCore(reader), reader)]
+    async with open_redis(settings) as (reader, check):
+        yield [endpoint(settings.um_port, UmCore(reader), check)]

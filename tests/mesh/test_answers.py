@@ -4,7 +4,9 @@ import asyncio
 import math
 
 import grpc
+import numpy as np
 import pytest
+from pymilvus import MilvusClient
 
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
 from recmesh.pb.as_pb2_grpc import ASServiceStub
@@ -16,8 +18,11 @@ from recmesh.pb.recall_pb2_grpc import RecallServiceStub
 from recmesh.pb.um_pb2 import UserModelRequest
 from recmesh.pb.um_pb2_grpc import UMServiceStub
 from recmesh.pb.user_info_pb2 import UserInfo
+from recmesh.stores.milvus import MilvusWriter
+from recmesh.stores.redis import ITEM, RedisWriter
 from tests.mesh.conftest import Ask, ask_as, ids
 from tests.processes import Service
+from tests.servers import wait_until
 from tests.shop import ITEMS, Shop
 
 YOUNG = UserInfo(age="1.0", sex="0.0", city_level="1.0", province="3.0", city="30.0", country="180.0")
@@ -180,6 +185,32 @@ def test_values_that_were_never_seen_are_scored(compact: Service, chain: str, tr
     chained = ask_as(chain, user_info=strange)
     assert (len(chained.item_infos), list(chained.degraded)) == (50, [])
     assert all(math.isfinite(item.rank_score) for item in chained.item_infos)
+
+
+def test_an_item_younger_than_the_release_is_found_and_ranked(compact: Service, chain: str, trained_shop: Shop) -> None:
+    """C14: upserted after training, with values that training never saw."""
+    collection = trained_shop.store.manifest(str(trained_shop.store.active())).collection
+    writer, redis = MilvusWriter(trained_shop.milvus.uri), RedisWriter(trained_shop.redis.url)
+    everywhere = np.zeros(33, np.float32)
+    everywhere[-1] = 100  # The bias: the nearest item of everybody.
+    info = ItemInfo(sku_id="fresh", brand="never seen", cate="999999")
+    redis.write({ITEM + "fresh": info.SerializeToString()})
+    writer.insert(collection, ["fresh"], everywhere[None], replace=True)
+    try:
+        wait_until(
+            lambda: "fresh" in recall(compact, trained_shop, recall_type="two_tower").unlisted_ids, compact, "Milvus"
+        )
+        before = unknown_values(compact)
+        for user_id in trained_shop.user_ids[:10]:
+            answer = ask_as(chain, user_id=user_id, size=200)
+            assert (len(answer.item_infos), list(answer.degraded)) == (200, [])
+            assert all(math.isfinite(item.rank_score) for item in answer.item_infos)
+        ranked = rank(compact, user_info=YOUNG, item_ids=trained_shop.sku_ids, item_infos=[info])
+        assert "fresh" in {pair.nid for pair in ranked.score_pairs}
+        assert unknown_values(compact) > before
+    finally:
+        redis.delete([ITEM + "fresh"])
+        MilvusClient(trained_shop.milvus.uri).delete(collection, ids=["fresh"], timeout=10)
 
 
 def test_rank_answers_the_best_of_ids_and_fields(compact: Service, trained_shop: Shop) -> None:

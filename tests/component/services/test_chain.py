@@ -230,6 +230,17 @@ async def test_without_rank_the_order_of_recall_stays() -> None:
     assert answer.degraded == ["rank"]
 
 
+async def test_a_backend_that_rank_went_without_is_named() -> None:
+    class Fallback(Mesh):
+        async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
+            return replace(await super().rank(query, timeout), degraded=("paddle_serving",))
+
+    answer = await ask(Fallback(), given=PROFILE)
+
+    assert ids(answer) == best(5)
+    assert answer.degraded == ["rank", "rank:paddle_serving"]
+
+
 async def test_without_cm_items_come_by_id_alone() -> None:
     answer = await ask(Mesh(away={"cm"}), given=PROFILE)
 
