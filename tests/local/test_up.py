@@ -144,7 +144,7 @@ def test_up_up_again_and_the_other_mode(home: Home) -> None:
     apart = home.pids()
     assert set(apart) == {*SERVICES, "redis", "milvus"}
     assert (apart["redis"], apart["milvus"]) == (pids["redis"], pids["milvus"])
-    assert len(home.client("as", "5000")["itemInfos"]) == 50
+    assert len(home.client("as", "5000")["item_infos"]) == 50
 
 
 def test_status_and_logs_say_what_runs(home: Home) -> None:
