@@ -12,6 +12,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	&& { command -v $$python; break; }; done)
 
 BIN := .venv/bin
+LOCAL := test -x $(BIN)/python || { echo 'nothing was ever started here; make up does'; exit 0; }; exec $(BIN)/python -m local
 CODE := recmesh services jobs local benchmarks tests client.py
 PROTOS := $(wildcard protos/recmesh/pb/*.proto)
 LOCK = UV_PYTHON_DOWNLOADS=never uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url
@@ -27,17 +28,17 @@ help: ## List the targets
 up: environments ## Bring the mesh up and show recommendations. DATASET= folder, ta_feng, ml_100k, synthetic; MODE= compact, services
 	exec $(BIN)/python -m local up --dataset '$(DATASET)' --mode '$(MODE)'
 
-down: environments ## Stop everything that `make up` started; data and releases stay
-	exec $(BIN)/python -m local down
+down: ## Stop everything that `make up` started; data and releases stay
+	$(LOCAL) down
 
-status: environments ## Show every process: address, state, uptime, memory. JSON=1 for machines
-	exec $(BIN)/python -m local status $(if $(JSON),--json)
+status: ## Show every process: address, state, uptime, memory. JSON=1 for machines
+	$(LOCAL) status $(if $(JSON),--json)
 
-logs: environments ## Show the end of a log. SERVICE= um, cm, recall, rank, as, redis, milvus; FOLLOW=1 goes on
-	exec $(BIN)/python -m local logs --service '$(SERVICE)' $(if $(FOLLOW),--follow)
+logs: ## Show the end of a log. SERVICE= um, cm, recall, rank, as, redis, milvus; FOLLOW=1 goes on
+	$(LOCAL) logs --service '$(SERVICE)' $(if $(FOLLOW),--follow)
 
-clean: environments ## Stop everything and delete .recmesh: downloads, data sets, releases, stores, logs
-	exec $(BIN)/python -m local clean
+clean: ## Stop everything and delete .recmesh: downloads, data sets, releases, stores, logs
+	$(LOCAL) clean
 
 test: check ## Check the code, then run all tests that need no Kubernetes, on servers of their own. TESTS= some
 	exec $(BIN)/python -m pytest $(TESTS)

@@ -49,6 +49,12 @@ def checked(settings: LocalSettings, dataset: str, steps: Steps) -> Checked:
     return found
 
 
+def check_name(dataset: str) -> None:
+    """Raises DataError when it is neither a known name nor a folder."""
+    if dataset not in NAMES and not Path(dataset).expanduser().is_dir():
+        raise DataError(f"DATASET={dataset}: no such folder; it is a folder or one of {', '.join(NAMES)}")
+
+
 def rejects(settings: LocalSettings, folder: Path) -> Path:
     """Where the rows that cannot be used are written, each with file, line and reason."""
     path = settings.folder / "rejects" / f"{folder.name}.csv"
@@ -58,10 +64,7 @@ def rejects(settings: LocalSettings, folder: Path) -> Path:
 
 def _folder(settings: LocalSettings, dataset: str, steps: Steps) -> Path:
     if dataset not in NAMES:
-        folder = Path(dataset).expanduser().absolute()
-        if not folder.is_dir():
-            raise DataError(f"DATASET={dataset}: no such folder; it is a folder or one of {', '.join(NAMES)}")
-        return folder
+        return Path(dataset).expanduser().absolute()
     folder = settings.folder / "data" / dataset
     if not folder.is_dir():
         from recmesh.dataset import fetch  # Polars takes a while: only when it is needed

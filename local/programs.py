@@ -88,11 +88,13 @@ def _redis(settings: LocalSettings) -> Program:
         "appendfsync": "everysec",
         "save": '""',
         "daemonize": "no",
+        "set-proc-title": "no",  # it would overwrite the variables by which the process is known
     }
     configuration = folder / "redis.conf"
     configuration.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
     command = [str(get_binary_path()), str(configuration)]
-    return Program("redis", command, settings.logs / "redis.log", {"redis": settings.redis_port})
+    home = {"RECMESH_HOME": str(settings.folder)}
+    return Program("redis", command, settings.logs / "redis.log", {"redis": settings.redis_port}, home)
 
 
 def stores(settings: LocalSettings) -> list[Program]:
@@ -105,8 +107,11 @@ def _milvus(settings: LocalSettings) -> Program:
     folder = settings.folder / "milvus"
     command = [sys.executable, "-m", "local.milvus", "--data", str(folder), "--port", str(settings.milvus_port)]
     ports = {"milvus": settings.milvus_port}
-    wildcard = {"RECMESH_MILVUS_ALLOW_WILDCARD": "1"} if settings.milvus_allow_wildcard else {}
-    return Program("milvus", command, settings.logs / "milvus.log", ports, wildcard, grace=5)
+    environment = {"RECMESH_HOME": str(settings.folder)}
+    if settings.milvus_allow_wildcard:
+        environment["RECMESH_MILVUS_ALLOW_WILDCARD"] = "1"
+    # It is built to be killed, and does not stop gracefully: see milvus_sessions.
+    return Program("milvus", command, settings.logs / "milvus.log", ports, environment, grace=2)
 
 
 def services(settings: LocalSettings, mode: Mode) -> list[Program]:

@@ -28,6 +28,7 @@ from recmesh.errors import RecmeshError, SettingsError, Unavailable
 _LONGEST_SOCKET = 107 - len(".4194304")
 _START_SECONDS = 20.0
 _STOP_SECONDS = 60.0
+_ORPHAN_SECONDS = 5.0
 _DEATHS = 3
 
 
@@ -68,6 +69,7 @@ class Supervisor:
             return False
         for folder in (self._folder, self._log.parent):
             folder.mkdir(parents=True, exist_ok=True)
+        self._end_orphans()
         self._clear_programs()
         configuration = self._folder / "supervisord.conf"
         configuration.write_text(self._configuration())
@@ -129,7 +131,7 @@ class Supervisor:
     def shutdown(self) -> bool:
         """Stop every program, then the process manager. Returns whether there was one."""
         if not self.running():
-            return False
+            return self._end_orphans()
         manager = psutil.Process(self._rpc.getPID())
         self.remove([state.name for state in self.states() if state.name not in STORES])
         self.remove(STORES)
@@ -182,6 +184,25 @@ files = {self._programs}/*.ini
         )
         for name in names:
             self._rpc.removeProcessGroup(name)
+
+    def _end_orphans(self) -> bool:
+        """End the programs that a killed process manager left behind. Returns whether there were any."""
+        orphans = [process for process in psutil.process_iter() if self._is_ours(process)]
+        for process in orphans:
+            process.terminate()
+        _, alive = psutil.wait_procs(orphans, timeout=_ORPHAN_SECONDS)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive)
+        return bool(orphans)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        """Whether a process was started by a process manager of this home: it carries the manager's variables."""
+        try:
+            variables = process.environ()
+        except psutil.Error:
+            return False
+        return "SUPERVISOR_PROCESS_NAME" in variables and variables.get("RECMESH_HOME") == str(self._folder.parent)
 
     def _clear_programs(self) -> None:
         for stale in self._programs.glob("*.ini"):

@@ -52,6 +52,7 @@ def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console
     supervisor, interrupts, steps = Supervisor(settings), Interrupts(), Steps(console, 6)
     with interrupts.handled(), _only_one(settings):
         before = {state.name for state in supervisor.states()}
+        datasets.check_name(dataset)
         settings = machine.with_milvus(settings, steps.say)
         machine.check(settings, mode, supervisor.states())
         try:

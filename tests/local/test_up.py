@@ -215,8 +215,19 @@ def test_without_a_fitting_python_make_says_so(home: Home) -> None:
     assert "no Python 3.10 to 3.12 found" in output
 
 
-def test_down_leaves_nothing(home: Home) -> None:
+def test_down_leaves_nothing_even_without_the_process_manager(home: Home) -> None:
+    (manager,) = [process for process in home.processes() if "supervisord" in " ".join(process.cmdline())]
+    manager.kill()
+    manager.wait()
     home.make("down")
     assert home.processes() == []
     assert not any(listens(port) for port in home.ports.values())
     assert "nothing" in home.make("status")
+
+
+def test_up_after_down_serves_what_was_there(home: Home) -> None:
+    output = home.up()
+    assert "two-tower" not in output, "trained again"
+    assert "known user" in output
+    home.make("down")
+    assert home.processes() == []
