@@ -1,47 +1,80 @@
-"""Gives the output of an ONNX file the name that the architecture promises: paddle2onnx names it after Paddle's
-internals.
+"""Gives the output of an ONNX file the name that the architecture promises.
 
-Only the few fields that hold names are described here; protobuf carries everything else through untouched.
+paddle2onnx names outputs after Paddle's internals. An ONNX file is one protobuf message: only the few fields that
+lead to names are followed here, everything else is copied as it is.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-
-_STRING, _MESSAGE = 9, 11
-_OPTIONAL, _REPEATED = 1, 3
-_MESSAGES: dict[str, tuple[tuple[str, int, int, str], ...]] = {
-    "Node": (("input", 1, _REPEATED, ""), ("output", 2, _REPEATED, "")),
-    "ValueInfo": (("name", 1, _OPTIONAL, ""),),
-    "Graph": (("node", 1, _REPEATED, "Node"), ("output", 12, _REPEATED, "ValueInfo")),
-    "Model": (("graph", 7, _OPTIONAL, "Graph"),),
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_NAME = "name"
+# Message -> number of each field that leads to a name -> what is in it.
+_FIELDS = {
+    "model": {7: "graph"},
+    "graph": {1: "node", 12: "output"},
+    "node": {1: _NAME, 2: _NAME},
+    "output": {1: _NAME},
 }
 
 
 def name_output(path: Path, name: str) -> None:
-    """Rename the only output of the model in `path`, in place."""
-    model = _model_class()()
-    model.ParseFromString(path.read_bytes())
-    graph = model.graph
-    old = graph.output[0].name
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for position, current in enumerate(names):
-                if current == old:
-                    names[position] = name
-    graph.output[0].name = name
-    path.write_bytes(model.SerializeToString())
+    """Rename the first output of the model in `path`, in place."""
+    model = path.read_bytes()
+    graph = next(content for number, content, _ in _fields(model) if number == 7)
+    output = next(content for number, content, _ in _fields(graph) if number == 12)
+    old = next(content for number, content, _ in _fields(output) if number == 1)
+    path.write_bytes(_renamed("model", model, old, name.encode()))
 
 
-def _model_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(name="recmesh/onnx_names.proto", package="recmesh_onnx", syntax="proto2")
-    for message, fields in _MESSAGES.items():
-        described = file.message_type.add(name=message)
-        for field, number, label, kind in fields:
-            added = described.field.add(name=field, number=number, label=label, type=_MESSAGE if kind else _STRING)
-            if kind:
-                added.type_name = f".recmesh_onnx.{kind}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.MessageFactory(pool).GetPrototype(pool.FindMessageTypeByName("recmesh_onnx.Model"))  # type: ignore[attr-defined]
+def _renamed(message: str, data: bytes, old: bytes, new: bytes) -> bytes:
+    parts = []
+    for number, content, raw in _fields(data):
+        inside = _FIELDS[message].get(number)
+        if inside is None:
+            parts.append(raw)
+            continue
+        changed = (new if content == old else content) if inside == _NAME else _renamed(inside, content, old, new)
+        parts += [_varint(number << 3 | _BYTES), _varint(len(changed)), changed]
+    return b"".join(parts)
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Number, content (of fields that have a length) and the whole encoding of each field of a message."""
+    at = 0
+    while at < len(data):
+        begin = at
+        key, at = _read_varint(data, at)
+        kind = key & 7
+        content = b""
+        if kind == _VARINT:
+            _, at = _read_varint(data, at)
+        elif kind == _BYTES:
+            length, at = _read_varint(data, at)
+            content = data[at : at + length]
+            at += length
+        elif kind in (_FIXED64, _FIXED32):
+            at += 8 if kind == _FIXED64 else 4
+        else:
+            raise ValueError(f"not an ONNX file: wire type {kind} at byte {begin}")
+        yield key >> 3, content, data[begin:at]
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at += 1
+        if byte < 128:
+            return value, at
+        shift += 7
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

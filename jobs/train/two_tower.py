@@ -25,6 +25,7 @@ _COLD_ROWS = 0.25
 _DROPPED_IDS = 0.1
 _SHRINK = 2.0
 _HIDDEN = 64
+_DROPOUT = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class UserTower(nn.Layer):  # type: ignore[misc]
         super().__init__()
         dim = shape.dim - 1
         self.fields = FieldEmbedding(sizes, dim)
+        self.dropout = nn.Dropout(_DROPOUT)
         self.hidden = nn.Linear(2 * dim, _HIDDEN)
         self.out = nn.Linear(_HIDDEN, dim)
         self.skip = nn.Linear(dim, dim)
@@ -97,7 +99,7 @@ class UserTower(nn.Layer):  # type: ignore[misc]
         """history float32 [B, dim - 1]: weighted sum of item factors, total float32 [B, 1]: sum of their weights,
         fields int64 [B, F] -> float32 [B, dim], 1 in the last place."""
         mean = history * (paddle.sqrt(total + 1.0) / (total + _SHRINK))
-        profile = self.fields(fields)
+        profile = self.dropout(self.fields(fields))
         both = paddle.concat([mean, profile], 1)
         vector = self.out(functional.relu(self.hidden(both))) + self.skip(mean) + self.profile(profile)
         return paddle.concat([vector, paddle.ones_like(total)], 1)

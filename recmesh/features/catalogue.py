@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -45,7 +46,7 @@ class Catalogue:
             with np.load(folder / "catalogue.npz") as arrays:
                 codes = [arrays[f"codes_{number}"] for number in range(len(arrays.files) - 1)]
                 numbers = arrays["numbers"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ReleaseError(f"{folder}: damaged catalogue ({error}); train again") from error
         return cls(sku_ids, codes, numbers, {sku: number for number, sku in enumerate(sku_ids)})
 

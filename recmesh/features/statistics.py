@@ -4,6 +4,7 @@ them."""
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -85,7 +86,7 @@ class Statistics:
                     found[name] = Lists(*(arrays[f"{name}_{part}"] for part in ("start", "items", "scores")))
                 found["code_share"] = [arrays[f"code_share_{number}"] for number in range(item_fields)]
                 return cls(as_of=int(arrays["as_of"]), **found)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ReleaseError(f"{path}: damaged statistics ({error}); train again") from error
 
 

@@ -1,0 +1,157 @@
+"""What the encoder makes of requests."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recmesh.errors import InvalidRequest, ReleaseError
+from recmesh.features import Encoder, User
+from recmesh.features.encoder import ITEM_VECTORS
+from recmesh.features.spec import DAY
+from tests.unit.features.toy import AS_OF, encoder
+
+
+def buyer(made: Encoder, *actions: tuple[str, int], older: tuple[str, ...] = (), age: str = "1") -> User:
+    """A user with orders of (sku, days ago), newest first."""
+    skus = [sku for sku, _ in actions]
+    times = [AS_OF - days * DAY for _, days in actions]
+    return made.user(
+        {"age": age}, [sku for sku, _ in actions], times, ["order"] * len(times), [1.0] * len(times), older
+    )
+
+
+def column(made: Encoder, user: User, name: str, skus: str = "abcd") -> np.ndarray:
+    inputs = made.ranker_inputs(user, made.catalogue.encode(list(skus)), new_only=False)
+    return inputs["dense"][:, made.spec.dense.index(name)]
+
+
+def test_history_is_counted_by_moments_and_steps() -> None:
+    made = encoder()
+    owned = buyer(made, ("b", 1), ("a", 1), ("a", 1), ("a", 5), ("unknown", 9)).owned
+    assert owned.items.tolist() == [1, 0]
+    assert owned.counts.tolist() == [1, 2]
+    assert owned.steps.tolist() == [0, 0]
+    assert owned.days.tolist() == [1, 1]
+
+
+def test_history_in_any_order_means_the_same() -> None:
+    made = encoder()
+    one, other = (buyer(made, *actions).owned for actions in ([("a", 1), ("b", 2)], [("b", 2), ("a", 1)]))
+    assert one.items.tolist() == other.items.tolist()
+    assert one.weights.tolist() == other.weights.tolist()
+
+
+def test_weaker_kinds_of_action_weigh_less() -> None:
+    made = encoder()
+    user = made.user({}, ["a", "b", "c"], [AS_OF] * 3, ["order", "view", "share"], [1.0] * 3)
+    assert user.owned.strength.tolist() == pytest.approx([1.0, 0.1, 0.1])
+
+
+def test_columns_of_different_length_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="same length"):
+        encoder().user({}, ["a", "b"], [1], ["order"], [1.0])
+
+
+def test_segments() -> None:
+    made, novelty = encoder(), encoder(repeats=False)
+    nobody, known, stranger = buyer(made), buyer(made, ("a", 1)), buyer(made, ("unknown", 1))
+    assert [made.segment(nobody, False), made.segment(known, True), made.segment(known, False)] == [
+        "cold", "novel", "repeat",
+    ]  # fmt: skip
+    assert novelty.segment(known, False) == "novel"
+    assert made.segment(stranger, False) == "cold"
+
+
+def test_now_is_the_newest_action_when_that_is_later_than_the_release() -> None:
+    made = encoder()
+    assert buyer(made, ("a", 3)).now == AS_OF
+    assert buyer(made, ("a", -7)).now == AS_OF + 8 * DAY
+
+
+def test_scores_of_lists_follow_the_history() -> None:
+    made = encoder()
+    assert column(made, buyer(made, ("a", 1)), "cosine").tolist() == pytest.approx(
+        [0, np.log1p(20 * 0.5), np.log1p(20 * 0.25), 0], rel=1e-6
+    )
+    assert not column(made, buyer(made), "cosine").any()
+
+
+def test_lift_is_of_the_users_own_value() -> None:
+    made = encoder()
+    young, old = (column(made, buyer(made, age=age), "lift_age") for age in ("1", "2"))
+    assert young[0] == pytest.approx(np.log((30 + 10) / (40 * 0.5 + 10)))
+    assert young[0] > old[0]
+    assert not column(made, buyer(made, age="never seen"), "lift_age").any()
+
+
+def test_category_affinity_and_own_counts() -> None:
+    made = encoder()
+    user = buyer(made, ("a", 1), ("a", 8))
+    assert column(made, user, "cate_lift")[0] == column(made, user, "cate_lift")[1]
+    assert column(made, user, "cate_lift")[0] > column(made, user, "cate_lift")[2]
+    assert column(made, user, "owned").tolist() == [1, 0, 0, 0]
+    assert column(made, user, "own_count")[0] == pytest.approx(np.log1p(2))
+
+
+def test_inputs_of_an_item_do_not_depend_on_its_company() -> None:
+    made = encoder()
+    user = buyer(made, ("a", 1), ("b", 4))
+    together = made.ranker_inputs(user, np.arange(5, dtype=np.int32), True, user_vector=np.ones(3, np.float32))
+    for item in range(5):
+        alone = made.ranker_inputs(user, np.array([item], np.int32), True, user_vector=np.ones(3, np.float32))
+        for name, values in alone.items():
+            assert np.array_equal(values[0], together[name][item])
+
+
+def test_unlisted_items_are_known_by_their_fields() -> None:
+    made = encoder()
+    user = buyer(made, ("a", 1))
+    inputs = made.ranker_inputs(user, np.array([0], np.int32), False, [{"cate": "tea", "price": "3"}, {}])
+    dense, sparse = inputs["dense"], inputs["sparse"]
+    assert dense.shape == (3, len(made.spec.dense)) and dense.dtype == np.float32
+    assert sparse.shape == (3, len(made.spec.columns)) and sparse.dtype == np.int64
+    assert sparse[0, 2] == sparse[1, 2] != sparse[2, 2]
+    lift = made.spec.dense.index("cate_lift")
+    assert dense[0, lift] == dense[1, lift] and dense[2, lift] == 0
+    assert np.isfinite(dense).all()
+
+
+@pytest.mark.parametrize("clock", [True, False])
+def test_sparse_inputs_stay_inside_their_table(clock: bool) -> None:
+    made = encoder(clock=clock)
+    user = made.user({"age": "never seen"})
+    inputs = made.ranker_inputs(user, np.arange(5, dtype=np.int32), False, [{"cate": "x", "price": "x"}])
+    assert inputs["sparse"].min() >= 0
+    assert inputs["sparse"].max() < sum(made.spec.columns)
+    assert made.unknown_values == 3
+
+
+def test_tower_inputs() -> None:
+    made = encoder()
+    nobody = made.tower_inputs(buyer(made))
+    assert nobody["items"].tolist() == [[0]] and nobody["weights"].tolist() == [[0]]
+    known = made.tower_inputs(buyer(made, ("b", 1), ("a", 2)))
+    assert known["items"].tolist() == [[2, 1]] and known["fields"].tolist() == [[2]]
+    assert made.item_tower_inputs({"cate": "tea"})["item"].tolist() == [0]
+    assert made.item_tower_inputs({"cate": "tea"}, "00123")["item"].tolist() == [5]
+
+
+def test_a_saved_encoder_makes_the_same_inputs(tmp_path: Path) -> None:
+    made = encoder()
+    made.save(tmp_path)
+    np.save(tmp_path / ITEM_VECTORS, np.eye(5, 3, dtype=np.float32))
+    loaded = Encoder.load(tmp_path)
+    vector = np.ones(3, np.float32)
+    items = np.arange(5, dtype=np.int32)
+    before, after = (
+        one.ranker_inputs(buyer(one, ("a", 1)), items, False, [{"cate": "tea"}], vector) for one in (made, loaded)
+    )
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
+    encoder().save(tmp_path)
+    (tmp_path / "features" / "statistics.npz").write_bytes(b"x")
+    with pytest.raises(ReleaseError, match=r"statistics\.npz"):
+        Encoder.load(tmp_path)

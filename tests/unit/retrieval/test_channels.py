@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+
+from recmesh.features import Encoder, User
+from recmesh.features.spec import DAY, Channel
+from recmesh.features.user import NO_ITEMS
+from recmesh.retrieval import Retriever, Scored, merge
+from recmesh.retrieval.channels import two_tower
+from recmesh.retrieval.scored import best
+from tests.unit.features.toy import AS_OF, encoder
+
+ALL = ("two_tower", "neighbours", "popular", "bought_before")
+
+
+def buyer(made: Encoder, *skus: str) -> User:
+    count = len(skus)
+    return made.user({"age": "1"}, skus, [AS_OF - DAY * n for n in range(count)], ["order"] * count, [1.0] * count)
+
+
+def scored(*items: int) -> Scored:
+    return Scored(np.array(items, np.int32), np.linspace(1, 0.1, len(items), dtype=np.float32))
+
+
+def test_each_channel_gives_its_best_first() -> None:
+    made = encoder()
+    found = Retriever(made).in_memory(buyer(made, "a", "c", "a"), ALL)
+    assert set(found) == {"neighbours", "popular", "bought_before"}
+    assert found["bought_before"].items.tolist() == [0, 2]
+    assert found["neighbours"].items.tolist()[0] in (1, 3)
+    for one in found.values():
+        assert (np.diff(one.scores) <= 0).all()
+        assert len(set(one.items.tolist())) == len(one.items)
+
+
+def test_excluded_items_make_room_for_others() -> None:
+    made = encoder()
+    retriever = Retriever(made)
+    user = buyer(made, "a")
+    exclude = retriever.excluded(user, new_only=True, exclude_ids=["b", "no such item"])
+    assert exclude.tolist() == [0, 1]
+    for one in retriever.in_memory(user, ALL, exclude, depth=3).values():
+        assert not set(one.items.tolist()) & {0, 1}
+
+
+def test_popular_ends_only_where_the_catalogue_does() -> None:
+    made = encoder()
+    retriever = Retriever(made)
+    everything = retriever.in_memory(buyer(made), ["popular"], depth=50)["popular"]
+    assert sorted(everything.items.tolist()) == [0, 1, 2, 3, 4]
+    assert (np.diff(everything.scores) <= 0).all()
+    rest = retriever.in_memory(buyer(made), ["popular"], everything.items[:4], depth=50)["popular"]
+    assert rest.items.tolist() == everything.items[4:].tolist()
+
+
+def test_popular_depends_on_the_profile() -> None:
+    made = encoder()
+    retriever = Retriever(made)
+    lists = [retriever.in_memory(made.user({"age": age}), ["popular"])["popular"].items.tolist() for age in ("1", "2")]
+    assert lists[0] != lists[1]
+
+
+def test_a_second_request_of_a_user_gets_the_same_answer() -> None:
+    made = encoder()
+    retriever = Retriever(made)
+    user = buyer(made, "a", "b")
+    first, second = (retriever.in_memory(user, ALL) for _ in range(2))
+    for name in first:
+        assert first[name].items.tolist() == second[name].items.tolist()
+
+
+def test_exact_search_leaves_out_what_is_excluded() -> None:
+    vectors = np.array([[1, 0], [3, 0], [2, 0]], np.float32)
+    user = np.array([1, 1], np.float32)
+    assert two_tower(user, vectors, NO_ITEMS, 2).items.tolist() == [1, 2]
+    assert two_tower(user, vectors, np.array([1], np.int32), 9).items.tolist() == [2, 0]
+
+
+def test_ties_are_cut_the_same_way_every_time() -> None:
+    items, scores = np.array([7, 3, 5, 1], np.int32), np.ones(4, np.float32)
+    assert best(items, scores, 2).items.tolist() == [1, 3]
+
+
+def test_merge_prefers_what_several_channels_give() -> None:
+    merged = merge({"x": scored(1, 2), "y": scored(2, 3)}, {}, set(), 10)
+    assert merged.items.tolist() == [2, 1, 3]
+    assert (np.diff(merged.scores) <= 0).all()
+
+
+def test_merge_obeys_weights_quotas_and_size() -> None:
+    channels = {"x": scored(1, 2, 3), "y": scored(4, 5)}
+    heavy = merge(channels, {"y": Channel(weight=5)}, set(), 3)
+    assert heavy.items.tolist() == [4, 5, 1]
+    short = merge(channels, {"x": Channel(depth=1), "y": Channel(depth=0)}, set(), 3)
+    assert short.items.tolist() == [1]
+    assert set(short.channels) == {"x"}
+
+
+def test_merge_says_which_channel_gave_what() -> None:
+    channels = {"x": scored(1, 2, 3), "y": scored(3, 9)}
+    merged = merge(channels, {}, {2}, 2)
+    for name, (positions, scores) in merged.channels.items():
+        given = dict(zip(channels[name].items.tolist(), channels[name].scores.tolist(), strict=True))
+        for position, score in zip(positions, scores, strict=True):
+            assert given[int(merged.items[position])] == pytest.approx(float(score))
+    assert 2 not in merged.items and len(merged.items) == 2
+
+
+def test_merge_of_nothing() -> None:
+    assert len(merge({}, {}, set(), 5).items) == 0
+    assert len(merge({"x": scored(1)}, {}, {1}, 5).items) == 0
