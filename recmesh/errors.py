@@ -1,4 +1,4 @@
-"""The errors that cross module borders. Each knows its gRPC status and its exit code, so that one place turns it into either.
+"""The errors that cross module borders. Each knows its gRPC status and its exit code: one place turns it into either.
 
 Raise the most specific one, with a message that names the place and says what to do; commands print it as one line.
 """

@@ -1,4 +1,4 @@
-"""Tests. Servers are started by fork and exec, which must not wake gRPC's threads in the child: they abort it at times."""
+"""Tests. Servers start by fork and exec, which must not wake gRPC's threads in the child: they abort it at times."""
 
 import os
 
