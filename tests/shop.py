@@ -41,6 +41,7 @@ class Shop:
             "RECMESH_MODEL_STORE": str(self.folder / "store"),
             "RECMESH_HOME": str(self.folder / "home"),
             "RECMESH_RELEASE_POLL": "0.2",
+            "RECMESH_DRAIN_DELAY": "0",
         }
 
     def ingest(self, *options: str) -> None:

@@ -196,10 +196,12 @@ def test_an_item_younger_than_the_release_is_found_and_ranked(compact: Service, 
     info = ItemInfo(sku_id="fresh", brand="never seen", cate="999999")
     redis.write({ITEM + "fresh": info.SerializeToString()})
     writer.insert(collection, ["fresh"], everywhere[None], replace=True)
+
+    def is_found() -> bool:
+        return "fresh" in recall(compact, trained_shop, recall_type="two_tower").unlisted_ids
+
     try:
-        wait_until(
-            lambda: "fresh" in recall(compact, trained_shop, recall_type="two_tower").unlisted_ids, compact, "Milvus"
-        )
+        wait_until(is_found, compact, "Milvus")
         before = unknown_values(compact)
         for user_id in trained_shop.user_ids[:10]:
             answer = ask_as(chain, user_id=user_id, size=200)
@@ -211,6 +213,7 @@ def test_an_item_younger_than_the_release_is_found_and_ranked(compact: Service, 
     finally:
         redis.delete([ITEM + "fresh"])
         MilvusClient(trained_shop.milvus.uri).delete(collection, ids=["fresh"], timeout=10)
+        wait_until(lambda: not is_found(), compact, "Milvus")
 
 
 def test_rank_answers_the_best_of_ids_and_fields(compact: Service, trained_shop: Shop) -> None:
