@@ -75,7 +75,11 @@ class Tracer:
         # Imported late: it costs start-up time that a process without an endpoint does not owe.
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-        return cls(service, ratio, BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, insecure=True)))
+        return cls(
+            service,
+            ratio,
+            BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https:"))),
+        )
 
     def begin(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> Trace:
         """Continue the caller's trace or start one, and make it current in this task."""

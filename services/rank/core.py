@@ -9,6 +9,7 @@ import numpy as np
 from recmesh.errors import InvalidRequest
 from recmesh.features import Encoder
 from recmesh.serving import metrics
+from recmesh.serving.deadline import within
 from recmesh.serving.models import Askers, UnknownValues
 from recmesh.serving.stages import ScoreList, ScoreQuery
 from recmesh.serving.turns import Turns
@@ -47,9 +48,13 @@ class RankCore:
         """See `recmesh.serving.stages.Scores`. Where the release's ranker does not win, the order of the query stays.
 
         Raises:
+            DeadlineExceeded: the answer was not ready within `timeout` seconds.
             InvalidRequest: too many items.
             Unavailable: no release is ready.
         """
+        return await within(timeout, "rank", self._rank(query))
+
+    async def _rank(self, query: ScoreQuery) -> ScoreList:
         count = len(query.ids) + len(query.items)
         if count > MOST:
             raise InvalidRequest(f"{count} items to rank: at most {MOST}")

@@ -12,7 +12,7 @@ from recmesh.features import CHANNELS, Encoder
 from recmesh.features.spec import Ints
 from recmesh.releases import Manifest
 from recmesh.retrieval import Merged, Retriever, Scored
-from recmesh.serving.deadline import Deadline
+from recmesh.serving.deadline import Deadline, within
 from recmesh.serving.models import Askers, UnknownValues, Vector
 from recmesh.serving.stages import NOBODY, CandidateList, CandidateQuery, ChannelScores
 from recmesh.serving.turns import Turns
@@ -84,13 +84,16 @@ class RecallCore:
         """See `recmesh.serving.stages.Candidates`.
 
         Raises:
+            DeadlineExceeded: the answer was not ready within `timeout` seconds.
             InvalidRequest: there is no such channel.
             AllChannelsAway: no channel that was asked could answer.
             Unavailable: no release is ready.
         """
+        return await within(timeout, "recall", self._recall(query, Deadline(timeout)))
+
+    async def _recall(self, query: CandidateQuery, deadline: Deadline) -> CandidateList:
         if query.channel and query.channel not in CHANNELS:
             raise InvalidRequest(f"recall_type {query.channel!r} is no channel: use one of {', '.join(CHANNELS)}")
-        deadline = Deadline(timeout)
         release_id, release = self._releases.get(query.release)
         ask = await self._turns.run(lambda: _Ask(release, query))
         search = self._search(ask, deadline) if TWO_TOWER in ask.channels else None
