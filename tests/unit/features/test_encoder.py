@@ -14,7 +14,6 @@ from tests.unit.features.toy import AS_OF, encoder
 
 def buyer(made: Encoder, *actions: tuple[str, int], older: tuple[str, ...] = (), age: str = "1") -> User:
     """A user with orders of (sku, days ago), newest first."""
-    skus = [sku for sku, _ in actions]
     times = [AS_OF - days * DAY for _, days in actions]
     return made.user(
         {"age": age}, [sku for sku, _ in actions], times, ["order"] * len(times), [1.0] * len(times), older

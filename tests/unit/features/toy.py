@@ -7,7 +7,7 @@ import numpy as np
 from recmesh.features import Catalogue, Encoder, FeatureSpec, Lists, Statistics
 from recmesh.features.encoder import padded
 from recmesh.features.ranker_inputs import column_sizes, dense_names
-from recmesh.features.spec import DAY, Channel, Field, Popularity, Tower
+from recmesh.features.spec import DAY, Channel, Field, Popularity, Segment, Tower
 from recmesh.features.vocabulary import Vocabulary
 
 AS_OF = 100 * DAY
@@ -15,7 +15,7 @@ SKUS = ("a", "b", "c", "d", "00123")
 
 
 def spec(repeats: bool = True, clock: bool = True) -> FeatureSpec:
-    channels = {
+    channels: dict[Segment, dict[str, Channel]] = {
         "cold": {name: Channel() for name in ("two_tower", "popular")},
         "novel": {name: Channel() for name in ("two_tower", "neighbours", "popular")},
         "repeat": {name: Channel() for name in ("two_tower", "neighbours", "popular", "bought_before")},

@@ -1,0 +1,90 @@
+"""Small data sets, and the training run on them as its own process in its own environment."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recmesh.dataset.synthetic import synthetic
+from recmesh.releases import ModelStore
+from tests.servers import ROOT
+from tests.shop import TRAINING_PYTHON
+
+DAY_NAMES = [f"2024-01-{day:02}" for day in range(1, 29)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: its exit code, what it printed, and the store it wrote to."""
+
+    code: int
+    output: str
+    errors: str
+    store: ModelStore
+
+    @property
+    def release(self) -> str:
+        """The id on the last line."""
+        word, release = self.output.splitlines()[-1].split()
+        assert word == "release"
+        return release
+
+
+def train(dataset: Path, store: Path, *options: str) -> Run:
+    command = [str(TRAINING_PYTHON), "-m", "jobs.train", "--dataset", str(dataset), "--store", str(store)]
+    work = ["--work", str(store.parent / f"{store.name}-work")]
+    done = subprocess.run([*command, *work, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    return Run(done.returncode, done.stdout, done.stderr, ModelStore(str(store)))
+
+
+def inside(code: str, *arguments: str) -> Any:
+    """What `code` prints as JSON when run in the training environment."""
+    done = subprocess.run(
+        [str(TRAINING_PYTHON), "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def write(folder: Path, actions: Sequence[tuple[str, str, str]], users: int, items: int, fields: bool = True) -> Path:
+    """A data set of orders (user number, item number, day) in the ordinary form."""
+    folder.mkdir(parents=True)
+    user_field, item_field = ("{age: {kind: categorical}}", "{cate: {kind: categorical}}") if fields else ("{}", "{}")
+    (folder / "schema.yaml").write_text(
+        f"user: {{id: user_id, fields: {user_field}}}\nitem: {{id: sku_id, fields: {item_field}}}\n"
+        "action: {user: user_id, item: sku_id, time: at, type: type, weights: {order: 1}}\n"
+    )
+    _table(folder / "users.csv", "user_id", "age", users, 3, fields)
+    _table(folder / "products.csv", "sku_id", "cate", items, 5, fields)
+    rows = [f"{user},{item},{day},order" for user, item, day in actions]
+    (folder / "actions.csv").write_text("\n".join(["user_id,sku_id,at,type", *rows]) + "\n")
+    return folder
+
+
+def _table(path: Path, key: str, field: str, count: int, values: int, fields: bool) -> None:
+    header = f"{key},{field}" if fields else key
+    rows = [f"{number},{number % values}" if fields else f"{number}" for number in range(count)]
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
+@pytest.fixture(scope="session")
+def shop_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated shop whose preferences are known."""
+    return synthetic(tmp_path_factory.mktemp("data") / "shop", users=300, products=250, form="seed")
+
+
+@pytest.fixture(scope="session")
+def trained(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The shop, trained once for all tests."""
+    run = train(shop_data, tmp_path_factory.mktemp("trained") / "store")
+    assert run.code == 0, run.errors
+    return run
+
+
+@pytest.fixture(scope="session")
+def release(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that release."""
+    return trained.store.fetch(trained.release, tmp_path_factory.mktemp("fetched"))

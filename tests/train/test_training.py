@@ -1,0 +1,122 @@
+"""What a training writes, refuses and repeats."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train.conftest import DAY_NAMES, Run, inside, train, write
+
+
+def test_the_release_is_whole_and_beats_popularity(trained: Run, release: Path) -> None:
+    manifest = trained.store.activate(trained.release)
+    assert trained.store.active() == trained.release
+    assert set(manifest.metrics) == {"cold", "novel", "repeat"}
+    for segment in manifest.metrics.values():
+        assert segment.users > 20
+        assert segment.chain["recall@10"] > segment.popularity["recall@10"]
+        assert segment.chain["recall@10"] >= segment.channels["merged"]["recall@10"] - 0.05
+    for name in (
+        "user_tower.onnx",
+        "item_tower.onnx",
+        "ranker.onnx",
+        "ranker/deepfm.pdmodel",
+        "ranker/deepfm.pdiparams",
+    ):
+        assert name in manifest.files
+    assert np.load(release / "item_vectors.npy").shape == (manifest.items, manifest.dim)
+
+
+def test_both_formats_of_the_models_agreed_on_the_recorded_inputs(trained: Run) -> None:
+    extra = trained.store.manifest(trained.release).extra
+    assert extra["recorded_inputs"] == 1000
+    assert set(extra["export_difference"]) == {"user_tower", "item_tower", "ranker"}
+    assert max(extra["export_difference"].values()) <= 1e-5
+
+
+def test_the_same_data_and_seed_give_the_same_release(shop_data: Path, trained: Run, tmp_path: Path) -> None:
+    again = train(shop_data, tmp_path / "store")
+    assert again.release == trained.release
+    one, other = (run.store.manifest(run.release) for run in (trained, again))
+    assert one.metrics == other.metrics
+
+
+def test_what_the_store_holds_already_is_not_trained_again(shop_data: Path, trained: Run) -> None:
+    again = train(shop_data, Path(trained.store.url))
+    assert "current" in again.output
+    assert again.release == trained.release
+
+
+def test_models_that_disagree_are_refused(tmp_path: Path) -> None:
+    code = """
+import json, sys
+import numpy as np, paddle
+from pathlib import Path
+from paddle.static import InputSpec
+from jobs.train.export import check_equal, export
+from recmesh.errors import ReleaseError
+
+class Sum(paddle.nn.Layer):
+    def __init__(self, weight):
+        super().__init__()
+        self.register_buffer("weight", paddle.to_tensor(np.array(weight, np.float32)))
+
+    def forward(self, dense):
+        return (dense * self.weight).sum(1)
+
+folder = Path(sys.argv[1])
+recorded = [{"dense": np.random.default_rng(1).random((50, 3), np.float32)}]
+prefixes = [
+    export(Sum(weight), [InputSpec([None, 3], "float32", "dense")], "score", folder / f"{name}.onnx", folder, name)
+    for name, weight in (("one", [1, 2, 3]), ("other", [1, 2, 3.001]))
+]
+answers = []
+for prefix in prefixes:
+    try:
+        answers.append(check_equal(prefix, folder / "one.onnx", recorded, ranked=True))
+    except ReleaseError as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+    equal, refusal = inside(code, str(tmp_path))
+    assert equal <= 1e-5
+    assert "not released" in refusal
+
+
+def orders(users: int, items: int, each: int, seed: int = 3) -> list[tuple[str, str, str]]:
+    """Random orders: `each` a user, items of one's own taste, over four weeks."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(users):
+        days = np.sort(rng.integers(len(DAY_NAMES), size=each))
+        for day in days:
+            item = (user % 5 + 5 * int(rng.integers(items // 5))) % items
+            rows.append((str(user), str(item), DAY_NAMES[day]))
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "users", "items"),
+    [
+        ("no actions at all", [], 30, 30),
+        ("one user", [("1", str(item), DAY_NAMES[item % 28]) for item in range(60)], 2, 60),
+        ("one item", [(str(user), "0", DAY_NAMES[user % 28]) for user in range(60)], 60, 1),
+        ("one action a user", orders(60, 30, 1), 60, 30),
+    ],
+)
+def test_too_little_data_is_one_clear_line(
+    name: str, rows: list[tuple[str, str, str]], users: int, items: int, tmp_path: Path
+) -> None:
+    run = train(write(tmp_path / "data", rows, users, items), tmp_path / "store")
+    assert run.code == 3, name
+    reasons = [line for line in run.errors.splitlines() if line.startswith("train: ")]
+    assert len(reasons) == 1 and "Traceback" not in run.errors
+    assert run.store.list() == []
+
+
+def test_data_without_any_fields_and_with_days_only_trains(tmp_path: Path) -> None:
+    run = train(write(tmp_path / "data", orders(80, 100, 8), 80, 100, fields=False), tmp_path / "store")
+    assert run.code == 0, run.errors
+    manifest = run.store.manifest(run.release)
+    assert manifest.items == 100
+    assert 0 <= manifest.metrics["repeat"].chain["recall@10"] <= 1
