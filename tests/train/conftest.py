@@ -1,7 +1,9 @@
 """Small data sets, and the training run on them as its own process in its own environment."""
 
 import json
+import os
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,10 +44,13 @@ def train(dataset: Path, store: Path, *options: str) -> Run:
 
 
 def inside(code: str, *arguments: str) -> Any:
-    """What `code` prints as JSON when run in the training environment."""
-    done = subprocess.run(
-        [str(TRAINING_PYTHON), "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    """What `code` prints as JSON when run in the training environment, as a file: Paddle reads the source of models."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "script.py"
+        script.write_text(code)
+        command = [str(TRAINING_PYTHON), str(script), *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
