@@ -4,7 +4,7 @@ A stage is a protocol. Its remote form is the gRPC client here; its local form i
 same process (services/compact). Both take and give the same plain values, so the chain cannot tell them apart.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -35,10 +35,10 @@ NOBODY = Asker(UserInfo(), History())
 
 
 class ChannelScores(NamedTuple):
-    """What one channel gave: its score of the candidate at each position of the list."""
+    """What one channel gave: its score of the candidate at each position of the list. Lists or arrays."""
 
-    positions: Sequence[int]
-    scores: Sequence[float]
+    positions: Iterable[int]
+    scores: Iterable[float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -303,5 +303,5 @@ def _reasons(items: Sequence[Item], found: CandidateList) -> list[Reason]:
     for name, part in found.channels.items():
         for position, score in zip(part.positions, part.scores, strict=True):
             if (given := channels.get(found.ids[position])) is not None:
-                given.append((name, score))
+                given.append((name, float(score)))
     return [Reason(sku_id, given) for sku_id, given in channels.items()]

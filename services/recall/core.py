@@ -27,8 +27,8 @@ _ENOUGH = 250
 
 # Of what a caller gives us, Milvus gets at most this part: there must be time left to answer without it.
 _SEARCH_SHARE = 0.6
-# Limits of searches are rounded up to multiples of this, so that waiting searches can go together.
-_LIMIT_STEP = 128
+# What must not come makes a search longer, in steps of this many: searches of equal limits can go together.
+_LIMIT_STEP = 64
 _MOST_HITS = 4_096
 
 
@@ -141,14 +141,16 @@ class _Ask:
     async def search(self, timeout: float) -> Scored:
         """The channel `two_tower`, without what must not come."""
         depth = self._query.size if self._query.channel else self._quotas[TWO_TOWER].depth
-        limit = min(-(-(depth + len(self._exclude)) // _LIMIT_STEP) * _LIMIT_STEP, _MOST_HITS)
+        limit = min(depth + -(-len(self._exclude) // _LIMIT_STEP) * _LIMIT_STEP, _MOST_HITS)
         assert self._vector is not None
         ids, scores = await self._release.vectors.search(self._vector, limit, timeout)
         items = self._release.encoder.catalogue.encode(ids)
         if (items < 0).any():
             items, scores = self._with_unlisted(ids, items, scores)
-        allowed = ~np.isin(items, self._exclude)
-        return Scored(items[allowed][:depth], scores[allowed][:depth])
+        if len(self._exclude):
+            allowed = ~np.isin(items, self._exclude)
+            items, scores = items[allowed], scores[allowed]
+        return Scored(items[:depth], scores[:depth])
 
     def _with_unlisted(self, ids: Sequence[str], items: Ints, scores: Vector) -> tuple[Ints, Vector]:
         history = self._query.user.history
@@ -177,16 +179,13 @@ class _Ask:
     def answer(self, release_id: str, found: dict[str, Scored], degraded: Sequence[str]) -> CandidateList:
         """The merged list, or what the one channel gave."""
         merged = self._merge(found)
-        channels = {
-            name: ChannelScores(places.tolist(), scores.tolist()) for name, (places, scores) in merged.channels.items()
-        }
         ids, unlisted = self._named(merged.items)
         return CandidateList(
             ids=ids,
             scores=merged.scores.tolist(),
             release=release_id,
             new_only=self._new_only,
-            channels=channels,
+            channels={name: ChannelScores(*part) for name, part in merged.channels.items()},
             unlisted=unlisted,
             degraded=degraded,
         )

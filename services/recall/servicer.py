@@ -1,6 +1,9 @@
 """recall on the wire."""
 
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from recmesh.errors import InvalidRequest
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
@@ -48,7 +51,8 @@ def _response(found: CandidateList, columnar: bool) -> RecallResponse:
         unlisted_ids=found.unlisted,
         new_only=found.new_only,
         channels=[
-            RecallResponse.Channel(name=name, positions=part.positions, scores=part.scores)
+            # From lists: several times faster than from arrays.
+            RecallResponse.Channel(name=name, positions=_list(part.positions), scores=_list(part.scores))
             for name, part in found.channels.items()
         ],
     )
@@ -59,6 +63,10 @@ def _response(found: CandidateList, columnar: bool) -> RecallResponse:
         for sku_id, score in zip(found.ids, found.scores, strict=True):
             response.score_pairs.add(nid=sku_id, score=score)
     return response
+
+
+def _list(values: Iterable[Any]) -> Any:
+    return np.asarray(values).tolist()
 
 
 def _failed(request: RecallRequest) -> RecallResponse:
