@@ -9,13 +9,13 @@ from recmesh.errors import InvalidRequest
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.serving import deadline
 from recmesh.serving.stages import FAILED, OK, Asker, CandidateList, CandidateQuery
-from services.recall.core import AllChannelsAway, RecallCore
+from services.recall.core import TWO_TOWER, AllChannelsAway, RecallCore
 
 DEFAULT_SIZE = 100
 MOST = 1_000
 
-# The fields that the seed system's requests had, and so its error texts.
-_SEED_FIELDS = ("log_id", "user_info", "recall_type", "request_num")
+# Fields of the contract that the seed system did not have are numbered from here.
+_FIRST_ADDITION = 16
 
 
 class RecallServicer:
@@ -70,11 +70,11 @@ def _list(values: Iterable[Any]) -> Any:
 
 
 def _failed(request: RecallRequest) -> RecallResponse:
+    """The seed system's error, which prints the request: here without what was added to it since."""
     seed = RecallRequest()
-    for name in _SEED_FIELDS:
-        if name == "user_info":
-            seed.user_info.CopyFrom(request.user_info)
-        else:
-            setattr(seed, name, getattr(request, name))
+    seed.CopyFrom(request)
+    for field in RecallRequest.DESCRIPTOR.fields:
+        if field.number >= _FIRST_ADDITION:
+            seed.ClearField(field.name)
     text = f"Recall server get milvus fail. ({seed})"
-    return RecallResponse(error=RecallResponse.Error(code=FAILED, text=text), degraded=["two_tower"])
+    return RecallResponse(error=RecallResponse.Error(code=FAILED, text=text), degraded=[TWO_TOWER])

@@ -15,6 +15,8 @@ from recmesh.pb.as_pb2 import ASResponse
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.rank_pb2 import RankRequest
 from recmesh.pb.rank_pb2_grpc import RankServiceStub
+from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
+from recmesh.pb.recall_pb2_grpc import RecallServiceStub
 from recmesh.pb.user_info_pb2 import UserInfo
 from tests.mesh.conftest import ask_as, ids
 from tests.processes import Service, running, start_service
@@ -162,13 +164,22 @@ def test_without_milvus_the_other_channels_answer(behind_gate: tuple[Service, Ga
         gate.shut()
         wait_until(lambda: bool(degraded(ask_as(target, user_id=user_id))), service, "compact")
         answer = ask_as(target, user_id=user_id)
+        alone = recall_two_tower(service)
         gate.open()
         until_whole(target, service, user_id)
 
     assert degraded(answer) == {"recall", "recall:two_tower"}
+    assert alone.error.code == 500
+    assert alone.error.text.startswith('Recall server get milvus fail. (user_info {\n  user_id: "7"')
     assert all(len(answer.item_infos) == FULL for answer in answers)
     assert ask_as(target, user_id=user_id) == whole
     assert service.process.poll() is None
+
+
+def recall_two_tower(service: Service) -> RecallResponse:
+    request = RecallRequest(user_info=UserInfo(user_id="7"), recall_type="two_tower", exclude_ids=["1"])
+    with grpc.insecure_channel(service.target("recall")) as channel:
+        return RecallServiceStub(channel).recall(request, timeout=10)
 
 
 def test_with_a_frozen_milvus_the_other_channels_answer_in_time(compact: Service, trained_shop: Shop) -> None:
