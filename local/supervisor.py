@@ -54,10 +54,14 @@ class Supervisor:
         self._programs = settings.run / "programs"
         self._log = settings.logs / "supervisor.log"
         self._socket = _socket_path(settings.run)
-        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         self._deaths: dict[str, int] = {}
         self._last_stop: dict[str, int] = {}
-        self._rpc: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
+
+    @property
+    def _rpc(self) -> Any:
+        """The manager's calls, over a new connection: one whose call failed or was interrupted is of no more use."""
+        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
+        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
 
     def running(self) -> bool:
         """Whether the process manager runs and takes calls."""
