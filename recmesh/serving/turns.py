@@ -16,13 +16,23 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
+        self._waiting = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether something computes or waits for its turn."""
+        return self._waiting > 0
 
     async def run(self, compute: Callable[[], T], *, in_thread: bool = False) -> T:
         """The result of `compute`, which runs here or, if it takes long, in a thread beside the loop."""
-        async with self._lock:
-            if in_thread:
-                return await asyncio.to_thread(compute)
-            result = compute()
-            # Whoever waits for the lock starts in the next turn, not in this one.
-            await asyncio.sleep(0)
-            return result
+        self._waiting += 1
+        try:
+            async with self._lock:
+                if in_thread:
+                    return await asyncio.to_thread(compute)
+                result = compute()
+                # Whoever waits for the lock starts in the next turn, not in this one.
+                await asyncio.sleep(0)
+                return result
+        finally:
+            self._waiting -= 1

@@ -66,7 +66,7 @@ def loader(milvus: MilvusReader, turns: Turns) -> Callable[[Path, Manifest], Sha
         encoder = Encoder.load(folder)
         askers, unknown_values = Askers(encoder, folder, _REMEMBERED_ASKERS), UnknownValues("compact", encoder)
         return Shared(
-            RecallRelease.warmed(manifest, encoder, askers, unknown_values, milvus),
+            RecallRelease.warmed(manifest, encoder, askers, unknown_values, milvus, turns),
             rank_app.warmed(folder, encoder, askers, unknown_values, turns),
         )
 

@@ -40,13 +40,14 @@ def ready(release_check: Check, milvus: MilvusReader) -> Check:
 async def build(settings: RecallSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
     """recall over Milvus and the active release."""
     async with open_milvus(settings.milvus_uri) as milvus:
+        turns = Turns()
 
         def load(folder: Path, manifest: Manifest) -> RecallRelease:
             encoder = Encoder.load(folder)
             askers, unknown_values = Askers(encoder, folder), UnknownValues("recall", encoder)
-            return RecallRelease.warmed(manifest, encoder, askers, unknown_values, milvus)
+            return RecallRelease.warmed(manifest, encoder, askers, unknown_values, milvus, turns)
 
         releases = WarmReleases("recall", ModelStore(settings.model_store), settings.releases, load)
-        core = RecallCore(releases, Turns(), settings.channel_timeout)
+        core = RecallCore(releases, turns, settings.channel_timeout)
         async with background(releases.follow(settings.release_poll)):
             yield [endpoint(settings.recall_port, core, ready(releases.check, milvus))]

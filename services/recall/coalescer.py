@@ -1,7 +1,8 @@
 """Searches that wait for each other go to Milvus as one request.
 
-One request is in flight at a time; what arrives meanwhile goes with the next. That halves the cost of a search under
-load, and an idle service searches at once.
+A request costs Milvus about 2 ms of CPU time whatever it holds, and each query in it .2 ms more. So one request is in
+flight at a time, and what arrives meanwhile goes with the next. While this process has more to compute than it can,
+a search also waits for others that are about to come: it costs no throughput then. An idle service searches at once.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ from recmesh.stores.milvus import Answer, Vectors
 SearchMany = Callable[[Vectors, int, float], Awaitable[Sequence[Answer]]]
 
 MAX_QUERIES = 16
+_GATHER = 0.01
+"""Seconds that a search waits for company at most."""
 
 
 @dataclass
@@ -35,10 +38,12 @@ class Coalescer:
 
     Args:
         search: (vectors float32 [queries, dim], limit, timeout in seconds) -> the answer of each vector.
+        busy: whether the event loop has computations waiting.
     """
 
-    def __init__(self, search: SearchMany) -> None:
+    def __init__(self, search: SearchMany, busy: Callable[[], bool]) -> None:
         self._search = search
+        self._busy = busy
         self._waiting: deque[_Query] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -57,10 +62,18 @@ class Coalescer:
 
     async def _work(self) -> None:
         try:
+            await self._gather()
             while batch := self._next_batch():
                 await self._answer(batch)
+                await self._gather()
         finally:
             self._worker = None
+
+    async def _gather(self) -> None:
+        ends_at = time.monotonic() + _GATHER
+        # Not a wait: one computation is done in each round.
+        while self._busy() and len(self._waiting) < MAX_QUERIES and time.monotonic() < ends_at:  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
     def _next_batch(self) -> list[_Query]:
         batch: list[_Query] = []

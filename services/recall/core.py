@@ -48,10 +48,16 @@ class RecallRelease:
 
     @classmethod
     def warmed(
-        cls, manifest: Manifest, encoder: Encoder, askers: Askers, unknown_values: UnknownValues, milvus: MilvusReader
+        cls,
+        manifest: Manifest,
+        encoder: Encoder,
+        askers: Askers,
+        unknown_values: UnknownValues,
+        milvus: MilvusReader,
+        turns: Turns,
     ) -> "RecallRelease":
         """Around an encoder that is loaded already; every part has run once."""
-        vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search)
+        vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search, lambda: turns.busy)
         release = cls(encoder, Retriever(encoder), askers, unknown_values, vectors)
         ask = _Ask(release, CandidateQuery(NOBODY, size=encoder.spec.candidates))
         ask.answer(manifest.id, ask.in_memory(), ())

@@ -40,7 +40,7 @@ def vector(number: int) -> Vectors:
 
 async def test_waiting_searches_go_together_and_each_gets_its_own_answer() -> None:
     milvus = Milvus()
-    coalescer = Coalescer(milvus.search)
+    coalescer = Coalescer(milvus.search, lambda: False)
     limits = [128, 256]
     calls = [asyncio.create_task(coalescer.search(vector(n), limits[n % 5 == 0], 5)) for n in range(50)]
     await asyncio.sleep(0)
@@ -55,7 +55,7 @@ async def test_waiting_searches_go_together_and_each_gets_its_own_answer() -> No
 
 async def test_a_frozen_milvus_costs_each_caller_its_own_time_only() -> None:
     milvus = Milvus()
-    coalescer = Coalescer(milvus.search)
+    coalescer = Coalescer(milvus.search, lambda: False)
     patient = asyncio.create_task(coalescer.search(vector(1), 10, 5))
     await milvus.begun.wait()
 
@@ -72,9 +72,30 @@ async def test_a_failed_search_fails_for_all_who_wait_and_the_next_one_is_tried(
     milvus = Milvus()
     milvus.error = Unavailable("away")
     milvus.open.set()
-    coalescer = Coalescer(milvus.search)
+    coalescer = Coalescer(milvus.search, lambda: False)
     failed = await asyncio.gather(*(coalescer.search(vector(n), 10, 5) for n in range(3)), return_exceptions=True)
     milvus.error = None
 
     assert all(isinstance(error, Unavailable) for error in failed)
     assert (await coalescer.search(vector(4), 10, 5))[0] == ["4/10"]
+
+
+async def test_while_the_process_is_busy_a_search_waits_for_company() -> None:
+    milvus = Milvus()
+    milvus.open.set()
+    computations = 3
+    calls: list[asyncio.Task[Answer]] = []
+
+    def busy() -> bool:
+        # As under load: each round of the event loop brings one more search to the end of its computation.
+        if len(calls) == computations:
+            return False
+        calls.append(asyncio.create_task(coalescer.search(vector(len(calls)), 10, 5)))
+        return True
+
+    coalescer = Coalescer(milvus.search, busy)
+    calls.append(asyncio.create_task(coalescer.search(vector(0), 10, 5)))
+    await calls[0]
+    await asyncio.gather(*calls)
+
+    assert milvus.batches == [(computations, 10)]
