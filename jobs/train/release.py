@@ -11,6 +11,7 @@ from paddle.static import InputSpec
 
 from jobs.train.deepfm import DeepFM
 from jobs.train.export import Inputs, check_equal, export
+from jobs.train.fused import FusedDeepFM
 from jobs.train.prepare import Prepared
 from jobs.train.rows import history_of
 from jobs.train.two_tower import TwoTower, user_vectors
@@ -98,7 +99,7 @@ def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]
         ("item_tower", trained.towers.items, (InputSpec([None], "int64", "item"), long["fields"]), "vector", items),
         (
             "ranker",
-            trained.ranker,
+            FusedDeepFM(trained.ranker),
             (
                 InputSpec([None, len(spec.dense)], "float32", "dense"),
                 InputSpec([None, len(spec.columns)], "int64", "sparse"),
