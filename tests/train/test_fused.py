@@ -1,0 +1,31 @@
+"""The exported form of the ranker gives the scores of the form that was trained."""
+
+from tests.train.conftest import inside
+
+_BOTH_FORMS = """
+import json
+import numpy as np, paddle
+from jobs.train.deepfm import Buckets, DeepFM
+from jobs.train.fused import FusedDeepFM
+from jobs.train.wide import Wide
+from recmesh.features.spec import SEGMENTS
+rng = np.random.default_rng(3)
+dense = rng.normal(size=(200, 7)).astype(np.float32)
+columns = (len(SEGMENTS), 5, 40)
+sparse = np.stack([rng.integers(0, size + 1, 200) for size in columns], 1) + np.array([0, 3, 8])
+draw = lambda *shape: rng.normal(size=shape).astype(np.float32)
+wide = {name: Wide(mean=draw(7), scale=np.abs(draw(7)) + 1, weights=draw(7)) for name in SEGMENTS}
+model = DeepFM(wide, Buckets.of(dense), columns, 1)
+for parameter in model.parameters():
+    parameter.set_value(draw(*parameter.shape) * 0.3)
+model.set_alpha(dict(zip(SEGMENTS, (0.25, 0.5, 1.0))))
+inputs = paddle.to_tensor(dense), paddle.to_tensor(sparse.astype(np.int64))
+print(json.dumps([model(*inputs).numpy().tolist(), FusedDeepFM(model)(*inputs).numpy().tolist()]))
+"""
+
+
+def test_the_fused_ranker_scores_as_the_plain_one_even_beyond_its_table() -> None:
+    plain, fused = inside(_BOTH_FORMS)
+
+    assert len(set(plain)) > 150
+    assert max(abs(one - other) for one, other in zip(plain, fused, strict=True)) < 1e-5 * max(map(abs, plain))
