@@ -12,13 +12,15 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	&& { command -v $$python; break; }; done)
 
 BIN := .venv/bin
+ENVIRONMENTS = python='$(PYTHON)'; test -n "$$python" || { echo $(NO_PYTHON) >&2; exit 2; }; exec "$$python" -m local.environments
+NO_PYTHON := 'recmesh: no Python 3.10 to 3.12 found: install python3.11, or set PYTHON=/path/to/it'
 LOCAL := test -x $(BIN)/python || { echo 'nothing was ever started here; make up does'; exit 0; }; exec $(BIN)/python -m local
 CODE := recmesh services jobs local benchmarks tests client.py
 PROTOS := $(wildcard protos/recmesh/pb/*.proto)
 LOCK = UV_PYTHON_DOWNLOADS=never uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs clean test check protos bench lock environments environments-dev python
+.PHONY: help up down status logs clean test check protos bench lock environments environments-dev
 .SILENT:
 
 help: ## List the targets
@@ -61,11 +63,8 @@ lock: ## Pin the requirements anew, with hashes (needs uv)
 		$(LOCK) requirements/$$group.in --output-file requirements/$$group.txt || exit 1; \
 	done
 
-environments: python ## Make both Python environments, unless they are current
-	exec $(PYTHON) -m local.environments serving train
+environments: ## Make both Python environments, unless they are current
+	$(ENVIRONMENTS) serving train
 
-environments-dev: python ## The same with the tools of `make check` and `make test`
-	exec $(PYTHON) -m local.environments serving train dev
-
-python: ## Check that there is a Python to make them with
-	test -n '$(PYTHON)' || { echo 'recmesh: no Python 3.10 to 3.12 found: install python3.11, or set PYTHON=/path/to/it' >&2; exit 2; }
+environments-dev: ## The same with the tools of `make check` and `make test`
+	$(ENVIRONMENTS) serving train dev

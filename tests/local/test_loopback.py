@@ -85,7 +85,7 @@ def test_the_command_dies_with_its_launcher() -> None:
 def test_every_socket_of_milvus_and_redis_is_on_loopback(
     milvus_server: MilvusServer, redis_server: RedisServer
 ) -> None:
-    assert MilvusClient(milvus_server.uri, timeout=10).list_collections() == []
+    assert MilvusClient(milvus_server.uri, timeout=10).get_server_version()
     assert redis.Redis.from_url(redis_server.url).ping()
     addresses = listening(milvus_server.pid) | listening(redis_server.pid)
     assert addresses, "no listening socket found"
