@@ -108,7 +108,7 @@ def _train(data: Prepared, windows: Plan, seed: int, reporter: Reporter) -> rele
     spec = ranked.spec
     with reporter.step("release: statistics"):
         known = statistics.build(data, spec, data.start[1:], spec.as_of)
-    _fit(towers, data, data.start[1:], Effort(steps // 2, 2e-3), "release: two-tower", reporter)
+    _fit(towers, data, data.start[1:], Effort(steps // 4, 2e-3), "release: two-tower", reporter)
     vectors = towers.item_vectors()
     encoder = Encoder(spec, data.user_vocabularies, data.item_vocabularies, data.catalogue, known, padded(vectors))
     return release.Trained(data, encoder, towers, vectors, ranked.model, ranked.metrics)

@@ -13,7 +13,8 @@ from jobs.train.progress import Reporter
 from jobs.train.rows import Candidates, Rows, joined
 from jobs.train.wide import Wide
 from recmesh.features import SEGMENTS, FeatureSpec, Segment
-from recmesh.features.ranker_inputs import never_negative
+from recmesh.features.ranker_inputs import forms, never_negative
+from recmesh.features.spec import Mask
 from recmesh.releases import SegmentMetrics
 
 ALPHAS = (0.0, 0.25, 0.5, 1.0)
@@ -52,7 +53,8 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
     bounded = never_negative(spec)
     rows = {segment: joined(lists.training[segment]) for segment in SEGMENTS}
     with reporter.step("ranker: wide part"):
-        wides = {segment: wide.fit(rows[segment], bounded) for segment in SEGMENTS}
+        chosen = {segment: _best_form(spec, rows[segment], lists.tested[segment]) for segment in SEGMENTS}
+    wides = {segment: fitted for segment, (_, fitted) in chosen.items()}
     model = _untrained(spec, wides, rows, seed)
     judges = {segment: _Judge(lists.tested[segment], wides[segment]) for segment in SEGMENTS if lists.tested[segment]}
     alphas = _train(model, wides, rows, judges, seed, reporter)
@@ -69,7 +71,8 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
         )
     with reporter.step("ranker: wide part, all windows"):
         every = {segment: joined([*lists.training[segment], *lists.held_out[segment]]) for segment in SEGMENTS}
-        model.set_wide({segment: wide.fit(every[segment], bounded) for segment in SEGMENTS}, alphas)
+        final = {segment: wide.fit(every[segment], bounded, used) for segment, (used, _) in chosen.items()}
+        model.set_wide(final, alphas)
     neutral = _mean_logit(spec, rows)
     return Ranking(model, spec.model_copy(update={"rankers": rankers, "neutral_logit": neutral}), results)
 
@@ -77,6 +80,14 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
 def value(figures: Mapping[str, float]) -> float:
     """What a choice is made by: the head of the list, by hits and by their places."""
     return figures["recall@10"] + figures["ndcg@10"]
+
+
+def _best_form(spec: FeatureSpec, rows: Rows, tested: Sequence[Candidates]) -> tuple[Mask, Wide]:
+    """The choice of inputs whose wide part does best on the held-out lists; the first where there are none."""
+    fitted = [(used, wide.fit(rows, never_negative(spec), used)) for used in forms(spec)]
+    if not tested:
+        return fitted[0]
+    return max(fitted, key=lambda form: value(_Judge(tested, form[1]).metrics(0.0)))
 
 
 class _Judge:

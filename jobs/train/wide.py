@@ -4,13 +4,14 @@ Weights of popularity, lifts, neighbour scores and the like are held at 0 or abo
 their trends (one popularity against another), and loses on the next moment.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import minimize
 
 from jobs.train.rows import Rows
-from recmesh.features.spec import Array, Floats
+from recmesh.features.spec import Array, Floats, Mask
 
 _STEPS = 80
 _RIDGE = 1e-4
@@ -30,13 +31,14 @@ class Wide:
         return scores
 
 
-def fit(rows: Rows, bounded: "tuple[bool, ...]") -> Wide:
-    """Fit to one segment's rows; `bounded`: the inputs whose weight must not be negative."""
+def fit(rows: Rows, bounded: Sequence[bool], used: Mask) -> Wide:
+    """Fit to one segment's rows; `bounded`: the inputs whose weight must not be negative, `used`: those that may have
+    one."""
     width = len(bounded)
     if not len(rows.labels):
         return Wide(np.zeros(width, np.float32), np.ones(width, np.float32), np.zeros(width, np.float32))
     mean, deviation = rows.dense.mean(0, np.float64), rows.dense.std(0, dtype=np.float64)
-    varies = deviation > _LEAST_DEVIATION
+    varies = (deviation > _LEAST_DEVIATION) & used
     scale = np.where(varies, deviation, 1.0)
     x = ((rows.dense - mean) / scale * varies).astype(np.float32)
     bounds = [(0.0 if one else None, None) for one in bounded]

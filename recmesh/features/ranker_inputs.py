@@ -11,7 +11,7 @@ import numpy as np
 
 from recmesh.features.affinity import Scratch, Votes, read, votes
 from recmesh.features.catalogue import Catalogue
-from recmesh.features.spec import DAY, SEGMENTS, Array, FeatureSpec, Floats, Ints, Longs, Segment
+from recmesh.features.spec import DAY, SEGMENTS, Array, FeatureSpec, Floats, Ints, Longs, Mask, Segment
 from recmesh.features.statistics import Statistics
 from recmesh.features.user import Owned, User
 from recmesh.features.vocabulary import MISSING
@@ -21,7 +21,10 @@ LIFT_SMOOTHING = 10.0
 
 _CODE_SMOOTHING = 5.0
 _LIST_SCALE = 20.0
+_VOTE_POWER = 0.3
 
+_LIST_PARTS = ("ridge", "cosine", "recent_ridge", "recent_cosine")
+_RELATIVE_PARTS = tuple(f"relative_{part}" for part in _LIST_PARTS)
 _OWN = ("own_count", "own_rate", "own_share", "own_recency", "own_ratio")
 _CROSSES = ("size", "moments", "popularity", "once", "often", "affinity")
 _USER = ("user_items", "user_moments", "user_recency")
@@ -32,7 +35,7 @@ def dense_names(spec: FeatureSpec) -> tuple[str, ...]:
     names = [f"popularity_{p.name}" for p in spec.popularities]
     names += ["repeat_rate", "age"]
     names += [f"lift_{field.name}" for field in spec.user_fields]
-    names += ["ridge", "cosine", "recent_ridge", "recent_cosine", "tower"]
+    names += [*_LIST_PARTS, *_RELATIVE_PARTS, "tower"]
     for field in spec.item_fields:
         names += [f"{field.name}_{part}" for part in ("count", "lift", "items", "recent")]
     names += [f"{field.name}_distance" for field in spec.item_fields if field.kind == "numeric"]
@@ -45,8 +48,16 @@ def never_negative(spec: FeatureSpec) -> tuple[bool, ...]:
 
     One moment's trend must not turn popularity around for the next moment; see the recipe of the wide part.
     """
-    upward = ("popularity_", "lift_", "ridge", "cosine", "recent_", "tower")
+    upward = ("popularity_", "lift_", *_LIST_PARTS, *_RELATIVE_PARTS, "tower")
     return tuple(name.startswith(upward) or name.endswith(("_lift", "_recent")) for name in dense_names(spec))
+
+
+def forms(spec: FeatureSpec) -> tuple[Mask, ...]:
+    """The choices of dense inputs that are worth trying for the wide part: the votes of the history as logarithms,
+    relative to the user's strongest, or both. Which wins depends on the data: groceries want the relative form alone
+    (+.001 ndcg@10), films the logarithms."""
+    names = np.array(dense_names(spec))
+    return tuple(~np.isin(names, left_out) for left_out in ((), _RELATIVE_PARTS, _LIST_PARTS))
 
 
 def column_sizes(spec: FeatureSpec, user_sizes: Sequence[int], item_sizes: Sequence[int]) -> tuple[int, ...]:
@@ -154,14 +165,17 @@ class RankerInputs:
     def _list_scores(self, user: User, items: Ints) -> Iterable[Floats | float]:
         owned = user.owned
         if not len(owned.items):
-            yield from (0.0, 0.0, 0.0, 0.0)
+            yield from [0.0] * (len(_LIST_PARTS) + len(_RELATIVE_PARTS))
             return
-        size = _LIST_SCALE / np.sqrt(len(owned.items))
-        recent = _LIST_SCALE / np.sqrt(owned.weights.sum() + 1e-6)
         ridge, cosine = self.votes(user)
-        for scale, kind in ((size, "all"), (recent, "recent")):
-            for one in (ridge, cosine):
-                yield _log(scale * read(self._scratch, one.items, getattr(one, kind), items))
+        all_size, recent_size = np.sqrt(len(owned.items)), np.sqrt(owned.weights.sum() + 1e-6)
+        of_all = [(one.all, read(self._scratch, one.items, one.all, items)) for one in (ridge, cosine)]
+        recent = [(one.recent, read(self._scratch, one.items, one.recent, items)) for one in (ridge, cosine)]
+        for size, pairs in ((all_size, of_all), (recent_size, recent)):
+            for _, found in pairs:
+                yield np.sign(found) * np.log1p(np.abs(found) * (_LIST_SCALE / size))
+        for votes_of_all, found in (*of_all, *recent):
+            yield _relative(found, votes_of_all)
 
     def _logits(self, items: Ints, user_vector: Floats | None) -> Floats | float:
         if user_vector is None or not len(self.item_vectors):
@@ -237,8 +251,11 @@ def lookup(keys: Ints, values: Floats, wanted: Ints) -> Floats:
     return np.where(keys[position] == wanted, values[position], np.float32(0))
 
 
-def _log(score: Floats) -> Floats:
-    return np.sign(score) * np.log1p(np.abs(score))
+def _relative(found: Floats, of_all: Floats) -> Floats:
+    """Votes relative to the user's strongest, by a small power: an item's place among the user's own votes counts."""
+    strongest = of_all.max(initial=0.0)
+    relative: Floats = (np.maximum(found, 0.0) / max(float(strongest), 1e-9)) ** np.float32(_VOTE_POWER)
+    return relative
 
 
 def _distance(owned: Owned, of_all: Floats, of_items: Floats) -> Floats | float:

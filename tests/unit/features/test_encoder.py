@@ -70,9 +70,10 @@ def test_now_is_the_newest_action_when_that_is_later_than_the_release() -> None:
 
 def test_scores_of_lists_follow_the_history() -> None:
     made = encoder()
-    assert column(made, buyer(made, ("a", 1)), "cosine").tolist() == pytest.approx(
-        [0, np.log1p(20 * 0.5), np.log1p(20 * 0.25), 0], rel=1e-6
-    )
+    user = buyer(made, ("a", 1))
+    logs, relative = ([0, np.log1p(20 * 0.5), np.log1p(20 * 0.25), 0], [0, 1, 0.5**0.3, 0])
+    assert column(made, user, "cosine").tolist() == pytest.approx(logs, rel=1e-6)
+    assert column(made, user, "relative_cosine").tolist() == pytest.approx(relative, rel=1e-6)
     assert not column(made, buyer(made), "cosine").any()
 
 
