@@ -25,7 +25,7 @@ LOCK = UV_PYTHON_DOWNLOADS=never uv pip compile --quiet --universal --python-ver
 
 help: ## List the targets
 	echo 'Usage: make TARGET [NAME=value]'
-	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: environments ## Bring the mesh up and show recommendations. DATASET= folder, ta_feng, ml_100k, synthetic; MODE= compact, services
 	exec $(BIN)/python -m local up --dataset '$(DATASET)' --mode '$(MODE)'
