@@ -69,8 +69,7 @@ def _requirements(group: str) -> Path:
 
 
 def _wanted(group: str) -> str:
-    digest = hashlib.sha256(_requirements(group).read_bytes())
-    return f"{digest.hexdigest()} {sys.version_info.major}.{sys.version_info.minor}\n"
+    return f"{hashlib.sha256(_requirements(group).read_bytes()).hexdigest()}\n"
 
 
 def _same(path: Path, content: str) -> bool:
@@ -95,7 +94,7 @@ def make(environment: Environment) -> None:
 
 
 def _create(environment: Environment) -> None:
-    """A new virtual environment, unless there is a whole one of this Python version."""
+    """A new virtual environment, unless there is a whole one; that keeps its Python, since it may be in use."""
     if environment.python.exists() and not environment.unfinished.exists() and _version_fits(environment.python):
         return
     shutil.rmtree(environment.folder, ignore_errors=True)
@@ -109,7 +108,7 @@ def _create(environment: Environment) -> None:
 
 
 def _version_fits(python: Path) -> bool:
-    code = f"import sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+    code = f"import sys; sys.exit(not {VERSIONS[0]} <= sys.version_info[:2] <= {VERSIONS[1]})"
     return subprocess.run([str(python), "-c", code], capture_output=True, check=False).returncode == 0
 
 
