@@ -7,6 +7,7 @@ Apart from the proxy's port, Milvus gets free ports at each start; `FOLDER/ports
 """
 
 import argparse
+import contextlib
 import functools
 import importlib.util
 import json
@@ -43,6 +44,7 @@ _INTERNAL_PORTS = (
     "data_node_port",
     "metrics_port",
 )
+_SCRATCH = Path("/tmp/milvus")  # noqa: S108  # Milvus has no setting for it
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)(?:\((\w+)\))?\s*(?::\s*(.*?))?\s*\}\}")
 
 
@@ -133,6 +135,19 @@ def _prepare(data: Path, port: int, internal: Mapping[str, int]) -> None:
     (data / "ports.json").write_text(json.dumps({"proxy_port": port, **internal}))
 
 
+def _open_scratch() -> None:
+    """Milvus writes a few bytes a process to /tmp/milvus, whoever runs it: have that folder open to all, like /tmp."""
+    with contextlib.suppress(FileExistsError):
+        _SCRATCH.mkdir()
+    with contextlib.suppress(PermissionError):
+        _SCRATCH.chmod(0o1777)
+    if not os.access(_SCRATCH, os.W_OK | os.X_OK):
+        owner = _SCRATCH.stat().st_uid
+        raise SettingsError(
+            f"Milvus must write to {_SCRATCH}, which user {owner} owns: have it removed or opened to all"
+        )
+
+
 def _environment(data: Path, server: Path, metrics_port: int) -> dict[str, str]:
     libraries = os.pathsep.join(filter(None, [str(server), os.environ.get("LD_LIBRARY_PATH", "")]))
     return {
@@ -152,6 +167,7 @@ def serve(data: Path, port: int) -> int:
     """
     wildcard = os.environ.get(ALLOW_WILDCARD) == "1"
     server = binaries()
+    _open_scratch()
     data.mkdir(parents=True, exist_ok=True)
     data = data.resolve()
     with ExitStack() as stack:
