@@ -13,19 +13,21 @@ from jobs.train import ranking, release, statistics
 from jobs.train.evaluate import metrics
 from jobs.train.prepare import Prepared, prepare
 from jobs.train.progress import Reporter
+from jobs.train.quotas import STRONG, quotas
 from jobs.train.ranking import Lists
-from jobs.train.rows import Candidates, Moment, candidates, sampled, segments_of
+from jobs.train.rows import Candidates, Moment, candidates, retrieved, sampled, segments_of
 from jobs.train.two_tower import FULL_SOFTMAX, Effort, TwoTower, user_vectors
-from jobs.train.windows import Plan, plan
+from jobs.train.windows import Plan, Window, plan
 from recmesh.dataset import read
 from recmesh.errors import ReleaseError
-from recmesh.features import CHANNELS, SEGMENTS, Encoder, FeatureSpec, Segment
+from recmesh.features import CHANNELS, SEGMENTS, Encoder, FeatureSpec, Segment, Statistics
 from recmesh.features.encoder import padded
 from recmesh.features.ranker_inputs import column_sizes, dense_names
 from recmesh.features.spec import Channel, Floats, Longs
 from recmesh.releases import ModelStore, SegmentMetrics
 
 _TRAINED_USERS, _TESTED_USERS = 1200, 1500
+_LOOKED_AT = 400
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def _train(data: Prepared, windows: Plan, seed: int, reporter: Reporter) -> rele
     spec = _spec(data, windows)
     towers: TwoTower | None = None
     lists = Lists()
+    fitted: list[Segment] = []
     steps = 200 if len(data.catalogue) <= FULL_SOFTMAX else 80
     vectors: Floats = np.empty((0, 0), np.float32)
     for window in windows.windows:
@@ -100,27 +103,52 @@ def _train(data: Prepared, windows: Plan, seed: int, reporter: Reporter) -> rele
             )
             vectors = towers.item_vectors()
         assert towers is not None  # every plan begins with a warm window
-        encoder = Encoder(spec, data.user_vocabularies, data.item_vocabularies, data.catalogue, known, padded(vectors))
-        moment = Moment(window, encoder, vectors, user_vectors(towers.exported_user_tower(vectors), encoder))
+        moment = _moment(data, spec, window, known, towers, vectors)
+        new = [segment for segment in segments_of(data, window) if segment not in fitted]
+        if new:
+            spec = _with_quotas(data, spec, moment, new, seed)
+            fitted += new
+            moment = _moment(data, spec, window, known, towers, vectors)
         _collect(data, moment, lists, seed, reporter)
     assert towers is not None
     ranked = ranking.fit(spec, lists, seed, reporter)
     spec = ranked.spec
+    explained = {"wide": ranked.weights, "deep_share": ranked.alphas}
     with reporter.step("release: statistics"):
         known = statistics.build(data, spec, data.start[1:], spec.as_of)
     _fit(towers, data, data.start[1:], Effort(steps // 4, 2e-3), "release: two-tower", reporter)
     vectors = towers.item_vectors()
     encoder = Encoder(spec, data.user_vocabularies, data.item_vocabularies, data.catalogue, known, padded(vectors))
-    return release.Trained(data, encoder, towers, vectors, ranked.model, ranked.metrics)
+    return release.Trained(data, encoder, towers, vectors, ranked.model, ranked.metrics, explained)
+
+
+def _moment(
+    data: Prepared, spec: FeatureSpec, window: Window, known: Statistics, towers: TwoTower, vectors: Floats
+) -> Moment:
+    encoder = Encoder(spec, data.user_vocabularies, data.item_vocabularies, data.catalogue, known, padded(vectors))
+    return Moment(window, encoder, vectors, user_vectors(towers.exported_user_tower(vectors), encoder))
+
+
+def _with_quotas(
+    data: Prepared, spec: FeatureSpec, moment: Moment, segments: Sequence[Segment], seed: int
+) -> FeatureSpec:
+    """The spec with the depths of the channels of some segments, as a first look at a training window suggests."""
+    users = np.random.default_rng(seed).permutation(moment.window.labelled())[:_LOOKED_AT]
+    channels = dict(spec.channels)
+    for segment in segments:
+        found = list(retrieved(data, moment, users, segment))
+        if found:
+            channels[segment] = quotas(found, tuple(channels[segment]))
+    return spec.model_copy(update={"channels": channels})
 
 
 def _spec(data: Prepared, windows: Plan) -> FeatureSpec:
     channels: dict[Segment, dict[str, Channel]] = {
-        "cold": {name: Channel() for name in ("two_tower", "popular")},
-        "novel": {name: Channel() for name in ("two_tower", "neighbours", "popular")},
+        "cold": dict.fromkeys(("two_tower", "popular"), STRONG),
+        "novel": dict.fromkeys(("two_tower", "neighbours", "popular"), STRONG),
     }
     if data.spec.repeats:
-        channels["repeat"] = {name: Channel() for name in CHANNELS}
+        channels["repeat"] = dict.fromkeys(CHANNELS, STRONG)
     popularities = statistics.CALENDAR if windows.clock else statistics.OWN_ORDER
     spec = data.spec.model_copy(update={"clock": windows.clock, "popularities": popularities, "channels": channels})
     sizes = ([v.size for v in data.user_vocabularies], [v.size for v in data.item_vocabularies])

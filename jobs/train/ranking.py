@@ -8,13 +8,13 @@ import paddle
 
 from jobs.train import deepfm, wide
 from jobs.train.deepfm import Buckets, DeepFM
-from jobs.train.evaluate import metrics
+from jobs.train.evaluate import means, metrics, per_user, worth
 from jobs.train.progress import Reporter
 from jobs.train.rows import Candidates, Rows, joined
 from jobs.train.wide import Wide
 from recmesh.features import SEGMENTS, FeatureSpec, Segment
 from recmesh.features.ranker_inputs import forms, never_negative
-from recmesh.features.spec import Mask
+from recmesh.features.spec import Array, Mask
 from recmesh.releases import SegmentMetrics
 
 ALPHAS = (0.0, 0.25, 0.5, 1.0)
@@ -40,12 +40,17 @@ class Lists:
 
 @dataclass(frozen=True)
 class Ranking:
-    """A fitted ranker. `spec`: with the decisions that serving needs to know. `metrics`: held out, of the whole
-    chain."""
+    """A fitted ranker. `spec`: with the decisions that serving needs to know. `metrics`: held out, of the whole chain.
+
+    `weights`: of the wide part, by segment and input, for inputs of standard deviation 1. `alphas`: shares of the
+    deep part.
+    """
 
     model: DeepFM
     spec: FeatureSpec
     metrics: dict[str, SegmentMetrics]
+    weights: dict[Segment, dict[str, float]]
+    alphas: dict[Segment, float]
 
 
 def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranking:
@@ -61,25 +66,26 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
     results: dict[str, SegmentMetrics] = {}
     rankers: dict[Segment, bool] = dict.fromkeys(SEGMENTS, True)
     for segment, judge in judges.items():
-        ranked, merged = judge.metrics(alphas[segment]), judge.merged()
-        rankers[segment] = value(ranked) >= value(merged)
+        ranked, merged = judge.figures(alphas[segment]), judge.merged()
+        rankers[segment] = bool(worth(ranked).mean() >= worth(merged).mean())
         results[segment] = SegmentMetrics(
             users=len(judge.tested),
-            chain=ranked if rankers[segment] else merged,
+            chain=means(ranked if rankers[segment] else merged),
             popularity=lists.popularity[segment],
-            channels=judge.channels() | {"merged": merged},
+            channels=judge.channels() | {"merged": means(merged)},
         )
     with reporter.step("ranker: wide part, all windows"):
         every = {segment: joined([*lists.training[segment], *lists.held_out[segment]]) for segment in SEGMENTS}
         final = {segment: wide.fit(every[segment], bounded, used) for segment, (used, _) in chosen.items()}
         model.set_wide(final, alphas)
+    weights = {
+        segment: {name: round(float(w), 4) for name, w in zip(spec.dense, one.weights, strict=True) if w}
+        for segment, one in final.items()
+    }
     neutral = _mean_logit(spec, rows)
-    return Ranking(model, spec.model_copy(update={"rankers": rankers, "neutral_logit": neutral}), results)
-
-
-def value(figures: Mapping[str, float]) -> float:
-    """What a choice is made by: the head of the list, by hits and by their places."""
-    return figures["recall@10"] + figures["ndcg@10"]
+    return Ranking(
+        model, spec.model_copy(update={"rankers": rankers, "neutral_logit": neutral}), results, weights, alphas
+    )
 
 
 def _best_form(spec: FeatureSpec, rows: Rows, tested: Sequence[Candidates]) -> tuple[Mask, Wide]:
@@ -87,7 +93,7 @@ def _best_form(spec: FeatureSpec, rows: Rows, tested: Sequence[Candidates]) -> t
     fitted = [(used, wide.fit(rows, never_negative(spec), used)) for used in forms(spec)]
     if not tested:
         return fitted[0]
-    return max(fitted, key=lambda form: value(_Judge(tested, form[1]).metrics(0.0)))
+    return max(fitted, key=lambda form: _Judge(tested, form[1]).worth(0.0))
 
 
 class _Judge:
@@ -110,17 +116,27 @@ class _Judge:
                 parts.append(model.residual(paddle.to_tensor(index)).numpy())
         self._deep = np.concatenate(parts)
 
-    def metrics(self, alpha: float) -> dict[str, float]:
+    def figures(self, alpha: float) -> Array:
+        """Metrics of each user."""
         scores = np.split(self._wide + alpha * self._deep, self._ends)
         orders = (np.argsort(-one, kind="stable") for one in scores)
-        return metrics((one.merged.items[order], one.wanted) for one, order in zip(self.tested, orders, strict=True))
+        return per_user((one.merged.items[order], one.wanted) for one, order in zip(self.tested, orders, strict=True))
+
+    def worth(self, alpha: float) -> float:
+        """What the segment's list is worth with this share of the deep part."""
+        return float(worth(self.figures(alpha)).mean())
 
     def best_alpha(self) -> float:
-        """The best share; of equals the smallest."""
-        return max(ALPHAS, key=lambda alpha: (value(self.metrics(alpha)), -alpha))
+        """The best share, where it wins by more than its standard error; else none of the deep part."""
+        without = worth(self.figures(0.0))
+        gains = {alpha: worth(self.figures(alpha)) - without for alpha in ALPHAS}
+        best = max(gains, key=lambda alpha: (gains[alpha].mean(), -alpha))
+        error = gains[best].std() / np.sqrt(len(without))
+        return best if gains[best].mean() > error else 0.0
 
-    def merged(self) -> dict[str, float]:
-        return metrics((one.merged.items, one.wanted) for one in self.tested)
+    def merged(self) -> Array:
+        """Metrics of each user of the merged order."""
+        return per_user((one.merged.items, one.wanted) for one in self.tested)
 
     def channels(self) -> dict[str, dict[str, float]]:
         names = dict.fromkeys(name for one in self.tested for name in one.channels)
@@ -149,7 +165,7 @@ def _train(
     index = model.index(every.dense, every.sparse)
     fixed = np.concatenate([wides[segment](rows[segment].dense) for segment in SEGMENTS if len(rows[segment].labels)])
     optimizer = deepfm.optimizer_of(model)
-    best = sum(value(judge.metrics(0.0)) for judge in judges.values())
+    best = sum(judge.worth(0.0) for judge in judges.values())
     state, last = _copy(model), -1
     for epoch in range(_EPOCHS):
         with reporter.bar(f"ranker: DeepFM, epoch {epoch + 1}", len(every.weight)) as advance:
@@ -157,7 +173,7 @@ def _train(
         for judge in judges.values():
             judge.look(model)
         chosen = {segment: judge.best_alpha() for segment, judge in judges.items()}
-        reached = sum(value(judge.metrics(chosen[segment])) for segment, judge in judges.items())
+        reached = sum(judge.worth(chosen[segment]) for segment, judge in judges.items())
         if reached > best:
             best, alphas, state, last = reached, alphas | chosen, _copy(model), epoch
         elif epoch - last >= _PATIENCE:

@@ -35,7 +35,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Trained:
-    """All that goes into a release. `metrics`: held out, by segment."""
+    """All that goes into a release. `metrics`: held out, by segment; `explained`: what the ranker has learnt."""
 
     data: Prepared
     encoder: Encoder
@@ -43,6 +43,7 @@ class Trained:
     vectors: Floats
     ranker: DeepFM
     metrics: Mapping[str, SegmentMetrics]
+    explained: Mapping[str, object]
 
 
 def code_version() -> str:
@@ -78,7 +79,7 @@ def write(trained: Trained, folder: Path, identity: str, fingerprint: str, schem
         rankers={segment: "deepfm" if used else "merge" for segment, used in spec.rankers.items()},
         metrics=dict(trained.metrics),
         code_version=code_version(),
-        extra={"export_difference": differences, "recorded_inputs": RECORDED},
+        extra={**trained.explained, "export_difference": differences, "recorded_inputs": RECORDED},
     )
     return write_manifest(folder, manifest)
 

@@ -90,30 +90,46 @@ def segments_of(data: Prepared, window: Window) -> tuple[Segment, ...]:
     return ("novel", "repeat") if data.spec.repeats else ("novel",)
 
 
-def candidates(data: Prepared, moment: Moment, users: Longs, segment: Segment) -> Iterator[Candidates]:
-    """Run the channels and the merge for users of a window, as the services do. Users without a wanted item are
-    passed over."""
+@dataclass(frozen=True)
+class Retrieved:
+    """What the channels give for one user, and what was wanted."""
+
+    user: User
+    vector: Floats
+    wanted: Ints
+    excluded: Ints
+    channels: dict[str, Scored]
+
+
+def retrieved(data: Prepared, moment: Moment, users: Longs, segment: Segment) -> Iterator[Retrieved]:
+    """Run the channels for users of a window, as the services do. Users without a wanted item are passed over."""
     encoder, window = moment.encoder, moment.window
     retriever = Retriever(encoder)
+    quotas = retriever.quotas[segment]
     begin = np.zeros(len(window.known), np.int64) if segment == "cold" else data.start[:-1]
     end = begin if segment == "cold" else window.known
-    asked = [encoder.known_user(data.user_codes[u], history_of(data, begin[u], end[u])) for u in users]
+    wanted = [wanted_items(data, window, int(row), segment) for row in users]
+    rows = [row for row, one in zip(users.tolist(), wanted, strict=True) if len(one)]
+    asked = [encoder.known_user(data.user_codes[u], history_of(data, begin[u], end[u])) for u in rows]
     if not asked:
         return
     vectors = moment.user_vectors(asked)
-    new_only = segment != "repeat"
-    for number, (user, row) in enumerate(zip(asked, users, strict=True)):
-        wanted = wanted_items(data, window, int(row), segment)
-        if not len(wanted):
-            continue
-        exclude = retriever.excluded(user, new_only)
-        found = retriever.in_memory(user, tuple(retriever.quotas[segment]), exclude, new_only=new_only)
-        depth = retriever.quotas[segment]["two_tower"].depth
-        found = {"two_tower": two_tower(vectors[number], moment.item_vectors, exclude, depth)} | found
-        merged = retriever.merge(found, segment)
-        inputs = encoder.ranker_inputs(user, merged.items, new_only, user_vector=vectors[number])
+    for user, vector, labels in zip(asked, vectors, (one for one in wanted if len(one)), strict=True):
+        exclude = retriever.excluded(user, segment != "repeat")
+        found = retriever.in_memory(user, tuple(quotas), exclude, new_only=segment != "repeat")
+        nearest = two_tower(vector, moment.item_vectors, exclude, quotas["two_tower"].depth)
+        yield Retrieved(user, vector, labels, exclude, {"two_tower": nearest} | found)
         user.memory.clear()
-        yield Candidates(segment, wanted, exclude, found, merged, inputs["dense"], inputs["sparse"])
+
+
+def candidates(data: Prepared, moment: Moment, users: Longs, segment: Segment) -> Iterator[Candidates]:
+    """Run the channels, the merge and the ranker's features for users of a window."""
+    encoder = moment.encoder
+    retriever = Retriever(encoder)
+    for one in retrieved(data, moment, users, segment):
+        merged = retriever.merge(one.channels, segment)
+        inputs = encoder.ranker_inputs(one.user, merged.items, segment != "repeat", user_vector=one.vector)
+        yield Candidates(segment, one.wanted, one.excluded, one.channels, merged, inputs["dense"], inputs["sparse"])
 
 
 def sampled(lists: Sequence[Candidates], segment_number: int, seed: int) -> Rows:

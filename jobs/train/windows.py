@@ -7,8 +7,9 @@ import numpy as np
 
 from jobs.train.prepare import Prepared
 from recmesh.errors import DataError
-from recmesh.features.spec import Longs, Mask
+from recmesh.features.spec import DAY, Longs, Mask
 
+_WEEK = 7 * DAY
 _MOMENTS = 4
 _PARTS = 7
 _POSITIONS = (0.625, 0.75, 0.875)
@@ -59,7 +60,7 @@ def plan(data: Prepared, seed: int) -> Plan:
     """
     hidden = np.random.default_rng(seed).random(len(data.start) - 1) < _HIDDEN
     span = data.spec.as_of - int(data.times.min())
-    length = max(span // _PARTS // data.spec.granularity, 1) * data.spec.granularity
+    length = _length(span / _PARTS, data.spec.granularity)
     if span >= _PARTS * data.spec.granularity and _returning(data, data.spec.as_of - length) >= _RETURNING:
         moments = [data.spec.as_of - length * number for number in range(_MOMENTS, 0, -1)]
         chosen = Plan(
@@ -75,6 +76,12 @@ def plan(data: Prepared, seed: int) -> Plan:
                 "add more actions"
             )
     return chosen
+
+
+def _length(wanted: float, granularity: int) -> int:
+    """The nearest whole number of weeks where that is at least one: people have weekly rhythms; else of granules."""
+    unit = _WEEK if wanted >= _WEEK else granularity
+    return max(round(wanted / unit), 1) * unit
 
 
 def _returning(data: Prepared, moment: int) -> float:

@@ -200,7 +200,8 @@ class RankerInputs:
         count = sums[0][codes]
         total = float(owned.counts.sum())
         lift = np.log((count + _CODE_SMOOTHING * expected) / ((total + _CODE_SMOOTHING) * expected))
-        lift[codes == MISSING] = 0.0
+        # What a user has little of is no reason against it: histories are short.
+        lift = np.where(codes == MISSING, 0.0, lift)
         parts = (np.log1p(count), lift, np.log1p(sums[1][codes]), np.log1p(_LIST_SCALE * sums[2][codes]))
         if width == 1:
             return tuple(part[:, 0] for part in parts)
