@@ -26,7 +26,7 @@ from recmesh.features.ranker_inputs import column_sizes, dense_names
 from recmesh.features.spec import Channel, Floats, Longs
 from recmesh.releases import ModelStore, SegmentMetrics
 
-_TRAINED_USERS, _TESTED_USERS = 1200, 1500
+_TRAINED_USERS = _TESTED_USERS = 1500
 _LOOKED_AT = 400
 
 
