@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jobs.train.quiet import quiet
 from recmesh.errors import RecmeshError
 
 
@@ -31,10 +32,13 @@ def main(
 
 
 def _run(dataset: Path, store: str, seed: int, work: Path) -> None:
-    # Imported here: the numeric libraries read their number of threads when they are imported.
-    from jobs.train.pipeline import Outcome, train
-    from jobs.train.progress import Reporter
-    from recmesh.releases import ModelStore
+    # Imported here: the numeric libraries read their number of threads when they are imported. Paddle's import warns
+    # about
+    # any number but one.
+    with quiet():
+        from jobs.train.pipeline import Outcome, train
+        from jobs.train.progress import Reporter
+        from recmesh.releases import ModelStore
 
     outcome: Outcome = train(dataset, ModelStore(store), work, seed, Reporter())
     console = Console(highlight=False)
@@ -61,6 +65,7 @@ def _limit_threads(threads: int) -> None:
     # Threads that spin while they wait starve everything else on a small machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
+    os.environ.setdefault("GLOG_minloglevel", "2")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,7 @@
 """Writes the models of a release in Paddle's and ONNX's formats, and shows that both give the same answers."""
 
-import os
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ from paddle import nn
 from paddle.static import InputSpec
 
 from jobs.train.onnx_names import name_output
+from jobs.train.quiet import quiet
 from recmesh.errors import ReleaseError
 from recmesh.features.spec import Array, Floats
 
@@ -33,7 +31,7 @@ def export(
     folder = paddle_folder or Path(tempfile.mkdtemp(prefix="recmesh-export-"))
     folder.mkdir(parents=True, exist_ok=True)
     prefix = folder / name
-    with _quiet():
+    with quiet():
         paddle.jit.save(model, str(prefix), input_spec=list(inputs))
         paddle2onnx.export(
             f"{prefix}.pdmodel",
@@ -53,7 +51,7 @@ def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs], *, ra
     Raises ReleaseError when they differ by more than TOLERANCE (relative where figures exceed 1), or order items
     differently.
     """
-    with _quiet():
+    with quiet():
         native = paddle.jit.load(str(prefix))
     native.eval()
     session = session_of(onnx_path)
@@ -89,20 +87,3 @@ def _same_order(expected: Floats, got: Floats) -> bool:
     """Whether sorting by either gives the same order; scores closer than the tolerance count as equal."""
     order = np.argsort(-got, kind="stable")
     return bool((np.diff(expected[order]) <= TOLERANCE * np.maximum(np.abs(expected[order][1:]), 1.0)).all())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what native code prints out of the terminal."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = [os.dup(stream) for stream in (1, 2)]
-    with Path(os.devnull).open("w") as nowhere:
-        try:
-            for stream in (1, 2):
-                os.dup2(nowhere.fileno(), stream)
-            yield
-        finally:
-            for stream, copy in zip((1, 2), saved, strict=True):
-                os.dup2(copy, stream)
-                os.close(copy)
