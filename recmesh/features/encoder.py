@@ -91,11 +91,13 @@ class Encoder:
     ) -> User:
         """A user from a profile by field name and a history in columns (types by name), newest first.
 
+        Of a multi field of the profile the first value counts.
+
         Ids outside the catalogue, fields outside the spec and unknown kinds of action do no harm. Raises
         InvalidRequest when
         the columns of the history differ in length.
         """
-        codes = [v.code(profile.get(v.field.name)) for v in self._user_vocabularies]
+        codes = [v.codes(profile.get(v.field.name))[0] for v in self._user_vocabularies]
         return self.known_user(np.array(codes, np.int32), self._history(sku_ids, times, types, values, older_sku_ids))
 
     def known_user(self, codes: Ints, history: History) -> User:
