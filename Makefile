@@ -20,7 +20,7 @@ PROTOS := $(wildcard protos/recmesh/pb/*.proto)
 LOCK = UV_PYTHON_DOWNLOADS=never uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs clean test check protos bench lock environments environments-dev
+.PHONY: help up down status logs clean test check protos bench bench-faults lock environments environments-dev
 .SILENT:
 
 help: ## List the targets
@@ -56,6 +56,9 @@ protos: environments-dev ## Generate recmesh/pb from protos/
 
 bench: environments ## Measure the running mesh: each service, the chain, their raw parts
 	exec $(BIN)/python -m benchmarks.run
+
+bench-faults: environments ## Kill each process of the running mesh in turn under load, and count what callers notice
+	exec $(BIN)/python -m benchmarks.faults
 
 lock: ## Pin the requirements anew, with hashes (needs uv)
 	for group in serving dev train; do \

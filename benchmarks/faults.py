@@ -1,0 +1,123 @@
+"""kill -9 of each process of the local mesh in turn, under a light load of `as`: what a caller sees, and how long.
+
+    python -m benchmarks.faults [--rate 20] [--seconds 8]
+
+The mesh must have been started by `make up` (MODE=services shows most). Exit code 1 when an answer failed.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import traffic
+from local import settings
+from local.settings import LocalSettings
+from local.supervisor import ProcessState, Supervisor
+from recmesh.client import Mesh, Targets
+from recmesh.errors import RecmeshError, Unavailable
+
+_TIMEOUT = 15.0
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """One request: when it was answered (seconds on a monotonic clock), how long it took, and what was missing."""
+
+    at: float
+    seconds: float
+    degraded: Sequence[str]
+    error: str = ""
+
+
+async def _ask(mesh: Mesh, user_id: str) -> _Answer:
+    began = time.monotonic()
+    try:
+        degraded, error = (await mesh.recommend(user_id, timeout=_TIMEOUT)).degraded, ""
+    except RecmeshError as failure:
+        degraded, error = (), str(failure)
+    now = time.monotonic()
+    return _Answer(now, now - began, degraded, error)
+
+
+async def _load(mesh: Mesh, users: Sequence[str], rate: float, seconds: float) -> list[_Answer]:
+    """Open loop: a request every 1/rate seconds, whether or not the ones before are answered."""
+    began = time.monotonic()
+    calls: list[asyncio.Task[_Answer]] = []
+    while (number := len(calls)) < rate * seconds:
+        await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+        calls.append(asyncio.create_task(_ask(mesh, users[number % len(users)])))
+    return list(await asyncio.gather(*calls))
+
+
+async def _killed(
+    mesh: Mesh, users: Sequence[str], state: ProcessState, rate: float, seconds: float
+) -> tuple[list[_Answer], float]:
+    """The answers around the death of a process one second into the load, and the moment of that."""
+    load = asyncio.create_task(_load(mesh, users, rate, seconds))
+    await asyncio.sleep(1)
+    killed_at = time.monotonic()
+    # The whole group: the launcher of Milvus and its server.
+    os.killpg(os.getpgid(state.pid), signal.SIGKILL)
+    return await load, killed_at
+
+
+def _row(name: str, answers: Sequence[_Answer], killed_at: float) -> list[str]:
+    disturbed = [answer.at for answer in answers if answer.degraded or answer.error or answer.seconds > 1]
+    parts = sorted({part for answer in answers for part in answer.degraded})
+    recovery = max(disturbed) - killed_at if disturbed else 0.0
+    failed, degraded = sum(bool(answer.error) for answer in answers), sum(bool(answer.degraded) for answer in answers)
+    slowest = max(answer.seconds for answer in answers)
+    return [name, f"{len(answers)}", f"{failed}", f"{degraded}", ", ".join(parts), f"{recovery:.1f}", f"{slowest:.2f}"]
+
+
+async def _run(current: LocalSettings, users: Sequence[str], rate: float, seconds: float, console: Console) -> int:
+    columns = ("killed", "requests", "failed", "degraded", "without", "normal after s", "slowest s")
+    table = Table(*columns, title=f"kill -9 under {rate:g} requests/s of as", title_justify="left")
+    failed = False
+    async with Mesh(Targets.from_environment(current.variables())) as mesh:
+        for name in [state.name for state in Supervisor(current).states()]:
+            (state,) = (one for one in Supervisor(current).states() if one.name == name)
+            answers, killed_at = await _killed(mesh, users, state, rate, seconds)
+            failed |= any(answer.error for answer in answers)
+            table.add_row(*_row(name, answers, killed_at))
+            await _until_whole(mesh, users)
+    console.print(table)
+    return int(failed)
+
+
+async def _until_whole(mesh: Mesh, users: Sequence[str]) -> None:
+    ends_at = time.monotonic() + 60
+    while (await _ask(mesh, users[0])).degraded:
+        if time.monotonic() > ends_at:
+            raise Unavailable("the mesh is still degraded after 60 s; see `make status` and `make logs`")
+        await asyncio.sleep(0.2)
+
+
+def main() -> int:
+    """Run it. -> the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.partition("\n")[0])
+    parser.add_argument("--rate", type=float, default=20.0, help="requests a second (default 20)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of load for each process (default 8)")
+    options = parser.parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    current = settings.load()
+    try:
+        if not Supervisor(current).states():
+            raise Unavailable("nothing runs; `make up MODE=services` starts it")
+        users = traffic.draw_users(current.redis_url, 200)
+        return asyncio.run(_run(current, users, options.rate, options.seconds, console))
+    except RecmeshError as error:
+        print(f"faults: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
