@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RecallRequest(_message.Message):
-    __slots__ = ("log_id", "user_info", "recall_type", "request_num", "history", "exclude_ids", "new_only", "release", "columnar")
+    __slots__ = ("log_id", "user_info", "recall_type", "request_num", "history", "exclude_ids", "new_only", "release", "columnar", "explain")
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     USER_INFO_FIELD_NUMBER: _ClassVar[int]
     RECALL_TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,7 @@ class RecallRequest(_message.Message):
     NEW_ONLY_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     COLUMNAR_FIELD_NUMBER: _ClassVar[int]
+    EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     log_id: int
     user_info: _user_info_pb2.UserInfo
     recall_type: str
@@ -27,7 +28,8 @@ class RecallRequest(_message.Message):
     new_only: bool
     release: str
     columnar: bool
-    def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., recall_type: _Optional[str] = ..., request_num: _Optional[int] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: _Optional[bool] = ..., release: _Optional[str] = ..., columnar: _Optional[bool] = ...) -> None: ...
+    explain: bool
+    def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., recall_type: _Optional[str] = ..., request_num: _Optional[int] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: _Optional[bool] = ..., release: _Optional[str] = ..., columnar: _Optional[bool] = ..., explain: _Optional[bool] = ...) -> None: ...
 
 class RecallResponse(_message.Message):
     __slots__ = ("error", "score_pairs", "release", "degraded", "channels", "candidates", "unlisted_ids", "new_only")

@@ -43,7 +43,7 @@ class ChannelScores(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CandidateQuery:
-    """Candidates wanted for a user; see RecallRequest for the meaning of empty fields."""
+    """Candidates wanted for a user; see RecallRequest for the meaning of empty fields. `explain`: `channels` matter."""
 
     user: Asker
     size: int
@@ -51,6 +51,7 @@ class CandidateQuery:
     exclude: Sequence[str] = ()
     new_only: bool = False
     release: str = ""
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,7 @@ class RemoteCandidates:
             new_only=query.new_only,
             release=query.release,
             columnar=True,
+            explain=query.explain,
         )
         answer = await self._call(request, timeout)
         if answer.error.code != OK:

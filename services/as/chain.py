@@ -183,6 +183,7 @@ class Chain:
             exclude=trip.ask.exclude,
             new_only=trip.ask.new_only,
             release=release,
+            explain=trip.ask.explain,
         )
         try:
             with self._stage("recall"):

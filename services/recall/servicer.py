@@ -35,27 +35,27 @@ class RecallServicer:
             exclude=request.exclude_ids,
             new_only=request.new_only,
             release=request.release,
+            explain=request.explain or not request.columnar,
         )
         try:
             found = await self._core.recall(query, deadline.remaining())
         except AllChannelsAway:
             return _failed(request)
-        return _response(found, request.columnar)
+        return _response(found, request.columnar, query.explain)
 
 
-def _response(found: CandidateList, columnar: bool) -> RecallResponse:
+def _response(found: CandidateList, columnar: bool, explain: bool) -> RecallResponse:
     response = RecallResponse(
         error=RecallResponse.Error(code=OK),
         release=found.release,
         degraded=found.degraded,
         unlisted_ids=found.unlisted,
         new_only=found.new_only,
-        channels=[
-            # From lists: several times faster than from arrays.
-            RecallResponse.Channel(name=name, positions=_list(part.positions), scores=_list(part.scores))
-            for name, part in found.channels.items()
-        ],
     )
+    if explain:
+        for name, part in found.channels.items():
+            # From lists: several times faster than from arrays.
+            response.channels.add(name=name, positions=_list(part.positions), scores=_list(part.scores))
     if columnar:
         response.candidates.ids.extend(found.ids)
         response.candidates.scores.extend(found.scores)

@@ -159,10 +159,15 @@ def test_recall_gives_as_many_as_are_asked_for(compact: Service, trained_shop: S
 
 def test_the_columnar_form_says_the_same(compact: Service, trained_shop: Shop) -> None:
     plain = recall(compact, trained_shop)
-    columnar = recall(compact, trained_shop, columnar=True)
+    columnar = recall(compact, trained_shop, columnar=True, explain=True)
+    brief = recall(compact, trained_shop, columnar=True)
 
     assert [pair.nid for pair in plain.score_pairs] == list(columnar.candidates.ids)
     assert [pair.score for pair in plain.score_pairs] == list(columnar.candidates.scores)
+    assert plain.channels
+    assert plain.channels == columnar.channels
+    assert brief.candidates == columnar.candidates
+    assert not brief.channels
 
 
 def recall(compact: Service, shop: Shop, **request: object) -> RecallResponse:
