@@ -1,7 +1,6 @@
 """Retriever: the channels and the merge of one release."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -25,12 +24,6 @@ class Retriever:
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder = encoder
-
-    @classmethod
-    def load(cls, folder: Path, encoder: Encoder | None = None) -> "Retriever":
-        """Load from a release folder, or around an encoder that is loaded already. Raises ReleaseError when it is
-        damaged."""
-        return cls(encoder or Encoder.load(folder))
 
     @property
     def quotas(self) -> Mapping[Segment, Mapping[str, Channel]]:
