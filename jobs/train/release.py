@@ -139,7 +139,7 @@ def _recorded(trained: Trained, seed: int) -> tuple[list[Inputs], list[Inputs], 
     for number, (user, vector) in enumerate(zip(users, vectors, strict=True)):
         new_only = bool(number % 2)
         found = retriever.in_memory(user, CHANNELS, new_only=new_only)
-        found["two_tower"] = two_tower(vector, trained.vectors, NO_ITEMS, _LARGE)
+        found["two_tower"] = two_tower(trained.encoder, vector, trained.vectors, NO_ITEMS, _LARGE)
         merged = retriever.merge(found, encoder.segment(user, new_only), size=1 if number % 3 == 0 else _LARGE)
         ranked.append(encoder.ranker_inputs(user, merged.items, new_only, [strange] * (number % 7 == 0), vector))
     towers = users[:_TOWER_INPUTS]

@@ -117,7 +117,7 @@ def retrieved(data: Prepared, moment: Moment, users: Longs, segment: Segment) ->
     for user, vector, labels in zip(asked, vectors, (one for one in wanted if len(one)), strict=True):
         exclude = retriever.excluded(user, segment != "repeat")
         found = retriever.in_memory(user, tuple(quotas), exclude, new_only=segment != "repeat")
-        nearest = two_tower(vector, moment.item_vectors, exclude, quotas["two_tower"].depth)
+        nearest = two_tower(encoder, vector, moment.item_vectors, exclude, quotas["two_tower"].depth)
         yield Retrieved(user, vector, labels, exclude, {"two_tower": nearest} | found)
         user.memory.clear()
 

@@ -7,7 +7,6 @@ from typing import TypeVar, cast
 import numpy as np
 
 from recmesh.errors import InvalidRequest, ReleaseError
-from recmesh.features.affinity import Scratch, Votes
 from recmesh.features.catalogue import Catalogue
 from recmesh.features.memo import Memo
 from recmesh.features.ranker_inputs import RankerInputs
@@ -15,9 +14,13 @@ from recmesh.features.spec import Array, FeatureSpec, Floats, Ints, Longs, Segme
 from recmesh.features.statistics import Statistics
 from recmesh.features.user import NO_ITEMS, History, User
 from recmesh.features.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
+from recmesh.kernels import Scratch, Votes
 
 SPEC, VOCABULARIES, STATISTICS = "spec.json", "vocabularies.json", "statistics.npz"
 FEATURES, ITEM_VECTORS = "features", "item_vectors.npy"
+
+MOST_UNLISTED = 4_096
+"""Items beyond the catalogue that one request may have; they are numbered on from its end."""
 
 _REMEMBERED = 1024
 
@@ -44,7 +47,8 @@ class Encoder:
         self.catalogue = catalogue
         self.statistics = statistics
         self._memo: Memo[object] = Memo(_REMEMBERED)
-        self.scratch = Scratch(len(catalogue) + 1)
+        codes = max((len(share) for share in statistics.code_share), default=0)
+        self.scratch = Scratch(len(catalogue) + 1 + MOST_UNLISTED, codes)
         self._user_vocabularies = list(user_vocabularies)
         self._item_vocabularies = list(item_vocabularies)
         self._inputs = RankerInputs(spec, catalogue, statistics, item_vectors, self.scratch)
@@ -103,7 +107,8 @@ class Encoder:
     def known_user(self, codes: Ints, history: History) -> User:
         """A user whose profile and history are encoded already."""
         newest = int(history.times[0]) + self.spec.granularity if len(history.times) else 0
-        return User(codes, history, max(self.statistics.as_of, newest), self.spec.recency, self.type_weights)
+        now = max(self.statistics.as_of, newest)
+        return User(codes, history, now, self.spec.recency, self.type_weights, self.scratch)
 
     def segment(self, user: User, new_only: bool) -> Segment:
         """The segment of a request of this user."""
@@ -150,17 +155,8 @@ class Encoder:
         follow.
         user_vector: float32 [dim] of the user tower; without it the two-tower score is taken as neutral.
         """
-        codes, numbers, sparse = self._inputs.rows(items)
-        if unlisted:
-            new_codes, new_numbers = self._encode_items(unlisted)
-            codes = [np.concatenate(pair) for pair in zip(codes, new_codes, strict=True)]
-            numbers = np.concatenate([numbers, new_numbers])
-            if codes:
-                sparse = np.concatenate([sparse, self._inputs.sparse_of(new_codes)])
-            else:
-                sparse = np.zeros((len(items) + len(unlisted), 0), np.int64)
-            items = np.concatenate([items, np.full(len(unlisted), -1, np.int32)])
-        return self._inputs(user, items, self.segment(user, new_only), user_vector, codes, numbers, sparse)
+        codes, numbers = self._encode_items(unlisted)
+        return self._inputs(user, items, self.segment(user, new_only), user_vector, codes, numbers)
 
     def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gave for this key, made once as long as it is among the latest used."""
@@ -176,7 +172,7 @@ class Encoder:
 
     def _encode_items(self, unlisted: Sequence[Mapping[str, str]]) -> tuple[list[Ints], Floats]:
         codes = [
-            np.array([v.codes(fields.get(v.field.name)) for fields in unlisted], np.int32)
+            np.array([v.codes(fields.get(v.field.name)) for fields in unlisted], np.int32).reshape(-1, v.field.width)
             for v in self._item_vocabularies
         ]
         numbers = np.zeros((len(unlisted), len(self._item_vocabularies)), np.float32)

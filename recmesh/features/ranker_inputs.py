@@ -5,16 +5,17 @@ scored, and a logged request gives the same inputs again. Standardisation is the
 figures.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from recmesh.features.affinity import Scratch, Votes, read, votes
+from recmesh.features.affinity import votes
 from recmesh.features.catalogue import Catalogue
-from recmesh.features.spec import DAY, SEGMENTS, Array, FeatureSpec, Floats, Ints, Longs, Mask, Segment
+from recmesh.features.spec import SEGMENTS, Array, FeatureSpec, Floats, Ints, Mask, Segment
 from recmesh.features.statistics import Statistics
-from recmesh.features.user import Owned, User
-from recmesh.features.vocabulary import MISSING
+from recmesh.features.user import NO_ITEMS, User
+from recmesh.kernels import Scratch, Votes
+from recmesh.kernels.ranker import Release, lift, ranker_rows
 
 LIFT_SMOOTHING = 10.0
 """Users that a field value is taken to have in common with all users, when a lift is counted."""
@@ -74,19 +75,40 @@ class RankerInputs:
     def __init__(
         self, spec: FeatureSpec, catalogue: Catalogue, statistics: Statistics, item_vectors: Floats, scratch: Scratch
     ) -> None:
-        self.spec = spec
-        self.statistics = statistics
-        self.item_vectors = item_vectors
-        self._catalogue = catalogue
+        self._statistics = statistics
         self._scratch = scratch
-        self._offsets = np.concatenate([[0], np.cumsum(spec.columns)[:-1]]).astype(np.int64)
-        self._numeric = [n for n, field in enumerate(spec.item_fields) if field.kind == "numeric"]
-        sparse = [codes[:, 0].astype(np.int64) for codes in catalogue.codes]
-        first = 1 + len(spec.user_fields)
-        self._item_sparse = (
-            np.stack(sparse, 1) + self._offsets[first:] if sparse else np.zeros((len(catalogue) + 1, 0), np.int64)
+        self._columns = len(spec.columns)
+        self._no_votes = Votes(NO_ITEMS, np.empty(0, np.float32), np.empty(0, np.float32))
+        self._release = Release(
+            catalogue.codes,
+            [np.exp(share) for share in statistics.code_share],
+            items=len(catalogue),
+            popularities=len(spec.popularities),
+            user_fields=len(spec.user_fields),
+            item_fields=len(spec.item_fields),
+            dim=item_vectors.shape[1] if item_vectors.size else 0,
+            columns=len(spec.dense),
+            clock=spec.clock,
+            popularity=statistics.popularity,
+            repeat_rate=statistics.repeat_rate,
+            buyers=statistics.buyers,
+            numbers=catalogue.numbers,
+            vectors=item_vectors,
+            first_seen=statistics.first_seen,
+            lift_offset=statistics.lift_offset,
+            lift_start=statistics.lift_start,
+            lift_items=statistics.lift_items,
+            lift_counts=statistics.lift_counts,
+            value_share=statistics.value_share,
+            widths=np.array([field.width for field in spec.item_fields], np.int64),
+            numeric=np.array([field.kind == "numeric" for field in spec.item_fields], np.int64),
+            sparse_offsets=np.cumsum([0, *spec.columns[:-1]], dtype=np.int64),
+            neutral_logit=spec.neutral_logit,
+            lift_smoothing=LIFT_SMOOTHING,
+            code_smoothing=_CODE_SMOOTHING,
+            list_scale=_LIST_SCALE,
+            vote_power=_VOTE_POWER,
         )
-        self._default_popularity = statistics.popularity[-1]
 
     def __call__(
         self,
@@ -94,174 +116,36 @@ class RankerInputs:
         items: Ints,
         segment: Segment,
         user_vector: Floats | None,
-        codes: Sequence[Ints],
-        numbers: Floats,
-        sparse: Longs,
+        unlisted_codes: Sequence[Ints],
+        unlisted_numbers: Floats,
     ) -> dict[str, Array]:
-        """items int32 [N] (-1: not in the catalogue); codes, numbers, sparse: the items' rows, see `rows`."""
-        dense = np.empty((len(self.spec.dense), len(items)), np.float32)
-        for row, block in enumerate(self._blocks(user, items, user_vector, codes, numbers)):
-            dense[row] = block
-        fixed = np.concatenate([[SEGMENTS.index(segment)], user.codes]) + self._offsets[: 1 + len(user.codes)]
-        both = np.empty((len(items), len(self.spec.columns)), np.int64)
-        both[:, : len(fixed)] = fixed
-        both[:, len(fixed) :] = sparse
-        return {"dense": np.ascontiguousarray(dense.T), "sparse": both}
-
-    def rows(self, items: Ints) -> tuple[list[Ints], Floats, Longs]:
-        """Codes of each item field, standardised numbers, and sparse inputs of catalogue items."""
-        codes = [field_codes[items] for field_codes in self._catalogue.codes]
-        return codes, self._catalogue.numbers[items], self._item_sparse[items]
-
-    def sparse_of(self, codes: Sequence[Ints]) -> Longs:
-        """The sparse inputs of items known by their codes only."""
-        if not codes:
-            return np.zeros((0, 0), np.int64)
-        return np.stack([c[:, 0].astype(np.int64) for c in codes], 1) + self._offsets[1 + len(self.spec.user_fields) :]
-
-    def _blocks(
-        self, user: User, items: Ints, user_vector: Floats | None, codes: Sequence[Ints], numbers: Floats
-    ) -> Iterable[Floats | float]:
-        owned, statistics = user.owned, self.statistics
-        popularity = statistics.popularity[items].T
-        yield from popularity
-        yield statistics.repeat_rate[items]
-        yield np.log1p(np.maximum(user.now - statistics.first_seen[items], 0) / DAY) if self.spec.clock else 0.0
-        yield from self.lifts(user.codes, items)
-        yield from self._list_scores(user, items)
-        yield self._logits(items, user_vector)
-        lift: Floats | float = 0.0
-        for number, field_codes in enumerate(codes):
-            columns = self._code_scores(owned, number, field_codes)
-            lift = columns[1] if number == 0 else lift
-            yield from columns
-        for number in self._numeric:
-            yield _distance(owned, self._catalogue.numbers[:, number], numbers[:, number])
-        yield from self._own(user, items, popularity[0], lift)
-        size, moments, idle = self._user(user)
-        yield from (size, moments, idle)
+        """items int32: numbers of the catalogue. The rows of unlisted items follow: for each item field their codes
+        int32 [unlisted, width], and their standardised numbers float32 [unlisted, item fields]."""
+        dense, sparse = ranker_rows(
+            self._release,
+            codes=user.codes,
+            now=user.now,
+            segment=SEGMENTS.index(segment),
+            moments=user.moments,
+            owned=user.owned,
+            votes=self.votes(user) if len(user.owned.items) else (self._no_votes, self._no_votes),
+            vector=user_vector,
+            items=items,
+            unlisted_codes=unlisted_codes,
+            unlisted_numbers=unlisted_numbers,
+            sparse_columns=self._columns,
+            scratch=self._scratch,
+        )
+        return {"dense": dense, "sparse": sparse}
 
     def lifts(self, codes: Ints, items: Ints) -> list[Floats]:
         """For each user field, the log of how much more users with the user's value act on the items than others do."""
-        statistics = self.statistics
-        buyers = statistics.buyers[items]
-        lifts = []
-        for number, code in enumerate(codes.tolist()):
-            value = int(statistics.lift_offset[number]) + code
-            start, end = statistics.lift_start[value], statistics.lift_start[value + 1]
-            found = lookup(statistics.lift_items[start:end], statistics.lift_counts[start:end], items)
-            expected = buyers * statistics.value_share[value]
-            lifts.append(np.log((found + LIFT_SMOOTHING) / (expected + LIFT_SMOOTHING)))
-        return lifts
+        return [lift(self._release, number, code, items) for number, code in enumerate(codes.tolist())]
 
     def votes(self, user: User) -> tuple[Votes, Votes]:
         """The votes of the user's history along the ridge and the cosine lists; computed once for a user."""
         found = user.memory.get("votes")
         if found is None:
-            lists = (self.statistics.ridge, self.statistics.cosine)
+            lists = (self._statistics.ridge, self._statistics.cosine)
             found = user.memory["votes"] = tuple(votes(one, user.owned, self._scratch) for one in lists)
         return found  # type: ignore[return-value]
-
-    def _list_scores(self, user: User, items: Ints) -> Iterable[Floats | float]:
-        owned = user.owned
-        if not len(owned.items):
-            yield from [0.0] * (len(_LIST_PARTS) + len(_RELATIVE_PARTS))
-            return
-        ridge, cosine = self.votes(user)
-        all_size, recent_size = np.sqrt(len(owned.items)), np.sqrt(owned.weights.sum() + 1e-6)
-        of_all = [(one.all, read(self._scratch, one.items, one.all, items)) for one in (ridge, cosine)]
-        recent = [(one.recent, read(self._scratch, one.items, one.recent, items)) for one in (ridge, cosine)]
-        for size, pairs in ((all_size, of_all), (recent_size, recent)):
-            for _, found in pairs:
-                yield np.sign(found) * np.log1p(np.abs(found) * (_LIST_SCALE / size))
-        for votes_of_all, found in (*of_all, *recent):
-            yield _relative(found, votes_of_all)
-
-    def _logits(self, items: Ints, user_vector: Floats | None) -> Floats | float:
-        if user_vector is None or not len(self.item_vectors):
-            return self.spec.neutral_logit
-        logits = self.item_vectors[items] @ user_vector
-        logits[items < 0] = self.spec.neutral_logit
-        return logits
-
-    def _code_scores(self, owned: Owned, number: int, codes: Ints) -> tuple[Floats | float, ...]:
-        """For one item field: count, lift, distinct items and recency of the user's actions on items with the same
-        codes."""
-        if not len(owned.items):
-            return 0.0, 0.0, 0.0, 0.0
-        share = self.statistics.code_share[number]
-        mine = self._catalogue.codes[number][owned.items]
-        width = codes.shape[1]
-        weights = (owned.counts, np.ones_like(owned.counts), owned.weights)
-        sums = [np.bincount(mine.ravel(), np.repeat(w, width) if width > 1 else w, len(share)) for w in weights]
-        for one in sums:
-            one[MISSING] = 0.0
-        expected = np.exp(share[codes])
-        count = sums[0][codes]
-        total = float(owned.counts.sum())
-        lift = np.log((count + _CODE_SMOOTHING * expected) / ((total + _CODE_SMOOTHING) * expected))
-        # What a user has little of is no reason against it: histories are short.
-        lift = np.where(codes == MISSING, 0.0, lift)
-        parts = (np.log1p(count), lift, np.log1p(sums[1][codes]), np.log1p(_LIST_SCALE * sums[2][codes]))
-        if width == 1:
-            return tuple(part[:, 0] for part in parts)
-        known = np.maximum((codes != MISSING).sum(1), 1)
-        return tuple(part.sum(1) / known for part in parts)
-
-    def _own(self, user: User, items: Ints, popularity: Floats, lift: Floats | float) -> Iterable[Floats | float]:
-        owned = user.owned
-        if not len(owned.items):
-            yield from [0.0] * (1 + len(_OWN) + len(_CROSSES))
-            return
-        scratch = self._scratch
-        scratch.place[owned.items] = np.arange(1, len(owned.items) + 1, dtype=np.int32)
-        position = scratch.place[items] - 1
-        scratch.place[owned.items] = 0
-        mine = position >= 0
-        own = mine.astype(np.float32)
-        counts = owned.counts[position] * own
-        size, moments, _ = self._user(user)
-        since, idle = (owned.days, owned.days.min()) if self.spec.clock else (owned.steps, owned.steps.min())
-        ago = np.log1p(since[position])
-        yield own
-        yield np.log1p(counts)
-        yield own * np.log((counts + 0.1) / user.moments)
-        yield counts / owned.counts.sum()
-        yield own * -ago
-        yield own * -(ago - np.log1p(idle))
-        yield own * size
-        yield own * moments
-        yield own * (popularity - self._default_popularity[0])
-        yield (counts == 1).astype(np.float32)
-        yield (counts > 2).astype(np.float32)
-        yield own * lift
-
-    def _user(self, user: User) -> tuple[float, float, float]:
-        owned = user.owned
-        if not len(owned.items):
-            return 0.0, 0.0, 0.0
-        idle = owned.days.min() if self.spec.clock else 0.0
-        return float(np.log1p(len(owned.items))), float(np.log1p(user.moments)), float(np.log1p(idle))
-
-
-def lookup(keys: Ints, values: Floats, wanted: Ints) -> Floats:
-    """The values of ascending `keys` at `wanted`; 0 where a key is not there."""
-    if not len(keys):
-        return np.zeros(len(wanted), np.float32)
-    position = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[position] == wanted, values[position], np.float32(0))
-
-
-def _relative(found: Floats, of_all: Floats) -> Floats:
-    """Votes relative to the user's strongest, by a small power: an item's place among the user's own votes counts."""
-    strongest = of_all.max(initial=0.0)
-    relative: Floats = (np.maximum(found, 0.0) / max(float(strongest), 1e-9)) ** np.float32(_VOTE_POWER)
-    return relative
-
-
-def _distance(owned: Owned, of_all: Floats, of_items: Floats) -> Floats | float:
-    if not len(owned.items):
-        return 0.0
-    mean = (of_all[owned.items] * owned.counts).sum() / owned.counts.sum()
-    distance: Floats = -np.abs(of_items - mean)
-    return distance

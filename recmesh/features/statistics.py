@@ -2,6 +2,7 @@
 them."""
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,6 +21,11 @@ class Lists:
     start: Longs
     items: Ints
     scores: Floats
+
+    @cached_property
+    def longest(self) -> int:
+        """Entries of the longest list."""
+        return int(np.diff(self.start).max(initial=0))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
-from recmesh.features.spec import DAY, Array, Floats, Ints, Longs
+from recmesh import kernels
+from recmesh.features.spec import Array, Floats, Ints, Longs
+from recmesh.kernels import Owned, Scratch
 
 NO_ITEMS: Ints = np.empty(0, np.int32)
 
@@ -31,31 +33,12 @@ class History:
 
 
 @dataclass(frozen=True)
-class Owned:
-    """The distinct items of a history that the catalogue holds, the newest first.
-
-    items int32; days float32: age of the newest action on each in days; steps float32: how many of the user's moments
-    came
-    after it; counts float32: the number of moments with it; weights float32: by recency in the user's own order and
-    by kind
-    of action; strength float32: the largest weight among its actions' kinds, in (0, 1].
-    """
-
-    items: Ints
-    days: Floats
-    steps: Floats
-    counts: Floats
-    weights: Floats
-    strength: Floats
-
-
-@dataclass(frozen=True)
 class User:
     """A user as the models see it. codes int32 [user fields]; `now` in ms: the later of the release's `as_of` and the
     newest action.
 
     `recency`: weight of a history item for each step back. `type_weights`: weight of each kind of action, at most 1.
-    `memory`: what an encoder has computed of this user and will need again.
+    `scratch`: of the encoder. `memory`: what an encoder has computed of this user and will need again.
     """
 
     codes: Ints
@@ -63,33 +46,15 @@ class User:
     now: int
     recency: float
     type_weights: Floats
+    scratch: Scratch = field(repr=False, compare=False)
     memory: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def owned(self) -> Owned:
-        known = self.history.items >= 0
-        items = self.history.items[known]
-        times = self.history.times[known]
-        if not len(items):
-            none = np.empty(0, np.float32)
-            return Owned(NO_ITEMS, none, none, none, none, none)
-        moment = np.zeros(len(items), np.int64)
-        np.cumsum(times[1:] != times[:-1], out=moment[1:])
-        distinct, first, inverse = np.unique(items, return_index=True, return_inverse=True)
-        pairs = np.unique(inverse.astype(np.int64) * (moment[-1] + 1) + moment)
-        counts = np.bincount(pairs // (moment[-1] + 1), minlength=len(distinct))
-        strength = np.zeros(len(distinct), np.float32)
-        np.maximum.at(strength, inverse, self.type_weights[self.history.types[known]])
-        order = np.argsort(first, kind="stable")
-        first, strength = first[order], strength[order]
-        steps = moment[first].astype(np.float32)
-        return Owned(
-            items=distinct[order],
-            days=((self.now - times[first]) / DAY).astype(np.float32),
-            steps=steps,
-            counts=counts[order].astype(np.float32),
-            weights=(self.recency**steps * strength).astype(np.float32),
-            strength=strength,
+        """The distinct items of the history."""
+        history = self.history
+        return kernels.owned(
+            history.items, history.times, history.types, self.type_weights, self.recency, self.now, self.scratch
         )
 
     @cached_property
@@ -106,7 +71,7 @@ class User:
 
     def forget(self) -> "User":
         """The same user without any history."""
-        return User(self.codes, History.empty(), self.now, self.recency, self.type_weights)
+        return User(self.codes, History.empty(), self.now, self.recency, self.type_weights, self.scratch)
 
 
 def newest_first(items: Ints, times: Longs, types: Array, values: Array, keep: int) -> History:

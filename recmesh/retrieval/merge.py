@@ -1,51 +1,44 @@
 """One list out of many: weighted reciprocal-rank fusion, which needs no scores that compare between channels."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from recmesh.features.spec import Channel, Floats, Ints
+from recmesh.features.spec import Channel, Floats, Ints, Longs
+from recmesh.kernels import Scratch
 from recmesh.retrieval.scored import Scored, fuse
 
 
 @dataclass(frozen=True)
 class Merged:
-    """items int32 [n], distinct, best first; scores float32 [n], descending; channels: for each channel the positions
-    int64 of its items in `items` and its own scores of them."""
+    """items int32 [n], distinct, best first; scores float32 [n], descending; `given`: what each channel gave."""
 
     items: Ints
     scores: Floats
-    channels: dict[str, tuple["np.ndarray[tuple[int], np.dtype[np.int64]]", Floats]]
+    given: Mapping[str, Scored]
+
+    @cached_property
+    def channels(self) -> dict[str, tuple[Longs, Floats]]:
+        """For each channel the positions int64 of its items in `items`, and its own scores of them."""
+        order = np.argsort(self.items)
+        return {name: self._placed(order, scored) for name, scored in self.given.items()}
+
+    def _placed(self, order: Longs, scored: Scored) -> tuple[Longs, Floats]:
+        kept = np.isin(scored.items, self.items)
+        return order[np.searchsorted(self.items, scored.items[kept], sorter=order)], scored.scores[kept]
 
 
-def merge(channels: Mapping[str, Scored], quotas: Mapping[str, Channel], exclude: Collection[int], size: int) -> Merged:
-    """Merge the channels by their quotas (a channel without one counts once and whole), leave out `exclude`, cut at
-    `size`."""
-    names, lists = [], []
+def merge(channels: Mapping[str, Scored], quotas: Mapping[str, Channel], size: int, scratch: Scratch) -> Merged:
+    """Merge the channels by their quotas (a channel without one counts once and whole), cut at `size`."""
+    given, weights = {}, []
     for name, scored in channels.items():
         quota = quotas.get(name, Channel(depth=len(scored.items)))
-        kept = _without(scored, exclude)
-        if len(kept.items) and quota.depth:
-            names.append(name)
-            lists.append((quota.weight, Scored(kept.items[: quota.depth], kept.scores[: quota.depth])))
-    if not lists:
+        if len(scored.items) and quota.depth:
+            given[name] = Scored(scored.items[: quota.depth], scored.scores[: quota.depth])
+            weights.append(quota.weight)
+    if not given:
         return Merged(np.empty(0, np.int32), np.empty(0, np.float32), {})
-    items, scores, inverse = fuse(lists)
-    order = np.lexsort((items, -scores))
-    position = np.empty(len(order), np.int64)
-    position[order] = np.arange(len(order))
-    found, start = {}, 0
-    for name, (_, scored) in zip(names, lists, strict=True):
-        places = position[inverse[start : start + len(scored.items)]]
-        start += len(scored.items)
-        within = places < size
-        found[name] = (places[within], scored.scores[within])
-    return Merged(items[order[:size]], scores[order[:size]], found)
-
-
-def _without(scored: Scored, exclude: Collection[int]) -> Scored:
-    if not exclude:
-        return scored
-    allowed = np.fromiter((item not in exclude for item in scored.items.tolist()), np.bool_, len(scored.items))
-    return scored if allowed.all() else Scored(scored.items[allowed], scored.scores[allowed])
+    found = fuse(list(zip(weights, given.values(), strict=True)), size, scratch)
+    return Merged(found.items, found.scores, given)

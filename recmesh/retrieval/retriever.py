@@ -1,6 +1,6 @@
 """Retriever: the channels and the merge of one release."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -54,8 +54,6 @@ class Retriever:
             if name in IN_MEMORY
         }
 
-    def merge(
-        self, channels: Mapping[str, Scored], segment: Segment, exclude: Collection[int] = (), size: int | None = None
-    ) -> Merged:
+    def merge(self, channels: Mapping[str, Scored], segment: Segment, size: int | None = None) -> Merged:
         """Merge by the quotas of the segment; at most `size` items (default: as many as the ranker is trained on)."""
-        return merge(channels, self.quotas[segment], exclude, size or self.encoder.spec.candidates)
+        return merge(channels, self.quotas[segment], size or self.encoder.spec.candidates, self.encoder.scratch)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -12,11 +13,16 @@ class Turns:
 
     Many requests that became ready together would otherwise compute one after the other, and health checks would wait
     for all of them.
+
+    Args:
+        beside: models run in a thread beside the loop while other requests are being answered. Worth its price, two
+            hand-overs a call, where the loop has more to do than one core can.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, beside: bool = False) -> None:
         self._lock = asyncio.Lock()
         self._waiting = 0
+        self._model_thread = ThreadPoolExecutor(1, "model") if beside else None
 
     @property
     def busy(self) -> bool:
@@ -34,5 +40,15 @@ class Turns:
                 # Whoever waits for the lock starts in the next turn, not in this one.
                 await asyncio.sleep(0)
                 return result
+        finally:
+            self._waiting -= 1
+
+    async def run_model(self, infer: Callable[[], T], *, in_thread: bool = False) -> T:
+        """The result of `infer`, which does not hold Python's lock while it computes; `in_thread` as for `run`."""
+        if self._model_thread is None or not self.busy:
+            return await self.run(infer, in_thread=in_thread)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._model_thread, infer)
         finally:
             self._waiting -= 1

@@ -79,7 +79,7 @@ async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequ
     async with AsyncExitStack() as stack:
         redis, redis_check = await stack.enter_async_context(open_redis(settings))
         milvus = await stack.enter_async_context(open_milvus(settings.milvus_uri))
-        turns = Turns()
+        turns = Turns(beside=True)
         store, folder = ModelStore(settings.model_store), settings.releases
         releases = WarmReleases("compact", store, folder, loader(milvus, turns))
 

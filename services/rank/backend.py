@@ -36,7 +36,7 @@ class OnnxBackend:
     async def score(self, inputs: Inputs) -> ScoreArray:
         """See `Backend`."""
         large = len(inputs["dense"]) > LARGE
-        return await self._turns.run(lambda: self.score_now(inputs), in_thread=large)
+        return await self._turns.run_model(lambda: self.score_now(inputs), in_thread=large)
 
     def score_now(self, inputs: Inputs) -> ScoreArray:
         """The same at once, for warming."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.features import CHANNELS, Encoder
+from recmesh.features.encoder import MOST_UNLISTED
 from recmesh.features.spec import Ints
 from recmesh.releases import Manifest
 from recmesh.retrieval import Merged, Retriever, Scored
@@ -29,7 +30,6 @@ _ENOUGH = 250
 _SEARCH_SHARE = 0.6
 # What must not come makes a search longer, in steps of this many: searches of equal limits can go together.
 _LIMIT_STEP = 64
-_MOST_HITS = 4_096
 
 
 class AllChannelsAway(Unavailable):
@@ -147,7 +147,7 @@ class _Ask:
     async def search(self, timeout: float) -> Scored:
         """The channel `two_tower`, without what must not come."""
         depth = self._query.size if self._query.channel else self._quotas[TWO_TOWER].depth
-        limit = min(depth + -(-len(self._exclude) // _LIMIT_STEP) * _LIMIT_STEP, _MOST_HITS)
+        limit = min(depth + -(-len(self._exclude) // _LIMIT_STEP) * _LIMIT_STEP, MOST_UNLISTED)
         assert self._vector is not None
         ids, scores = await self._release.vectors.search(self._vector, limit, timeout)
         items = self._release.encoder.catalogue.encode(ids)
@@ -191,7 +191,7 @@ class _Ask:
             scores=merged.scores.tolist(),
             release=release_id,
             new_only=self._new_only,
-            channels={name: ChannelScores(*part) for name, part in merged.channels.items()},
+            channels=_explained(merged) if self._query.explain else {},
             unlisted=unlisted,
             degraded=degraded,
         )
@@ -210,7 +210,7 @@ class _Ask:
         if self._query.channel:
             only = found.get(self._query.channel, Scored.none())
             items, scores = only.items[:size], only.scores[:size]
-            return Merged(items, scores, {self._query.channel: (np.arange(len(items)), scores)})
+            return Merged(items, scores, {self._query.channel: only})
         merged = self._release.retriever.merge(found, self._segment, size=size)
         enough = size if size > self._spec.candidates else min(size, _ENOUGH)
         return merged if len(merged.items) >= enough else self._filled(merged, enough)
@@ -221,10 +221,17 @@ class _Ask:
         unwanted = np.concatenate([self._exclude, merged.items])
         pool = order[: size + len(unwanted)]
         more = pool[~np.isin(pool, unwanted)][: size - len(merged.items)]
-        positions, scores = merged.channels.get(POPULAR, (np.empty(0, np.int64), np.empty(0, np.float32)))
-        places = np.arange(len(merged.items), len(merged.items) + len(more))
         # Below every merged score, and falling on.
         lowest = merged.scores[-1] if len(merged.scores) else np.float32(1)
         tail = (lowest / np.arange(2, len(more) + 2)).astype(np.float32)
-        channels = {**merged.channels, POPULAR: (np.concatenate([positions, places]), np.concatenate([scores, tail]))}
-        return Merged(np.concatenate([merged.items, more]), np.concatenate([merged.scores, tail]), channels)
+        given = merged.given.get(POPULAR, Scored.none())
+        popular = Scored(np.concatenate([given.items, more]), np.concatenate([given.scores, tail]))
+        return Merged(
+            np.concatenate([merged.items, more]),
+            np.concatenate([merged.scores, tail]),
+            {**merged.given, POPULAR: popular},
+        )
+
+
+def _explained(merged: Merged) -> dict[str, ChannelScores]:
+    return {name: ChannelScores(*part) for name, part in merged.channels.items()}

@@ -4,11 +4,13 @@ import pytest
 from recmesh.features import Encoder, User
 from recmesh.features.spec import DAY, Channel
 from recmesh.features.user import NO_ITEMS
+from recmesh.kernels import Scratch
 from recmesh.retrieval import Retriever, Scored, merge
 from recmesh.retrieval.channels import two_tower
 from recmesh.retrieval.scored import best
 from tests.unit.features.toy import AS_OF, encoder
 
+SCRATCH = Scratch(10)
 ALL = ("two_tower", "neighbours", "popular", "bought_before")
 
 
@@ -71,40 +73,41 @@ def test_a_second_request_of_a_user_gets_the_same_answer() -> None:
 def test_exact_search_leaves_out_what_is_excluded() -> None:
     vectors = np.array([[1, 0], [3, 0], [2, 0]], np.float32)
     user = np.array([1, 1], np.float32)
-    assert two_tower(user, vectors, NO_ITEMS, 2).items.tolist() == [1, 2]
-    assert two_tower(user, vectors, np.array([1], np.int32), 9).items.tolist() == [2, 0]
+    assert two_tower(encoder(), user, vectors, NO_ITEMS, 2).items.tolist() == [1, 2]
+    assert two_tower(encoder(), user, vectors, np.array([1], np.int32), 9).items.tolist() == [2, 0]
 
 
 def test_ties_are_cut_the_same_way_every_time() -> None:
     items, scores = np.array([7, 3, 5, 1], np.int32), np.ones(4, np.float32)
-    assert best(items, scores, 2).items.tolist() == [1, 3]
+    assert best(items, scores, 2, SCRATCH).items.tolist() == [1, 3]
 
 
 def test_merge_prefers_what_several_channels_give() -> None:
-    merged = merge({"x": scored(1, 2), "y": scored(2, 3)}, {}, set(), 10)
+    merged = merge({"x": scored(1, 2), "y": scored(2, 3)}, {}, 10, SCRATCH)
     assert merged.items.tolist() == [2, 1, 3]
     assert (np.diff(merged.scores) <= 0).all()
 
 
 def test_merge_obeys_weights_quotas_and_size() -> None:
     channels = {"x": scored(1, 2, 3), "y": scored(4, 5)}
-    heavy = merge(channels, {"y": Channel(weight=5)}, set(), 3)
+    heavy = merge(channels, {"y": Channel(weight=5)}, 3, SCRATCH)
     assert heavy.items.tolist() == [4, 5, 1]
-    short = merge(channels, {"x": Channel(depth=1), "y": Channel(depth=0)}, set(), 3)
+    short = merge(channels, {"x": Channel(depth=1), "y": Channel(depth=0)}, 3, SCRATCH)
     assert short.items.tolist() == [1]
     assert set(short.channels) == {"x"}
 
 
 def test_merge_says_which_channel_gave_what() -> None:
     channels = {"x": scored(1, 2, 3), "y": scored(3, 9)}
-    merged = merge(channels, {}, {2}, 2)
+    merged = merge(channels, {}, 3, SCRATCH)
     for name, (positions, scores) in merged.channels.items():
         given = dict(zip(channels[name].items.tolist(), channels[name].scores.tolist(), strict=True))
         for position, score in zip(positions, scores, strict=True):
             assert given[int(merged.items[position])] == pytest.approx(float(score))
-    assert 2 not in merged.items and len(merged.items) == 2
+    assert merged.items.tolist() == [3, 1, 2]
+    assert {name: len(part[0]) for name, part in merged.channels.items()} == {"x": 3, "y": 1}
 
 
 def test_merge_of_nothing() -> None:
-    assert len(merge({}, {}, set(), 5).items) == 0
-    assert len(merge({"x": scored(1)}, {}, {1}, 5).items) == 0
+    assert len(merge({}, {}, 5, SCRATCH).items) == 0
+    assert len(merge({"x": Scored.none()}, {}, 5, SCRATCH).items) == 0

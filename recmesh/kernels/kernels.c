@@ -1,0 +1,394 @@
+/* The inner loops of retrieval and features; `__init__.py` says what each is for, and is the only caller.
+
+   Arrays are C-contiguous. `slot` is scratch with a place for each item of the catalogue; all zero between calls. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DAY 86400000.0
+#define MISSING 0
+
+/* ---- the best of many --------------------------------------------------------------------------------------- */
+
+/* Ascending keys are descending scores, equal scores in the order of item numbers. */
+static uint64_t key_of(float score, int32_t item) {
+    uint32_t bits;
+    memcpy(&bits, &score, sizeof bits);
+    uint32_t ascending = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return (uint64_t)~ascending << 32 | (uint32_t)item;
+}
+
+static float score_of(uint64_t key) {
+    uint32_t ascending = ~(uint32_t)(key >> 32);
+    uint32_t bits = ascending & 0x80000000u ? ascending & 0x7fffffffu : ~ascending;
+    float score;
+    memcpy(&score, &bits, sizeof score);
+    return score;
+}
+
+/* The root of a heap is its largest key: put `key` in its place, and bring the heap into order. */
+static void replace_root(uint64_t *heap, int64_t count, uint64_t key) {
+    int64_t place = 0;
+    for (int64_t child; (child = 2 * place + 1) < count; place = child) {
+        if (child + 1 < count && heap[child + 1] > heap[child]) child++;
+        if (heap[child] <= key) break;
+        heap[place] = heap[child];
+    }
+    heap[place] = key;
+}
+
+static void append(uint64_t *heap, int64_t count, uint64_t key) {
+    int64_t place = count;
+    for (int64_t parent; place > 0 && heap[parent = (place - 1) / 2] < key; place = parent) heap[place] = heap[parent];
+    heap[place] = key;
+}
+
+int64_t best(const int32_t *items, const float *scores, int64_t count, float above, const int32_t *exclude,
+             int64_t excluded, int32_t *slot, int64_t depth, uint64_t *heap, int32_t *best_items, float *best_scores) {
+    int64_t kept = 0;
+    for (int64_t k = 0; k < excluded; k++) slot[exclude[k]] = 1;
+    for (int64_t k = 0; k < count && depth; k++) {
+        if (!(scores[k] > above) || (excluded && slot[items[k]])) continue;
+        uint64_t key = key_of(scores[k], items[k]);
+        if (kept < depth) append(heap, kept++, key);
+        else if (key < heap[0]) replace_root(heap, kept, key);
+    }
+    for (int64_t k = 0; k < excluded; k++) slot[exclude[k]] = 0;
+    for (int64_t k = kept - 1; k >= 0; k--) {
+        uint64_t last = heap[0];
+        replace_root(heap, k, heap[k]);
+        best_items[k] = (int32_t)(uint32_t)last;
+        best_scores[k] = score_of(last);
+    }
+    return kept;
+}
+
+int64_t fuse(const int32_t *items, const int64_t *lengths, const double *weights, int64_t lists, double constant,
+             int32_t *slot, int32_t *fused_items, double *sums) {
+    int64_t distinct = 0;
+    for (int64_t list = 0; list < lists; list++)
+        for (int64_t k = 0; k < lengths[list]; k++) {
+            int32_t item = *items++;
+            if (!slot[item]) {
+                fused_items[distinct] = item;
+                sums[distinct] = 0;
+                slot[item] = (int32_t)++distinct;
+            }
+            sums[slot[item] - 1] += weights[list] / (constant + 1 + (double)k);
+        }
+    for (int64_t k = 0; k < distinct; k++) slot[fused_items[k]] = 0;
+    return distinct;
+}
+
+/* ---- what a history says ------------------------------------------------------------------------------------ */
+
+int64_t owned(const int32_t *items, const int64_t *times, const int8_t *types, int64_t count, const float *type_weights,
+              int64_t unknown_type, double recency, int64_t now, int32_t *slot, int32_t *own_items, float *days,
+              float *steps, float *counts, float *weights, float *strength, int64_t *last_moment) {
+    int64_t distinct = 0, moment = -1, time = 0;
+    for (int64_t k = 0; k < count; k++) {
+        int32_t item = items[k];
+        if (item < 0) continue;
+        if (moment < 0 || times[k] != time) moment++, time = times[k];
+        float weight = type_weights[types[k] < 0 ? unknown_type : types[k]];
+        int64_t own = slot[item] - 1;
+        if (own < 0) {
+            own = distinct++;
+            slot[item] = (int32_t)distinct;
+            own_items[own] = item;
+            days[own] = (float)((double)(now - times[k]) / DAY);
+            steps[own] = (float)moment;
+            counts[own] = 0;
+            strength[own] = 0;
+            last_moment[own] = -1;
+        }
+        if (last_moment[own] != moment) counts[own]++, last_moment[own] = moment;
+        if (weight > strength[own]) strength[own] = weight;
+    }
+    for (int64_t k = 0; k < distinct; k++) {
+        slot[own_items[k]] = 0;
+        weights[k] = (float)(pow(recency, steps[k]) * strength[k]);
+    }
+    return distinct;
+}
+
+typedef struct {
+    int32_t met;
+    float all, recent, unused;
+} Tally;
+
+int64_t votes(const int64_t *start, const int32_t *targets, const float *scores, const int32_t *sources, int64_t count,
+              const float *weights, const float *recent_weights, Tally *tally, int32_t *items, float *all,
+              float *recent) {
+    int64_t distinct = 0;
+    for (int64_t source = 0; source < count; source++) {
+        float weight = weights[source], recent_weight = recent_weights[source];
+        for (int64_t k = start[sources[source]]; k < start[sources[source] + 1]; k++) {
+            Tally *one = tally + targets[k];
+            items[distinct] = targets[k];
+            distinct += !one->met;
+            one->met = 1;
+            one->all += scores[k] * weight;
+            one->recent += scores[k] * recent_weight;
+        }
+    }
+    for (int64_t k = 0; k < distinct; k++) {
+        Tally *one = tally + items[k];
+        all[k] = one->all, recent[k] = one->recent;
+        memset(one, 0, sizeof *one);
+    }
+    return distinct;
+}
+
+/* ---- the ranker's inputs ------------------------------------------------------------------------------------ */
+
+typedef struct {
+    int64_t items, popularities, user_fields, item_fields, dim, columns, clock;
+    const float *popularity, *repeat_rate, *buyers, *numbers, *vectors;
+    const int64_t *first_seen, *lift_offset, *lift_start;
+    const int32_t *lift_items;
+    const float *lift_counts, *value_share;
+    const int64_t *widths, *numeric;
+    const int32_t *const *codes;
+    const float *const *shares;
+    const int64_t *sparse_offsets;
+    double neutral_logit, lift_smoothing, code_smoothing, list_scale, vote_power;
+} Release;
+
+typedef struct {
+    int64_t count;
+    const int32_t *items;
+    const float *all, *recent;
+} Votes;
+
+typedef struct {
+    int64_t now, segment, moments, owned;
+    const int32_t *codes, *items;
+    const float *days, *steps, *counts, *weights;
+    Votes ridge, cosine;
+    const float *vector;
+} Asker;
+
+/* The rows to fill: catalogue items first, then `unlisted` ones that are known by their codes and numbers. */
+typedef struct {
+    int64_t listed, unlisted;
+    const int32_t *items;
+    const int32_t *const *codes;
+    const float *numbers;
+} Rows;
+
+static int64_t row_count(const Rows *rows) { return rows->listed + rows->unlisted; }
+
+/* The row of an item in tables whose last row stands for items that the catalogue does not hold. */
+static int64_t row_of(const Release *release, const Rows *rows, int64_t row) {
+    return row < rows->listed ? rows->items[row] : release->items;
+}
+
+static float found(const int32_t *keys, const float *values, int64_t count, int32_t key) {
+    int64_t low = 0, high = count;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (keys[middle] < key) low = middle + 1;
+        else high = middle;
+    }
+    return low < count && keys[low] == key ? values[low] : 0;
+}
+
+static float lift_of(const Release *release, int64_t field, int32_t code, int64_t item) {
+    int64_t value = release->lift_offset[field] + code, start = release->lift_start[value];
+    float count = found(release->lift_items + start, release->lift_counts + start, release->lift_start[value + 1] - start,
+                        item < release->items ? (int32_t)item : -1);
+    float expected = release->buyers[item] * release->value_share[value], smoothing = (float)release->lift_smoothing;
+    return logf((count + smoothing) / (expected + smoothing));
+}
+
+void lift(const Release *release, int64_t field, int32_t code, const int32_t *items, int64_t count, float *lifts) {
+    for (int64_t k = 0; k < count; k++) lifts[k] = lift_of(release, field, code, items[k]);
+}
+
+static float *statistics_columns(const Release *release, const Asker *asker, const Rows *rows, float *column) {
+    for (int64_t row = 0; row < row_count(rows); row++) {
+        int64_t item = row_of(release, rows, row), age = asker->now - release->first_seen[item];
+        float *cell = column + row * release->columns;
+        for (int64_t k = 0; k < release->popularities; k++)
+            *cell++ = release->popularity[item * release->popularities + k];
+        *cell++ = release->repeat_rate[item];
+        *cell++ = release->clock ? (float)log1p((double)(age > 0 ? age : 0) / DAY) : 0;
+        for (int64_t field = 0; field < release->user_fields; field++)
+            *cell++ = lift_of(release, field, asker->codes[field], item);
+    }
+    return column + release->popularities + 2 + release->user_fields;
+}
+
+static float strongest(const float *votes, int64_t count) {
+    float most = 0;
+    for (int64_t k = 0; k < count; k++)
+        if (votes[k] > most) most = votes[k];
+    return most;
+}
+
+/* Two columns for one kind of vote: its logarithm, and its place among the history's own votes. */
+static void vote_columns(const Release *release, const Rows *rows, const Votes *votes, const float *values, float size,
+                         const int32_t *slot, float *column) {
+    float scale = (float)release->list_scale / size, most = fmaxf(strongest(values, votes->count), 1e-9f);
+    for (int64_t row = 0; row < rows->listed; row++) {
+        int32_t place = slot[rows->items[row]];
+        if (!place) continue;
+        float vote = values[place - 1], *cell = column + row * release->columns;
+        cell[0] = copysignf(log1pf(fabsf(vote) * scale), vote);
+        cell[4] = vote > 0 ? powf(vote / most, (float)release->vote_power) : 0;
+    }
+}
+
+static float *list_columns(const Release *release, const Asker *asker, const Rows *rows, int32_t *slot, float *column) {
+    float recent = 1e-6f;
+    for (int64_t k = 0; k < asker->owned; k++) recent += asker->weights[k];
+    const Votes *lists[] = {&asker->ridge, &asker->cosine};
+    for (int64_t list = 0; asker->owned && list < 2; list++) {
+        const Votes *votes = lists[list];
+        for (int64_t k = 0; k < votes->count; k++) slot[votes->items[k]] = (int32_t)k + 1;
+        vote_columns(release, rows, votes, votes->all, sqrtf((float)asker->owned), slot, column + list);
+        vote_columns(release, rows, votes, votes->recent, sqrtf(recent), slot, column + 2 + list);
+        for (int64_t k = 0; k < votes->count; k++) slot[votes->items[k]] = 0;
+    }
+    return column + 8;
+}
+
+static float *tower_column(const Release *release, const Asker *asker, const Rows *rows, float *column) {
+    for (int64_t row = 0; row < row_count(rows); row++) {
+        float logit = (float)release->neutral_logit;
+        if (asker->vector && release->dim && row < rows->listed) {
+            const float *vector = release->vectors + rows->items[row] * release->dim;
+            logit = 0;
+            for (int64_t k = 0; k < release->dim; k++) logit += vector[k] * asker->vector[k];
+        }
+        column[row * release->columns] = logit;
+    }
+    return column + 1;
+}
+
+/* For one item field: count, lift, distinct items and recency of the history's actions on items with the same codes. */
+static void code_columns(const Release *release, const Asker *asker, const Rows *rows, int64_t field, float *sums,
+                         float *column) {
+    const int32_t *table = release->codes[field];
+    const float *shares = release->shares[field];
+    int64_t width = release->widths[field];
+    float smoothing = (float)release->code_smoothing, total = 0;
+    for (int64_t k = 0; k < asker->owned; k++) {
+        total += asker->counts[k];
+        for (int64_t part = 0; part < width; part++) {
+            float *sum = sums + 3 * table[asker->items[k] * width + part];
+            sum[0] += asker->counts[k], sum[1] += 1, sum[2] += asker->weights[k];
+        }
+    }
+    for (int64_t row = 0; row < row_count(rows); row++) {
+        const int32_t *codes = row < rows->listed ? table + rows->items[row] * width
+                                                  : rows->codes[field] + (row - rows->listed) * width;
+        float *cell = column + row * release->columns, known = 0;
+        for (int64_t part = 0; part < width; part++) {
+            if (codes[part] == MISSING) continue;
+            /* What a history has little of is no reason against it: histories are short. */
+            const float *sum = sums + 3 * codes[part];
+            float expected = shares[codes[part]];
+            cell[0] += log1pf(sum[0]);
+            cell[1] += logf((sum[0] + smoothing * expected) / ((total + smoothing) * expected));
+            cell[2] += log1pf(sum[1]);
+            cell[3] += log1pf((float)release->list_scale * sum[2]);
+            known++;
+        }
+        for (int64_t k = 0; known > 1 && k < 4; k++) cell[k] /= known;
+    }
+    for (int64_t k = 0; k < asker->owned * width; k++)
+        memset(sums + 3 * table[asker->items[k / width] * width + k % width], 0, 3 * sizeof *sums);
+}
+
+/* How near an item's number is to the mean of the history's. */
+static void distance_column(const Release *release, const Asker *asker, const Rows *rows, int64_t field, float *column) {
+    float sum = 0, total = 0;
+    for (int64_t k = 0; k < asker->owned; k++) {
+        sum += release->numbers[asker->items[k] * release->item_fields + field] * asker->counts[k];
+        total += asker->counts[k];
+    }
+    for (int64_t row = 0; row < row_count(rows); row++) {
+        const float *numbers = row < rows->listed ? release->numbers + rows->items[row] * release->item_fields
+                                                  : rows->numbers + (row - rows->listed) * release->item_fields;
+        column[row * release->columns] = -fabsf(numbers[field] - sum / total);
+    }
+}
+
+static float *item_field_columns(const Release *release, const Asker *asker, const Rows *rows, float *sums,
+                                 float *column) {
+    for (int64_t field = 0; field < release->item_fields; field++, column += 4)
+        if (asker->owned) code_columns(release, asker, rows, field, sums, column);
+    for (int64_t field = 0; field < release->item_fields; field++)
+        if (release->numeric[field]) {
+            if (asker->owned) distance_column(release, asker, rows, field, column);
+            column++;
+        }
+    return column;
+}
+
+/* The history's own items: whether, how often, how long ago, and crosses that act on them only. */
+static void own_columns(const Release *release, const Asker *asker, const Rows *rows, int32_t *slot,
+                        const float *affinity, float *column) {
+    const float *since = release->clock ? asker->days : asker->steps;
+    float idle = INFINITY, idle_days = INFINITY, total = 0;
+    for (int64_t k = 0; k < asker->owned; k++) {
+        idle = fminf(idle, since[k]);
+        idle_days = fminf(idle_days, asker->days[k]);
+        total += asker->counts[k];
+        slot[asker->items[k]] = (int32_t)k + 1;
+    }
+    float size = log1pf((float)asker->owned), moments = log1pf((float)asker->moments);
+    float quiet = release->clock ? log1pf(idle_days) : 0;
+    float unpopular = release->popularity[release->items * release->popularities];
+    for (int64_t row = 0; row < row_count(rows); row++) {
+        int64_t place = row < rows->listed ? slot[rows->items[row]] : 0;
+        float *cell = column + row * release->columns;
+        cell[12] = size, cell[13] = moments, cell[14] = quiet;
+        if (!place) continue;
+        float count = asker->counts[place - 1], ago = log1pf(since[place - 1]);
+        cell[0] = 1;
+        cell[1] = log1pf(count);
+        cell[2] = logf((count + 0.1f) / (float)asker->moments);
+        cell[3] = count / total;
+        cell[4] = -ago;
+        cell[5] = -(ago - log1pf(idle));
+        cell[6] = size;
+        cell[7] = moments;
+        cell[8] = release->popularity[rows->items[row] * release->popularities] - unpopular;
+        cell[9] = count == 1;
+        cell[10] = count > 2;
+        cell[11] = affinity ? affinity[row * release->columns] : 0;
+    }
+    for (int64_t k = 0; k < asker->owned; k++) slot[asker->items[k]] = 0;
+}
+
+static void sparse_columns(const Release *release, const Asker *asker, const Rows *rows, int64_t *sparse) {
+    const int64_t *offsets = release->sparse_offsets;
+    int64_t *cell = sparse;
+    for (int64_t row = 0; row < row_count(rows); row++) {
+        *cell++ = asker->segment + offsets[0];
+        for (int64_t field = 0; field < release->user_fields; field++) *cell++ = asker->codes[field] + offsets[1 + field];
+        for (int64_t field = 0; field < release->item_fields; field++) {
+            int64_t width = release->widths[field];
+            int32_t code = row < rows->listed ? release->codes[field][rows->items[row] * width]
+                                              : rows->codes[field][(row - rows->listed) * width];
+            *cell++ = code + offsets[1 + release->user_fields + field];
+        }
+    }
+}
+
+/* `dense` comes zeroed, float32 [rows, columns]; `sums` is scratch, zero between calls, of 3 places for each code. */
+void ranker_rows(const Release *release, const Asker *asker, const Rows *rows, int32_t *slot, float *sums, float *dense,
+                 int64_t *sparse) {
+    float *column = statistics_columns(release, asker, rows, dense);
+    column = list_columns(release, asker, rows, slot, column);
+    column = tower_column(release, asker, rows, column);
+    const float *affinity = release->item_fields ? column + 1 : NULL;
+    column = item_field_columns(release, asker, rows, sums, column);
+    if (asker->owned) own_columns(release, asker, rows, slot, affinity, column);
+    sparse_columns(release, asker, rows, sparse);
+}
