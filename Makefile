@@ -61,7 +61,7 @@ bench-faults: environments ## Kill each process of the running mesh in turn unde
 	exec $(BIN)/python -m benchmarks.faults
 
 lock: ## Pin the requirements anew, with hashes (needs uv)
-	for group in serving dev train; do \
+	for group in serving dev train build; do \
 		echo "requirements/$$group.txt"; \
 		$(LOCK) requirements/$$group.in --output-file requirements/$$group.txt || exit 1; \
 	done

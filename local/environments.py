@@ -2,12 +2,13 @@
 
 `serving` and `dev` go into .venv, `train` into .venv-train; the two are made at the same time. A stamp, written last,
 holds the hash of the requirement file that was installed: nothing is done while it is current. An environment whose
-installation was cut off is made anew.
+installation was cut off is made anew. A third, for the compiler of recmesh/kernels, lives only while that compiles.
 """
 
 import fcntl
 import hashlib
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ((3, 10), (3, 12))
+_KERNELS = ROOT / "recmesh" / "kernels" / "build.py"
 _FOLDERS = {"serving": ".venv", "dev": ".venv", "train": ".venv-train"}
 _LINE_SECONDS = 10.0
 _COMMAND = """\
@@ -91,6 +93,19 @@ def make(environment: Environment) -> None:
     for group in missing:
         _write(environment.stamp(group), _wanted(group))
     _say(f"{name}: ready after {time.monotonic() - began:.0f} s")
+
+
+def compile_kernels() -> None:
+    """Compile recmesh/kernels where that is not done. Raises InstallationError."""
+    if runpy.run_path(str(_KERNELS))["library"]().exists():
+        return
+    compiler = Environment(ROOT / ".venv-build", ["build"])
+    make(compiler)
+    _say("recmesh/kernels: compiling")
+    result = subprocess.run([str(compiler.python), str(_KERNELS)], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise InstallationError(f"{_KERNELS} failed: {' '.join(result.stderr.splitlines()[-1:])}")
+    shutil.rmtree(compiler.folder)
 
 
 def _create(environment: Environment) -> None:
@@ -184,8 +199,9 @@ def main(groups: Sequence[str]) -> int:
     environments = [Environment(ROOT / f, [g for g in groups if _FOLDERS[g] == f]) for f in sorted(folders)]
     with (ROOT / ".environments.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # `make up` and `make test` may come at the same time
-        with ThreadPoolExecutor(max_workers=len(environments)) as pool:
-            failures = [future.exception() for future in [pool.submit(make, one) for one in environments]]
+        with ThreadPoolExecutor(max_workers=1 + len(environments)) as pool:
+            work = [pool.submit(compile_kernels), *(pool.submit(make, one) for one in environments)]
+            failures = [future.exception() for future in work]
     for failure in filter(None, failures):
         if not isinstance(failure, InstallationError):
             raise failure

@@ -22,6 +22,17 @@ class Lists:
     items: Ints
     scores: Floats
 
+    def fit(self, items: int) -> bool:
+        """Whether the lists are whole and name only items of a catalogue of that size."""
+        return (
+            len(self.start) > items
+            and self.start[0] == 0
+            and bool((np.diff(self.start) >= 0).all())
+            and self.start[-1] == len(self.items) == len(self.scores)
+            and self.items.min(initial=0) >= 0
+            and self.items.max(initial=-1) < items
+        )
+
     @cached_property
     def longest(self) -> int:
         """Entries of the longest list."""
@@ -91,9 +102,13 @@ class Statistics:
                 for name in _LISTS:
                     found[name] = Lists(*(arrays[f"{name}_{part}"] for part in ("start", "items", "scores")))
                 found["code_share"] = [arrays[f"code_share_{number}"] for number in range(item_fields)]
-                return cls(as_of=int(arrays["as_of"]), **found)
+                loaded = cls(as_of=int(arrays["as_of"]), **found)
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ReleaseError(f"{path}: damaged statistics ({error}); train again") from error
+        # Compiled code follows these without looking.
+        if not all(lists.fit(len(loaded.order)) for lists in (loaded.cosine, loaded.ridge)):
+            raise ReleaseError(f"{path}: damaged statistics (neighbour lists that do not fit); train again")
+        return loaded
 
 
 _LISTS = tuple(field.name for field in fields(Statistics) if field.type is Lists)

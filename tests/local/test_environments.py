@@ -18,6 +18,8 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "requirements").mkdir()
     for name in ("__init__.py", "environments.py"):
         shutil.copy(ROOT / "local" / name, tmp_path / "local")
+    # Compiled already, as the compiler would have to be downloaded.
+    shutil.copytree(ROOT / "recmesh" / "kernels", tmp_path / "recmesh" / "kernels")
     for group in ("serving", "train", "dev"):
         (tmp_path / "requirements" / f"{group}.txt").write_text("# nothing\n")
     return tmp_path

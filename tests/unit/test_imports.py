@@ -15,6 +15,7 @@ LAYERS = [
     {"recmesh.stores", "recmesh.releases"},
     {"recmesh.retrieval"},
     {"recmesh.features"},
+    {"recmesh.kernels"},
     {"recmesh.dataset"},
     {"recmesh.errors", "recmesh.pb"},
 ]
@@ -22,6 +23,7 @@ SHARED = (
     "recmesh/errors.py",
     "recmesh/dataset",
     "recmesh/features",
+    "recmesh/kernels",
     "recmesh/retrieval",
     "recmesh/releases",
     "jobs/train",
