@@ -25,7 +25,7 @@ _KEYS = np.dtype(np.uint64)
 _NOTHING = np.empty(0, np.int32)
 
 
-_ANY_SIZE = ctypes.c_char * 0
+_ANY_SIZE: Any = ctypes.c_char * 0
 _POINTER, _NUMBER, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 
 
@@ -60,7 +60,8 @@ def address(array: npt.NDArray[Any], kind: "np.dtype[Any]") -> int:
     if array.dtype != kind:
         raise TypeError(f"an array of {kind} is needed, not of {array.dtype}")
     # Several times faster than array.ctypes, and refuses arrays with gaps.
-    return ctypes.addressof(_ANY_SIZE.from_buffer(array))
+    start: int = ctypes.addressof(_ANY_SIZE.from_buffer(array))
+    return start
 
 
 class Scratch(threading.local):
