@@ -14,7 +14,7 @@ from jobs.ingest.to_milvus import CollectionOfRelease
 from jobs.ingest.to_redis import to_redis
 from recmesh.dataset import DataSet, read
 from recmesh.errors import RecmeshError, ReleaseError
-from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, rows_match
+from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, not_worse_than, rows_match
 from recmesh.stores.milvus import MilvusWriter
 from recmesh.stores.redis import RedisWriter
 
@@ -77,7 +77,8 @@ def _to_milvus(
     if not whole or not activate:
         return
     if models.active() != manifest.id:
-        models.activate(manifest.id, (beats_popularity, rows_match(milvus.count)))
+        checks = (beats_popularity, not_worse_than(models.active_manifest), rows_match(milvus.count))
+        models.activate(manifest.id, checks)
         console.print(f"Release {manifest.id} is active")
     _drop_unused_collections(models, milvus, console)
 

@@ -12,7 +12,7 @@ from paddle.nn import functional
 
 from jobs.train.rows import Rows
 from jobs.train.wide import Wide
-from recmesh.features.spec import SEGMENTS, Floats, Longs, Segment
+from recmesh.features.spec import SEGMENTS, Floats, Ints, Longs, Segment
 
 _BUCKETS = 10
 _DIM = 9
@@ -20,6 +20,11 @@ _LAYERS = (64, 32)
 _LISTS = 64
 _RATE = 2e-3
 _LONGEST = 96
+
+
+RANKER_OUTPUTS = ("score", "affinity")
+"""What the ranker answers for each row: by what lists are ordered, and how much more the user is drawn to the item than
+its popularity says (see jobs/train/affinity.py)."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +42,16 @@ class Buckets:
             edges[column, : len(found)] = found
         return cls(edges)
 
-    def index(self, dense: Floats) -> Longs:
-        """int64 [N, D]: the bucket of each figure, numbered through all inputs."""
-        found = np.stack(
-            [np.searchsorted(edges, column, "right") for edges, column in zip(self.edges, dense.T, strict=True)], 1
-        )
-        return found + np.arange(len(self.edges)) * _BUCKETS
+    def index(self, dense: Floats) -> Ints:
+        """int32 [N, D]: the bucket of each figure, numbered through all inputs."""
+        found = np.empty(dense.shape, np.int32)
+        for column, edges in enumerate(self.edges):
+            found[:, column] = np.searchsorted(edges, dense[:, column], "right") + column * _BUCKETS
+        return found
 
 
 class DeepFM(nn.Layer):  # type: ignore[misc]
-    """dense float32 [N, D], sparse int64 [N, C] (the segment first) -> score float32 [N]."""
+    """dense float32 [N, D], sparse int64 [N, C] (the segment first) -> score float32 [N], affinity float32 [N]."""
 
     def __init__(self, wides: Mapping[Segment, Wide], buckets: Buckets, columns: Sequence[int], seed: int) -> None:
         super().__init__()
@@ -54,6 +59,8 @@ class DeepFM(nn.Layer):  # type: ignore[misc]
         for name, width in (("wide_mean", len(buckets.edges)), ("wide_weights", len(buckets.edges)), ("alpha", 1)):
             self.register_buffer(name, paddle.zeros([len(SEGMENTS), width]))
         self.set_wide(wides, dict.fromkeys(SEGMENTS, 0.0))
+        self.register_buffer("affinity_weights", paddle.zeros([len(buckets.edges), len(SEGMENTS)]))
+        self.register_buffer("affinity_bias", paddle.zeros([len(SEGMENTS)]))
         self._buckets = buckets
         self.register_buffer("edges", paddle.to_tensor(buckets.edges))
         inputs = buckets.edges.shape[0]
@@ -68,17 +75,23 @@ class DeepFM(nn.Layer):  # type: ignore[misc]
         self.last = nn.Linear(_LAYERS[1], 1)
         self._width = width
 
-    def forward(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """See the class. `FusedDeepFM` computes the same, faster."""
         segment = paddle.clip(sparse[:, 0], 0, len(SEGMENTS) - 1)
         above = (dense.unsqueeze(-1) >= self.edges.unsqueeze(0)).astype("float32").sum(-1)
         share = functional.embedding(segment, self.alpha).squeeze(-1)
-        return self.wide(dense, segment) + share * self.residual(self.joined(above, sparse))
+        score = self.wide(dense, segment) + share * self.residual(self.joined(above, sparse))
+        return score, self.affinity(dense, segment)
 
     def wide(self, dense: paddle.Tensor, segment: paddle.Tensor) -> paddle.Tensor:
         """The wide part: dense float32 [N, D], segment int64 [N] -> float32 [N]."""
         mean, weights = (functional.embedding(segment, one) for one in (self.wide_mean, self.wide_weights))
         return ((dense - mean) * weights).sum(1)
+
+    def affinity(self, dense: paddle.Tensor, segment: paddle.Tensor) -> paddle.Tensor:
+        """The affinity: dense float32 [N, D], segment int64 [N] -> float32 [N]."""
+        of_all = paddle.matmul(dense, self.affinity_weights) + self.affinity_bias
+        return (of_all * functional.one_hot(segment, len(SEGMENTS))).sum(1)
 
     def joined(self, bucket: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
         """Rows of the embedding table, int64 [N, inputs]: of the dense inputs by their buckets, then of the sparse."""
@@ -102,18 +115,26 @@ class DeepFM(nn.Layer):  # type: ignore[misc]
         self.wide_weights.set_value(np.stack([wide.weights / wide.scale for wide in ordered]).astype(np.float32))
         self.set_alpha(alphas)
 
+    def set_affinity(self, heads: Mapping[Segment, Wide]) -> None:
+        """Put in the affinity of each segment."""
+        weights = np.stack([heads[segment].weights / heads[segment].scale for segment in SEGMENTS], 1)
+        means = np.stack([heads[segment].mean for segment in SEGMENTS], 1)
+        self.affinity_weights.set_value(weights.astype(np.float32))
+        self.affinity_bias.set_value(-(means.astype(np.float64) * weights).sum(0).astype(np.float32))
+
     def set_alpha(self, alphas: Mapping[Segment, float]) -> None:
         """Put in the share of the residual in each segment's score."""
         self.alpha.set_value(np.array([[alphas[segment]] for segment in SEGMENTS], np.float32))
 
-    def index(self, dense: Floats, sparse: Longs) -> Longs:
-        """The index that `forward` makes, for training, where the buckets of a row are needed many times."""
-        return np.concatenate([self._buckets.index(dense), sparse + self._numbers], 1)
+    def index(self, dense: Floats, sparse: Longs) -> Ints:
+        """The index that `forward` makes, for training, where the buckets of a row are needed many times; int32, half
+        as large."""
+        return np.concatenate([self._buckets.index(dense), (sparse + self._numbers).astype(np.int32)], 1)
 
 
 def train_epoch(
     model: DeepFM,
-    index: Longs,
+    index: Ints,
     wide: Floats,
     rows: Rows,
     optimizer: paddle.optimizer.Optimizer,
@@ -127,7 +148,7 @@ def train_epoch(
         chosen = order[at : at + _LISTS]
         place, there = _padded(rows.start, chosen)
         flat = place[there]
-        scores = model.residual(paddle.to_tensor(index[flat])) + paddle.to_tensor(wide[flat])
+        scores = model.residual(paddle.to_tensor(index[flat].astype(np.int64))) + paddle.to_tensor(wide[flat])
         grid = paddle.full([place.size], -1e4)
         grid = paddle.scatter(grid, paddle.to_tensor(np.flatnonzero(there.ravel())), scores).reshape(place.shape)
         labels = np.where(there, rows.labels[place], 0).astype(np.float32) * rows.weight[chosen][:, None]

@@ -11,7 +11,7 @@ import paddle2onnx
 from paddle import nn
 from paddle.static import InputSpec
 
-from jobs.train.onnx_names import name_output
+from jobs.train.onnx_names import name_outputs
 from jobs.train.quiet import quiet
 from recmesh.errors import ReleaseError
 from recmesh.features.spec import Array, Floats
@@ -23,9 +23,14 @@ Inputs = Mapping[str, Array]
 
 
 def export(
-    model: nn.Layer, inputs: Sequence[InputSpec], output: str, onnx_path: Path, paddle_folder: Path | None, name: str
+    model: nn.Layer,
+    inputs: Sequence[InputSpec],
+    outputs: Sequence[str],
+    onnx_path: Path,
+    paddle_folder: Path | None,
+    name: str,
 ) -> Path:
-    """Save `model` as `onnx_path` with the one output `output`, and as name.pdmodel and name.pdiparams. Returns the
+    """Save `model` as `onnx_path` with the outputs named so, and as name.pdmodel and name.pdiparams. Returns the
     latter's prefix."""
     model.eval()
     folder = paddle_folder or Path(tempfile.mkdtemp(prefix="recmesh-export-"))
@@ -41,7 +46,7 @@ def export(
             enable_onnx_checker=True,
         )
     (folder / f"{name}.pdiparams.info").unlink(missing_ok=True)
-    name_output(onnx_path, output)
+    name_outputs(onnx_path, outputs)
     return prefix
 
 
@@ -59,20 +64,25 @@ def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs], *, ra
     worst = 0.0
     for number, one in enumerate(recorded):
         with paddle.no_grad():
-            expected: Floats = native(*(paddle.to_tensor(one[name]) for name in names)).numpy()
-        got = session.run(None, {name: one[name] for name in names})[0]
-        difference = float((np.abs(expected - got) / np.maximum(np.abs(expected), 1.0)).max(initial=0.0))
-        worst = max(worst, difference)
-        if not difference <= TOLERANCE:  # so that NaN is refused as well
-            raise ReleaseError(
-                f"{onnx_path}: recorded input {number}: ONNX and Paddle differ by {difference:.2g}, "
-                f"more than {TOLERANCE:g}; not released"
-            )
-        if ranked and not _same_order(expected, got):
-            raise ReleaseError(
-                f"{onnx_path}: recorded input {number}: ONNX and Paddle order the items differently; not released"
-            )
+            answer = native(*(paddle.to_tensor(one[name]) for name in names))
+        pairs = zip(
+            answer if isinstance(answer, (list, tuple)) else [answer],
+            session.run(None, {name: one[name] for name in names}),
+            strict=True,
+        )
+        for tensor, got in pairs:
+            worst = max(worst, _difference(tensor.numpy(), got, f"{onnx_path}: recorded input {number}", ranked))
     return worst
+
+
+def _difference(expected: Floats, got: Floats, what: str, ranked: bool) -> float:
+    """The largest difference of one output; raises ReleaseError where `check_equal` says so."""
+    difference = float((np.abs(expected - got) / np.maximum(np.abs(expected), 1.0)).max(initial=0.0))
+    if not difference <= TOLERANCE:  # so that NaN is refused as well
+        raise ReleaseError(f"{what}: ONNX and Paddle differ by {difference:.2g}, more than {TOLERANCE:g}; not released")
+    if ranked and not _same_order(expected, got):
+        raise ReleaseError(f"{what}: ONNX and Paddle order the items differently; not released")
+    return difference
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:

@@ -13,7 +13,8 @@ from recmesh.features.spec import SEGMENTS
 
 
 class FusedDeepFM(nn.Layer):  # type: ignore[misc]
-    """dense float32 [N, D], sparse int64 [N, C] (the segment first) -> score float32 [N], as `DeepFM.forward`.
+    """dense float32 [N, D], sparse int64 [N, C] (the segment first) -> score and affinity float32 [N], as
+    `DeepFM.forward`.
 
     One lookup gives an input's factors and -1/2 of their squared norm; one matrix product gives the first hidden layer
     and the sums over inputs that the FM part needs: sum of pairs = 1/2 |sum of factors|^2 - 1/2 sum of squared norms.
@@ -38,12 +39,13 @@ class FusedDeepFM(nn.Layer):  # type: ignore[misc]
         self.register_buffer("product", paddle.to_tensor(product.reshape(self._width, -1)))
         self.register_buffer("bias", paddle.to_tensor(bias))
 
-    def forward(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
         """See the class."""
         model = self._model
         segment = paddle.clip(sparse[:, 0], 0, len(SEGMENTS) - 1)
         share = functional.embedding(segment, model.alpha).squeeze(-1)
-        return model.wide(dense, segment) + share * self._residual(self._index(dense, sparse))
+        score = model.wide(dense, segment) + share * self._residual(self._index(dense, sparse))
+        return score, model.affinity(dense, segment)
 
     def _index(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
         # Summed as floats: integers take several times as long in ONNX Runtime.

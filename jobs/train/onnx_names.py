@@ -1,10 +1,10 @@
-"""Gives the output of an ONNX file the name that the architecture promises.
+"""Gives the outputs of an ONNX file the names that the architecture promises.
 
 paddle2onnx names outputs after Paddle's internals. An ONNX file is one protobuf message: only the few fields that
 lead to names are followed here, everything else is copied as it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -18,23 +18,23 @@ _FIELDS = {
 }
 
 
-def name_output(path: Path, name: str) -> None:
-    """Rename the first output of the model in `path`, in place."""
+def name_outputs(path: Path, names: Sequence[str]) -> None:
+    """Rename the outputs of the model in `path`, in place and in order."""
     model = path.read_bytes()
     graph = next(content for number, content, _ in _fields(model) if number == 7)
-    output = next(content for number, content, _ in _fields(graph) if number == 12)
-    old = next(content for number, content, _ in _fields(output) if number == 1)
-    path.write_bytes(_renamed("model", model, old, name.encode()))
+    outputs = [content for number, content, _ in _fields(graph) if number == 12]
+    old = [next(content for number, content, _ in _fields(output) if number == 1) for output in outputs]
+    path.write_bytes(_renamed("model", model, dict(zip(old, map(str.encode, names), strict=True))))
 
 
-def _renamed(message: str, data: bytes, old: bytes, new: bytes) -> bytes:
+def _renamed(message: str, data: bytes, names: Mapping[bytes, bytes]) -> bytes:
     parts = []
     for number, content, raw in _fields(data):
         inside = _FIELDS[message].get(number)
         if inside is None:
             parts.append(raw)
             continue
-        changed = (new if content == old else content) if inside == _NAME else _renamed(inside, content, old, new)
+        changed = names.get(content, content) if inside == _NAME else _renamed(inside, content, names)
         parts += [_varint(number << 3 | _BYTES), _varint(len(changed)), changed]
     return b"".join(parts)
 

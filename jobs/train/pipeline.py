@@ -3,30 +3,35 @@ release."""
 
 import hashlib
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jobs.train import ranking, release, statistics
-from jobs.train.evaluate import metrics
+from jobs.train import affinity, ranking, release, statistics
 from jobs.train.prepare import Prepared, prepare
 from jobs.train.progress import Reporter
 from jobs.train.quotas import STRONG, quotas
 from jobs.train.ranking import Lists
-from jobs.train.rows import Candidates, Moment, candidates, retrieved, sampled, segments_of
-from jobs.train.two_tower import FULL_SOFTMAX, Effort, TwoTower, user_vectors
+from jobs.train.report import document
+from jobs.train.report.active import Rival
+from jobs.train.report.document import Sources
+from jobs.train.report.observer import Observer
+from jobs.train.rows import Moment, candidates, retrieved, sampled, segments_of
+from jobs.train.towers import Towers
+from jobs.train.two_tower import TwoTower, user_vectors
 from jobs.train.windows import Plan, Window, plan
 from recmesh.dataset import read
 from recmesh.errors import ReleaseError
 from recmesh.features import CHANNELS, SEGMENTS, Encoder, FeatureSpec, Segment, Statistics
 from recmesh.features.encoder import padded
 from recmesh.features.ranker_inputs import column_sizes, dense_names
-from recmesh.features.spec import Channel, Floats, Longs
+from recmesh.features.spec import Channel, Floats
 from recmesh.releases import ModelStore, SegmentMetrics
 
-_TRAINED_USERS = _TESTED_USERS = 1500
+_TRAINED_USERS, _TESTED_USERS = 1000, 1500
 _LOOKED_AT = 400
 
 
@@ -44,6 +49,7 @@ def train(folder: Path, store: ModelStore, work: Path, seed: int, reporter: Repo
 
     Raises DataError when the data set cannot be used or is too small, ReleaseError when the exported models disagree.
     """
+    began = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
     with reporter.step("reading the data set"):
         dataset = read(folder, rejects=work / "rejects.csv")
@@ -58,14 +64,19 @@ def train(folder: Path, store: ModelStore, work: Path, seed: int, reporter: Repo
         f"{len(data.start) - 1:,} users, {len(data.catalogue):,} items, {len(data.items):,} actions; "
         f"{len(windows.windows)} windows, by {'the calendar' if windows.clock else 'the order of each user'}"
     )
-    trained = _train(data, windows, seed, reporter)
+    active = Rival.of(store, work / "active", dataset, data)
+    trained = _train(data, windows, active, seed, reporter)
     target = work / identity
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     try:
         with reporter.step("exporting and comparing the models"):
-            schema_hash = hashlib.sha256(dataset.schema.dump().encode()).hexdigest()
-            release.write(trained, target, identity, dataset.fingerprint, schema_hash, seed)
+            differences = release.write_artifacts(trained, target, seed)
+        with reporter.step("report"):
+            sources = Sources(dataset, windows, trained, active.facts(), seed, began)
+            report = document.write(sources, target, identity)
+        schema_hash = hashlib.sha256(dataset.schema.dump().encode()).hexdigest()
+        release.seal(trained, report, differences, target, dataset.fingerprint, schema_hash)
         store.put(target)
     finally:
         shutil.rmtree(target, ignore_errors=True)
@@ -79,47 +90,34 @@ def _stored(store: ModelStore, identity: str) -> Mapping[str, SegmentMetrics] | 
         return None
 
 
-def _train(data: Prepared, windows: Plan, seed: int, reporter: Reporter) -> release.Trained:
+def _train(data: Prepared, windows: Plan, active: Rival, seed: int, reporter: Reporter) -> release.Trained:
     spec = _spec(data, windows)
-    towers: TwoTower | None = None
+    models = Towers(data, spec.tower, windows, seed, reporter)
     lists = Lists()
     fitted: list[Segment] = []
-    steps = 200 if len(data.catalogue) <= FULL_SOFTMAX else 80
-    vectors: Floats = np.empty((0, 0), np.float32)
     for window in windows.windows:
         with reporter.step(f"{window.name}: statistics"):
             known = statistics.build(data, spec, window.known, window.as_of, with_lists=not window.cold)
-        if not window.cold:
-            visible = np.where(windows.hidden, data.start[:-1], window.known)
-            first = towers is None
-            towers = towers or TwoTower(data, spec.tower, known.popularity[:, 0], seed)
-            _fit(
-                towers,
-                data,
-                visible,
-                Effort(steps) if first else Effort(steps // 4, 2e-3),
-                f"{window.name}: two-tower",
-                reporter,
-            )
-            vectors = towers.item_vectors()
-        assert towers is not None  # every plan begins with a warm window
+        towers = models.of(window, known)
+        vectors = towers.item_vectors()
         moment = _moment(data, spec, window, known, towers, vectors)
         new = [segment for segment in segments_of(data, window) if segment not in fitted]
         if new:
             spec = _with_quotas(data, spec, moment, new, seed)
             fitted += new
             moment = _moment(data, spec, window, known, towers, vectors)
-        _collect(data, moment, lists, seed, reporter)
-    assert towers is not None
+        _collect(data, moment, lists, active, seed, reporter)
     ranked = ranking.fit(spec, lists, seed, reporter)
     spec = ranked.spec
-    explained = {"wide": ranked.weights, "deep_share": ranked.alphas}
+    explained = {"wide": ranked.weights, "deep_share": ranked.alphas, "affinity_auc": ranked.affinity_auc}
     with reporter.step("release: statistics"):
         known = statistics.build(data, spec, data.start[1:], spec.as_of)
-    _fit(towers, data, data.start[1:], Effort(steps // 4, 2e-3), "release: two-tower", reporter)
+    towers = models.of_release()
     vectors = towers.item_vectors()
     encoder = Encoder(spec, data.user_vocabularies, data.item_vocabularies, data.catalogue, known, padded(vectors))
-    return release.Trained(data, encoder, towers, vectors, ranked.model, ranked.metrics, explained)
+    return release.Trained(
+        data, encoder, towers, vectors, ranked.model, ranked.metrics, explained, lists.observed, ranked.judged
+    )
 
 
 def _moment(
@@ -155,39 +153,26 @@ def _spec(data: Prepared, windows: Plan) -> FeatureSpec:
     return spec.model_copy(update={"dense": dense_names(spec), "columns": column_sizes(spec, *sizes)})
 
 
-def _fit(towers: TwoTower, data: Prepared, known: Longs, effort: Effort, name: str, reporter: Reporter) -> None:
-    done = 0
-    with reporter.bar(name, effort.steps) as advance:
-
-        def progress(step: int, _: float) -> None:
-            nonlocal done
-            advance(step - done)
-            done = step
-
-        towers.fit(data, known, effort, progress)
-
-
-def _collect(data: Prepared, moment: Moment, lists: Lists, seed: int, reporter: Reporter) -> None:
+def _collect(data: Prepared, moment: Moment, lists: Lists, active: Rival, seed: int, reporter: Reporter) -> None:
     window = moment.window
     users = np.random.default_rng(seed).permutation(window.labelled())
     users = users[: _TESTED_USERS if window.held_out else _TRAINED_USERS]
     for segment in segments_of(data, window):
         number = SEGMENTS.index(segment)
-        found = []
+        found, pairs, rng = [], [], np.random.default_rng(seed)
+        observer = Observer(data, moment, segment, active) if window.held_out else None
         with reporter.bar(f"{window.name}: lists of {segment}", len(users)) as advance:
             for one in candidates(data, moment, users, segment):
                 found.append(one)
+                pairs.append(affinity.pairs(moment, one, rng))
+                if observer:
+                    observer.see(one)
                 advance(1)
-        rows = sampled(found, number, seed)
-        if window.held_out:
-            lists.held_out[segment].append(rows)
-            lists.tested[segment] += found
-            lists.popularity[segment] = _popularity(moment, found)
-        else:
-            lists.training[segment].append(rows)
-
-
-def _popularity(moment: Moment, found: Sequence[Candidates]) -> dict[str, float]:
-    order = moment.encoder.statistics.order
-    heads = (order[: 100 + len(one.excluded)] for one in found)
-    return metrics((head[~np.isin(head, one.excluded)], one.wanted) for head, one in zip(heads, found, strict=True))
+        lists.rows[segment].append((window, sampled(found, number, seed)))
+        lists.pairs[segment].append((window, affinity.joined(pairs)))
+        if observer:
+            lists.tested[segment] = found
+            lists.observed[segment] = observer.observed(found)
+            lists.popularity[segment] = observer.popularity(found)
+        elif not lists.first[segment]:
+            lists.first[segment] = found

@@ -7,8 +7,8 @@ what it adds beyond its head is mostly noise to the ranker.
 
 from collections.abc import Sequence
 
-from jobs.train.evaluate import metrics
 from jobs.train.rows import Retrieved
+from recmesh.evaluation import metrics
 from recmesh.features.spec import Channel
 
 STRONG, WEAK = Channel(weight=1.0, depth=180), Channel(weight=0.5, depth=50)

@@ -1,20 +1,25 @@
 """Fits the ranker on the training windows, decides on the held-out one, and refits the wide part on all of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import paddle
 
-from jobs.train import deepfm, wide
+from jobs.train import affinity, deepfm, wide
+from jobs.train.affinity import Pairs
 from jobs.train.deepfm import Buckets, DeepFM
-from jobs.train.evaluate import means, metrics, per_user, worth
+from jobs.train.evaluate import worth
 from jobs.train.progress import Reporter
-from jobs.train.rows import Candidates, Rows, joined
+from jobs.train.report.held_out import Judged, Observed
+from jobs.train.rows import Candidates, Rows, joined, some
 from jobs.train.wide import Wide
+from jobs.train.windows import Window
+from recmesh.evaluation import Decision, errors, means, metrics, per_user
 from recmesh.features import SEGMENTS, FeatureSpec, Segment
 from recmesh.features.ranker_inputs import forms, never_negative
-from recmesh.features.spec import Array, Mask
+from recmesh.features.spec import Array, Floats, Mask
 from recmesh.releases import SegmentMetrics
 
 ALPHAS = (0.0, 0.25, 0.5, 1.0)
@@ -23,19 +28,33 @@ ALPHAS = (0.0, 0.25, 0.5, 1.0)
 _EPOCHS = 5
 _PATIENCE = 2
 _BATCH = 8192
+_BUCKETED = 100_000
+_REFITTED = 1200
+_WORTH = "recall@10 + recall@100 / 2 + ndcg@10"
+_FORMS = ("logarithms and relative", "logarithms", "relative")
+
+
+T = TypeVar("T")
+
+
+def _by_segment() -> dict[Segment, list[T]]:
+    return {segment: [] for segment in SEGMENTS}
 
 
 @dataclass
 class Lists:
-    """Lists of the ranker by segment: rows of the training windows, and rows and whole lists of the held-out one.
+    """What the windows gave, by segment: rows and, for the affinity, pairs of each in order of time, and whole lists of
+    the held-out one (`tested`) and of the first.
 
-    `popularity`: held-out metrics of plain popularity.
+    `popularity`: held-out metrics of plain popularity. `observed`: what the report takes down of the held-out window.
     """
 
-    training: dict[Segment, list[Rows]] = field(default_factory=lambda: {segment: [] for segment in SEGMENTS})
-    held_out: dict[Segment, list[Rows]] = field(default_factory=lambda: {segment: [] for segment in SEGMENTS})
-    tested: dict[Segment, list[Candidates]] = field(default_factory=lambda: {segment: [] for segment in SEGMENTS})
+    rows: dict[Segment, list[tuple[Window, Rows]]] = field(default_factory=_by_segment)
+    tested: dict[Segment, list[Candidates]] = field(default_factory=_by_segment)
+    first: dict[Segment, list[Candidates]] = field(default_factory=_by_segment)
+    pairs: dict[Segment, list[tuple[Window, Pairs]]] = field(default_factory=_by_segment)
     popularity: dict[Segment, dict[str, float]] = field(default_factory=dict)
+    observed: dict[Segment, Observed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,8 @@ class Ranking:
     """A fitted ranker. `spec`: with the decisions that serving needs to know. `metrics`: held out, of the whole chain.
 
     `weights`: of the wide part, by segment and input, for inputs of standard deviation 1. `alphas`: shares of the
-    deep part.
+    deep part. `affinity_auc`: of the affinity on the held-out pairs, fitted to those before. `judged`: the
+    held-out lists as the ranker made them before it was fitted on them as well.
     """
 
     model: DeepFM
@@ -51,19 +71,58 @@ class Ranking:
     metrics: dict[str, SegmentMetrics]
     weights: dict[Segment, dict[str, float]]
     alphas: dict[Segment, float]
+    judged: dict[Segment, Judged]
+    affinity_auc: dict[Segment, float]
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Rows to fit to, and whole lists of a moment far from theirs to judge the fit by, by segment."""
+
+    rows: Mapping[Segment, Rows]
+    lists: Mapping[Segment, Sequence[Candidates]]
+
+    @classmethod
+    def forward(cls, lists: Lists) -> "_Trial":
+        """Fitted to the training windows, judged by the held-out one, which is later."""
+        usable = {
+            segment: joined([rows for window, rows in found if not window.held_out and not window.late])
+            for segment, found in lists.rows.items()
+        }
+        return cls(usable, lists.tested)
+
+    @classmethod
+    def backward(cls, lists: Lists) -> "_Trial":
+        """Judged by the first window, fitted to those that begin when its labels have ended."""
+        usable = {
+            segment: joined([rows for window, rows in found[1:] if window.as_of >= found[0][0].end])
+            for segment, found in lists.rows.items()
+        }
+        return cls(usable, lists.first)
+
+    def judges(self, chosen: Mapping[Segment, "_Form"], number: int) -> dict[Segment, "_Judge"]:
+        """Judges of the wide part fitted in the trial of that number."""
+        return {name: _Judge(self.lists[name], one.wides[number]) for name, one in chosen.items() if self.lists[name]}
 
 
 def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranking:
-    """Fit the ranker of all segments."""
+    """Fit the ranker of all segments. What is chosen must hold at two moments: one window's trend is not another's."""
     bounded = never_negative(spec)
-    rows = {segment: joined(lists.training[segment]) for segment in SEGMENTS}
+    trials = (_Trial.forward(lists), _Trial.backward(lists))
+    rows = trials[0].rows
     with reporter.step("ranker: wide part"):
-        chosen = {segment: _best_form(spec, rows[segment], lists.tested[segment]) for segment in SEGMENTS}
-    wides = {segment: fitted for segment, (_, fitted) in chosen.items()}
-    model = _untrained(spec, wides, rows, seed)
-    judges = {segment: _Judge(lists.tested[segment], wides[segment]) for segment in SEGMENTS if lists.tested[segment]}
-    alphas = _train(model, wides, rows, judges, seed, reporter)
+        chosen = {segment: _best_form(spec, trials, segment) for segment in SEGMENTS}
+    judges = trials[0].judges(chosen, 0)
+    shares = []
+    for number in (1, 0):  # the model of the release is the one judged by the newest moment
+        wides = {segment: one.wides[number] for segment, one in chosen.items()}
+        model = _untrained(spec, wides, trials[number].rows, seed)
+        judged_by = trials[number].judges(chosen, number) if number else judges
+        shares.append(_train(model, wides, trials[number].rows, judged_by, seed, reporter))
+    alphas = {segment: min(share[segment] for share in shares) for segment in SEGMENTS}
+    reporter.say("ranker: share of the deep part: " + ", ".join(f"{name} {alpha:g}" for name, alpha in alphas.items()))
     results: dict[str, SegmentMetrics] = {}
+    judged: dict[Segment, Judged] = {}
     rankers: dict[Segment, bool] = dict.fromkeys(SEGMENTS, True)
     for segment, judge in judges.items():
         ranked, merged = judge.figures(alphas[segment]), judge.merged()
@@ -71,29 +130,86 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
         results[segment] = SegmentMetrics(
             users=len(judge.tested),
             chain=means(ranked if rankers[segment] else merged),
+            errors=errors(ranked if rankers[segment] else merged),
             popularity=lists.popularity[segment],
             channels=judge.channels() | {"merged": means(merged)},
+            window=lists.observed[segment].window.name,
+        )
+        order = Decision(
+            what="order",
+            chosen="ranker" if rankers[segment] else "merge",
+            tried={"ranker": worth(ranked).mean(), "merge": worth(merged).mean()},
+            rule=f"the ranker's, unless the merged order is worth more: {_WORTH}",
+        )
+        decisions = [chosen[segment].decision(), judge.share_decision(alphas[segment]), order]
+        judged[segment] = judge.judged(
+            alphas[segment] if rankers[segment] else None, chosen[segment].used, _refit(spec, rows[segment]), decisions
         )
     with reporter.step("ranker: wide part, all windows"):
-        every = {segment: joined([*lists.training[segment], *lists.held_out[segment]]) for segment in SEGMENTS}
-        final = {segment: wide.fit(every[segment], bounded, used) for segment, (used, _) in chosen.items()}
+        final = {}
+        for segment, one in chosen.items():
+            every = joined([rows for _, rows in lists.rows[segment]])
+            final[segment] = wide.fit(every, bounded, one.used)
         model.set_wide(final, alphas)
+    with reporter.step("ranker: affinity"):
+        areas = _affinity(model, lists.pairs)
     weights = {
         segment: {name: round(float(w), 4) for name, w in zip(spec.dense, one.weights, strict=True) if w}
         for segment, one in final.items()
     }
     neutral = _mean_logit(spec, rows)
-    return Ranking(
-        model, spec.model_copy(update={"rankers": rankers, "neutral_logit": neutral}), results, weights, alphas
-    )
+    spec = spec.model_copy(update={"rankers": rankers, "neutral_logit": neutral})
+    return Ranking(model, spec, results, weights, alphas, judged, areas)
 
 
-def _best_form(spec: FeatureSpec, rows: Rows, tested: Sequence[Candidates]) -> tuple[Mask, Wide]:
-    """The choice of inputs whose wide part does best on the held-out lists; the first where there are none."""
-    fitted = [(used, wide.fit(rows, never_negative(spec), used)) for used in forms(spec)]
-    if not tested:
-        return fitted[0]
-    return max(fitted, key=lambda form: _Judge(tested, form[1]).worth(0.0))
+def _affinity(model: DeepFM, pairs: Mapping[Segment, Sequence[tuple[Window, Pairs]]]) -> dict[Segment, float]:
+    """Fit the affinity of each segment to the pairs of all windows. Returns the held-out AUC of a fit to the others."""
+    width = model.wide_mean.shape[1]
+    areas: dict[Segment, float] = {}
+    for segment, sets in pairs.items():
+        before = affinity.joined([one for window, one in sets if not window.held_out and not window.late])
+        held_out = affinity.joined([one for window, one in sets if window.held_out])
+        if len(held_out.labels):
+            head = affinity.fit(before, width)
+            areas[segment] = round(affinity.auc(head(held_out.dense), held_out.labels), 4)
+    every = {segment: affinity.joined([one for _, one in sets]) for segment, sets in pairs.items()}
+    model.set_affinity({segment: affinity.fit(one, width) for segment, one in every.items()})
+    return areas
+
+
+@dataclass(frozen=True)
+class _Form:
+    """A choice of inputs, and the wide part with them in each trial. `tried`: what the lists of each choice are
+    worth."""
+
+    name: str
+    used: Mask
+    wides: tuple[Wide, ...]
+    tried: Mapping[str, float]
+
+    def decision(self) -> Decision:
+        rule = f"the most {_WORTH}"
+        return Decision(what="votes of the history", chosen=self.name, tried=dict(self.tried), rule=rule)
+
+
+def _best_form(spec: FeatureSpec, trials: Sequence[_Trial], segment: Segment) -> _Form:
+    """The choice of inputs whose wide part does best over both trials; the first where there are no lists."""
+    tried: dict[str, float] = {}
+    fitted: dict[str, tuple[Mask, tuple[Wide, ...]]] = {}
+    for name, used in zip(_FORMS, forms(spec), strict=True):
+        wides = tuple(wide.fit(trial.rows[segment], never_negative(spec), used) for trial in trials)
+        fitted[name] = used, wides
+        asked = [(trial.lists[segment], one) for trial, one in zip(trials, wides, strict=True) if trial.lists[segment]]
+        if asked:
+            tried[name] = float(np.mean([_Judge(found, one).worth(0.0) for found, one in asked]))
+    best = max(tried, key=lambda name: tried[name]) if tried else _FORMS[0]
+    return _Form(best, *fitted[best], tried)
+
+
+def _refit(spec: FeatureSpec, rows: Rows) -> Callable[[Mask], Wide]:
+    """Fits the wide part of some inputs to a part of the rows: enough to see what they add."""
+    part = some(rows, _REFITTED)
+    return lambda used: wide.fit(part, never_negative(spec), used)
 
 
 class _Judge:
@@ -101,6 +217,7 @@ class _Judge:
 
     def __init__(self, tested: Sequence[Candidates], fixed: Wide) -> None:
         self.tested = tested
+        self._fixed = fixed
         self._ends = np.cumsum([len(one.dense) for one in tested])[:-1]
         self._wide = np.concatenate([fixed(one.dense) for one in tested])
         self._deep = np.zeros_like(self._wide)
@@ -113,13 +230,12 @@ class _Judge:
         with paddle.no_grad():
             for at in range(0, len(dense), _BATCH):
                 index = model.index(dense[at : at + _BATCH], sparse[at : at + _BATCH])
-                parts.append(model.residual(paddle.to_tensor(index)).numpy())
+                parts.append(model.residual(paddle.to_tensor(index.astype(np.int64))).numpy())
         self._deep = np.concatenate(parts)
 
     def figures(self, alpha: float) -> Array:
         """Metrics of each user."""
-        scores = np.split(self._wide + alpha * self._deep, self._ends)
-        orders = (np.argsort(-one, kind="stable") for one in scores)
+        orders = (np.argsort(-one, kind="stable") for one in self._scores(alpha))
         return per_user((one.merged.items[order], one.wanted) for one, order in zip(self.tested, orders, strict=True))
 
     def worth(self, alpha: float) -> float:
@@ -134,9 +250,25 @@ class _Judge:
         error = gains[best].std() / np.sqrt(len(without))
         return best if gains[best].mean() > error else 0.0
 
+    def _scores(self, alpha: float) -> list[Floats]:
+        return np.split(self._wide + alpha * self._deep, self._ends)
+
     def merged(self) -> Array:
         """Metrics of each user of the merged order."""
         return per_user((one.merged.items, one.wanted) for one in self.tested)
+
+    def judged(
+        self, alpha: float | None, used: Mask, refit: Callable[[Mask], Wide], decisions: Sequence[Decision]
+    ) -> Judged:
+        """What the report needs; `alpha` None: the merged order is served."""
+        scores = [one.merged.scores for one in self.tested] if alpha is None else self._scores(alpha)
+        return Judged(scores, self._fixed, used, refit, decisions)
+
+    def share_decision(self, chosen: float) -> Decision:
+        """The decision for a share of the deep part, as the model is now."""
+        tried = {f"{alpha:g}": self.worth(alpha) for alpha in ALPHAS}
+        rule = f"the most {_WORTH}, where it wins here and at the first moment by more than its error; else less"
+        return Decision(what="share of the deep part", chosen=f"{chosen:g}", tried=tried, rule=rule)
 
     def channels(self) -> dict[str, dict[str, float]]:
         names = dict.fromkeys(name for one in self.tested for name in one.channels)
@@ -144,7 +276,8 @@ class _Judge:
 
 
 def _untrained(spec: FeatureSpec, wides: Mapping[Segment, Wide], rows: Mapping[Segment, Rows], seed: int) -> DeepFM:
-    dense = [one.dense for one in rows.values() if len(one.labels)] or [np.zeros((1, len(spec.dense)), np.float32)]
+    dense = [one.dense[:: len(one.dense) // _BUCKETED + 1] for one in rows.values() if len(one.labels)]
+    dense = dense or [np.zeros((1, len(spec.dense)), np.float32)]
     return DeepFM(wides, Buckets.of(np.concatenate(dense)), spec.columns, seed)
 
 
@@ -181,8 +314,6 @@ def _train(
     model.set_state_dict(state)
     for judge in judges.values():
         judge.look(model)
-    model.set_alpha(alphas)
-    reporter.say("ranker: share of the deep part: " + ", ".join(f"{name} {alpha:g}" for name, alpha in alphas.items()))
     return alphas
 
 

@@ -1,7 +1,6 @@
-"""Writes a release folder: features, vectors, models in both formats, metrics, and last the manifest."""
+"""Writes a release folder: features, vectors, models in both formats, and last the manifest."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +8,20 @@ from pathlib import Path
 import numpy as np
 from paddle.static import InputSpec
 
-from jobs.train.deepfm import DeepFM
+from jobs.train.deepfm import RANKER_OUTPUTS, DeepFM
 from jobs.train.export import Inputs, check_equal, export
 from jobs.train.fused import FusedDeepFM
 from jobs.train.prepare import Prepared
+from jobs.train.report.held_out import Judged, Observed
 from jobs.train.rows import history_of
 from jobs.train.two_tower import TwoTower, user_vectors
-from recmesh.features import CHANNELS, Encoder, User
+from recmesh.evaluation import Report
+from recmesh.features import CHANNELS, Encoder, Segment, User
 from recmesh.features.encoder import ITEM_VECTORS
 from recmesh.features.spec import Floats
 from recmesh.features.user import NO_ITEMS
 from recmesh.features.vocabulary import MISSING, UNSEEN
-from recmesh.releases.manifest import Manifest, SegmentMetrics, write_manifest
+from recmesh.releases.manifest import Compared, Difference, Manifest, SegmentMetrics, write_manifest
 from recmesh.retrieval import Retriever
 from recmesh.retrieval.channels import two_tower
 
@@ -29,13 +30,16 @@ RECORDED = 1000
 
 _LARGE = 300
 _TOWER_INPUTS = 200
-_SOURCES = ("jobs/train", "recmesh/features", "recmesh/retrieval", "recmesh/dataset")
+_SOURCES = ("jobs/train", "recmesh/features", "recmesh/retrieval", "recmesh/evaluation", "recmesh/dataset")
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """All that goes into a release. `metrics`: held out, by segment; `explained`: what the ranker has learnt."""
+    """All that goes into a release. `metrics`: held out, by segment; `explained`: what the ranker has learnt.
+
+    `observed` and `judged`: the held-out lists, for the report.
+    """
 
     data: Prepared
     encoder: Encoder
@@ -44,6 +48,8 @@ class Trained:
     ranker: DeepFM
     metrics: Mapping[str, SegmentMetrics]
     explained: Mapping[str, object]
+    observed: Mapping[Segment, Observed]
+    judged: Mapping[Segment, Judged]
 
 
 def code_version() -> str:
@@ -60,16 +66,23 @@ def release_id(fingerprint: str, seed: int) -> str:
     return f"{fingerprint[:8]}-{hashlib.sha256(f'{fingerprint} {code_version()} {seed}'.encode()).hexdigest()[:8]}"
 
 
-def write(trained: Trained, folder: Path, identity: str, fingerprint: str, schema_hash: str, seed: int) -> Manifest:
-    """Write the release. Raises ReleaseError when the exported forms of a model do not agree."""
-    spec = trained.encoder.spec
+def write_artifacts(trained: Trained, folder: Path, seed: int) -> dict[str, float]:
+    """Write all that serving needs. Returns the largest difference between the exported forms of each model.
+
+    Raises ReleaseError when they do not agree.
+    """
     trained.encoder.save(folder)
     np.save(folder / ITEM_VECTORS, trained.vectors)
-    differences = _write_models(trained, folder, seed)
-    metrics = {name: one.model_dump() for name, one in trained.metrics.items()}
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    return _write_models(trained, folder, seed)
+
+
+def seal(
+    trained: Trained, report: Report, differences: Mapping[str, float], folder: Path, fingerprint: str, schema_hash: str
+) -> Manifest:
+    """Write the manifest, over everything that is in the folder by now."""
+    spec = trained.encoder.spec
     manifest = Manifest(
-        id=identity,
+        id=report.release,
         fingerprint=fingerprint,
         schema_hash=schema_hash,
         as_of=spec.as_of,
@@ -78,10 +91,24 @@ def write(trained: Trained, folder: Path, identity: str, fingerprint: str, schem
         dim=trained.vectors.shape[1],
         rankers={segment: "deepfm" if used else "merge" for segment, used in spec.rankers.items()},
         metrics=dict(trained.metrics),
+        compared=_compared(report),
         code_version=code_version(),
-        extra={**trained.explained, "export_difference": differences, "recorded_inputs": RECORDED},
+        extra={**trained.explained, "export_difference": dict(differences), "recorded_inputs": RECORDED},
     )
     return write_manifest(folder, manifest)
+
+
+def _compared(report: Report) -> Compared | None:
+    gains = {
+        name: Difference(
+            users=one.compared_users,
+            mean={metric: gain.mean for metric, gain in one.compared.gain.items()},
+            error={metric: gain.error for metric, gain in one.compared.gain.items()},
+        )
+        for name, one in report.segments.items()
+        if one.compared
+    }
+    return Compared(release=report.active.release, segments=gains) if report.active and gains else None
 
 
 def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]:
@@ -94,10 +121,10 @@ def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]
             "user_tower",
             tower,
             (long["items"], InputSpec([None, None], "float32", "weights"), long["fields"]),
-            "vector",
+            ("vector",),
             users,
         ),
-        ("item_tower", trained.towers.items, (InputSpec([None], "int64", "item"), long["fields"]), "vector", items),
+        ("item_tower", trained.towers.items, (InputSpec([None], "int64", "item"), long["fields"]), ("vector",), items),
         (
             "ranker",
             FusedDeepFM(trained.ranker),
@@ -105,17 +132,17 @@ def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]
                 InputSpec([None, len(spec.dense)], "float32", "dense"),
                 InputSpec([None, len(spec.columns)], "int64", "sparse"),
             ),
-            "score",
+            RANKER_OUTPUTS,
             ranked,
         ),
     )
     differences = {}
-    for name, model, inputs, output, recorded in plans:
+    for name, model, inputs, outputs, recorded in plans:
         is_ranker = name == "ranker"
         prefix = export(
             model,
             inputs,
-            output,
+            outputs,
             folder / f"{name}.onnx",
             folder / "ranker" if is_ranker else None,
             "deepfm" if is_ranker else name,

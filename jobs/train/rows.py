@@ -17,7 +17,7 @@ from recmesh.retrieval.channels import two_tower
 HISTORY = 500
 """Newest actions that a history keeps in detail, as in the store of histories."""
 
-_NEGATIVES = 60
+_POSITIVES, _NEGATIVES = 48, 100
 
 UserVectors = Callable[[Sequence[User]], Floats]
 """The user tower: users -> float32 [users, dim]."""
@@ -36,11 +36,14 @@ class Moment:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What the chain has in hand for one user before ranking. `wanted`: all items of the labels, retrieved or not.
+    """What the chain has in hand for one user before ranking. `row`: of the user in the data set.
 
-    `excluded`: the items that must not come.
+    `wanted`: all items of the labels, retrieved or not. `excluded`: the items that must not come.
     """
 
+    row: int
+    user: User
+    vector: Floats
     segment: Segment
     wanted: Ints
     excluded: Ints
@@ -92,8 +95,9 @@ def segments_of(data: Prepared, window: Window) -> tuple[Segment, ...]:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """What the channels give for one user, and what was wanted."""
+    """What the channels give for one user, and what was wanted. `row`: of the user in the data set."""
 
+    row: int
     user: User
     vector: Floats
     wanted: Ints
@@ -114,11 +118,11 @@ def retrieved(data: Prepared, moment: Moment, users: Longs, segment: Segment) ->
     if not asked:
         return
     vectors = moment.user_vectors(asked)
-    for user, vector, labels in zip(asked, vectors, (one for one in wanted if len(one)), strict=True):
+    for row, user, vector, labels in zip(rows, asked, vectors, (one for one in wanted if len(one)), strict=True):
         exclude = retriever.excluded(user, segment != "repeat")
         found = retriever.in_memory(user, tuple(quotas), exclude, new_only=segment != "repeat")
         nearest = two_tower(encoder, vector, moment.item_vectors, exclude, quotas["two_tower"].depth)
-        yield Retrieved(user, vector, labels, exclude, {"two_tower": nearest} | found)
+        yield Retrieved(row, user, vector, labels, exclude, {"two_tower": nearest} | found)
         user.memory.clear()
 
 
@@ -129,17 +133,30 @@ def candidates(data: Prepared, moment: Moment, users: Longs, segment: Segment) -
     for one in retrieved(data, moment, users, segment):
         merged = retriever.merge(one.channels, segment)
         inputs = encoder.ranker_inputs(one.user, merged.items, segment != "repeat", user_vector=one.vector)
-        yield Candidates(segment, one.wanted, one.excluded, one.channels, merged, inputs["dense"], inputs["sparse"])
+        yield Candidates(
+            row=one.row,
+            user=one.user,
+            vector=one.vector,
+            segment=segment,
+            wanted=one.wanted,
+            excluded=one.excluded,
+            channels=one.channels,
+            merged=merged,
+            dense=inputs["dense"],
+            sparse=inputs["sparse"],
+        )
 
 
 def sampled(lists: Sequence[Candidates], segment_number: int, seed: int) -> Rows:
-    """Training rows: of each list its positives and some of its own other candidates, weight 1 / sqrt(positives) a
-    positive."""
+    """Training rows: of each list its positives, at most 48, and some of its own other candidates; weight
+    1 / sqrt(positives) a positive."""
     rng = np.random.default_rng(seed)
     dense, sparse, labels, sizes, weight = [], [], [], [], []
     for one in lists:
         positive = one.labels
         hits = np.flatnonzero(positive)
+        if len(hits) > _POSITIVES:
+            hits = rng.choice(hits, _POSITIVES, replace=False)
         others = np.flatnonzero(~positive)
         if not len(hits) or not len(others):
             continue
@@ -160,6 +177,18 @@ def sampled(lists: Sequence[Candidates], segment_number: int, seed: int) -> Rows
         np.array(weight, np.float32),
         np.full(len(sizes), segment_number, np.int32),
     )
+
+
+def some(rows: Rows, count: int) -> Rows:
+    """At most `count` of the lists, spread evenly."""
+    if len(rows.weight) <= count:
+        return rows
+    lists = np.linspace(0, len(rows.weight) - 1, count).astype(np.int64)
+    sizes = np.diff(rows.start)
+    kept = np.isin(np.repeat(np.arange(len(sizes)), sizes), lists)
+    start = np.concatenate([[0], np.cumsum(sizes[lists])]).astype(np.int64)
+    weight, segments = rows.weight[lists], rows.segments[lists]
+    return Rows(rows.dense[kept], rows.sparse[kept], rows.labels[kept], start, weight, segments)
 
 
 def joined(parts: Sequence[Rows]) -> Rows:

@@ -26,9 +26,19 @@ class Wide:
     scale: Floats
     weights: Floats
 
+    @classmethod
+    def nothing(cls, width: int) -> "Wide":
+        """One that scores every row 0."""
+        return cls(np.zeros(width, np.float32), np.ones(width, np.float32), np.zeros(width, np.float32))
+
     def __call__(self, dense: Floats) -> Floats:
         scores: Floats = (((dense - self.mean) / self.scale) @ self.weights).astype(np.float32)
         return scores
+
+    def parts(self, dense: Floats) -> Floats:
+        """What each input adds to the score, float32 [N, D]."""
+        added: Floats = ((dense - self.mean) / self.scale * self.weights).astype(np.float32)
+        return added
 
 
 def fit(rows: Rows, bounded: Sequence[bool], used: Mask) -> Wide:
@@ -36,17 +46,24 @@ def fit(rows: Rows, bounded: Sequence[bool], used: Mask) -> Wide:
     one."""
     width = len(bounded)
     if not len(rows.labels):
-        return Wide(np.zeros(width, np.float32), np.ones(width, np.float32), np.zeros(width, np.float32))
-    mean, deviation = rows.dense.mean(0, np.float64), rows.dense.std(0, dtype=np.float64)
-    varies = (deviation > _LEAST_DEVIATION) & used
-    scale = np.where(varies, deviation, 1.0)
-    x = ((rows.dense - mean) / scale * varies).astype(np.float32)
+        return Wide.nothing(width)
+    x, mean, scale = standard(rows.dense, used)
     bounds = [(0.0 if one else None, None) for one in bounded]
     found = minimize(
         _loss, np.full(width, 0.0), (x, rows), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": _STEPS}
     )
-    weights = np.where(varies, found.x, 0.0)
-    return Wide(mean.astype(np.float32), scale.astype(np.float32), weights.astype(np.float32))
+    return Wide(mean, scale, found.x.astype(np.float32))
+
+
+def standard(dense: Floats, used: Mask) -> tuple[Floats, Floats, Floats]:
+    """Inputs brought to mean 0 and deviation 1, float32 [N, D], with their mean and scale.
+
+    Those that do not vary or are not to be used are 0 throughout, so that the penalty leaves their weight at 0."""
+    mean, deviation = dense.mean(0, np.float64), dense.std(0, dtype=np.float64)
+    varies = (deviation > _LEAST_DEVIATION) & used
+    scale = np.where(varies, deviation, 1.0)
+    x: Floats = ((dense - mean) / scale * varies).astype(np.float32)
+    return x, mean.astype(np.float32), scale.astype(np.float32)
 
 
 def _loss(weights: Array, x: Array, rows: Rows) -> tuple[float, Array]:

@@ -10,11 +10,14 @@ from recmesh.errors import DataError
 from recmesh.features.spec import DAY, Longs, Mask
 
 _WEEK = 7 * DAY
-_MOMENTS = 4
+_MOMENTS = 8
 _PARTS = 7
+_COSTLY = 5_000_000
 _POSITIONS = (0.625, 0.75, 0.875)
 _RETURNING = 0.5
 _HIDDEN = 0.2
+_FOLDS = 5
+_FEW_USERS = 20_000
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Window:
     actions).
 
     `cold`: the labels are those of users of whom the statistics have seen nothing. `held_out`: kept for evaluation.
+    `late`: the labels reach into those of the held-out window, so that only the final fit may see them. `end`: the
+    moment (ms) when the labels of a window by the calendar end.
     """
 
     name: str
@@ -32,6 +37,8 @@ class Window:
     until: Longs
     cold: bool
     held_out: bool
+    late: bool = False
+    end: int = 0
 
     def labelled(self) -> Longs:
         """The users with labels."""
@@ -42,9 +49,9 @@ class Window:
 class Plan:
     """All windows of a training, in order of time; `clock`: whether they are cut by the calendar.
 
-    `hidden` bool [users]: the users of the cold windows. Whoever is to know nothing of them (the two-tower model that
-    serves
-    these windows) must leave them out.
+    `hidden` bool [users]: the users of the cold windows of a plan by the calendar. The one two-tower model that serves
+    all its windows must leave them out. In a plan by position each cold window hides other users, and needs a model of
+    its own that has seen what is known in that window and no more.
     """
 
     clock: bool
@@ -58,16 +65,14 @@ def plan(data: Prepared, seed: int) -> Plan:
 
     Raises DataError when no window would leave anything to learn from or to test on.
     """
-    hidden = np.random.default_rng(seed).random(len(data.start) - 1) < _HIDDEN
+    users = len(data.start) - 1
+    hidden = np.random.default_rng(seed).random(users) < _HIDDEN
     span = data.spec.as_of - int(data.times.min())
     length = _length(span / _PARTS, data.spec.granularity)
     if span >= _PARTS * data.spec.granularity and _returning(data, data.spec.as_of - length) >= _RETURNING:
-        moments = [data.spec.as_of - length * number for number in range(_MOMENTS, 0, -1)]
-        chosen = Plan(
-            True, tuple(w for m in moments for w in _calendar(data, m, length, hidden, m == moments[-1])), hidden
-        )
+        chosen = Plan(True, tuple(_calendar(data, length, hidden)), hidden)
     else:
-        chosen = Plan(False, tuple(_positions(data, hidden, seed)), hidden)
+        chosen = Plan(False, (*_positions(data), *_folds(data, seed)), np.zeros(users, np.bool_))
     for held_out in (False, True):
         if not sum(len(w.labelled()) for w in chosen.windows if w.held_out is held_out and not w.cold):
             part = "held-out" if held_out else "training"
@@ -92,15 +97,34 @@ def _returning(data: Prepared, moment: int) -> float:
     return float((first[active] < moment).mean()) if active.any() else 0.0
 
 
-def _calendar(data: Prepared, moment: int, length: int, hidden: Mask, held_out: bool) -> list[Window]:
+def _calendar(data: Prepared, length: int, hidden: Mask) -> list[Window]:
+    """Moments half a length apart, the last of which leaves a whole one; where each is costly, a length apart.
+
+    What holds at one moment only, such as the trend of the most popular items, counts for less the more there are.
+    """
+    unit = data.spec.granularity
+    half = max(length // 2 // unit, 1) * unit
+    step = half if len(data.items) <= _COSTLY else length
+    last = data.spec.as_of - length
+    windows = []
+    for number in range(_MOMENTS * half // step - 1, -1, -1):
+        moment = last - number * step
+        windows += _at(data, moment, length, hidden, held_out=not number, late=last - length < moment < last)
+    return windows
+
+
+def _at(data: Prepared, moment: int, length: int, hidden: Mask, *, held_out: bool, late: bool) -> list[Window]:
     # A user's actions are in order of time: searching for (user, moment) is searching in one ascending key.
     known = _positions_of(data, moment)
     until = _positions_of(data, moment + length)
+    asked = np.where(known > data.start[:-1], until, known)
     name = f"{np.datetime64(moment, 'ms').astype('datetime64[D]')}"
-    warm = Window(name, moment, known, known, np.where(known > data.start[:-1], until, known), False, held_out)
     # What hidden users did before the moment is neither known nor asked for.
-    nothing = np.where(hidden, data.start[:-1], known)
-    return [warm, Window(f"{name} cold", moment, nothing, known, np.where(hidden, until, known), True, held_out)]
+    nothing, cold = np.where(hidden, data.start[:-1], known), np.where(hidden, until, known)
+    return [
+        Window(name, moment, known, known, asked, False, held_out, late, moment + length),
+        Window(f"{name} cold", moment, nothing, known, cold, True, held_out, late, moment + length),
+    ]
 
 
 def _positions_of(data: Prepared, moment: int) -> Longs:
@@ -109,7 +133,7 @@ def _positions_of(data: Prepared, moment: int) -> Longs:
     return found
 
 
-def _positions(data: Prepared, hidden: Mask, seed: int) -> list[Window]:
+def _positions(data: Prepared) -> list[Window]:
     begin, size = data.start[:-1], np.diff(data.start)
     cuts = [begin + np.minimum(np.ceil(size * part), np.maximum(size - 1, 0)).astype(np.int64) for part in _POSITIONS]
     edges = [*cuts, data.start[1:]]
@@ -119,11 +143,26 @@ def _positions(data: Prepared, hidden: Mask, seed: int) -> list[Window]:
         held_out = number == len(cuts) - 1
         until = np.where(cut > begin, edges[number + 1], cut)
         windows.append(Window(f"from {_POSITIONS[number]:.0%}", as_of, cut, cut, until, False, held_out))
-    half = np.random.default_rng(seed + 1).random(len(begin)) < 0.5
-    for held_out in (False, True):
-        asked = hidden & (half == held_out)
-        known = np.where(hidden, begin, data.start[1:])
-        windows.append(
-            Window("hidden users", as_of, known, begin, np.where(asked, data.start[1:], begin), True, held_out)
-        )
     return windows
+
+
+def _folds(data: Prepared, seed: int) -> list[Window]:
+    """Cold windows of a plan by position: each hides a fifth of the users wholly, and asks for all that they did.
+
+    Of few users every fifth takes its turn; of many, two give rows enough.
+    """
+    begin, end = data.start[:-1], data.start[1:]
+    fold = np.random.default_rng(seed + 1).integers(_FOLDS, size=len(begin))
+    count = _FOLDS if len(begin) <= _FEW_USERS else 2
+    return [
+        Window(
+            name=f"hidden users {number + 1} of {_FOLDS}",
+            as_of=data.spec.as_of,
+            known=np.where(fold == number, begin, end),
+            begin=begin,
+            until=np.where(fold == number, end, begin),
+            cold=True,
+            held_out=number == count - 1,
+        )
+        for number in range(count)
+    ]

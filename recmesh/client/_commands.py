@@ -120,10 +120,17 @@ def _parser() -> argparse.ArgumentParser:
     batch.add_argument("--out", type=Path, required=True, help="CSV to write: user_id, sku_id, best first")
     batch.add_argument("--size", type=_size, default=100, help=f"items a user, 1 to {AS_LIMIT} (default 100)")
     batch.add_argument("--target", help="host:port of as, instead of RECMESH_AS_TARGET")
-    score = add("score", _score, "rank's score for every pair of a file")
+    score = add("score", _score, "how well each pair of a file fits")
     score.add_argument("--pairs", type=Path, required=True, help="CSV: user_id, sku_id")
     score.add_argument("--out", type=Path, required=True, help="CSV to write: user_id, sku_id, score")
     score.add_argument("--users", type=Path, help="CSV of profiles: user_id and profile columns")
+    score.add_argument(
+        "--by",
+        choices=("affinity", "list"),
+        default="affinity",
+        help="affinity: how much more the user is drawn to the item than its popularity says (default); "
+        "list: the score that orders a user's list",
+    )
     score.add_argument("--target", help="host:port of rank, instead of RECMESH_RANK_TARGET")
     for many in (batch, score):
         many.add_argument(
@@ -206,7 +213,14 @@ async def _batch(options: argparse.Namespace) -> int:
 
 async def _score(options: argparse.Namespace) -> int:
     console = Console(stderr=True)
-    wanted = ScoreOptions(options.pairs, options.out, options.users, options.new_only, options.concurrency)
+    wanted = ScoreOptions(
+        options.pairs,
+        options.out,
+        options.users,
+        affinity=options.by == "affinity",
+        new_only=options.new_only,
+        concurrency=options.concurrency,
+    )
     async with _mesh(options, "rank", retry_overload=True) as mesh:
         report = await run_score(mesh, wanted, console)
     _show.score_report(report, options.out, console)

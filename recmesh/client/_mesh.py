@@ -135,16 +135,22 @@ class Mesh:
         user: User,
         sku_ids: Collection[str],
         *,
+        affinity: bool = False,
         new_only: bool = False,
         release: str = "",
         timeout: float | None = None,
     ) -> Scores:
-        """Scores of any number of catalogue items by id. Ids that rank cannot score are not in the answer."""
+        """Scores of any number of catalogue items by id. Ids that rank cannot score are not in the answer.
+
+        They order a list of these items; with `affinity` they say how much more the user is drawn to each item than
+        its popularity says.
+        """
         ids = iter(dict.fromkeys(sku_ids))
         parts: list[rank_pb2.RankResponse] = []
         while part := list(itertools.islice(ids, RANK_LIMIT)):
             # Later parts are held to the release of the first: scores of two releases cannot be compared.
             request = self._rank_request(user, new_only, parts[0].release if parts else release)
+            request.affinity = affinity
             request.item_ids.extend(part)
             parts.append(await self._answer(RANK, request, timeout))
         return _wire.to_scores(parts)

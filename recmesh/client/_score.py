@@ -16,11 +16,15 @@ from recmesh.errors import AnswerFailed
 
 @dataclass(frozen=True, slots=True)
 class ScoreOptions:
-    """Which pairs to score; `users` is a file of profiles, whose fields win over stored ones."""
+    """Which pairs to score; `users` is a file of profiles, whose fields win over stored ones.
+
+    `affinity`: how much more the user is drawn to the item than its popularity says; else the score that orders lists.
+    """
 
     pairs: Path
     out: Path
     users: Path | None = None
+    affinity: bool = True
     new_only: bool = False
     concurrency: int = 16
 
@@ -57,7 +61,7 @@ async def run_score(mesh: Mesh, options: ScoreOptions, console: Console) -> Scor
 
     async def ask(user_id: str) -> None:
         user = await _user(mesh, user_id, profiles.get(user_id, {}))
-        answer = await mesh.score(user, wanted[user_id], new_only=options.new_only)
+        answer = await mesh.score(user, wanted[user_id], affinity=options.affinity, new_only=options.new_only)
         scores[user_id] = answer.by_sku_id
         releases[answer.release] = None
         if not user.user_id and not user.profile:

@@ -1,4 +1,4 @@
-"""The operator's command line: `recmesh release ...`. Other groups of commands add themselves to `app`."""
+"""The operator's command line: `recmesh release ...`, `recmesh evaluate`."""
 
 import json
 import sys
@@ -8,13 +8,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from recmesh.client._evaluate import evaluate
 from recmesh.errors import RecmeshError
-from recmesh.releases import HEADLINE, Check, Manifest, ModelStore, beats_popularity, collection_name, rows_match
+from recmesh.releases import (
+    HEADLINE,
+    Check,
+    Manifest,
+    ModelStore,
+    beats_popularity,
+    collection_name,
+    not_worse_than,
+    rows_match,
+)
 from recmesh.stores.milvus import MilvusWriter
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Operate recmesh.")
 release = typer.Typer(no_args_is_help=True, help="Releases: list, inspect, activate, roll back, prune.")
 app.add_typer(release, name="release")
+app.command()(evaluate)
 
 StoreUrl = Annotated[
     str, typer.Option("--store", envvar="RECMESH_MODEL_STORE", help="Model store: a folder or an fsspec URL.")
@@ -78,15 +89,17 @@ def activate(
     milvus_uri: MilvusUri = _MILVUS,
     force: Force = False,
 ) -> None:
-    """Make a release the active one, if it beats popularity and its collection is whole."""
-    ModelStore(store).activate(release_id, () if force else _checks(milvus_uri))
+    """Make a release the active one, if it beats popularity, is not worse than the active one and is whole."""
+    models = ModelStore(store)
+    checks = (beats_popularity, not_worse_than(models.active_manifest), _whole(milvus_uri))
+    models.activate(release_id, () if force else checks)
     Console().print(f"{release_id} is active", highlight=False)
 
 
 @release.command()
 def rollback(store: StoreUrl = _STORE, milvus_uri: MilvusUri = _MILVUS, force: Force = False) -> None:
     """Make the release that was active before the active one again."""
-    manifest = ModelStore(store).rollback(() if force else _checks(milvus_uri)[-1:])
+    manifest = ModelStore(store).rollback(() if force else (_whole(milvus_uri),))
     Console().print(f"{manifest.id} is active again", highlight=False)
 
 
@@ -110,8 +123,8 @@ def main() -> int:
     return 0
 
 
-def _checks(milvus_uri: str) -> tuple[Check, ...]:
-    return beats_popularity, rows_match(lambda name: MilvusWriter(milvus_uri).count(name))
+def _whole(milvus_uri: str) -> Check:
+    return rows_match(lambda name: MilvusWriter(milvus_uri).count(name))
 
 
 def _print_json(content: object) -> None:

@@ -27,7 +27,7 @@ _VOTE_POWER = 0.3
 _LIST_PARTS = ("ridge", "cosine", "recent_ridge", "recent_cosine")
 _RELATIVE_PARTS = tuple(f"relative_{part}" for part in _LIST_PARTS)
 _OWN = ("own_count", "own_rate", "own_share", "own_recency", "own_ratio")
-_CROSSES = ("size", "moments", "popularity", "once", "often", "affinity")
+_CROSSES = ("size", "moments", "popularity", "once", "often", "affinity", "repeat_rate")
 _USER = ("user_items", "user_moments", "user_recency")
 
 

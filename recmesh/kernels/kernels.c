@@ -347,7 +347,7 @@ static void own_columns(const Release *release, const Asker *asker, const Rows *
     for (int64_t row = 0; row < row_count(rows); row++) {
         int64_t place = row < rows->listed ? slot[rows->items[row]] : 0;
         float *cell = column + row * release->columns;
-        cell[12] = size, cell[13] = moments, cell[14] = quiet;
+        cell[13] = size, cell[14] = moments, cell[15] = quiet;
         if (!place) continue;
         float count = asker->counts[place - 1], ago = log1pf(since[place - 1]);
         cell[0] = 1;
@@ -362,6 +362,7 @@ static void own_columns(const Release *release, const Asker *asker, const Rows *
         cell[9] = count == 1;
         cell[10] = count > 2;
         cell[11] = affinity ? affinity[row * release->columns] : 0;
+        cell[12] = logf(release->repeat_rate[rows->items[row]] + 0.01f);
     }
     for (int64_t k = 0; k < asker->owned; k++) slot[asker->items[k]] = 0;
 }

@@ -9,7 +9,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RankRequest(_message.Message):
-    __slots__ = ("log_id", "user_info", "item_infos", "history", "release", "new_only", "item_ids", "size")
+    __slots__ = ("log_id", "user_info", "item_infos", "history", "release", "new_only", "item_ids", "size", "affinity", "ordered")
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     USER_INFO_FIELD_NUMBER: _ClassVar[int]
     ITEM_INFOS_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +18,8 @@ class RankRequest(_message.Message):
     NEW_ONLY_FIELD_NUMBER: _ClassVar[int]
     ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
+    AFFINITY_FIELD_NUMBER: _ClassVar[int]
+    ORDERED_FIELD_NUMBER: _ClassVar[int]
     log_id: int
     user_info: _user_info_pb2.UserInfo
     item_infos: _containers.RepeatedCompositeFieldContainer[_item_info_pb2.ItemInfo]
@@ -26,7 +28,9 @@ class RankRequest(_message.Message):
     new_only: bool
     item_ids: _containers.RepeatedScalarFieldContainer[str]
     size: int
-    def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., item_infos: _Optional[_Iterable[_Union[_item_info_pb2.ItemInfo, _Mapping]]] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., release: _Optional[str] = ..., new_only: _Optional[bool] = ..., item_ids: _Optional[_Iterable[str]] = ..., size: _Optional[int] = ...) -> None: ...
+    affinity: bool
+    ordered: bool
+    def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., item_infos: _Optional[_Iterable[_Union[_item_info_pb2.ItemInfo, _Mapping]]] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., release: _Optional[str] = ..., new_only: _Optional[bool] = ..., item_ids: _Optional[_Iterable[str]] = ..., size: _Optional[int] = ..., affinity: _Optional[bool] = ..., ordered: _Optional[bool] = ...) -> None: ...
 
 class RankResponse(_message.Message):
     __slots__ = ("error", "score_pairs", "release", "degraded")

@@ -1,8 +1,10 @@
 """Releases: the manifest of one trained set of artifacts, the store that keeps them, and which of them is active."""
 
-from recmesh.releases.checks import Check, beats_popularity, rows_match
+from recmesh.releases.checks import Check, beats_popularity, not_worse_than, rows_match
 from recmesh.releases.manifest import (
     HEADLINE,
+    Compared,
+    Difference,
     FileEntry,
     Index,
     Manifest,
@@ -19,6 +21,8 @@ __all__ = [
     "HEADLINE",
     "Active",
     "Check",
+    "Compared",
+    "Difference",
     "FileEntry",
     "Index",
     "Manifest",
@@ -26,6 +30,7 @@ __all__ = [
     "SegmentMetrics",
     "beats_popularity",
     "collection_name",
+    "not_worse_than",
     "read_manifest",
     "rows_match",
     "verify_folder",

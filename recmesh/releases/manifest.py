@@ -40,12 +40,33 @@ class Index(_Frozen):
 
 
 class SegmentMetrics(_Frozen):
-    """Held-out metrics of one segment, by metric name (`recall@10`), as means over its `users`."""
+    """Held-out metrics of one segment, by metric name (`recall@10`), as means over its `users`.
+
+    `errors`: standard errors of the chain's. `window`: the name of the held-out window, "" in releases that do not say.
+    """
 
     users: int
     chain: dict[str, float]
     popularity: dict[str, float]
     channels: dict[str, dict[str, float]] = Field(default_factory=dict)
+    errors: dict[str, float] = Field(default_factory=dict)
+    window: str = ""
+
+
+class Difference(_Frozen):
+    """Differences of the same `users`, by metric name: their mean and its standard error."""
+
+    users: int
+    mean: dict[str, float]
+    error: dict[str, float]
+
+
+class Compared(_Frozen):
+    """What a release has more than the one that was active when it was trained, by segment, on held-out users whose
+    labels neither had seen."""
+
+    release: str
+    segments: dict[str, Difference]
 
 
 class Manifest(_Frozen):
@@ -53,7 +74,8 @@ class Manifest(_Frozen):
 
     `as_of` is in milliseconds since 1970-01-01 UTC: the last moment that the release knows of. The collection holds
     `items` rows of `dim` floats; `vectors` says where these come from. `rankers` names the ranker of each segment.
-    `metrics` is keyed by segment (`cold`, `novel`, `repeat`). `extra` is free.
+    `metrics` is keyed by segment (`cold`, `novel`, `repeat`). `compared` is None where a comparison with the release
+    that was active would not have been honest. `extra` is free.
     """
 
     id: str = Field(pattern=f"^{_ID.pattern}$")
@@ -68,6 +90,7 @@ class Manifest(_Frozen):
     index: Index = Index()
     rankers: dict[str, str] = Field(default_factory=dict)
     metrics: dict[str, SegmentMetrics] = Field(default_factory=dict)
+    compared: Compared | None = None
     code_version: str = ""
     extra: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, FileEntry] = Field(default_factory=dict)

@@ -4,6 +4,7 @@
 <url>/active                JSON: the active id and the ids that were active before it, newest first
 """
 
+import hashlib
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,11 @@ from fsspec.implementations.local import LocalFileSystem
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from recmesh.errors import RecmeshError, ReleaseError, Unavailable
+from recmesh.evaluation.report import METRICS_FILE, PAGE_FILE
 from recmesh.releases.checks import Check, beats_popularity
 from recmesh.releases.manifest import (
     MANIFEST,
+    FileEntry,
     Index,
     Manifest,
     is_release_id,
@@ -61,15 +64,17 @@ class ModelStore:
     def put(self, folder: Path) -> Manifest:
         """Copy a release folder into the store; readers see it with its last file, the manifest. Again: no effect.
 
+        A release is what it serves with: another report (it says how long the training took) does not make it another.
         Raises ReleaseError when the folder is incomplete or damaged, or another release with this id exists.
         """
         manifest = read_manifest(folder)
         verify_folder(folder, manifest)
         stored = self._read(self._manifest_path(manifest.id))
         if stored is not None:
-            if parse_manifest(stored, manifest.id).files != manifest.files:
+            known = parse_manifest(stored, manifest.id)
+            if _served(known) != _served(manifest):
                 raise ReleaseError(f"model store {self.url}: holds another release {manifest.id}; delete it first")
-            return manifest
+            return known
         with self._errors():
             for name in manifest.files:
                 target = self._path(manifest.id, name)
@@ -104,6 +109,16 @@ class ModelStore:
             )
         return parse_manifest(content, f"{self.url}: release {release_id}")
 
+    def read(self, release_id: str, name: str) -> bytes:
+        """One file of a release, checked by its sha256. Raises ReleaseError when it is missing or damaged."""
+        entry = self.manifest(release_id).files.get(name)
+        if entry is None:
+            raise ReleaseError(f"release {release_id} has no {name}: it was made before there was one; train again")
+        content = self._read(self._path(release_id, name))
+        if content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
+            raise ReleaseError(f"model store {self.url}: {name} of release {release_id} is damaged; train again")
+        return content
+
     def set_index(self, release_id: str, index: Index) -> Manifest:
         """Write down how the collection of a release is searched: known only when it is built and measured."""
         manifest = self.manifest(release_id).model_copy(update={"index": index})
@@ -128,6 +143,15 @@ class ModelStore:
         """The id of the active release; None when none is."""
         record = self.active_record()
         return record.id if record else None
+
+    def active_manifest(self) -> Manifest | None:
+        """The manifest of the active release; None when none is active or its manifest is gone or damaged."""
+        record = self._active_or_none()
+        try:
+            return self.manifest(record.id) if record else None
+        except ReleaseError as error:
+            _log.warning("active release not compared with", error=str(error))
+            return None
 
     def active_record(self) -> Active | None:
         """The active release with its history; None when none is active."""
@@ -288,6 +312,10 @@ def _is_whole(folder: Path, manifest: Manifest) -> bool:
     except (ReleaseError, OSError):
         return False
     return True
+
+
+def _served(manifest: Manifest) -> dict[str, FileEntry]:
+    return {name: entry for name, entry in manifest.files.items() if name not in (METRICS_FILE, PAGE_FILE)}
 
 
 def _content(path: Path) -> bytes | None:

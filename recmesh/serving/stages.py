@@ -69,7 +69,11 @@ class CandidateList:
 
 @dataclass(frozen=True, slots=True)
 class ScoreQuery:
-    """Items to score for a user: by id, then (`items`) by their fields. `size` best are answered; 0: all."""
+    """Items to score for a user: by id, then (`items`) by their fields. `size` best are answered; 0: all.
+
+    `affinity`: not for a list, but to judge pairs: how much more the user is drawn to an item than its popularity says.
+    `ordered`: the items come in an order that stays where the release's ranker does not beat it.
+    """
 
     user: Asker
     ids: Sequence[str]
@@ -77,6 +81,8 @@ class ScoreQuery:
     size: int = 0
     new_only: bool = False
     release: str = ""
+    affinity: bool = False
+    ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +188,8 @@ class RemoteScores:
             new_only=query.new_only,
             item_ids=query.ids,
             size=query.size,
+            affinity=query.affinity,
+            ordered=query.ordered,
         )
         answer = await self._call(request, timeout)
         if answer.error.code != OK:

@@ -213,7 +213,7 @@ class Chain:
         if found.unlisted:
             unlisted = set(found.unlisted)
             ids = [sku_id for sku_id in ids if sku_id not in unlisted]
-        query = ScoreQuery(user, ids, items, size, found.new_only, found.release)
+        query = ScoreQuery(user, ids, items, size, found.new_only, found.release, ordered=True)
         try:
             with self._stage("rank"):
                 scored = await self._scores.rank(query, trip.time_for("rank"))

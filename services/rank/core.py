@@ -14,7 +14,7 @@ from recmesh.serving.models import Askers, UnknownValues
 from recmesh.serving.stages import ScoreList, ScoreQuery
 from recmesh.serving.turns import Turns
 from recmesh.stores.wire import item_fields
-from services.rank.backend import LARGE, Backend, Inputs, ScoreArray
+from services.rank.backend import AFFINITY, LARGE, SCORE, Backend, Inputs, ScoreArray
 
 MOST = 2_000
 
@@ -45,7 +45,7 @@ class RankCore:
         self._turns = turns
 
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
-        """See `recmesh.serving.stages.Scores`. Where the release's ranker does not win, the order of the query stays.
+        """See `recmesh.serving.stages.Scores`.
 
         Raises:
             DeadlineExceeded: the answer was not ready within `timeout` seconds.
@@ -71,7 +71,7 @@ class RankCore:
         if asked.inputs is None:
             return falling(len(ids))
         scores = np.empty(len(ids), np.float32)
-        scores[asked.order] = await release.backend.score(asked.inputs)
+        scores[asked.order] = await release.backend.score(asked.inputs, AFFINITY if query.affinity else SCORE)
         return scores
 
 
@@ -82,7 +82,7 @@ class _Ask:
         encoder = release.encoder
         user, vector = release.askers.encode(query.user)
         self.inputs: Inputs | None = None
-        if not encoder.spec.rankers.get(encoder.segment(user, query.new_only), True):
+        if query.ordered and not encoder.spec.rankers.get(encoder.segment(user, query.new_only), True):
             return
         items = encoder.catalogue.encode(ids)
         unlisted = np.flatnonzero(items < 0)

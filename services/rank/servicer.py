@@ -23,6 +23,8 @@ class RankServicer:
             size=request.size,
             new_only=request.new_only,
             release=request.release,
+            affinity=request.affinity,
+            ordered=request.ordered,
         )
         found = await self._core.rank(query, deadline.remaining())
         response = RankResponse(error=RankResponse.Error(code=OK), release=found.release, degraded=found.degraded)

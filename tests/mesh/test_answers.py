@@ -233,6 +233,23 @@ def test_rank_answers_the_best_of_ids_and_fields(compact: Service, trained_shop:
     assert scores == sorted(scores, reverse=True)
 
 
+def test_rank_judges_pairs_by_affinity(compact: Service, trained_shop: Shop) -> None:
+    ids_ = trained_shop.sku_ids[:200]
+    listed, judged = (rank(compact, user_info=OLD, item_ids=ids_, affinity=affinity) for affinity in (False, True))
+    assert [pair.nid for pair in judged.score_pairs] != [pair.nid for pair in listed.score_pairs]
+    scores = [pair.score for pair in judged.score_pairs]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) > 100
+
+
+def test_rank_keeps_an_order_only_where_it_is_told_that_it_has_one(compact: Service, trained_shop: Shop) -> None:
+    """Without `ordered` the scores do not depend on the order of the request, whatever the release says."""
+    ids_ = list(trained_shop.sku_ids[:60])
+    one, other = (rank(compact, user_info=OLD, item_ids=order) for order in (ids_, ids_[::-1]))
+    wanted = {pair.nid: pair.score for pair in other.score_pairs}
+    assert {pair.nid: pair.score for pair in one.score_pairs} == pytest.approx(wanted, abs=1e-5)
+
+
 def rank(compact: Service, **request: object) -> RankResponse:
     with grpc.insecure_channel(compact.target("rank")) as channel:
         return RankServiceStub(channel).rank_predict(RankRequest(**request), timeout=10)

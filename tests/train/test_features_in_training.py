@@ -56,7 +56,7 @@ def test_inputs_logged_at_serving_equal_those_of_training(shop_data: Path, relea
         exclude = retriever.excluded(user, new_only=False)
         found = retriever.in_memory(user, tuple(retriever.quotas["repeat"]), exclude)
         found = {
-            "two_tower": two_tower(vector, vectors, exclude, retriever.quotas["repeat"]["two_tower"].depth)
+            "two_tower": two_tower(encoder, vector, vectors, exclude, retriever.quotas["repeat"]["two_tower"].depth)
         } | found
         merged = retriever.merge(found, "repeat")
         inputs = encoder.ranker_inputs(user, merged.items, False, user_vector=vector)

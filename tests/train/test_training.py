@@ -68,7 +68,7 @@ class Sum(paddle.nn.Layer):
 folder = Path(sys.argv[1])
 recorded = [{"dense": np.random.default_rng(1).random((50, 3), np.float32)}]
 prefixes = [
-    export(Sum(weight), [InputSpec([None, 3], "float32", "dense")], "score", folder / f"{name}.onnx", folder, name)
+    export(Sum(weight), [InputSpec([None, 3], "float32", "dense")], ("score",), folder / f"{name}.onnx", folder, name)
     for name, weight in (("one", [1, 2, 3]), ("other", [1, 2, 3.001]))
 ]
 answers = []

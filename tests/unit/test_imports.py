@@ -13,7 +13,7 @@ LAYERS = [
     {"services", "jobs", "local"},
     {"recmesh.client", "recmesh.serving"},
     {"recmesh.stores", "recmesh.releases"},
-    {"recmesh.retrieval"},
+    {"recmesh.evaluation", "recmesh.retrieval"},
     {"recmesh.features"},
     {"recmesh.kernels"},
     {"recmesh.dataset"},
@@ -22,6 +22,7 @@ LAYERS = [
 SHARED = (
     "recmesh/errors.py",
     "recmesh/dataset",
+    "recmesh/evaluation",
     "recmesh/features",
     "recmesh/kernels",
     "recmesh/retrieval",

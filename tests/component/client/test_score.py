@@ -31,6 +31,12 @@ def test_a_users_pairs_are_scored_in_one_call_with_the_history(environment, tmp_
     assert sent["1"].new_only
 
 
+def test_pairs_are_scored_by_affinity_unless_a_list_is_meant(environment, tmp_path):
+    assert score(tmp_path, "user_id,sku_id\n1,a\n") == 0
+    assert score(tmp_path, "user_id,sku_id\n1,a\n", "--by", "list") == 0
+    assert [request.affinity for request in environment.requests["rank"]] == [True, False]
+
+
 def test_profiles_come_from_a_file_and_win_over_stored_ones(environment, tmp_path, capsys):
     users = tmp_path / "users.csv"
     users.write_text("user_id,age,job\n1,9.0,\n500,,smith\n")

@@ -160,4 +160,5 @@ def _own(encoder: Encoder, user: User, item: int, affinity: float) -> dict[str, 
         "own_x_once": float(count == 1),
         "own_x_often": float(count > 2),
         "own_x_affinity": affinity,
+        "own_x_repeat_rate": np.log(encoder.statistics.repeat_rate[item] + 0.01),
     }

@@ -5,7 +5,18 @@ from pathlib import Path
 import pytest
 
 from recmesh.errors import ReleaseError
-from recmesh.releases import Index, ModelStore, beats_popularity, rows_match
+from recmesh.releases import (
+    Compared,
+    Difference,
+    Index,
+    ModelStore,
+    SegmentMetrics,
+    beats_popularity,
+    not_worse_than,
+    read_manifest,
+    rows_match,
+    write_manifest,
+)
 
 from .conftest import MakeRelease
 
@@ -120,6 +131,92 @@ def test_a_release_without_held_out_metrics_is_refused(store: ModelStore, make_r
     store.put(make_release("r1", metrics={}))
     with pytest.raises(ReleaseError, match="has no held-out metrics"):
         store.activate("r1")
+
+
+def held_out(recall: float, error: float, window: str = "january") -> dict[str, SegmentMetrics]:
+    figures, popularity = {"recall@10": recall}, {"recall@10": 0.01}
+    return {
+        "novel": SegmentMetrics(
+            users=1000, chain=figures, popularity=popularity, errors={"recall@10": error}, window=window
+        )
+    }
+
+
+def against(release: str, *gains: tuple[int, float, float]) -> Compared:
+    segments = {
+        f"segment {number}": Difference(users=users, mean={"recall@10": mean}, error={"recall@10": error})
+        for number, (users, mean, error) in enumerate(gains)
+    }
+    return Compared(release=release, segments=segments)
+
+
+@pytest.mark.parametrize(
+    ("fields", "refusal"),
+    [
+        # .05 below on the same users: twice the interval. Nothing is said about the metrics of two windows.
+        ({"compared": against("good", (400, -0.05, 0.0128))}, r"0\.0500 ± 0\.0251 below .* good over 400 lists"),
+        ({"compared": against("good", (300, -0.10, 0.02), (100, 0.10, 0.02))}, r"0\.0500 ± 0\.0392 below"),
+        ({"compared": against("good", (300, -0.10, 0.05), (100, 0.10, 0.05))}, None),
+        ({"compared": against("good", (400, 0.05, 0.01))}, None),
+        # A comparison with a release that is no longer the active one does not count; that of the metrics does.
+        ({"compared": against("older", (400, -0.05, 0.01))}, None),
+        ({"metrics": held_out(0.10, 0.02)}, r"0\.1000 ± 0\.0554 below .* good over 1000 lists"),
+        ({"metrics": held_out(0.16, 0.02)}, None),
+        ({"metrics": held_out(0.10, 0.02, window="february")}, None),
+        ({"metrics": held_out(0.10, 0.02), "fingerprint": "e" * 64}, None),
+        ({"metrics": {}}, None),
+    ],
+)
+def test_a_release_that_is_worse_than_the_active_one_is_refused(
+    store: ModelStore, make_release: MakeRelease, fields: dict[str, object], refusal: str | None
+) -> None:
+    store.put(make_release("good", metrics=held_out(0.20, 0.02)))
+    store.put(make_release("new", **{"metrics": held_out(0.20, 0.02, window="")} | fields))
+    checks = (not_worse_than(store.active_manifest),)
+    store.activate("good", checks)
+    if refusal is None:
+        store.activate("new", checks)
+        return
+    with pytest.raises(ReleaseError, match=refusal):
+        store.activate("new", checks)
+    assert store.active() == "good"
+    store.activate("new", ())
+    store.activate("new", checks)
+    assert store.active() == "new"
+
+
+def test_an_active_release_that_is_gone_is_not_compared_with(tmp_path: Path, make_release: MakeRelease) -> None:
+    store = ModelStore(str(tmp_path / "store"))
+    store.put(make_release("good"))
+    store.activate("good")
+    (tmp_path / "store" / "releases" / "good" / "manifest.json").unlink()
+    store.put(make_release("new", compared=against("good", (400, -0.05, 0.01))))
+    store.activate("new", (not_worse_than(store.active_manifest),))
+    assert store.active() == "new"
+
+
+def test_another_report_makes_no_other_release(store: ModelStore, make_release: MakeRelease) -> None:
+    folder = make_release("r1")
+    for seconds in (1, 2):
+        (folder / "metrics.json").write_text(str(seconds))
+        write_manifest(folder, read_manifest(folder))
+        store.put(folder)
+    assert store.read("r1", "metrics.json") == b"1"
+    (folder / "ranker.onnx").write_bytes(b"of another training")
+    write_manifest(folder, read_manifest(folder))
+    with pytest.raises(ReleaseError, match="holds another release r1"):
+        store.put(folder)
+
+
+def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path, make_release: MakeRelease) -> None:
+    store = ModelStore(str(tmp_path / "store"))
+    store.put(make_release("r1"))
+    assert store.read("r1", "features/spec.json") == b"{}"
+    with pytest.raises(ReleaseError, match=r"r1 has no report\.html"):
+        store.read("r1", "report.html")
+    (tmp_path / "store" / "releases" / "r1" / "features" / "spec.json").write_text("{ }")
+    with pytest.raises(ReleaseError, match=r"spec\.json of release r1 is damaged"):
+        store.read("r1", "features/spec.json")
 
 
 def test_a_release_whose_collection_is_off_is_refused(store: ModelStore, make_release: MakeRelease) -> None:

@@ -1,0 +1,67 @@
+"""What each group of the ranker's inputs adds: the wide part fitted with all of them, and once without each group."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jobs.train.report.figures import figures
+from jobs.train.report.held_out import Judged, Observed
+from jobs.train.wide import Wide
+from recmesh.evaluation import per_user
+from recmesh.evaluation.metrics import Array
+from recmesh.evaluation.report import FeatureGroup
+from recmesh.features import FeatureSpec
+from recmesh.features.spec import Mask
+
+_LISTS = ("ridge", "cosine", "recent_", "relative_")
+_OTHER = "other"
+
+
+def group_of(name: str, item_fields: Sequence[str]) -> str:
+    """The group of an input of the ranker, by its name."""
+    if name.startswith("popularity_"):
+        return "popularity"
+    if name.startswith("lift_"):
+        return "profile: lift of the item among such users"
+    if name.startswith(_LISTS):
+        return "item neighbours of the history"
+    if name == "tower":
+        return "two-tower score"
+    if name == "owned" or name.startswith("own_"):
+        return "the user's own items"
+    if name in ("repeat_rate", "age"):
+        return "item: repeat rate, age"
+    if any(name.startswith(f"{field}_") for field in item_fields):
+        return "item fields of the history"
+    return _OTHER
+
+
+def ablation(spec: FeatureSpec, judged: Judged, observed: Observed) -> list[FeatureGroup]:
+    """Gain of each group: differences of the same users' figures, with minus without. Groups not in use are left out.
+
+    The candidates stay the same, so what a group does for recall through its channel is not counted.
+    """
+    fields = [field.name for field in spec.item_fields]
+    groups = np.array([group_of(name, fields) for name in spec.dense])
+    used = judged.used & (judged.wide.weights != 0)
+    names = [name for name in dict.fromkeys(groups[used].tolist()) if name != _OTHER]
+    if not names:
+        return []
+    full = _values(judged.refit(judged.used), observed)
+    return [
+        FeatureGroup(
+            name=name,
+            inputs=int((used & (groups == name)).sum()),
+            gain=figures(full - _values(_without(judged, groups == name), observed)),
+        )
+        for name in names
+    ]
+
+
+def _without(judged: Judged, group: Mask) -> Wide:
+    return judged.refit(judged.used & ~group)
+
+
+def _values(wide: Wide, observed: Observed) -> Array:
+    orders = (np.argsort(-wide(one.dense), kind="stable")[:100] for one in observed.found)
+    return per_user((one.merged.items[order], one.wanted) for one, order in zip(observed.found, orders, strict=True))

@@ -1,0 +1,81 @@
+"""Scores as probabilities: a logistic curve fitted on half of the held-out users, shown on the other half."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import minimize
+
+from recmesh.evaluation.metrics import margin
+from recmesh.evaluation.report import Bin, Calibration
+from recmesh.features.spec import Array, Floats, Mask
+
+_BINS = 10
+
+
+def calibrate(scores: Sequence[Floats], labels: Sequence[Mask]) -> Calibration | None:
+    """Fit on the users at even places, judge on those at odd ones; None where either half has no wanted candidate."""
+    fitted_on, judged_on = [(_joined(scores[part::2]), _joined(labels[part::2])) for part in (0, 1)]
+    if not fitted_on[1].any() or not judged_on[1].any():
+        return None
+    slope, intercept = _logistic(*fitted_on)
+    predicted, observed = probability(judged_on[0], slope, intercept), judged_on[1].astype(np.float64)
+    bins = _bins(predicted, observed)
+    distance = sum(one.candidates * abs(one.predicted - one.observed) for one in bins)
+    return Calibration(
+        slope=slope,
+        intercept=intercept,
+        error=distance / len(predicted),
+        users=len(labels[1::2]),
+        bins=tuple(bins),
+    )
+
+
+def probability(scores: Array, slope: float, intercept: float) -> Array:
+    """The curve."""
+    chance: Array = 1 / (1 + np.exp(-np.clip(slope * scores + intercept, -50, 50)))
+    return chance
+
+
+def wilson(hits: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927): never outside [0, 1], and sound for few hits."""
+    z = margin(1.0)
+    share, spread = hits / count, z * z / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+
+
+def _logistic(scores: Array, labels: Array) -> tuple[float, float]:
+    """Maximum likelihood, with the scores standardised for the search."""
+    centre, scale = float(scores.mean()), float(scores.std()) or 1.0
+    x, y = (scores.astype(np.float64) - centre) / scale, labels.astype(np.float64)
+    share = y.mean()
+
+    def loss(parameters: Array) -> tuple[float, Array]:
+        logits = parameters[0] * x + parameters[1]
+        wrong = probability(logits, 1.0, 0.0) - y
+        return float((np.logaddexp(0, logits) - y * logits).mean()), np.array([(wrong * x).mean(), wrong.mean()])
+
+    start = np.array([1.0, np.log(share / (1 - share)) if share < 1 else 0.0])
+    slope, intercept = minimize(loss, start, method="L-BFGS-B", jac=True).x
+    return float(slope / scale), float(intercept - slope * centre / scale)
+
+
+def _bins(predicted: Array, observed: Array) -> list[Bin]:
+    """Bins of equal expected numbers of wanted candidates: most candidates have next to no chance."""
+    order = np.argsort(predicted, kind="stable")
+    predicted, observed = predicted[order], observed[order]
+    number = np.minimum((np.cumsum(predicted) / predicted.sum() * _BINS).astype(np.int64), _BINS - 1)
+    found = []
+    for k in np.unique(number):
+        mask = number == k
+        count, hits = int(mask.sum()), float(observed[mask].sum())
+        low, high = wilson(hits, count)
+        found.append(
+            Bin(candidates=count, predicted=float(predicted[mask].mean()), observed=hits / count, low=low, high=high)
+        )
+    return found
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return np.concatenate(parts) if len(parts) else np.empty(0)

@@ -1,0 +1,119 @@
+"""Puts the report together: `Observed` and `Judged` of every segment, and the facts of the training."""
+
+import resource
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from jobs.train.prepare import Prepared
+from jobs.train.release import Trained, code_version
+from jobs.train.report.ablation import ablation
+from jobs.train.report.calibration import calibrate
+from jobs.train.report.examples import Examples
+from jobs.train.report.exposure import exposures
+from jobs.train.report.figures import channel_parts, compared, kinds, ranked, systems
+from jobs.train.report.page import page
+from jobs.train.windows import Plan, Window
+from recmesh.dataset import DataSet
+from recmesh.evaluation import METRICS_FILE, PAGE_FILE, Report
+from recmesh.evaluation.report import ActiveFacts, Cost, SegmentReport, WindowFacts
+from recmesh.features import Segment
+from recmesh.features.spec import DAY
+
+_MIB = 1024
+"""KiB of a MiB: what Linux counts resident memory in."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the report is made from. `began`: time.monotonic() at the start of the training."""
+
+    dataset: DataSet
+    plan: Plan
+    trained: Trained
+    active: ActiveFacts | None
+    seed: int
+    began: float
+
+
+def write(sources: Sources, folder: Path, release: str) -> Report:
+    """Write metrics.json and report.html into a release folder."""
+    began = time.monotonic()
+    segments: dict[str, SegmentReport] = {segment: _segment(sources, segment) for segment in sources.trained.judged}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    report = Report(
+        release=release,
+        facts=_facts(sources),
+        windows=tuple(_window(sources.trained.data, window) for window in sources.plan.windows),
+        active=sources.active,
+        cost=Cost(
+            seconds=round(time.monotonic() - sources.began, 1),
+            report_seconds=round(time.monotonic() - began, 1),
+            peak_mib=round(peak / _MIB),
+        ),
+        segments=segments,
+    )
+    (folder / METRICS_FILE).write_text(report.model_dump_json(indent=1), encoding="utf-8")
+    (folder / PAGE_FILE).write_text(page(report), encoding="utf-8")
+    return report
+
+
+def _segment(sources: Sources, segment: Segment) -> SegmentReport:
+    trained = sources.trained
+    observed, judged, spec = trained.observed[segment], trained.judged[segment], trained.encoder.spec
+    chain = ranked(judged, observed)
+    calibration = calibrate(judged.scores, [one.labels for one in observed.found])
+    against, asked = compared(chain, observed)
+    examples = Examples(sources.dataset, trained.data, spec)
+    return SegmentReport(
+        window=observed.window.name,
+        users=len(observed.found),
+        systems=tuple(systems(chain, observed)),
+        compared=against,
+        compared_users=asked,
+        kinds=tuple(kinds(chain, observed, spec.clock)),
+        channels=tuple(channel_parts(observed, spec.channels[segment])),
+        exposure=tuple(exposures(chain, observed)),
+        calibration=calibration,
+        groups=tuple(ablation(spec, judged, observed)),
+        # Where all options are worth the same there was nothing to choose.
+        decisions=tuple(one for one in judged.decisions if len(set(one.tried.values())) != 1),
+        examples=tuple(examples(chain, judged, observed, calibration)),
+    )
+
+
+def _facts(sources: Sources) -> dict[str, str]:
+    dataset, data, spec = sources.dataset, sources.trained.data, sources.trained.encoder.spec
+    fields = (f"{field.name} ({field.kind})" for field in (*spec.user_fields, *spec.item_fields))
+    return {
+        "trained": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        "data": f"{len(dataset.users):,} users, {len(dataset.items):,} items, {len(data.items):,} actions",
+        "from, to": f"{_day(int(data.times.min()))}, {_day(int(data.times.max()))}",
+        "fields": ", ".join(fields) or "none",
+        "repeats": "an item that a user acted on may be shown again" if spec.repeats else "only new items",
+        "windows": "cut by the calendar" if sources.plan.clock else "cut by the order of each user's own actions",
+        "fingerprint of the data": dataset.fingerprint,
+        "code": code_version(),
+        "seed": str(sources.seed),
+    }
+
+
+def _window(data: Prepared, window: Window) -> WindowFacts:
+    labelled = window.labelled()
+    first = data.times[window.begin[labelled]]
+    last = data.times[window.until[labelled] - 1]
+    return WindowFacts(
+        name=window.name,
+        known_until=_day(window.as_of),
+        labels=f"{_day(int(first.min()))} to {_day(int(last.max()))}" if len(labelled) else "none",
+        users=len(labelled),
+        used_for="held out" if window.held_out else "the final fit" if window.late else "training",
+    )
+
+
+def _day(moment: int) -> str:
+    unit = "D" if moment % DAY == 0 else "m"
+    return str(np.datetime64(moment, "ms").astype(f"datetime64[{unit}]")).replace("T", " ")

@@ -1,0 +1,58 @@
+"""The ranker's second output tells wanted pairs from popular ones."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from recmesh.features import Encoder
+from tests.train.conftest import Run, inside
+
+_FITS = """
+import json
+import numpy as np
+from jobs.train.affinity import Pairs, auc, fit, joined
+rng = np.random.default_rng(5)
+labels = (rng.random(4000) < 0.5).astype(np.float32)
+taste, noise = labels * 0.8 + rng.normal(size=4000), 1e3 + 50 * rng.normal(size=4000)
+dense = np.stack([taste, noise, np.full(4000, 7.0)], 1).astype(np.float32)
+halves = [Pairs(dense[:2000], labels[:2000]), Pairs(dense[2000:], labels[2000:])]
+head = fit(halves[0], 3)
+nothing = fit(joined([]), 3)
+print(json.dumps({
+    "by_taste": auc(taste[2000:], labels[2000:]),
+    "fitted": auc(head(halves[1].dense), halves[1].labels),
+    "weights": head.weights.tolist(),
+    "nothing": nothing(dense[:5]).tolist(),
+    "one_kind": fit(Pairs(dense[labels > 0], labels[labels > 0]), 3).weights.tolist(),
+    "ties": auc(np.zeros(9, np.float32), labels[:9]),
+    "reversed": auc(-labels, labels),
+}))
+"""
+
+
+def test_it_finds_what_tells_pairs_apart_and_nothing_where_nothing_does() -> None:
+    found = inside(_FITS)
+    assert found["fitted"] > found["by_taste"] - 0.005 > 0.65
+    assert abs(found["weights"][1]) < 0.1 < found["weights"][0]
+    assert found["weights"][2] == 0
+    assert found["nothing"] == [0] * 5
+    assert found["one_kind"] == [0, 0, 0]
+    assert found["ties"] == 0.5
+    assert found["reversed"] == 0
+
+
+def test_the_ranker_of_a_release_answers_score_and_affinity(trained: Run, release: Path) -> None:
+    session = onnxruntime.InferenceSession(str(release / "ranker.onnx"))
+    assert [output.name for output in session.get_outputs()] == ["score", "affinity"]
+
+    encoder = Encoder.load(release)
+    items = np.arange(len(encoder.catalogue), dtype=np.int32)
+    inputs = encoder.ranker_inputs(encoder.user({}), items, True)
+    score, affinity = session.run(["score", "affinity"], inputs)
+    popularity = encoder.statistics.popularity[items, 0]
+    assert np.corrcoef(score, popularity)[0, 1] > 0.8
+    assert np.corrcoef(affinity, popularity)[0, 1] < 0.5
+    areas = trained.store.manifest(trained.release).extra["affinity_auc"]
+    assert set(areas) == {"cold", "novel", "repeat"}
+    assert all(area > 0.5 for area in areas.values())
