@@ -2,9 +2,10 @@
 
 DATASET ?= ta_feng
 MODE ?= compact
+BACKEND ?= $(or $(RECMESH_RANK_BACKEND),onnx)
 SERVICE ?=
 FOLLOW ?=
-TESTS ?= tests/unit tests/component tests/contract tests/train tests/mesh tests/local
+TESTS ?= tests/unit tests/component tests/contract tests/train tests/mesh tests/paddle_serving tests/local
 
 # The first interpreter that runs and is of a version that all requirements have wheels for.
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
@@ -18,6 +19,7 @@ LOCAL := test -x $(BIN)/python || { echo 'nothing was ever started here; make up
 CODE := recmesh services jobs local benchmarks tests client.py
 PROTOS := $(wildcard protos/recmesh/pb/*.proto)
 LOCK = UV_PYTHON_DOWNLOADS=never uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url
+PADDLE_SERVING_LOCK = --overrides requirements/paddle-serving.overrides --excludes requirements/paddle-serving.excludes
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status logs clean test check protos bench bench-faults lock environments environments-dev
@@ -27,8 +29,8 @@ help: ## List the targets
 	echo 'Usage: make TARGET [NAME=value]'
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: environments ## Bring the mesh up and show recommendations. DATASET= folder, ta_feng, ml_100k, synthetic; MODE= compact, services
-	exec $(BIN)/python -m local up --dataset '$(DATASET)' --mode '$(MODE)'
+up: environments ## Bring the mesh up and show recommendations. DATASET= folder, ta_feng, ml_100k, synthetic; MODE= compact, services; BACKEND= onnx, paddle-serving
+	exec $(BIN)/python -m local up --dataset '$(DATASET)' --mode '$(MODE)' --backend '$(BACKEND)'
 
 down: ## Stop everything that `make up` started; data and releases stay
 	$(LOCAL) down
@@ -61,13 +63,14 @@ bench-faults: environments ## Kill each process of the running mesh in turn unde
 	exec $(BIN)/python -m benchmarks.faults
 
 lock: ## Pin the requirements anew, with hashes (needs uv)
-	for group in serving dev train build; do \
+	for group in serving dev train build paddle-serving paddle-serving-gpu; do \
 		echo "requirements/$$group.txt"; \
-		$(LOCK) requirements/$$group.in --output-file requirements/$$group.txt || exit 1; \
+		case $$group in paddle*) with='$(PADDLE_SERVING_LOCK)';; *) with=;; esac; \
+		$(LOCK) $$with requirements/$$group.in --output-file requirements/$$group.txt || exit 1; \
 	done
 
-environments: ## Make both Python environments, unless they are current
-	$(ENVIRONMENTS) serving train
+environments: ## Make the Python environments, unless they are current; with BACKEND=paddle-serving that one, too
+	$(ENVIRONMENTS) serving train $(filter paddle-serving,$(BACKEND))
 
 environments-dev: ## The same with the tools of `make check` and `make test`
-	$(ENVIRONMENTS) serving train dev
+	$(ENVIRONMENTS) serving train dev paddle-serving

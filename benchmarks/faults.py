@@ -1,6 +1,8 @@
 """kill -9 of each process of the local mesh in turn, under a light load of `as`: what a caller sees, and how long.
 
-    python -m benchmarks.faults [--rate 20] [--seconds 8]
+Of Paddle Serving the gateway is one, and each of its pipelines.
+
+    python -m benchmarks.faults [--rate 20] [--seconds 8] [--only paddle-serving]
 
 The mesh must have been started by `make up` (MODE=services shows most). Exit code 1 when an answer failed.
 """
@@ -14,13 +16,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import traffic
 from local import settings
-from local.settings import LocalSettings
-from local.supervisor import ProcessState, Supervisor
+from local.settings import PADDLE_SERVING, LocalSettings
+from local.supervisor import Supervisor
 from recmesh.client import Mesh, Targets
 from recmesh.errors import RecmeshError, Unavailable
 
@@ -57,15 +60,23 @@ async def _load(mesh: Mesh, users: Sequence[str], rate: float, seconds: float) -
     return list(await asyncio.gather(*calls))
 
 
+def _victims(current: LocalSettings, only: str) -> dict[str, int]:
+    """The processes to kill, by name: those that the process manager runs, and the pipelines of Paddle Serving."""
+    programs = {state.name: state.pid for state in Supervisor(current).states() if state.name.startswith(only)}
+    gateway = programs.get(PADDLE_SERVING)
+    pipelines = psutil.Process(gateway).children() if gateway else []
+    return programs | {f"{PADDLE_SERVING} pipeline {n}": one.pid for n, one in enumerate(pipelines)}
+
+
 async def _killed(
-    mesh: Mesh, users: Sequence[str], state: ProcessState, rate: float, seconds: float
+    mesh: Mesh, users: Sequence[str], pid: int, rate: float, seconds: float
 ) -> tuple[list[_Answer], float]:
     """The answers around the death of a process one second into the load, and the moment of that."""
     load = asyncio.create_task(_load(mesh, users, rate, seconds))
     await asyncio.sleep(1)
     killed_at = time.monotonic()
     # The whole group: the launcher of Milvus and its server.
-    os.killpg(os.getpgid(state.pid), signal.SIGKILL)
+    os.killpg(os.getpgid(pid), signal.SIGKILL)
     return await load, killed_at
 
 
@@ -78,14 +89,15 @@ def _row(name: str, answers: Sequence[_Answer], killed_at: float) -> list[str]:
     return [name, f"{len(answers)}", f"{failed}", f"{degraded}", ", ".join(parts), f"{recovery:.1f}", f"{slowest:.2f}"]
 
 
-async def _run(current: LocalSettings, users: Sequence[str], rate: float, seconds: float, console: Console) -> int:
+async def _run(current: LocalSettings, users: Sequence[str], options: argparse.Namespace, console: Console) -> int:
+    rate, seconds = options.rate, options.seconds
     columns = ("killed", "requests", "failed", "degraded", "without", "normal after s", "slowest s")
     table = Table(*columns, title=f"kill -9 under {rate:g} requests/s of as", title_justify="left")
     failed = False
     async with Mesh(Targets.from_environment(current.variables())) as mesh:
-        for name in [state.name for state in Supervisor(current).states()]:
-            (state,) = (one for one in Supervisor(current).states() if one.name == name)
-            answers, killed_at = await _killed(mesh, users, state, rate, seconds)
+        for name in _victims(current, options.only):
+            pid = _victims(current, options.only)[name]  # Others may have been replaced meanwhile.
+            answers, killed_at = await _killed(mesh, users, pid, rate, seconds)
             failed |= any(answer.error for answer in answers)
             table.add_row(*_row(name, answers, killed_at))
             await _until_whole(mesh, users)
@@ -106,6 +118,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.partition("\n")[0])
     parser.add_argument("--rate", type=float, default=20.0, help="requests a second (default 20)")
     parser.add_argument("--seconds", type=float, default=8.0, help="of load for each process (default 8)")
+    parser.add_argument("--only", default="", help="processes whose name begins so (default: all)")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 110)
     current = settings.load()
@@ -113,7 +126,7 @@ def main() -> int:
         if not Supervisor(current).states():
             raise Unavailable("nothing runs; `make up MODE=services` starts it")
         users = traffic.draw_users(current.redis_url, 200)
-        return asyncio.run(_run(current, users, options.rate, options.seconds, console))
+        return asyncio.run(_run(current, users, options, console))
     except RecmeshError as error:
         print(f"faults: {error}", file=sys.stderr)
         return error.exit_code

@@ -13,7 +13,7 @@ from recmesh.client._targets import ServiceName
 Pids: TypeAlias = Mapping[str, int]
 """Process ids by the name that tables use."""
 
-GENERATOR, COMPACT = "generator", "compact"
+GENERATOR, COMPACT, PADDLE_SERVING = "generator", "compact", "paddle-serving"
 SERVICES: tuple[ServiceName, ...] = ("um", "cm", "recall", "rank", "as")
 
 
@@ -25,11 +25,12 @@ class Usage:
     memory: int
 
 
-def find(targets: Targets, redis_url: str, milvus_uri: str) -> dict[str, int]:
-    """Processes of this machine that serve the mesh. Five services in one process are called `compact`."""
+def find(targets: Targets, redis_url: str, milvus_uri: str, paddle_serving: str) -> dict[str, int]:
+    """Processes of this machine that serve the mesh, and Paddle Serving where that runs at its target. Five services in
+    one process are called `compact`."""
     owners = _listeners()
     urls: dict[str, str] = {name: f"//{targets[name]}" for name in SERVICES}
-    urls |= {"redis": redis_url, "milvus": milvus_uri}
+    urls |= {"redis": redis_url, "milvus": milvus_uri, PADDLE_SERVING: f"//{paddle_serving}"}
     found = {name: owners[port] for name, url in urls.items() if (port := urlsplit(url).port) in owners}
     services = {pid for name, pid in found.items() if name in SERVICES}
     if len(services) == 1 and all(name in found for name in SERVICES):

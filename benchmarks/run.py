@@ -1,6 +1,6 @@
 """`make bench`: load on each service and on the chain, then the raw parts; a table and a JSON file.
 
-    python -m benchmarks.run [--name compact] [--seconds 8] [--users 200] [--concurrency 1,16,64] [--quick]
+    python -m benchmarks.run [--name compact] [--seconds 8] [--users 200] [--concurrency 1,16,64] [--only as] [--quick]
 
 The mesh must be running; targets, Redis, Milvus and the model store are those of RECMESH_*, else those of `make up`.
 Exit code 1 when an answer failed or differs from the serial one: then the figures say nothing.
@@ -38,6 +38,7 @@ class _Settings(RedisSettings, ReleaseSettings):
     model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     milvus_uri: str = "http://127.0.0.1:19530"
+    paddle_serving_target: str = "127.0.0.1:8961"
 
 
 def main() -> int:
@@ -75,6 +76,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=8.0, help="of each load (default 8)")
     parser.add_argument("--users", type=int, default=200, help="different users, every fourth a new one (default 200)")
     parser.add_argument("--concurrency", default="1,16,64", help="requests in flight (default 1,16,64)")
+    every = ",".join(method.service for method in traffic.METHODS)
+    parser.add_argument("--only", default=every, help=f"services to put load on (default {every})")
     parser.add_argument("--quick", action="store_true", help="half a second a load, 20 users: to see that it works")
     options = parser.parse_args()
     if options.quick:
@@ -87,7 +90,7 @@ def _run(options: argparse.Namespace, console: Console) -> Report:
     console.print("preparing requests")
     users = traffic.draw_users(settings.redis_url, options.users)
     requests = asyncio.run(_prepare(targets, users))
-    pids = processes.find(targets, settings.redis_url, settings.milvus_uri)
+    pids = processes.find(targets, settings.redis_url, settings.milvus_uri, settings.paddle_serving_target)
     # A fresh interpreter, not a fork: gRPC's threads do not survive one.
     spawn = multiprocessing.get_context("spawn")
     ignoring = (signal.SIGINT, signal.SIG_IGN)
@@ -133,7 +136,7 @@ def _loads(
     loads: list[Load] = []
     by_stage: dict[int, dict[str, float]] = {}
     degraded = 0
-    for method in traffic.METHODS:
+    for method in (one for one in traffic.METHODS if one.service in options.only.split(",")):
         target, payloads = targets[method.service], requests.payloads[method.service]
         expected = generator.submit(load.ask_serially, target, method, payloads).result()
         if method is AS:

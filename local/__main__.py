@@ -6,14 +6,14 @@ import shutil
 import sys
 from collections import deque
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.console import Console
 
 from local import programs, settings, show
 from local.jobs import JobError
-from local.settings import LocalSettings, Mode
+from local.settings import Backend, LocalSettings, Mode
 from local.supervisor import Supervisor
 from recmesh.errors import RecmeshError, SettingsError
 
@@ -27,12 +27,14 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 def up(
     dataset: Annotated[str, typer.Option(help="A folder, or ta_feng, ml_100k or synthetic.")] = "ta_feng",
     mode: Annotated[str, typer.Option(help="compact: one process; services: five.")] = "compact",
+    backend: Annotated[str, typer.Option(help="Where the ranker runs: onnx, paddle-serving or auto.")] = "onnx",
 ) -> None:
     """From a data set to recommendations: whatever is current is reused."""
     from local.up import bring_up  # gRPC and the release code take half a second that the other commands need not wait
 
     try:
-        bring_up(settings.load(), dataset, _mode(mode), Console())
+        current = settings.load().model_copy(update={"rank_backend": _backend(backend)})
+        bring_up(current, dataset, _mode(mode), Console())
     except KeyboardInterrupt:
         raise typer.Exit(_fail("interrupted", _INTERRUPTED)) from None
 
@@ -53,7 +55,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 @app.command()
 def logs(
-    service: Annotated[str, typer.Option(help="um, cm, recall, rank, as, compact, redis or milvus.")],
+    service: Annotated[str, typer.Option(help="um, cm, recall, rank, as, compact, redis, milvus or paddle-serving.")],
     follow: Annotated[bool, typer.Option(help="Go on printing what comes.")] = False,
 ) -> None:
     """The last lines of a process's log."""
@@ -75,11 +77,15 @@ def clean() -> None:
 
 
 def _mode(text: str) -> Mode:
-    if text == "compact":
-        return "compact"
-    if text == "services":
-        return "services"
+    if text in get_args(Mode):
+        return cast(Mode, text)
     raise SettingsError(f"MODE={text}: it is compact or services")
+
+
+def _backend(text: str) -> Backend:
+    if text in get_args(Backend):
+        return cast(Backend, text)
+    raise SettingsError(f"BACKEND={text}: it is onnx, paddle-serving or auto")
 
 
 def _log(current: LocalSettings, service: str) -> Path:

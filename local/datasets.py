@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local.programs import code_hash
 from local.settings import LocalSettings
 from local.steps import Steps
 from recmesh.errors import DataError
+from recmesh.releases.code import code_hash
 
 if TYPE_CHECKING:
     from recmesh.dataset import DataSet

@@ -1,8 +1,9 @@
-"""Make the two Python environments: `python3 -m local.environments serving train dev`. Standard library only.
+"""Make the Python environments: `python3 -m local.environments serving train dev`. Standard library only.
 
-`serving` and `dev` go into .venv, `train` into .venv-train; the two are made at the same time. A stamp, written last,
-holds the hash of the requirement file that was installed: nothing is done while it is current. An environment whose
-installation was cut off is made anew. A third, for the compiler of recmesh/kernels, lives only while that compiles.
+`serving` and `dev` go into .venv, `train` into .venv-train, `paddle-serving` (or `paddle-serving-gpu`) into
+.venv-paddle-serving; all that are asked for are made at the same time. A stamp, written last, holds the hash of the
+requirement file that was installed: nothing is done while it is current. An environment whose installation was cut off
+is made anew. One more, for the compiler of recmesh/kernels, lives only while that compiles.
 """
 
 import fcntl
@@ -22,7 +23,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ((3, 10), (3, 12))
 _KERNELS = ROOT / "recmesh" / "kernels" / "build.py"
-_FOLDERS = {"serving": ".venv", "dev": ".venv", "train": ".venv-train"}
+_FOLDERS = {
+    "serving": ".venv",
+    "dev": ".venv",
+    "train": ".venv-train",
+    "paddle-serving": ".venv-paddle-serving",
+    "paddle-serving-gpu": ".venv-paddle-serving",
+}
 _LINE_SECONDS = 10.0
 _COMMAND = """\
 #!{python}
@@ -130,7 +137,9 @@ def _version_fits(python: Path) -> bool:
 def _install(environment: Environment, group: str) -> None:
     requirements = _requirements(group)
     total = len(re.findall(r"^[A-Za-z0-9]", requirements.read_text(), re.MULTILINE))
-    arguments = ["--require-hashes", "--only-binary", ":all:", "-r", str(requirements)]
+    # The file names everything that is needed. What packages ask for themselves is not looked at again: Paddle Serving
+    # asks for versions of 2020.
+    arguments = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(requirements)]
     _pip(environment, arguments, f"{environment.folder.name}: {group}", total)
     if group == "serving":
         _link(environment)

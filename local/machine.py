@@ -74,4 +74,5 @@ def _holder(port: int) -> int | None:
 def _taken(name: str, port: int) -> str:
     pid = _holder(port)
     by = f" by {psutil.Process(pid).name()} (pid {pid})" if pid else ""
-    return f"port {port} for {name} is taken{by}: stop what listens there, or set RECMESH_{name.upper()}_PORT"
+    variable = f"RECMESH_{name.upper().replace('-', '_')}_PORT"
+    return f"port {port} for {name} is taken{by}: stop what listens there, or set {variable}"

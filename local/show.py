@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from local import programs
-from local.settings import SERVICES, LocalSettings, Mode
+from local.settings import PADDLE_SERVING, SERVICES, LocalSettings, Mode
 from local.supervisor import ProcessState
 from recmesh.client import Recommendation
 
@@ -45,7 +45,9 @@ def addresses(console: Console, settings: LocalSettings, mode: Mode) -> None:
     tries = {"um": "um USER", "cm": "cm ITEM", "recall": "recall USER", "rank": "rank", "as": "as USER"}
     for name in SERVICES:
         table.add_row(f"{name} (gRPC)", settings.target(name), f"client.py {tries[name]}")
-    for program in programs.names(mode):
+    if settings.rank_backend == PADDLE_SERVING:
+        table.add_row("Paddle Serving (gRPC)", settings.target(PADDLE_SERVING), "")
+    for program in programs.names(settings, mode):
         table.add_row(
             f"metrics of {program}", f"http://{settings.reachable_host}:{settings.metrics(program)}/metrics", ""
         )

@@ -19,19 +19,19 @@ from local import datasets, health, machine, programs, show
 from local.datasets import Checked
 from local.interrupts import Interrupts
 from local.jobs import run_job
-from local.settings import ROOT, SERVICES, LocalSettings, Mode
+from local.settings import PADDLE_SERVING, ROOT, SERVICES, LocalSettings, Mode
 from local.steps import Steps
 from local.supervisor import Supervisor
 from recmesh.client import Mesh, Recommendation, Targets
 from recmesh.errors import ReleaseError, SettingsError, Unavailable
 from recmesh.releases import Manifest, ModelStore
+from recmesh.releases.code import code_hash, training_code
 
 _STORES_SECONDS = 180.0
 _SERVICES_SECONDS = 120.0
 _SWAP_SECONDS = 60.0
 _MARK = "local:ingested"
 # As jobs/train sees it. Were it less, training would run once more and find out that it has nothing to do.
-_TRAINING_CODE = ("jobs/train", "recmesh/features", "recmesh/retrieval", "recmesh/dataset")
 _SHOWN = 10
 
 
@@ -89,7 +89,7 @@ def _steps(run: _Run, console: Console) -> None:
 
 def _current_release(settings: LocalSettings, data: Checked) -> Manifest | None:
     """What today's training code made of this state of the data; of several releases, the active one or the newest."""
-    code = programs.code_hash(*_TRAINING_CODE)
+    code = training_code()
     fitting = [one for one in _releases(settings, data) if settings.keep_release or one.code_version == code]
     return fitting[0] if fitting else None
 
@@ -130,7 +130,7 @@ def _wait_for_stores(run: _Run) -> None:
 def _ingest(run: _Run, data: Checked, release: Manifest) -> None:
     """Ingest and activate, unless both stores carry the mark of exactly this: data, release, code."""
     settings = run.settings
-    mark = f"{data.fingerprint}:{release.id}:{programs.code_hash('recmesh', 'jobs/ingest')}"
+    mark = f"{data.fingerprint}:{release.id}:{code_hash('recmesh', 'jobs/ingest')}"
     beside_milvus = settings.folder / "milvus" / "ingested"
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
         marks = (client.get(_MARK), beside_milvus.read_text() if beside_milvus.exists() else None)
@@ -151,13 +151,17 @@ def _ingest(run: _Run, data: Checked, release: Manifest) -> None:
 
 def _start_services(run: _Run) -> None:
     settings, mode = run.settings, run.mode
-    wanted = programs.names(mode)
+    wanted = programs.names(settings, mode)
+    if PADDLE_SERVING in wanted and not programs.PADDLE_SERVING_PYTHON.exists():
+        raise SettingsError(
+            f"{programs.PADDLE_SERVING_PYTHON} is missing: run `make environments BACKEND=paddle-serving`"
+        )
     run.supervisor.remove(set(programs.ALL) - set(wanted) - set(programs.STORES))
     run.supervisor.ensure(programs.services(settings, mode))
     checks = {}
-    for name in SERVICES:
+    for name in (PADDLE_SERVING, *SERVICES) if PADDLE_SERVING in wanted else SERVICES:
         target = settings.target(name)
-        program = "compact" if mode == "compact" else name
+        program = name if name in wanted else "compact"
         checks[f"{name} {target}"] = (program, lambda target=target: health.serving(target))
     health.wait(run.supervisor, checks, _SERVICES_SECONDS, run.steps.say)
 

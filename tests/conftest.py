@@ -9,6 +9,10 @@ from tests.servers import MilvusServer, RedisServer, running_milvus, running_red
 from tests.shop import Shop, open_shop, running_apart
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--hostile", type=int, default=400, help="requests of tests/paddle_serving/test_hostile.py")
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """A real Redis (`.url`, `.port`, `.pid`), shared by the session: use your own keys or flush what you need empty."""

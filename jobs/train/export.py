@@ -1,6 +1,5 @@
 """Writes the models of a release in Paddle's and ONNX's formats, and shows that both give the same answers."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,13 +26,12 @@ def export(
     inputs: Sequence[InputSpec],
     outputs: Sequence[str],
     onnx_path: Path,
-    paddle_folder: Path | None,
+    folder: Path,
     name: str,
 ) -> Path:
     """Save `model` as `onnx_path` with the outputs named so, and as name.pdmodel and name.pdiparams. Returns the
     latter's prefix."""
     model.eval()
-    folder = paddle_folder or Path(tempfile.mkdtemp(prefix="recmesh-export-"))
     folder.mkdir(parents=True, exist_ok=True)
     prefix = folder / name
     with quiet():

@@ -103,7 +103,7 @@ def _train(data: Prepared, windows: Plan, active: Rival, seed: int, reporter: Re
         moment = _moment(data, spec, window, known, towers, vectors)
         new = [segment for segment in segments_of(data, window) if segment not in fitted]
         if new:
-            spec = _with_quotas(data, spec, moment, new, seed)
+            spec = _with_quotas(data, spec, moment, new, lists, seed)
             fitted += new
             moment = _moment(data, spec, window, known, towers, vectors)
         _collect(data, moment, lists, active, seed, reporter)
@@ -128,7 +128,7 @@ def _moment(
 
 
 def _with_quotas(
-    data: Prepared, spec: FeatureSpec, moment: Moment, segments: Sequence[Segment], seed: int
+    data: Prepared, spec: FeatureSpec, moment: Moment, segments: Sequence[Segment], lists: Lists, seed: int
 ) -> FeatureSpec:
     """The spec with the depths of the channels of some segments, as a first look at a training window suggests."""
     users = np.random.default_rng(seed).permutation(moment.window.labelled())[:_LOOKED_AT]
@@ -136,7 +136,8 @@ def _with_quotas(
     for segment in segments:
         found = list(retrieved(data, moment, users, segment))
         if found:
-            channels[segment] = quotas(found, tuple(channels[segment]))
+            channels[segment], decision = quotas(found, tuple(channels[segment]))
+            lists.decisions[segment].append(decision)
     return spec.model_copy(update={"channels": channels})
 
 
@@ -174,5 +175,5 @@ def _collect(data: Prepared, moment: Moment, lists: Lists, active: Rival, seed: 
             lists.tested[segment] = found
             lists.observed[segment] = observer.observed(found)
             lists.popularity[segment] = observer.popularity(found)
-        elif not lists.first[segment]:
-            lists.first[segment] = found
+        elif window.early:
+            lists.early[segment] += found[:_LOOKED_AT]

@@ -44,17 +44,19 @@ def _by_segment() -> dict[Segment, list[T]]:
 @dataclass
 class Lists:
     """What the windows gave, by segment: rows and, for the affinity, pairs of each in order of time, and whole lists of
-    the held-out one (`tested`) and of the first.
+    the held-out one (`tested`) and some of the early ones.
 
     `popularity`: held-out metrics of plain popularity. `observed`: what the report takes down of the held-out window.
+    `decisions`: those about the candidates.
     """
 
     rows: dict[Segment, list[tuple[Window, Rows]]] = field(default_factory=_by_segment)
     tested: dict[Segment, list[Candidates]] = field(default_factory=_by_segment)
-    first: dict[Segment, list[Candidates]] = field(default_factory=_by_segment)
+    early: dict[Segment, list[Candidates]] = field(default_factory=_by_segment)
     pairs: dict[Segment, list[tuple[Window, Pairs]]] = field(default_factory=_by_segment)
     popularity: dict[Segment, dict[str, float]] = field(default_factory=dict)
     observed: dict[Segment, Observed] = field(default_factory=dict)
+    decisions: dict[Segment, list[Decision]] = field(default_factory=_by_segment)
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,12 @@ class _Trial:
 
     @classmethod
     def backward(cls, lists: Lists) -> "_Trial":
-        """Judged by the first window, fitted to those that begin when its labels have ended."""
-        usable = {
-            segment: joined([rows for window, rows in found[1:] if window.as_of >= found[0][0].end])
-            for segment, found in lists.rows.items()
-        }
-        return cls(usable, lists.first)
+        """Judged by the early windows, fitted to those that begin when the labels of these have ended."""
+        usable: dict[Segment, Rows] = {}
+        for segment, found in lists.rows.items():
+            end = max((window.end for window, _ in found if window.early), default=0)
+            usable[segment] = joined([rows for window, rows in found if window.as_of >= end and not window.early])
+        return cls(usable, lists.early)
 
     def judges(self, chosen: Mapping[Segment, "_Form"], number: int) -> dict[Segment, "_Judge"]:
         """Judges of the wide part fitted in the trial of that number."""
@@ -112,19 +114,17 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
     rows = trials[0].rows
     with reporter.step("ranker: wide part"):
         chosen = {segment: _best_form(spec, trials, segment) for segment in SEGMENTS}
-    judges = trials[0].judges(chosen, 0)
-    shares = []
+    judges = [trial.judges(chosen, number) for number, trial in enumerate(trials)]
     for number in (1, 0):  # the model of the release is the one judged by the newest moment
         wides = {segment: one.wides[number] for segment, one in chosen.items()}
         model = _untrained(spec, wides, trials[number].rows, seed)
-        judged_by = trials[number].judges(chosen, number) if number else judges
-        shares.append(_train(model, wides, trials[number].rows, judged_by, seed, reporter))
-    alphas = {segment: min(share[segment] for share in shares) for segment in SEGMENTS}
+        _train(model, wides, trials[number].rows, judges[number], seed, reporter)
+    alphas = {name: _best_share([found[name] for found in judges if name in found]) for name in SEGMENTS}
     reporter.say("ranker: share of the deep part: " + ", ".join(f"{name} {alpha:g}" for name, alpha in alphas.items()))
     results: dict[str, SegmentMetrics] = {}
     judged: dict[Segment, Judged] = {}
     rankers: dict[Segment, bool] = dict.fromkeys(SEGMENTS, True)
-    for segment, judge in judges.items():
+    for segment, judge in judges[0].items():
         ranked, merged = judge.figures(alphas[segment]), judge.merged()
         rankers[segment] = bool(worth(ranked).mean() >= worth(merged).mean())
         results[segment] = SegmentMetrics(
@@ -141,7 +141,12 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
             tried={"ranker": worth(ranked).mean(), "merge": worth(merged).mean()},
             rule=f"the ranker's, unless the merged order is worth more: {_WORTH}",
         )
-        decisions = [chosen[segment].decision(), judge.share_decision(alphas[segment]), order]
+        decisions = [
+            *lists.decisions[segment],
+            chosen[segment].decision(),
+            judge.share_decision(alphas[segment]),
+            order,
+        ]
         judged[segment] = judge.judged(
             alphas[segment] if rankers[segment] else None, chosen[segment].used, _refit(spec, rows[segment]), decisions
         )
@@ -212,6 +217,19 @@ def _refit(spec: FeatureSpec, rows: Rows) -> Callable[[Mask], Wide]:
     return lambda used: wide.fit(part, never_negative(spec), used)
 
 
+def _best_share(judges: "Sequence[_Judge]") -> float:
+    """The share of the deep part that adds most over all lists, if that is more than its standard error and no figure
+    is lower for it at either moment; else none. What a deep part learns of one moment's trend costs at another."""
+    best, most = 0.0, 0.0
+    for alpha in ALPHAS[1:] if judges else ():
+        gains = [judge.gain(alpha) for judge in judges]
+        every = worth(np.concatenate(gains))
+        mean = float(every.mean())
+        if mean > max(most, every.std() / np.sqrt(len(every))) and min(one.mean(0).min() for one in gains) >= 0:
+            best, most = alpha, mean
+    return best
+
+
 class _Judge:
     """The held-out lists of one segment, scored with any share of the deep part."""
 
@@ -242,13 +260,10 @@ class _Judge:
         """What the segment's list is worth with this share of the deep part."""
         return float(worth(self.figures(alpha)).mean())
 
-    def best_alpha(self) -> float:
-        """The best share, where it wins by more than its standard error; else none of the deep part."""
-        without = worth(self.figures(0.0))
-        gains = {alpha: worth(self.figures(alpha)) - without for alpha in ALPHAS}
-        best = max(gains, key=lambda alpha: (gains[alpha].mean(), -alpha))
-        error = gains[best].std() / np.sqrt(len(without))
-        return best if gains[best].mean() > error else 0.0
+    def gain(self, alpha: float) -> Array:
+        """What this share of the deep part adds to each user's recall@10, recall@100 and ndcg@10, float [users, 3]."""
+        added: Array = self.figures(alpha) - self.figures(0.0)
+        return added
 
     def _scores(self, alpha: float) -> list[Floats]:
         return np.split(self._wide + alpha * self._deep, self._ends)
@@ -267,7 +282,7 @@ class _Judge:
     def share_decision(self, chosen: float) -> Decision:
         """The decision for a share of the deep part, as the model is now."""
         tried = {f"{alpha:g}": self.worth(alpha) for alpha in ALPHAS}
-        rule = f"the most {_WORTH}, where it wins here and at the first moment by more than its error; else less"
+        rule = f"the most {_WORTH} here and at early moments, if more than its error and no figure is lower; else 0"
         return Decision(what="share of the deep part", chosen=f"{chosen:g}", tried=tried, rule=rule)
 
     def channels(self) -> dict[str, dict[str, float]]:
@@ -288,33 +303,28 @@ def _train(
     judges: Mapping[Segment, _Judge],
     seed: int,
     reporter: Reporter,
-) -> dict[Segment, float]:
-    """Train the residual until two epochs help no segment. Returns each segment's share of it, chosen on the held-out
-    lists."""
+) -> None:
+    """Train the residual until two epochs make no segment's lists better; the judges have then seen its best form."""
     every = joined([rows[segment] for segment in SEGMENTS])
-    alphas: dict[Segment, float] = dict.fromkeys(SEGMENTS, 0.0)
     if not len(every.labels) or not judges:
-        return alphas
+        return
     index = model.index(every.dense, every.sparse)
     fixed = np.concatenate([wides[segment](rows[segment].dense) for segment in SEGMENTS if len(rows[segment].labels)])
     optimizer = deepfm.optimizer_of(model)
-    best = sum(judge.worth(0.0) for judge in judges.values())
-    state, last = _copy(model), -1
+    best, state, last = -np.inf, _copy(model), -1
     for epoch in range(_EPOCHS):
         with reporter.bar(f"ranker: DeepFM, epoch {epoch + 1}", len(every.weight)) as advance:
             deepfm.train_epoch(model, index, fixed, every, optimizer, seed + epoch, advance)
         for judge in judges.values():
             judge.look(model)
-        chosen = {segment: judge.best_alpha() for segment, judge in judges.items()}
-        reached = sum(judge.worth(chosen[segment]) for segment, judge in judges.items())
+        reached = sum(max(judge.worth(alpha) for alpha in ALPHAS) for judge in judges.values())
         if reached > best:
-            best, alphas, state, last = reached, alphas | chosen, _copy(model), epoch
+            best, state, last = reached, _copy(model), epoch
         elif epoch - last >= _PATIENCE:
             break
     model.set_state_dict(state)
     for judge in judges.values():
         judge.look(model)
-    return alphas
 
 
 def _copy(model: DeepFM) -> dict[str, paddle.Tensor]:

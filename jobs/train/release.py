@@ -1,6 +1,7 @@
 """Writes a release folder: features, vectors, models in both formats, and last the manifest."""
 
 import hashlib
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from paddle.static import InputSpec
 
+from jobs.train import canary
 from jobs.train.deepfm import RANKER_OUTPUTS, DeepFM
 from jobs.train.export import Inputs, check_equal, export
 from jobs.train.fused import FusedDeepFM
@@ -21,17 +23,17 @@ from recmesh.features.encoder import ITEM_VECTORS
 from recmesh.features.spec import Floats
 from recmesh.features.user import NO_ITEMS
 from recmesh.features.vocabulary import MISSING, UNSEEN
-from recmesh.releases.manifest import Compared, Difference, Manifest, SegmentMetrics, write_manifest
+from recmesh.releases.code import training_code
+from recmesh.releases.manifest import FORMAT, Compared, Difference, Manifest, SegmentMetrics, write_manifest
 from recmesh.retrieval import Retriever
 from recmesh.retrieval.channels import two_tower
 
 RECORDED = 1000
 """Requests on which the two formats of the ranker must agree."""
 
+_RANKER = "ranker"
 _LARGE = 300
 _TOWER_INPUTS = 200
-_SOURCES = ("jobs/train", "recmesh/features", "recmesh/retrieval", "recmesh/evaluation", "recmesh/dataset")
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,9 @@ class Trained:
     judged: Mapping[Segment, Judged]
 
 
-def code_version() -> str:
-    """A hash of the code that decides what a release is."""
-    digest = hashlib.sha256()
-    for folder in _SOURCES:
-        for path in sorted((_ROOT / folder).rglob("*.py")):
-            digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def release_id(fingerprint: str, seed: int) -> str:
     """The id of what this code makes of a data set: the same data, code and seed are the same release."""
-    return f"{fingerprint[:8]}-{hashlib.sha256(f'{fingerprint} {code_version()} {seed}'.encode()).hexdigest()[:8]}"
+    return f"{fingerprint[:8]}-{hashlib.sha256(f'{fingerprint} {training_code()} {seed}'.encode()).hexdigest()[:8]}"
 
 
 def write_artifacts(trained: Trained, folder: Path, seed: int) -> dict[str, float]:
@@ -82,6 +75,7 @@ def seal(
     """Write the manifest, over everything that is in the folder by now."""
     spec = trained.encoder.spec
     manifest = Manifest(
+        format=FORMAT,
         id=report.release,
         fingerprint=fingerprint,
         schema_hash=schema_hash,
@@ -89,10 +83,11 @@ def seal(
         repeats=spec.repeats,
         items=len(trained.encoder.catalogue),
         dim=trained.vectors.shape[1],
+        ranker=canary.describe(folder, folder / _RANKER / "deepfm"),
         rankers={segment: "deepfm" if used else "merge" for segment, used in spec.rankers.items()},
         metrics=dict(trained.metrics),
         compared=_compared(report),
-        code_version=code_version(),
+        code_version=training_code(),
         extra={**trained.explained, "export_difference": dict(differences), "recorded_inputs": RECORDED},
     )
     return write_manifest(folder, manifest)
@@ -137,17 +132,16 @@ def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]
         ),
     )
     differences = {}
-    for name, model, inputs, outputs, recorded in plans:
-        is_ranker = name == "ranker"
-        prefix = export(
-            model,
-            inputs,
-            outputs,
-            folder / f"{name}.onnx",
-            folder / "ranker" if is_ranker else None,
-            "deepfm" if is_ranker else name,
-        )
-        differences[name] = check_equal(prefix, folder / f"{name}.onnx", recorded, ranked=is_ranker)
+    with tempfile.TemporaryDirectory(prefix="recmesh-export-") as unkept:
+        for name, model, inputs, outputs, recorded in plans:
+            onnx_path = folder / f"{name}.onnx"
+            is_ranker = name == "ranker"
+            # Of the towers only ONNX is served.
+            place, prefix_name = (folder / _RANKER, "deepfm") if is_ranker else (Path(unkept), name)
+            prefix = export(model, inputs, outputs, onnx_path, place, prefix_name)
+            differences[name] = check_equal(prefix, onnx_path, recorded, ranked=is_ranker)
+            if is_ranker:
+                canary.record(prefix, ranked, folder)
     return differences
 
 

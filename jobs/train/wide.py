@@ -14,7 +14,7 @@ from jobs.train.rows import Rows
 from recmesh.features.spec import Array, Floats, Mask
 
 _STEPS = 80
-_RIDGE = 5e-3
+_RIDGE = 5e-2
 _LEAST_DEVIATION = 1e-4
 
 

@@ -26,8 +26,9 @@ class Window:
     actions).
 
     `cold`: the labels are those of users of whom the statistics have seen nothing. `held_out`: kept for evaluation.
-    `late`: the labels reach into those of the held-out window, so that only the final fit may see them. `end`: the
-    moment (ms) when the labels of a window by the calendar end.
+    `late`: the labels reach into those of the held-out window, so that only the final fit may see them. `early`: of
+    the first half, by which a fit to later windows can be judged. `end`: the moment (ms) when the labels of a window by
+    the calendar end.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Window:
     cold: bool
     held_out: bool
     late: bool = False
+    early: bool = False
     end: int = 0
 
     def labelled(self) -> Longs:
@@ -106,14 +108,17 @@ def _calendar(data: Prepared, length: int, hidden: Mask) -> list[Window]:
     half = max(length // 2 // unit, 1) * unit
     step = half if len(data.items) <= _COSTLY else length
     last = data.spec.as_of - length
-    windows = []
-    for number in range(_MOMENTS * half // step - 1, -1, -1):
-        moment = last - number * step
-        windows += _at(data, moment, length, hidden, held_out=not number, late=last - length < moment < last)
-    return windows
+    moments = [last - number * step for number in range(_MOMENTS * half // step - 1, -1, -1)]
+    plain = [moment for moment in moments if moment <= last - length]
+    early = plain[: len(plain) // 2]
+    return [
+        w for at in moments for w in _at(data, at, length, hidden, at == last, at not in (*plain, last), at in early)
+    ]
 
 
-def _at(data: Prepared, moment: int, length: int, hidden: Mask, *, held_out: bool, late: bool) -> list[Window]:
+def _at(
+    data: Prepared, moment: int, length: int, hidden: Mask, held_out: bool, late: bool, early: bool
+) -> list[Window]:
     # A user's actions are in order of time: searching for (user, moment) is searching in one ascending key.
     known = _positions_of(data, moment)
     until = _positions_of(data, moment + length)
@@ -122,8 +127,8 @@ def _at(data: Prepared, moment: int, length: int, hidden: Mask, *, held_out: boo
     # What hidden users did before the moment is neither known nor asked for.
     nothing, cold = np.where(hidden, data.start[:-1], known), np.where(hidden, until, known)
     return [
-        Window(name, moment, known, known, asked, False, held_out, late, moment + length),
-        Window(f"{name} cold", moment, nothing, known, cold, True, held_out, late, moment + length),
+        Window(name, moment, known, known, asked, False, held_out, late, early, moment + length),
+        Window(f"{name} cold", moment, nothing, known, cold, True, held_out, late, early, moment + length),
     ]
 
 
@@ -142,7 +147,9 @@ def _positions(data: Prepared) -> list[Window]:
     for number, cut in enumerate(cuts):
         held_out = number == len(cuts) - 1
         until = np.where(cut > begin, edges[number + 1], cut)
-        windows.append(Window(f"from {_POSITIONS[number]:.0%}", as_of, cut, cut, until, False, held_out))
+        windows.append(
+            Window(f"from {_POSITIONS[number]:.0%}", as_of, cut, cut, until, False, held_out, early=not number)
+        )
     return windows
 
 
@@ -163,6 +170,7 @@ def _folds(data: Prepared, seed: int) -> list[Window]:
             until=np.where(fold == number, end, begin),
             cold=True,
             held_out=number == count - 1,
+            early=number < count // 2,
         )
         for number in range(count)
     ]

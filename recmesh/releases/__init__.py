@@ -1,14 +1,18 @@
 """Releases: the manifest of one trained set of artifacts, the store that keeps them, and which of them is active."""
 
+from recmesh.releases.canary import Canary
 from recmesh.releases.checks import Check, beats_popularity, not_worse_than, rows_match
 from recmesh.releases.manifest import (
+    FORMAT,
     HEADLINE,
     Compared,
     Difference,
     FileEntry,
     Index,
     Manifest,
+    RankerModel,
     SegmentMetrics,
+    TensorInput,
     collection_name,
     read_manifest,
     verify_folder,
@@ -18,8 +22,10 @@ from recmesh.releases.store import Active, ModelStore
 from recmesh.releases.watch import watch
 
 __all__ = [
+    "FORMAT",
     "HEADLINE",
     "Active",
+    "Canary",
     "Check",
     "Compared",
     "Difference",
@@ -27,7 +33,9 @@ __all__ = [
     "Index",
     "Manifest",
     "ModelStore",
+    "RankerModel",
     "SegmentMetrics",
+    "TensorInput",
     "beats_popularity",
     "collection_name",
     "not_worse_than",

@@ -8,11 +8,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, computed_field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from recmesh.errors import ReleaseError
 
 MANIFEST = "manifest.json"
+FORMAT = 2
+"""What is written now. 1, which has no number in its manifest: without `ranker` and its canary."""
+
 HEADLINE = "recall@10"
 """The held-out metric that decides about activation; every `SegmentMetrics` has it."""
 
@@ -29,6 +32,21 @@ class FileEntry(_Frozen):
 
     sha256: str
     size: int
+
+
+class TensorInput(_Frozen):
+    """An input of the ranker: a matrix of as many rows as items, and `width` columns."""
+
+    dtype: Literal["float32", "int64"]
+    width: int = Field(ge=1)
+
+
+class RankerModel(_Frozen):
+    """How the ranker in Paddle's format, `ranker/`, is fed and read: its inputs by name, and for each of its outputs,
+    float32 [items], the name that Paddle gave it."""
+
+    inputs: dict[str, TensorInput] = Field(min_length=1)
+    outputs: dict[str, str] = Field(min_length=1)
 
 
 class Index(_Frozen):
@@ -72,12 +90,14 @@ class Compared(_Frozen):
 class Manifest(_Frozen):
     """What a release is made of and how good it is.
 
+    `format` says what it has: from 2 on, the ranker in Paddle's format is described in `ranker` and has a canary.
     `as_of` is in milliseconds since 1970-01-01 UTC: the last moment that the release knows of. The collection holds
     `items` rows of `dim` floats; `vectors` says where these come from. `rankers` names the ranker of each segment.
     `metrics` is keyed by segment (`cold`, `novel`, `repeat`). `compared` is None where a comparison with the release
     that was active would not have been honest. `extra` is free.
     """
 
+    format: int = Field(default=1, ge=1)
     id: str = Field(pattern=f"^{_ID.pattern}$")
     created: AwareDatetime = Field(default_factory=lambda: datetime.now(timezone.utc))
     fingerprint: str
@@ -88,6 +108,7 @@ class Manifest(_Frozen):
     dim: int
     vectors: Literal["item_tower", "product_vectors"] = "item_tower"
     index: Index = Index()
+    ranker: RankerModel | None = None
     rankers: dict[str, str] = Field(default_factory=dict)
     metrics: dict[str, SegmentMetrics] = Field(default_factory=dict)
     compared: Compared | None = None
@@ -100,6 +121,12 @@ class Manifest(_Frozen):
     def collection(self) -> str:
         """The Milvus collection that holds the item vectors of this release, and of no other."""
         return collection_name(self.id)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Manifest":
+        if self.format >= 2 and self.ranker is None:
+            raise ValueError("of format 2, but without `ranker`")
+        return self
 
 
 def is_release_id(text: str) -> bool:
@@ -143,11 +170,16 @@ def read_manifest(folder: Path) -> Manifest:
 def parse_manifest(content: bytes, place: str) -> Manifest:
     """Parse a manifest's JSON. Raises ReleaseError naming `place`."""
     try:
-        return Manifest.model_validate_json(content)
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "JSON"
         raise ReleaseError(f"{place}: damaged manifest ({where}: {first['msg']}); train again") from None
+    if manifest.format > FORMAT:
+        raise ReleaseError(
+            f"{place}: of format {manifest.format}, this recmesh reads up to {FORMAT}: upgrade recmesh, or train again"
+        )
+    return manifest
 
 
 def verify_folder(folder: Path, manifest: Manifest) -> None:

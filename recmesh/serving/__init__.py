@@ -1,6 +1,8 @@
-"""The gRPC server that every service runs, and the stages that connect them."""
+"""The gRPC server that every service runs, and the stages that connect them.
 
-from recmesh.serving.dependencies import open_redis
+Nothing here imports a store: `dependencies`, which opens Redis and Milvus, is imported by those who use them.
+"""
+
 from recmesh.serving.server import Endpoint, background, run
 from recmesh.serving.settings import RedisSettings, ReleaseSettings, ServerSettings, load_settings
 
@@ -11,6 +13,5 @@ __all__ = [
     "ServerSettings",
     "background",
     "load_settings",
-    "open_redis",
     "run",
 ]

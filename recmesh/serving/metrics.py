@@ -21,6 +21,13 @@ SEARCH_QUERIES = Histogram(
 RANKED_ITEMS = Histogram(
     "recmesh_ranked_items", "Items of one rank request", buckets=(1, 10, 50, 100, 200, 400, 800, 1200, 2000)
 )
+BACKEND_SECONDS = Histogram(
+    "recmesh_rank_backend_seconds", "Time of one run of the ranker, where it gave scores", ["backend"], buckets=_SECONDS
+)
+BACKEND_FAILURES = Counter("recmesh_rank_backend_failures", "Runs of the ranker that gave none", ["backend", "reason"])
+BACKEND_OPEN = Gauge("recmesh_rank_backend_open", "1 while the backend is not asked, as it failed lately", ["backend"])
+PADDLE_SERVING_ANSWERS = Counter("recmesh_paddle_serving_answers", "Answers of the gateway by err_no", ["err_no"])
+PIPELINE_RESTARTS = Counter("recmesh_pipeline_restarts", "Pipelines that were replaced")
 UNKNOWN_VALUES = Counter("recmesh_unknown_values", "Field values outside the vocabularies", ["service"])
 SERVING = Gauge("recmesh_serving", "1 while the service's health is SERVING", ["service"])
 RELEASE_SWITCHES = Counter("recmesh_release_switches", "Releases loaded and made current", ["service"])

@@ -134,7 +134,7 @@ class _Port:
         except RuntimeError:
             bound = 0
         if not bound:
-            variable = f"RECMESH_{self._endpoint.name.upper()}_PORT"
+            variable = f"RECMESH_{self._endpoint.name.upper().replace('-', '_')}_PORT"
             raise SettingsError(f"{address} cannot be bound: set {variable} to a free port, or RECMESH_HOST")
         await self._server.start()
         log.info("listening", service=self._endpoint.name, address=address)

@@ -1,7 +1,7 @@
 """The releases that a service holds ready: the active one, and the one before it for requests that began with it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -26,13 +26,22 @@ class WarmReleases(Generic[T]):
         store: where the releases are.
         folder: where their files are fetched to.
         load: makes a release ready to answer at full speed, in a thread.
+        ready: waits until what a loaded release needs of others is there as well.
     """
 
-    def __init__(self, service: str, store: ModelStore, folder: Path, load: Callable[[Path, Manifest], T]) -> None:
+    def __init__(
+        self,
+        service: str,
+        store: ModelStore,
+        folder: Path,
+        load: Callable[[Path, Manifest], T],
+        ready: Callable[[T], Awaitable[None]] | None = None,
+    ) -> None:
         self._service = service
         self._store = store
         self._folder = folder
         self._load = load
+        self._wait_until_ready = ready
         self._ready: dict[str, T] = {}
         self._active = ""
 
@@ -64,6 +73,8 @@ class WarmReleases(Generic[T]):
             return True
         try:
             loaded = self._ready[release] if release in self._ready else await asyncio.to_thread(self._fetch, release)
+            if self._wait_until_ready:
+                await self._wait_until_ready(loaded)
         except RecmeshError as error:
             log.error("release not loaded", service=self._service, release=release, reason=str(error))
             return False

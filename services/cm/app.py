@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from recmesh.pb import cm_pb2
-from recmesh.serving import Endpoint, open_redis
+from recmesh.serving import Endpoint
+from recmesh.serving.dependencies import open_redis
 from recmesh.serving.health import Check
 from recmesh.serving.tracing import Tracer
 from services.cm.core import CmCore

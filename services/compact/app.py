@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from recmesh.features import Encoder
 from recmesh.releases import Manifest, ModelStore
-from recmesh.serving import Endpoint, background, open_redis
-from recmesh.serving.dependencies import open_milvus
+from recmesh.serving import Endpoint, background
+from recmesh.serving.dependencies import open_milvus, open_redis
 from recmesh.serving.health import every
 from recmesh.serving.models import Askers, UnknownValues
 from recmesh.serving.tracing import Tracer
@@ -21,6 +21,7 @@ from services.cm import app as cm_app
 from services.cm.core import CmCore
 from services.compact.settings import CompactSettings
 from services.rank import app as rank_app
+from services.rank.backends import Backends, open_backends
 from services.rank.core import RankCore, RankRelease
 from services.recall import app as recall_app
 from services.recall.core import RecallCore, RecallRelease
@@ -59,7 +60,7 @@ class Part(Generic[P]):
         return release_id, self._select(shared)
 
 
-def loader(milvus: MilvusReader, turns: Turns) -> Callable[[Path, Manifest], Shared]:
+def loader(milvus: MilvusReader, turns: Turns, backends: Backends) -> Callable[[Path, Manifest], Shared]:
     """Loads a release once for both."""
 
     def load(folder: Path, manifest: Manifest) -> Shared:
@@ -67,10 +68,14 @@ def loader(milvus: MilvusReader, turns: Turns) -> Callable[[Path, Manifest], Sha
         askers, unknown_values = Askers(encoder, folder, _REMEMBERED_ASKERS), UnknownValues("compact", encoder)
         return Shared(
             RecallRelease.warmed(manifest, encoder, askers, unknown_values, milvus, turns),
-            rank_app.warmed(folder, encoder, askers, unknown_values, turns),
+            rank_app.warmed(encoder, askers, unknown_values, backends(folder, manifest)),
         )
 
     return load
+
+
+async def _ready(shared: Shared) -> None:
+    await shared.rank.backend.ready()
 
 
 @asynccontextmanager
@@ -80,8 +85,9 @@ async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequ
         redis, redis_check = await stack.enter_async_context(open_redis(settings))
         milvus = await stack.enter_async_context(open_milvus(settings.milvus_uri))
         turns = Turns(beside=True)
-        store, folder = ModelStore(settings.model_store), settings.releases
-        releases = WarmReleases("compact", store, folder, loader(milvus, turns))
+        backends = await stack.enter_async_context(open_backends(settings, turns))
+        store, load = ModelStore(settings.model_store), loader(milvus, turns, backends)
+        releases = WarmReleases("compact", store, settings.releases, load, _ready)
 
         um, cm = UmCore(redis), CmCore(redis)
         recall = RecallCore(Part(releases, lambda shared: shared.recall), turns, settings.channel_timeout)

@@ -16,7 +16,8 @@ from recmesh.serving.stages import NOBODY
 from recmesh.serving.tracing import Tracer
 from recmesh.serving.turns import Turns
 from recmesh.serving.warm import WarmReleases
-from services.rank.backend import OnnxBackend
+from services.rank.backend import Backend
+from services.rank.backends import open_backends
 from services.rank.core import RankCore, RankRelease
 from services.rank.servicer import RankServicer
 from services.rank.settings import RankSettings
@@ -29,24 +30,30 @@ def endpoint(port: int, core: RankCore, check: Check) -> Endpoint:
     return Endpoint("rank", port, descriptor, {"rank_predict": servicer.rank_predict}, check)
 
 
-def warmed(folder: Path, encoder: Encoder, askers: Askers, unknown_values: UnknownValues, turns: Turns) -> RankRelease:
-    """A release around an encoder that is loaded already; every part has run once."""
-    backend = OnnxBackend(folder, turns)
+def warmed(encoder: Encoder, askers: Askers, unknown_values: UnknownValues, backend: Backend) -> RankRelease:
+    """A release around an encoder that is loaded already; every part in this process has run once."""
     user, vector = askers.encode(NOBODY)
     items = np.arange(min(len(encoder.catalogue), encoder.spec.candidates), dtype=np.int32)
-    backend.score_now(encoder.ranker_inputs(user, items, False, (), vector))
+    backend.warm(encoder.ranker_inputs(user, items, False, (), vector))
     return RankRelease(encoder, askers, unknown_values, backend)
+
+
+async def _ready(release: RankRelease) -> None:
+    await release.backend.ready()
 
 
 @asynccontextmanager
 async def build(settings: RankSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
     """rank over the active release."""
     turns = Turns()
+    async with open_backends(settings, turns) as backends:
 
-    def load(folder: Path, _manifest: Manifest) -> RankRelease:
-        encoder = Encoder.load(folder)
-        return warmed(folder, encoder, Askers(encoder, folder), UnknownValues("rank", encoder), turns)
+        def load(folder: Path, manifest: Manifest) -> RankRelease:
+            encoder = Encoder.load(folder)
+            unknown_values = UnknownValues("rank", encoder)
+            return warmed(encoder, Askers(encoder, folder), unknown_values, backends(folder, manifest))
 
-    releases = WarmReleases("rank", ModelStore(settings.model_store), settings.releases, load)
-    async with background(releases.follow(settings.release_poll)):
-        yield [endpoint(settings.rank_port, RankCore(releases, turns), releases.check)]
+        store = ModelStore(settings.model_store)
+        releases = WarmReleases("rank", store, settings.releases, load, _ready)
+        async with background(releases.follow(settings.release_poll)):
+            yield [endpoint(settings.rank_port, RankCore(releases, turns), releases.check)]

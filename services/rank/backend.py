@@ -1,17 +1,20 @@
 """Where the ranker runs: one small interface, so that the core does not know."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from recmesh.serving import metrics
 from recmesh.serving.models import session
 from recmesh.serving.turns import Turns
 
-RANKER = "ranker.onnx"
 SCORE, AFFINITY = "score", "affinity"
+ONNX = "onnx"
+RANKER = "ranker.onnx"
 LARGE = 500
 """Requests of more items than this compute in a thread: they take longer than health checks should wait."""
 
@@ -19,14 +22,26 @@ Inputs = Mapping[str, npt.NDArray[Any]]
 ScoreArray = npt.NDArray[np.float32]
 
 
+class Scored(NamedTuple):
+    """Scores float32 [N], and the backends that should have given them and did not."""
+
+    scores: ScoreArray
+    missing: Sequence[str] = ()
+
+
 class Backend(Protocol):
     """Runs the ranker of one release."""
 
-    async def score(self, inputs: Inputs, output: str = SCORE) -> ScoreArray:
-        """`dense` float32 [N, D] and `sparse` int64 [N, C] -> float32 [N], one of the ranker's outputs.
+    async def score(self, inputs: Inputs, timeout: float, output: str = SCORE) -> Scored:
+        """`dense` float32 [N, D] and `sparse` int64 [N, C] -> one of the ranker's outputs, within `timeout` seconds."""
+        ...
 
-        Raises Unavailable when it is away.
-        """
+    def warm(self, inputs: Inputs) -> None:
+        """Run what runs in this process once; in a thread, before anything is asked."""
+        ...
+
+    async def ready(self) -> None:
+        """Wait until it can be asked; not for ever, where it can do without what it waits for."""
         ...
 
 
@@ -36,13 +51,22 @@ class OnnxBackend:
     def __init__(self, folder: Path, turns: Turns) -> None:
         self._session = session(folder / RANKER)
         self._turns = turns
+        self._seconds = metrics.BACKEND_SECONDS.labels(ONNX)
 
-    async def score(self, inputs: Inputs, output: str = SCORE) -> ScoreArray:
+    async def score(self, inputs: Inputs, timeout: float, output: str = SCORE) -> Scored:
         """See `Backend`."""
         large = len(inputs["dense"]) > LARGE
-        return await self._turns.run_model(lambda: self.score_now(inputs, output), in_thread=large)
+        return Scored(await self._turns.run_model(lambda: self._run(inputs, output), in_thread=large))
 
-    def score_now(self, inputs: Inputs, output: str = SCORE) -> ScoreArray:
-        """The same at once, for warming."""
+    def warm(self, inputs: Inputs) -> None:
+        """See `Backend`."""
+        self._run(inputs, SCORE)
+
+    async def ready(self) -> None:
+        """See `Backend`: it always is."""
+
+    def _run(self, inputs: Inputs, output: str) -> ScoreArray:
+        began = time.perf_counter()
         scores: ScoreArray = self._session.run([output], dict(inputs))[0]
+        self._seconds.observe(time.perf_counter() - began)
         return scores

@@ -9,14 +9,13 @@ import numpy as np
 from recmesh.errors import InvalidRequest
 from recmesh.features import Encoder
 from recmesh.serving import metrics
-from recmesh.serving.deadline import within
+from recmesh.serving.deadline import Deadline, within
 from recmesh.serving.models import Askers, UnknownValues
 from recmesh.serving.stages import ScoreList, ScoreQuery
 from recmesh.serving.turns import Turns
 from recmesh.stores.wire import item_fields
-from services.rank.backend import AFFINITY, LARGE, SCORE, Backend, Inputs, ScoreArray
-
-MOST = 2_000
+from services.rank.backend import AFFINITY, LARGE, SCORE, Backend, Inputs, ScoreArray, Scored
+from services.rank.limits import MOST
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ class RankCore:
             InvalidRequest: too many items.
             Unavailable: no release is ready.
         """
-        return await within(timeout, "rank", self._rank(query))
+        return await within(timeout, "rank", self._rank(query, Deadline(timeout)))
 
-    async def _rank(self, query: ScoreQuery) -> ScoreList:
+    async def _rank(self, query: ScoreQuery, deadline: Deadline) -> ScoreList:
         count = len(query.ids) + len(query.items)
         if count > MOST:
             raise InvalidRequest(f"{count} items to rank: at most {MOST}")
@@ -63,16 +62,18 @@ class RankCore:
         ids = [*query.ids, *(item.sku_id for item in query.items)]
         if not ids:
             return ScoreList((), (), release_id)
-        scores = await self._scores(release, query, ids)
-        return _best(ids, scores, query, release_id)
+        scored = await self._scores(release, query, ids, deadline)
+        return _best(ids, scored, query, release_id)
 
-    async def _scores(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str]) -> ScoreArray:
+    async def _scores(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str], deadline: Deadline) -> Scored:
         asked = await self._turns.run(lambda: _Ask(release, query, ids), in_thread=len(ids) > LARGE)
         if asked.inputs is None:
-            return falling(len(ids))
+            return Scored(falling(len(ids)))
+        output = AFFINITY if query.affinity else SCORE
+        scored = await release.backend.score(asked.inputs, deadline.remaining(), output)
         scores = np.empty(len(ids), np.float32)
-        scores[asked.order] = await release.backend.score(asked.inputs, AFFINITY if query.affinity else SCORE)
-        return scores
+        scores[asked.order] = scored.scores
+        return Scored(scores, scored.missing)
 
 
 class _Ask:
@@ -104,8 +105,9 @@ def falling(count: int) -> ScoreArray:
     return np.linspace(1, 1 / max(count, 1), count, dtype=np.float32)
 
 
-def _best(ids: Sequence[str], scores: ScoreArray, query: ScoreQuery, release_id: str) -> ScoreList:
+def _best(ids: Sequence[str], scored: Scored, query: ScoreQuery, release_id: str) -> ScoreList:
+    scores, missing = scored
     if not query.size and not query.ids:
-        return ScoreList(ids, scores.tolist(), release_id)
+        return ScoreList(ids, scores.tolist(), release_id, missing)
     order = np.argsort(-scores, kind="stable")[: query.size or len(ids)]
-    return ScoreList([ids[position] for position in order.tolist()], scores[order].tolist(), release_id)
+    return ScoreList([ids[position] for position in order.tolist()], scores[order].tolist(), release_id, missing)

@@ -25,7 +25,7 @@ from recmesh.dataset import synthetic
 from tests.servers import ROOT
 
 SERVICES = ("um", "cm", "recall", "rank", "as")
-PORTS = (*SERVICES, "redis", "milvus", "metrics")
+PORTS = (*SERVICES, "redis", "milvus", "metrics", "paddle_serving")
 
 
 @dataclass
@@ -140,11 +140,14 @@ def test_up_up_again_and_the_other_mode(home: Home) -> None:
     assert time.monotonic() - began < first / 3, "the second run did what the first had done"
     assert home.pids() == pids
 
-    home.up("MODE=services")
+    output = home.up("MODE=services", "BACKEND=paddle-serving")
+    assert f"127.0.0.1:{home.ports['paddle_serving']}" in output
     apart = home.pids()
-    assert set(apart) == {*SERVICES, "redis", "milvus"}
+    assert set(apart) == {*SERVICES, "redis", "milvus", "paddle-serving"}
     assert (apart["redis"], apart["milvus"]) == (pids["redis"], pids["milvus"])
-    assert len(home.client("as", "5000")["item_infos"]) == 50
+    answer = home.client("as", "5000")
+    assert len(answer["item_infos"]) == 50
+    assert not answer.get("degraded")
 
 
 def test_status_and_logs_say_what_runs(home: Home) -> None:
@@ -166,7 +169,7 @@ def test_everything_listens_on_loopback_only(home: Home) -> None:
     assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
-@pytest.mark.parametrize("name", ["redis", "milvus", "rank", "as"])
+@pytest.mark.parametrize("name", ["redis", "milvus", "paddle-serving", "rank", "as"])
 def test_a_killed_process_comes_back(home: Home, name: str) -> None:
     before = home.pids()[name]
     os.kill(before, signal.SIGKILL)
@@ -196,6 +199,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path, home: Home) -> None:
     [
         (["up", "--dataset", "no/such/folder"], 3, "no such folder"),
         (["up", "--mode", "other"], 2, "compact or services"),
+        (["up", "--backend", "other"], 2, "onnx, paddle-serving or auto"),
         (["logs", "--service", "nobody"], 2, "one of"),
     ],
 )

@@ -84,7 +84,7 @@ def test_scores_follow_the_order_of_as(compact: Service, trained_shop: Shop, tmp
     pairs, users, out = tmp_path / "pairs.csv", tmp_path / "users.csv", tmp_path / "out.csv"
     pairs.write_text("user_id,sku_id\n" + "".join(f"{u},{k}\n" for u in (user_id, "held-out") for k in ids(answer)))
     users.write_text("user_id,age\nheld-out,3.0\n")
-    client(trained_shop, compact, "score", "--pairs", pairs, "--users", users, "--out", out)
+    client(trained_shop, compact, "score", "--by", "list", "--pairs", pairs, "--users", users, "--out", out)
 
     scored = rows(out)
     assert [(row[0], row[1]) for row in scored] == [(u, k) for u in (user_id, "held-out") for k in ids(answer)]

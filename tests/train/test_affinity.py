@@ -51,8 +51,9 @@ def test_the_ranker_of_a_release_answers_score_and_affinity(trained: Run, releas
     inputs = encoder.ranker_inputs(encoder.user({}), items, True)
     score, affinity = session.run(["score", "affinity"], inputs)
     popularity = encoder.statistics.popularity[items, 0]
-    assert np.corrcoef(score, popularity)[0, 1] > 0.8
-    assert np.corrcoef(affinity, popularity)[0, 1] < 0.5
+    by_score, by_affinity = (np.corrcoef(one, popularity)[0, 1] for one in (score, affinity))
+    assert by_score > 0.4
+    assert by_affinity < by_score - 0.2
     areas = trained.store.manifest(trained.release).extra["affinity_auc"]
     assert set(areas) == {"cold", "novel", "repeat"}
     assert all(area > 0.5 for area in areas.values())

@@ -101,7 +101,7 @@ print(json.dumps(answers))
 
 def test_statistics_of_a_moment_know_nothing_later(shop_data: Path, tmp_path: Path) -> None:
     answers = inside(_LEAK, str(shop_data), str(tmp_path))
-    assert len(answers) == 8
+    assert len(answers) == 16
     for clean, leaking in answers:
         assert clean
         assert not leaking

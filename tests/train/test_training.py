@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from recmesh.features import Encoder
+from recmesh.releases import Canary
 from tests.train.conftest import DAY_NAMES, Run, inside, train, write
 
 
@@ -23,9 +25,23 @@ def test_the_release_is_whole_and_beats_popularity(trained: Run, release: Path) 
         "ranker.onnx",
         "ranker/deepfm.pdmodel",
         "ranker/deepfm.pdiparams",
+        "ranker/canary.npz",
     ):
         assert name in manifest.files
     assert np.load(release / "item_vectors.npy").shape == (manifest.items, manifest.dim)
+
+
+def test_the_canary_is_what_the_ranker_answers(trained: Run, release: Path) -> None:
+    manifest, canary = trained.store.manifest(trained.release), Canary.load(release)
+    assert manifest.ranker is not None
+    session = onnxruntime.InferenceSession(str(release / "ranker.onnx"))
+    names = [output.name for output in session.get_outputs()]
+    assert list(manifest.ranker.outputs) == names == list(canary.outputs)
+    for name, expected in manifest.ranker.inputs.items():
+        assert canary.inputs[name].shape[1] == expected.width
+        assert canary.inputs[name].dtype == expected.dtype
+    canary.check(dict(zip(names, session.run(names, dict(canary.inputs)), strict=True)), 1e-5)
+    assert len(set(canary.outputs["score"].round(4).tolist())) > 1, "equal scores would not show a mix-up"
 
 
 def test_both_formats_of_the_models_agreed_on_the_recorded_inputs(trained: Run) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from jobs.train.prepare import Prepared
-from jobs.train.release import Trained, code_version
+from jobs.train.release import Trained
 from jobs.train.report.ablation import ablation
 from jobs.train.report.calibration import calibrate
 from jobs.train.report.examples import Examples
@@ -22,6 +22,7 @@ from recmesh.evaluation import METRICS_FILE, PAGE_FILE, Report
 from recmesh.evaluation.report import ActiveFacts, Cost, SegmentReport, WindowFacts
 from recmesh.features import Segment
 from recmesh.features.spec import DAY
+from recmesh.releases.code import training_code
 
 _MIB = 1024
 """KiB of a MiB: what Linux counts resident memory in."""
@@ -96,7 +97,7 @@ def _facts(sources: Sources) -> dict[str, str]:
         "repeats": "an item that a user acted on may be shown again" if spec.repeats else "only new items",
         "windows": "cut by the calendar" if sources.plan.clock else "cut by the order of each user's own actions",
         "fingerprint of the data": dataset.fingerprint,
-        "code": code_version(),
+        "code": training_code(),
         "seed": str(sources.seed),
     }
 

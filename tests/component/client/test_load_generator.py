@@ -70,9 +70,9 @@ def test_the_empty_hop_answers_from_a_process_of_its_own():
 
 
 def test_processes_are_found_by_their_ports(fake):
-    found = processes.find(fake.targets, "redis://127.0.0.1:1/0", "local.db")
+    found = processes.find(fake.targets, "redis://127.0.0.1:1/0", "local.db", "127.0.0.1:1")
     assert found == {"compact": os.getpid()}
-    apart = processes.find(fake.targets.having("um", "127.0.0.1:1"), "redis://127.0.0.1:1/0", "local.db")
+    apart = processes.find(fake.targets.having("um", "127.0.0.1:1"), "redis://127.0.0.1:1/0", "local.db", "127.0.0.1:1")
     assert set(apart) == {"cm", "recall", "rank", "as"}
 
 

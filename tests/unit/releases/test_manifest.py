@@ -1,10 +1,11 @@
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from recmesh.errors import ReleaseError
-from recmesh.releases import Manifest, collection_name, read_manifest, verify_folder, write_manifest
+from recmesh.releases import FORMAT, Manifest, collection_name, read_manifest, verify_folder, write_manifest
 
 from .conftest import MakeRelease
 
@@ -43,6 +44,27 @@ def test_a_folder_without_a_whole_manifest_is_no_release(make_release: MakeRelea
     (folder / "manifest.json").write_bytes(content[: len(content) // 2])
     with pytest.raises(ReleaseError, match="damaged manifest"):
         read_manifest(folder)
+
+
+def test_a_release_from_before_formats_had_numbers_is_read(make_release: MakeRelease) -> None:
+    path = make_release("r1") / "manifest.json"
+    content = json.loads(path.read_text())
+    del content["format"], content["ranker"]
+    path.write_text(json.dumps(content))
+    manifest = read_manifest(path.parent)
+    assert (manifest.format, manifest.ranker) == (1, None)
+
+
+def test_a_format_from_the_future_is_refused_with_what_to_do(make_release: MakeRelease) -> None:
+    ranker = {"inputs": {"dense": {"dtype": "float32", "width": 2}}, "outputs": {"score": "out"}}
+    folder = make_release("r1", format=FORMAT + 1, ranker=ranker)
+    with pytest.raises(ReleaseError, match="upgrade recmesh"):
+        read_manifest(folder)
+
+
+def test_from_format_2_on_the_ranker_is_described(make_release: MakeRelease) -> None:
+    with pytest.raises(ValidationError, match="without `ranker`"):
+        make_release("r1", format=2)
 
 
 @pytest.mark.parametrize("release_id", ["", "../r1", "a/b", ".hidden", "r" * 200])

@@ -1,0 +1,38 @@
+"""The backend that each release gets, by RECMESH_RANK_BACKEND."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from recmesh.releases import Canary, Manifest
+from recmesh.serving.channels import open_channel
+from recmesh.serving.turns import Turns
+from services.rank.backend import Backend, OnnxBackend
+from services.rank.paddle_serving.client import PaddleServing
+from services.rank.remote import RemoteBackend, RemoteOptions
+from services.rank.settings import RankSettings
+
+Backends = Callable[[Path, Manifest], Backend]
+"""Makes the backend of a release from its folder and its manifest; in a thread."""
+
+
+@asynccontextmanager
+async def open_backends(settings: RankSettings, turns: Turns) -> AsyncIterator[Backends]:
+    """What makes the backends of releases, for the life of the service."""
+    if settings.rank_backend == "onnx":
+        yield lambda folder, _manifest: OnnxBackend(folder, turns)
+        return
+    options = RemoteOptions(
+        timeout=settings.paddle_serving_timeout,
+        wait=settings.paddle_serving_wait,
+        tolerance=settings.paddle_serving_tolerance,
+        optional=settings.rank_backend == "auto",
+    )
+    async with open_channel(settings.paddle_serving_target) as channel:
+        remote = PaddleServing(channel)
+
+        def make(folder: Path, manifest: Manifest) -> Backend:
+            canary = Canary.load(folder) if manifest.ranker else None
+            return RemoteBackend(manifest.id, canary, remote, OnnxBackend(folder, turns), options)
+
+        yield make

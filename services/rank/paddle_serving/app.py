@@ -1,0 +1,23 @@
+"""The gateway as an endpoint: what `python -m services.rank.paddle_serving` serves."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from recmesh.pb import pipeline_service_pb2
+from recmesh.releases import ModelStore
+from recmesh.serving import Endpoint, background
+from recmesh.serving.rpc import Method
+from recmesh.serving.tracing import Tracer
+from services.rank.paddle_serving.gateway import Gateway
+from services.rank.paddle_serving.releases import SERVICE, ServedReleases
+from services.rank.paddle_serving.settings import PaddleServingSettings
+
+
+@asynccontextmanager
+async def build(settings: PaddleServingSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
+    """The gateway over the pipelines of the active release."""
+    releases = ServedReleases(ModelStore(settings.model_store), settings)
+    descriptor = pipeline_service_pb2.DESCRIPTOR.services_by_name["PipelineService"]
+    methods: dict[str, Method] = {"inference": Gateway(releases).inference}
+    async with background(releases.follow()):
+        yield [Endpoint(SERVICE, settings.paddle_serving_port, descriptor, methods, releases.check)]

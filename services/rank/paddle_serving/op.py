@@ -1,0 +1,59 @@
+"""The ops of the pipeline: read a request, run the ranker, write its answer. Imported by `pipeline` alone."""
+
+from typing import Any
+
+from paddle_serving_server.pipeline import Op, RequestOp, ResponseOp
+from paddle_serving_server.pipeline.error_catch import CustomExceptionCode
+
+from recmesh.errors import InvalidRequest
+from recmesh.pb.pipeline_service_pb2 import Request, Response
+from services.rank.paddle_serving import wire
+from services.rank.paddle_serving.plan import OP, Plan
+
+
+class ReadRequest(RequestOp):  # type: ignore[misc]
+    """Takes the ranker's inputs and nothing else; Paddle Serving's own form runs code that a request may bring."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._expected = plan.inputs
+        super().__init__()
+
+    def unpack_request_package(self, request: Request) -> tuple[dict[str, Any], int, int | None, str]:
+        """Inputs, log id, and the number and text of a refusal."""
+        try:
+            return wire.read_request(request, self._expected), request.logid, None, ""
+        except InvalidRequest as error:
+            return {}, request.logid, wire.REFUSED, str(error)
+
+
+class Rank(Op):  # type: ignore[misc]
+    """Runs the ranker on the inputs as they came."""
+
+    def __init__(self, plan: Plan, read: ReadRequest) -> None:
+        self._plan = plan
+        super().__init__(name=OP, input_ops=[read])
+
+    def set_dynamic_shape_info(self) -> None:
+        """Called by Paddle Serving: the shapes for TensorRT."""
+        self.dynamic_shape_info = self._plan.dynamic_shapes
+
+    def postprocess(
+        self, _inputs: Any, fetched: dict[str, Any], _data_id: int = 0, _log_id: int = 0
+    ) -> tuple[dict[str, Any], None, str]:
+        """The outputs by our names, [N] each."""
+        return {ours: fetched[theirs].reshape(-1) for ours, theirs in self._plan.outputs.items()}, None, ""
+
+
+class WriteResponse(ResponseOp):  # type: ignore[misc]
+    """Answers tensors; Paddle Serving's own form answers text."""
+
+    def pack_response_package(self, data: Any) -> Response:
+        """A result of the pipeline as a message."""
+        if data.error_code != CustomExceptionCode.OK.value:
+            return super().pack_response_package(data)  # type: ignore[no-any-return]
+        return wire.make_response(data.parse())
+
+
+def response_op(plan: Plan) -> ResponseOp:
+    """The three ops, one after the other."""
+    return WriteResponse([Rank(plan, ReadRequest(plan))])
