@@ -7,13 +7,14 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from local.settings import PADDLE_SERVING
 from recmesh.client import Targets
 from recmesh.client._targets import ServiceName
 
 Pids: TypeAlias = Mapping[str, int]
 """Process ids by the name that tables use."""
 
-GENERATOR, COMPACT, PADDLE_SERVING = "generator", "compact", "paddle-serving"
+GENERATOR, COMPACT = "generator", "compact"
 SERVICES: tuple[ServiceName, ...] = ("um", "cm", "recall", "rank", "as")
 
 

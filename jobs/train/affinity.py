@@ -12,9 +12,10 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
+from jobs.train import logistic
 from jobs.train.rows import Candidates, Moment
 from jobs.train.wide import Wide, standard
-from recmesh.features.spec import Array, Floats, Ints
+from recmesh.features.spec import Floats, Ints
 
 _STEPS = 60
 _RIDGE = 1e-3
@@ -51,7 +52,8 @@ def fit(given: Pairs, width: int) -> Wide:
     if not 0 < given.labels.sum() < len(given.labels):
         return Wide.nothing(width)
     x, mean, scale = standard(given.dense, np.ones(width, np.bool_))
-    found = minimize(_loss, np.zeros(width + 1), (x, given.labels), "L-BFGS-B", jac=True, options={"maxiter": _STEPS}).x
+    start, data = np.zeros(width + 1), (x, given.labels, _RIDGE)
+    found = minimize(logistic.loss, start, data, "L-BFGS-B", jac=True, options={"maxiter": _STEPS}).x
     return Wide(mean, scale, found[:-1].astype(np.float32))
 
 
@@ -68,12 +70,3 @@ def _drawn(buyers: Floats, count: int, rng: np.random.Generator) -> Ints:
     mass = np.cumsum(buyers, dtype=np.float64)
     drawn: Ints = np.searchsorted(mass, rng.random(count) * mass[-1], "right").astype(np.int32)
     return drawn
-
-
-def _loss(parameters: Array, x: Floats, labels: Floats) -> tuple[float, Array]:
-    """Mean logistic loss and its gradient; the last parameter is the intercept."""
-    weights = parameters[:-1]
-    logits = x @ weights.astype(np.float32) + parameters[-1]
-    wrong = (1 / (1 + np.exp(-logits)) - labels) / len(labels)
-    loss = float((np.logaddexp(0, logits) - labels * logits).mean()) + _RIDGE * float(weights @ weights)
-    return loss, np.append(x.T @ wrong + 2 * _RIDGE * weights, wrong.sum())

@@ -14,6 +14,7 @@ from jobs.train.onnx_names import name_outputs
 from jobs.train.quiet import quiet
 from recmesh.errors import ReleaseError
 from recmesh.features.spec import Array, Floats
+from recmesh.releases.canary import difference
 
 TOLERANCE = 1e-5
 _OPSET = 17
@@ -75,12 +76,12 @@ def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs], *, ra
 
 def _difference(expected: Floats, got: Floats, what: str, ranked: bool) -> float:
     """The largest difference of one output; raises ReleaseError where `check_equal` says so."""
-    difference = float((np.abs(expected - got) / np.maximum(np.abs(expected), 1.0)).max(initial=0.0))
-    if not difference <= TOLERANCE:  # so that NaN is refused as well
-        raise ReleaseError(f"{what}: ONNX and Paddle differ by {difference:.2g}, more than {TOLERANCE:g}; not released")
+    distance = difference(expected, got)
+    if not distance <= TOLERANCE:  # so that NaN is refused as well
+        raise ReleaseError(f"{what}: ONNX and Paddle differ by {distance:.2g}, more than {TOLERANCE:g}; not released")
     if ranked and not _same_order(expected, got):
         raise ReleaseError(f"{what}: ONNX and Paddle order the items differently; not released")
-    return difference
+    return distance
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:

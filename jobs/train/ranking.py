@@ -13,7 +13,7 @@ from jobs.train.deepfm import Buckets, DeepFM
 from jobs.train.evaluate import worth
 from jobs.train.progress import Reporter
 from jobs.train.report.held_out import Judged, Observed
-from jobs.train.rows import Candidates, Rows, joined, some
+from jobs.train.rows import Candidates, Rows, joined, ranked, some
 from jobs.train.wide import Wide
 from jobs.train.windows import Window
 from recmesh.evaluation import Decision, errors, means, metrics, per_user
@@ -31,6 +31,7 @@ _BATCH = 8192
 _BUCKETED = 100_000
 _REFITTED = 1200
 _WORTH = "recall@10 + recall@100 / 2 + ndcg@10"
+_RANKER, _MERGE = "ranker", "merge"
 _FORMS = ("logarithms and relative", "logarithms", "relative")
 
 
@@ -125,31 +126,21 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
     judged: dict[Segment, Judged] = {}
     rankers: dict[Segment, bool] = dict.fromkeys(SEGMENTS, True)
     for segment, judge in judges[0].items():
-        ranked, merged = judge.figures(alphas[segment]), judge.merged()
-        rankers[segment] = bool(worth(ranked).mean() >= worth(merged).mean())
+        order = _order(judge, alphas[segment])
+        rankers[segment] = order.chosen == _RANKER
+        served = judge.figures(alphas[segment]) if rankers[segment] else judge.merged()
         results[segment] = SegmentMetrics(
             users=len(judge.tested),
-            chain=means(ranked if rankers[segment] else merged),
-            errors=errors(ranked if rankers[segment] else merged),
+            chain=means(served),
+            errors=errors(served),
             popularity=lists.popularity[segment],
-            channels=judge.channels() | {"merged": means(merged)},
+            channels=judge.channels() | {"merged": means(judge.merged())},
             window=lists.observed[segment].window.name,
         )
-        order = Decision(
-            what="order",
-            chosen="ranker" if rankers[segment] else "merge",
-            tried={"ranker": worth(ranked).mean(), "merge": worth(merged).mean()},
-            rule=f"the ranker's, unless the merged order is worth more: {_WORTH}",
-        )
-        decisions = [
-            *lists.decisions[segment],
-            chosen[segment].decision(),
-            judge.share_decision(alphas[segment]),
-            order,
-        ]
-        judged[segment] = judge.judged(
-            alphas[segment] if rankers[segment] else None, chosen[segment].used, _refit(spec, rows[segment]), decisions
-        )
+        form = chosen[segment]
+        decisions = [*lists.decisions[segment], form.decision(), judge.share_decision(alphas[segment]), order]
+        alpha = alphas[segment] if rankers[segment] else None
+        judged[segment] = judge.judged(alpha, form.used, _refit(spec, rows[segment]), decisions)
     with reporter.step("ranker: wide part, all windows"):
         final = {}
         for segment, one in chosen.items():
@@ -165,6 +156,13 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
     neutral = _mean_logit(spec, rows)
     spec = spec.model_copy(update={"rankers": rankers, "neutral_logit": neutral})
     return Ranking(model, spec, results, weights, alphas, judged, areas)
+
+
+def _order(judge: "_Judge", alpha: float) -> Decision:
+    """Whose order a segment is served in."""
+    tried = {_RANKER: judge.worth(alpha), _MERGE: float(worth(judge.merged()).mean())}
+    rule = f"the ranker's, unless the merged order is worth more: {_WORTH}"
+    return Decision(what="order", chosen=_RANKER if tried[_RANKER] >= tried[_MERGE] else _MERGE, tried=tried, rule=rule)
 
 
 def _affinity(model: DeepFM, pairs: Mapping[Segment, Sequence[tuple[Window, Pairs]]]) -> dict[Segment, float]:
@@ -253,8 +251,7 @@ class _Judge:
 
     def figures(self, alpha: float) -> Array:
         """Metrics of each user."""
-        orders = (np.argsort(-one, kind="stable") for one in self._scores(alpha))
-        return per_user((one.merged.items[order], one.wanted) for one, order in zip(self.tested, orders, strict=True))
+        return per_user(zip(ranked(self.tested, self._scores(alpha)), (one.wanted for one in self.tested), strict=True))
 
     def worth(self, alpha: float) -> float:
         """What the segment's list is worth with this share of the deep part."""

@@ -1,7 +1,7 @@
 """Rows for the ranker: for users of a window the candidates that the channels really return, their inputs and
 labels."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ from recmesh.features import Encoder, User
 from recmesh.features.spec import Floats, Ints, Longs, Segment
 from recmesh.features.user import History, newest_first
 from recmesh.retrieval import Merged, Retriever, Scored
-from recmesh.retrieval.channels import two_tower
 
 HISTORY = 500
 """Newest actions that a history keeps in detail, as in the store of histories."""
@@ -109,7 +108,6 @@ def retrieved(data: Prepared, moment: Moment, users: Longs, segment: Segment) ->
     """Run the channels for users of a window, as the services do. Users without a wanted item are passed over."""
     encoder, window = moment.encoder, moment.window
     retriever = Retriever(encoder)
-    quotas = retriever.quotas[segment]
     begin = np.zeros(len(window.known), np.int64) if segment == "cold" else data.start[:-1]
     end = begin if segment == "cold" else window.known
     wanted = [wanted_items(data, window, int(row), segment) for row in users]
@@ -120,9 +118,8 @@ def retrieved(data: Prepared, moment: Moment, users: Longs, segment: Segment) ->
     vectors = moment.user_vectors(asked)
     for row, user, vector, labels in zip(rows, asked, vectors, (one for one in wanted if len(one)), strict=True):
         exclude = retriever.excluded(user, segment != "repeat")
-        found = retriever.in_memory(user, tuple(quotas), exclude, new_only=segment != "repeat")
-        nearest = two_tower(encoder, vector, moment.item_vectors, exclude, quotas["two_tower"].depth)
-        yield Retrieved(row, user, vector, labels, exclude, {"two_tower": nearest} | found)
+        found = retriever.exact(user, vector, moment.item_vectors, exclude, segment != "repeat")
+        yield Retrieved(row, user, vector, labels, exclude, found)
         user.memory.clear()
 
 
@@ -145,6 +142,12 @@ def candidates(data: Prepared, moment: Moment, users: Longs, segment: Segment) -
             dense=inputs["dense"],
             sparse=inputs["sparse"],
         )
+
+
+def ranked(lists: Sequence[Candidates], scores: Iterable[Floats]) -> Iterator[Ints]:
+    """The candidates of each list, best first."""
+    for one, mine in zip(lists, scores, strict=True):
+        yield one.merged.items[np.argsort(-mine, kind="stable")]
 
 
 def sampled(lists: Sequence[Candidates], segment_number: int, seed: int) -> Rows:

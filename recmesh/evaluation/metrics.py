@@ -61,8 +61,14 @@ def means(values: Array, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
 
 def errors(values: Array, cutoffs: Sequence[int] = CUTOFFS) -> dict[str, float]:
     """Standard error of the mean over users, by name; all 0 without users."""
-    error = values.std(0) / np.sqrt(len(values)) if len(values) else np.zeros(len(cutoffs) + 1)
+    error = standard_error(values) if len(values) else np.zeros(len(cutoffs) + 1)
     return _named(error, cutoffs)
+
+
+def standard_error(values: Array) -> Array:
+    """Standard error of the mean over the rows, of which there is at least one."""
+    error: Array = values.std(0) / np.sqrt(len(values))
+    return error
 
 
 def metrics(lists: Iterable[tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recmesh.errors import DataError
-from recmesh.evaluation.metrics import Array, names, of_ids
+from recmesh.evaluation.metrics import Array, names, of_ids, standard_error
 
 Pairs = Iterable[tuple[str, str]]
 """(user_id, sku_id), of one user best first."""
@@ -37,7 +37,7 @@ class Scored:
     @property
     def errors(self) -> dict[str, float]:
         """Standard error of the mean, not rounded."""
-        return dict(zip(self.names, (self.values.std(0) / np.sqrt(self.users)).tolist(), strict=True))
+        return dict(zip(self.names, standard_error(self.values).tolist(), strict=True))
 
 
 def score(predictions: Pairs, truth: Pairs, cutoffs: Sequence[int]) -> Scored:

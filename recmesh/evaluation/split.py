@@ -69,7 +69,7 @@ def _cut(actions: pl.DataFrame, cold: pl.Series) -> tuple[pl.DataFrame, pl.DataF
     late = pl.col("time") >= moment
     first = actions.group_by(USER).agg(first=pl.col("time").min(), last=pl.col("time").max())
     active = first.filter(pl.col("last") >= moment)
-    if len(active) and (active["first"] < moment).mean() >= _RETURNING:  # type: ignore[operator]
+    if len(active) and int((active["first"] < moment).sum()) >= _RETURNING * len(active):
         day = np.datetime64(moment, "ms").astype("datetime64[D]")
         return actions.filter(~is_cold & ~late), actions.filter(late), f"cut at {day}, for all users"
     place, size = pl.int_range(pl.len()).over(USER), pl.len().over(USER)

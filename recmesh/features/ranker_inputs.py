@@ -13,7 +13,7 @@ from recmesh.features.affinity import votes
 from recmesh.features.catalogue import Catalogue
 from recmesh.features.spec import SEGMENTS, Array, FeatureSpec, Floats, Ints, Mask, Segment
 from recmesh.features.statistics import Statistics
-from recmesh.features.user import NO_ITEMS, User
+from recmesh.features.user import User
 from recmesh.kernels import Scratch, Votes
 from recmesh.kernels.ranker import Release, lift, ranker_rows
 
@@ -78,7 +78,6 @@ class RankerInputs:
         self._statistics = statistics
         self._scratch = scratch
         self._columns = len(spec.columns)
-        self._no_votes = Votes(NO_ITEMS, np.empty(0, np.float32), np.empty(0, np.float32))
         self._release = Release(
             catalogue.codes,
             [np.exp(share) for share in statistics.code_share],
@@ -128,7 +127,7 @@ class RankerInputs:
             segment=SEGMENTS.index(segment),
             moments=user.moments,
             owned=user.owned,
-            votes=self.votes(user) if len(user.owned.items) else (self._no_votes, self._no_votes),
+            votes=self.votes(user),
             vector=user_vector,
             items=items,
             unlisted_codes=unlisted_codes,

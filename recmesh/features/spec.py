@@ -9,12 +9,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recmesh.errors import ReleaseError
+from recmesh.kernels import Floats as Floats
+from recmesh.kernels import Ints as Ints
+from recmesh.kernels import Longs as Longs
 
-Ints = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float32]
 
 DAY = 86_400_000
 """Milliseconds of a day."""

@@ -24,7 +24,6 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 _KEYS = np.dtype(np.uint64)
 _NOTHING = np.empty(0, np.int32)
 
-
 _ANY_SIZE: Any = ctypes.c_char * 0
 _POINTER, _NUMBER, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 
@@ -194,6 +193,7 @@ def votes(
 ) -> Votes:
     """Sum neighbour lists: those of source item i are start[i]:start[i + 1] of `targets` and `scores`, and none is
     longer than `longest`."""
+    # One place more: every entry is put down at the end of the items, and stays there if it is new.
     size = min(len(sources) * longest, scratch.items) + 1
     items, sums = np.empty(size, np.int32), np.empty((2, size), np.float32)
     first = address(sums, _FLOAT32)

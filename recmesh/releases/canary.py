@@ -48,9 +48,15 @@ class Canary:
             got = outputs.get(name)
             if got is None or got.shape != expected.shape:
                 raise Unavailable(f"canary: {name} is missing or of another length")
-            difference = float((np.abs(got - expected) / np.maximum(np.abs(expected), 1.0)).max())
-            if not difference <= tolerance:  # so that NaN is refused as well
-                raise Unavailable(f"canary: {name} differs by {difference:.2g} from what the release recorded")
+            distance = difference(expected, got)
+            if not distance <= tolerance:  # so that NaN is refused as well
+                raise Unavailable(f"canary: {name} differs by {distance:.2g} from what the release recorded")
+
+
+def difference(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> float:
+    """The largest difference of two arrays of one shape, relative where the expected figure exceeds 1; 0 where they are
+    empty, NaN where either holds one."""
+    return float((np.abs(expected - got) / np.maximum(np.abs(expected), 1.0)).max(initial=0.0))
 
 
 def _part(arrays: Arrays, prefix: str) -> dict[str, npt.NDArray[Any]]:

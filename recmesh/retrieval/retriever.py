@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from recmesh.features.encoder import Encoder
-from recmesh.features.spec import Channel, Ints, Segment
+from recmesh.features.spec import Channel, Floats, Ints, Segment
 from recmesh.features.user import NO_ITEMS, User
-from recmesh.retrieval.channels import bought_before, neighbours, popular
+from recmesh.retrieval.channels import bought_before, neighbours, popular, two_tower
 from recmesh.retrieval.merge import Merged, merge
 from recmesh.retrieval.scored import Scored
 
@@ -53,6 +53,18 @@ class Retriever:
             for name in want
             if name in IN_MEMORY
         }
+
+    def exact(
+        self, user: User, user_vector: Floats, item_vectors: Floats, exclude: Ints, new_only: bool
+    ) -> dict[str, Scored]:
+        """Ask all channels that serve the user's segment, each as deep as its quota says: what recall finds, but for
+        the approximation of its index. item_vectors: float32 [items, dim]."""
+        quotas = self.quotas[self.encoder.segment(user, new_only)]
+        found = self.in_memory(user, tuple(quotas), exclude, new_only=new_only)
+        if "two_tower" not in quotas:
+            return found
+        nearest = two_tower(self.encoder, user_vector, item_vectors, exclude, quotas["two_tower"].depth)
+        return {"two_tower": nearest} | found
 
     def merge(self, channels: Mapping[str, Scored], segment: Segment, size: int | None = None) -> Merged:
         """Merge by the quotas of the segment; at most `size` items (default: as many as the ranker is trained on)."""

@@ -84,7 +84,7 @@ def test_examples_are_users_of_the_data_with_their_own_history(shop_data: Path, 
     data = read(shop_data)
     profiles = {row["user_id"]: row for row in data.users.iter_rows(named=True)}
     done: dict[str, set[str]] = {}
-    for user, item in data.actions.select("user_id", "sku_id").cast(str).rows():  # type: ignore[arg-type]
+    for user, item in data.actions.select("user_id", "sku_id").cast(str).rows():
         done.setdefault(user, set()).add(item)
     for name, segment in report.segments.items():
         assert segment.examples

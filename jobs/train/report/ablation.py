@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jobs.train.report.figures import figures
+from jobs.train.report.figures import figures, values_of
 from jobs.train.report.held_out import Judged, Observed
+from jobs.train.rows import ranked
 from jobs.train.wide import Wide
-from recmesh.evaluation import per_user
 from recmesh.evaluation.metrics import Array
 from recmesh.evaluation.report import FeatureGroup
 from recmesh.features import FeatureSpec
@@ -63,5 +63,4 @@ def _without(judged: Judged, group: Mask) -> Wide:
 
 
 def _values(wide: Wide, observed: Observed) -> Array:
-    orders = (np.argsort(-wide(one.dense), kind="stable")[:100] for one in observed.found)
-    return per_user((one.merged.items[order], one.wanted) for one, order in zip(observed.found, orders, strict=True))
+    return values_of(ranked(observed.found, (wide(one.dense) for one in observed.found)), observed.found)

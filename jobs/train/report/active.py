@@ -8,6 +8,8 @@ import numpy as np
 
 from jobs.train.export import session_of
 from jobs.train.prepare import Prepared
+from jobs.train.report.baselines import LENGTH
+from jobs.train.report.moments import written
 from jobs.train.rows import Candidates
 from jobs.train.windows import Window
 from recmesh.dataset import DataSet
@@ -19,10 +21,8 @@ from recmesh.features.spec import Array, Floats, Ints
 from recmesh.features.user import User
 from recmesh.releases import Manifest, ModelStore
 from recmesh.retrieval import Retriever
-from recmesh.retrieval.channels import two_tower
 
 _MOST_USERS = 400
-_LENGTH = 100
 
 
 class Rival:
@@ -54,7 +54,7 @@ class Rival:
             return None
         if self._active is None:
             return ActiveFacts(release=self._release, compared=False, reason=self._trouble)
-        until = f"it was trained on actions until {_day(self._active.as_of)}"
+        until = f"it was trained on actions until {written(self._active.as_of)}"
         if self._active.asked:
             return ActiveFacts(release=self._release, compared=True, reason=f"{until}: all labels are later")
         return ActiveFacts(release=self._release, compared=False, reason=f"{until}: it has seen the held-out labels")
@@ -92,17 +92,13 @@ class Active:
         user = self._user(one)
         vector: Floats = self._tower.run(None, encoder.tower_inputs(user))[0][0]
         segment = encoder.segment(user, new_only)
-        quotas = self._retriever.quotas[segment]
         exclude = self._retriever.excluded(user, new_only)
-        found = self._retriever.in_memory(user, tuple(quotas), exclude, new_only=new_only)
-        if "two_tower" in quotas:
-            nearest = two_tower(encoder, vector, self._vectors, exclude, quotas["two_tower"].depth)
-            found = {"two_tower": nearest} | found
+        found = self._retriever.exact(user, vector, self._vectors, exclude, new_only)
         items = self._retriever.merge(found, segment).items
         if encoder.spec.rankers.get(segment, True):
             inputs: dict[str, Array] = encoder.ranker_inputs(user, items, new_only, user_vector=vector)
             items = items[np.argsort(-self._ranker.run(["score"], inputs)[0], kind="stable")]
-        return self._data.catalogue.encode([encoder.catalogue.sku_ids[item] for item in items[:_LENGTH].tolist()])
+        return self._data.catalogue.encode([encoder.catalogue.sku_ids[item] for item in items[:LENGTH].tolist()])
 
     def _user(self, one: Candidates) -> User:
         profile = {name: value for name, value in self._profiles.row(one.row, named=True).items() if value is not None}
@@ -115,7 +111,3 @@ class Active:
             history.values.tolist(),
             self._sku_ids[history.older].tolist(),
         )
-
-
-def _day(moment: int) -> str:
-    return str(np.datetime64(moment, "ms").astype("datetime64[m]")).replace("T00:00", "").replace("T", " ")

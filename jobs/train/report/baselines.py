@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from jobs.train.rows import Candidates
+from recmesh.evaluation.report import POPULARITY
 from recmesh.features import Encoder, Segment
 from recmesh.features.spec import Ints
 from recmesh.kernels import Votes
 from recmesh.retrieval.scored import best
 
 LENGTH = 100
-POPULARITY = "popularity"
+"""Items of a list that is judged."""
 
 Baseline = Callable[[Encoder, Candidates], Ints]
 

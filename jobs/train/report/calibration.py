@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import minimize
 
+from jobs.train import logistic
 from recmesh.evaluation.metrics import margin
 from recmesh.evaluation.report import Bin, Calibration
 from recmesh.features.spec import Array, Floats, Mask
@@ -32,8 +33,7 @@ def calibrate(scores: Sequence[Floats], labels: Sequence[Mask]) -> Calibration |
 
 def probability(scores: Array, slope: float, intercept: float) -> Array:
     """The curve."""
-    chance: Array = 1 / (1 + np.exp(-np.clip(slope * scores + intercept, -50, 50)))
-    return chance
+    return logistic.probability(slope * scores + intercept)
 
 
 def wilson(hits: float, count: int) -> tuple[float, float]:
@@ -50,14 +50,8 @@ def _logistic(scores: Array, labels: Array) -> tuple[float, float]:
     centre, scale = float(scores.mean()), float(scores.std()) or 1.0
     x, y = (scores.astype(np.float64) - centre) / scale, labels.astype(np.float64)
     share = y.mean()
-
-    def loss(parameters: Array) -> tuple[float, Array]:
-        logits = parameters[0] * x + parameters[1]
-        wrong = probability(logits, 1.0, 0.0) - y
-        return float((np.logaddexp(0, logits) - y * logits).mean()), np.array([(wrong * x).mean(), wrong.mean()])
-
     start = np.array([1.0, np.log(share / (1 - share)) if share < 1 else 0.0])
-    slope, intercept = minimize(loss, start, method="L-BFGS-B", jac=True).x
+    slope, intercept = minimize(logistic.loss, start, (x[:, None], y), "L-BFGS-B", jac=True).x
     return float(slope / scale), float(intercept - slope * centre / scale)
 
 

@@ -6,22 +6,20 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-import numpy as np
-
 from jobs.train.prepare import Prepared
 from jobs.train.release import Trained
 from jobs.train.report.ablation import ablation
 from jobs.train.report.calibration import calibrate
 from jobs.train.report.examples import Examples
 from jobs.train.report.exposure import exposures
-from jobs.train.report.figures import channel_parts, compared, kinds, ranked, systems
+from jobs.train.report.figures import chain_of, channel_parts, compared, kinds, systems
+from jobs.train.report.moments import written
 from jobs.train.report.page import page
 from jobs.train.windows import Plan, Window
 from recmesh.dataset import DataSet
 from recmesh.evaluation import METRICS_FILE, PAGE_FILE, Report
 from recmesh.evaluation.report import ActiveFacts, Cost, SegmentReport, WindowFacts
 from recmesh.features import Segment
-from recmesh.features.spec import DAY
 from recmesh.releases.code import training_code
 
 _MIB = 1024
@@ -65,7 +63,7 @@ def write(sources: Sources, folder: Path, release: str) -> Report:
 def _segment(sources: Sources, segment: Segment) -> SegmentReport:
     trained = sources.trained
     observed, judged, spec = trained.observed[segment], trained.judged[segment], trained.encoder.spec
-    chain = ranked(judged, observed)
+    chain = chain_of(judged, observed)
     calibration = calibrate(judged.scores, [one.labels for one in observed.found])
     against, asked = compared(chain, observed)
     examples = Examples(sources.dataset, trained.data, spec)
@@ -92,7 +90,7 @@ def _facts(sources: Sources) -> dict[str, str]:
     return {
         "trained": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         "data": f"{len(dataset.users):,} users, {len(dataset.items):,} items, {len(data.items):,} actions",
-        "from, to": f"{_day(int(data.times.min()))}, {_day(int(data.times.max()))}",
+        "from, to": f"{written(int(data.times.min()))}, {written(int(data.times.max()))}",
         "fields": ", ".join(fields) or "none",
         "repeats": "an item that a user acted on may be shown again" if spec.repeats else "only new items",
         "windows": "cut by the calendar" if sources.plan.clock else "cut by the order of each user's own actions",
@@ -108,13 +106,8 @@ def _window(data: Prepared, window: Window) -> WindowFacts:
     last = data.times[window.until[labelled] - 1]
     return WindowFacts(
         name=window.name,
-        known_until=_day(window.as_of),
-        labels=f"{_day(int(first.min()))} to {_day(int(last.max()))}" if len(labelled) else "none",
+        known_until=written(window.as_of),
+        labels=f"{written(int(first.min()))} to {written(int(last.max()))}" if len(labelled) else "none",
         users=len(labelled),
         used_for="held out" if window.held_out else "the final fit" if window.late else "training",
     )
-
-
-def _day(moment: int) -> str:
-    unit = "D" if moment % DAY == 0 else "m"
-    return str(np.datetime64(moment, "ms").astype(f"datetime64[{unit}]")).replace("T", " ")

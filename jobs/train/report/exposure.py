@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from jobs.train.report.baselines import POPULARITY
 from jobs.train.report.held_out import Observed
-from recmesh.evaluation.report import CHAIN, Exposure
+from recmesh.evaluation.report import CHAIN, POPULARITY, Exposure
 from recmesh.features.spec import Array, Ints
 
 _PLACES = 10

@@ -4,14 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from jobs.train.report.baselines import LENGTH
 from jobs.train.report.held_out import Judged, Observed
-from jobs.train.rows import Candidates
+from jobs.train.rows import Candidates, ranked
 from recmesh.evaluation import errors, means, per_user
 from recmesh.evaluation.metrics import Array
 from recmesh.evaluation.report import CHAIN, POPULARITY, ChannelPart, Figure, Figures, Kind, System
 from recmesh.features.spec import Channel, Ints, Mask
-
-LENGTH = 100
 
 ABOUT = {
     CHAIN: "what is served: the channels merged, then the ranker where it wins",
@@ -28,10 +27,9 @@ _PARTS = (1 / 3, 2 / 3, 0.9)
 _NAMES = ("few", "some", "many", "heavy")
 
 
-def ranked(judged: Judged, observed: Observed) -> list[Ints]:
+def chain_of(judged: Judged, observed: Observed) -> list[Ints]:
     """The chain's lists, at most 100 items each."""
-    orders = (np.argsort(-scores, kind="stable")[:LENGTH] for scores in judged.scores)
-    return [one.merged.items[order] for one, order in zip(observed.found, orders, strict=True)]
+    return [items[:LENGTH] for items in ranked(observed.found, judged.scores)]
 
 
 def systems(chain: Sequence[Ints], observed: Observed) -> list[System]:
@@ -42,9 +40,9 @@ def systems(chain: Sequence[Ints], observed: Observed) -> list[System]:
     for name in dict.fromkeys(name for one in found for name in one.channels):
         lists[f"channel {name}"] = [one.channels[name].items for one in found]
         abouts[f"channel {name}"] = "this channel alone"
-    of_chain = _values(chain, found)
+    of_chain = values_of(chain, found)
     first = System(name=CHAIN, about=ABOUT[CHAIN], figures=figures(of_chain))
-    return [first, *(_system(name, abouts[name], _values(one, found), of_chain) for name, one in lists.items())]
+    return [first, *(_system(name, abouts[name], values_of(one, found), of_chain) for name, one in lists.items())]
 
 
 def compared(chain: Sequence[Ints], observed: Observed) -> tuple[System | None, int]:
@@ -53,13 +51,13 @@ def compared(chain: Sequence[Ints], observed: Observed) -> tuple[System | None, 
     if len(asked) < _LEAST:
         return None, len(asked)
     found = [observed.found[k] for k in asked]
-    theirs = _values([items for items in observed.active if items is not None], found)
-    return _system("active", ABOUT["active"], theirs, _values([chain[k] for k in asked], found)), len(asked)
+    theirs = values_of([items for items in observed.active if items is not None], found)
+    return _system("active", ABOUT["active"], theirs, values_of([chain[k] for k in asked], found)), len(asked)
 
 
 def kinds(chain: Sequence[Ints], observed: Observed, clock: bool) -> list[Kind]:
     """The chain and popularity by kind of user; kinds of fewer than 30 users are left out."""
-    ours, popular = _values(chain, observed.found), _values(observed.others[POPULARITY], observed.found)
+    ours, popular = values_of(chain, observed.found), values_of(observed.others[POPULARITY], observed.found)
     return [
         Kind(name=name, users=int(mask.sum()), chain=figures(ours[mask]), popularity=figures(popular[mask]))
         for name, mask in _kinds(observed, clock)
@@ -93,7 +91,8 @@ def _system(name: str, about: str, values: Array, chain: Array) -> System:
     return System(name=name, about=about, figures=figures(values), gain=figures(chain - values))
 
 
-def _values(lists: Iterable[Ints], found: Sequence[Candidates]) -> Array:
+def values_of(lists: Iterable[Ints], found: Sequence[Candidates]) -> Array:
+    """Metrics of each user's list, float [users, metrics]."""
     return per_user((items, one.wanted) for items, one in zip(lists, found, strict=True))
 
 

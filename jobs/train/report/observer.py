@@ -6,10 +6,11 @@ import numpy as np
 
 from jobs.train.prepare import Prepared
 from jobs.train.report.active import Rival
-from jobs.train.report.baselines import POPULARITY, baselines_of
+from jobs.train.report.baselines import baselines_of
 from jobs.train.report.held_out import Observed
 from jobs.train.rows import Candidates, Moment
 from recmesh.evaluation import metrics
+from recmesh.evaluation.report import POPULARITY
 from recmesh.features import Segment
 from recmesh.features.spec import Floats, Ints, Mask
 from recmesh.features.vocabulary import FIRST

@@ -6,7 +6,7 @@ from string import Template
 
 from jobs.train.report.html import Html, join, table, tag, text
 from jobs.train.report.plots import Scale, bar, dot, reliability
-from recmesh.evaluation.metrics import margin
+from recmesh.evaluation.metrics import margin, names
 from recmesh.evaluation.report import (
     CHAIN,
     POPULARITY,
@@ -19,7 +19,7 @@ from recmesh.evaluation.report import (
 )
 
 _TEMPLATE = Path(__file__).with_name("page.html")
-_METRICS = ("recall@10", "recall@100", "ndcg@10")
+_METRICS = names()
 _HEADLINE = _METRICS[0]
 _TITLES = {
     "cold": "New users, known by their profile alone",

@@ -9,7 +9,6 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
 
@@ -40,9 +39,9 @@ def _bare_package(name: str) -> ModuleType:
 
 def _client() -> ModuleType:
     """Pipelines with a local predictor need no more of the client than that it has this name."""
-    module: Any = ModuleType("paddle_serving_client")
-    module.Client = type("Client", (), {})
-    return module  # type: ignore[no-any-return]
+    module = ModuleType("paddle_serving_client")
+    vars(module)["Client"] = type("Client", (), {})
+    return module
 
 
 def _messages(name: str) -> ModuleType:

@@ -50,7 +50,8 @@ class WriteResponse(ResponseOp):  # type: ignore[misc]
     def pack_response_package(self, data: Any) -> Response:
         """A result of the pipeline as a message."""
         if data.error_code != CustomExceptionCode.OK.value:
-            return super().pack_response_package(data)  # type: ignore[no-any-return]
+            failure: Response = super().pack_response_package(data)
+            return failure
         return wire.make_response(data.parse())
 
 

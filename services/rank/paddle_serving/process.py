@@ -13,7 +13,7 @@ import grpc
 from recmesh.pb.pipeline_service_pb2 import Request, Response
 from recmesh.serving.channels import as_recmesh_error
 from services.rank.paddle_serving import wire
-from services.rank.paddle_serving.plan import Plan
+from services.rank.paddle_serving.plan import OP, Plan
 
 _LAST_WORDS = 500
 _CLOSE_SECONDS = 1.0
@@ -86,7 +86,7 @@ async def running(plan: Plan, folder: Path) -> AsyncIterator[PipelineProcess]:
 
 
 def _environment(plan: Plan, folder: Path) -> dict[str, str]:
-    threads = plan.server["op"]["rank"]["local_service_conf"]["thread_num"]
+    threads = plan.server["op"][OP]["local_service_conf"]["thread_num"]
     return {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),

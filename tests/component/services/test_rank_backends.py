@@ -100,7 +100,7 @@ async def paired(options: RemoteOptions = OPTIONS, canary: Canary | None = CANAR
     await server.start()
     async with open_channel(f"127.0.0.1:{port}") as channel:
         client = PaddleServing(channel)
-        yield Pair(servicer, client, RemoteBackend("r1", canary, client, Local(), options))  # type: ignore[arg-type]
+        yield Pair(servicer, client, RemoteBackend("r1", canary, client, Local(), options))
     await server.stop(0)
 
 

@@ -101,7 +101,7 @@ def sparse_row(encoder: Encoder, user: User, segment: Segment, codes: Sequence[I
 
 
 def encoder_vectors(encoder: Encoder) -> Floats:
-    return encoder._inputs._release._kept["vectors"]  # type: ignore[no-any-return]
+    return encoder._inputs._release._kept["vectors"]
 
 
 def _lift(encoder: Encoder, field: int, code: int, item: int) -> float:

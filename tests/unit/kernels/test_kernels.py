@@ -33,7 +33,7 @@ def encoder(shape: str, clock: bool, random: np.random.Generator) -> Encoder:
     user_sizes, item_kinds = SHAPES[shape]
     user = tuple(Field(name=f"u{k}", kind="categorical") for k in range(len(user_sizes)))
     item = tuple(
-        Field(name=f"i{k}", kind=kind, width=width, bounds=tuple(range(5)) if kind == "numeric" else ())  # type: ignore[arg-type]
+        Field(name=f"i{k}", kind=kind, width=width, bounds=tuple(range(5)) if kind == "numeric" else ())
         for k, (kind, width) in enumerate(item_kinds)
     )
     popularities = (Popularity(name="all"), Popularity(name="9d", days=9), Popularity(name="first", first_only=True))
