@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -13,13 +14,13 @@ from jobs.train.deepfm import Buckets, DeepFM
 from jobs.train.evaluate import worth
 from jobs.train.progress import Reporter
 from jobs.train.report.held_out import Judged, Observed
-from jobs.train.rows import Candidates, Rows, joined, ranked, some
+from jobs.train.rows import Candidates, Rows, joined, some
 from jobs.train.wide import Wide
 from jobs.train.windows import Window
-from recmesh.evaluation import Decision, errors, means, metrics, per_user
+from recmesh.evaluation import Decision, errors, means, metrics, of_hits, per_user
 from recmesh.features import SEGMENTS, FeatureSpec, Segment
 from recmesh.features.ranker_inputs import forms, never_negative
-from recmesh.features.spec import Array, Floats, Mask
+from recmesh.features.spec import Array, Floats, Ints, Mask
 from recmesh.releases import SegmentMetrics
 
 ALPHAS = (0.0, 0.25, 0.5, 1.0)
@@ -229,7 +230,10 @@ def _best_share(judges: "Sequence[_Judge]") -> float:
 
 
 class _Judge:
-    """The held-out lists of one segment, scored with any share of the deep part."""
+    """The held-out lists of one segment, scored with any share of the deep part of one model.
+
+    It is asked for every share after every epoch: what stays the same is made once.
+    """
 
     def __init__(self, tested: Sequence[Candidates], fixed: Wide) -> None:
         self.tested = tested
@@ -237,21 +241,29 @@ class _Judge:
         self._ends = np.cumsum([len(one.dense) for one in tested])[:-1]
         self._wide = np.concatenate([fixed(one.dense) for one in tested])
         self._deep = np.zeros_like(self._wide)
+        self._hits = [one.labels for one in tested]
+        self._index: Ints | None = None
 
     def look(self, model: DeepFM) -> None:
         """Take the residual of the model as it is now."""
-        dense = np.concatenate([one.dense for one in self.tested])
-        sparse = np.concatenate([one.sparse for one in self.tested])
-        parts = []
+        if self._index is None:
+            self._index = np.concatenate([model.index(one.dense, one.sparse) for one in self.tested])
         with paddle.no_grad():
-            for at in range(0, len(dense), _BATCH):
-                index = model.index(dense[at : at + _BATCH], sparse[at : at + _BATCH])
-                parts.append(model.residual(paddle.to_tensor(index.astype(np.int64))).numpy())
-        self._deep = np.concatenate(parts)
+            batches = (self._index[at : at + _BATCH].astype(np.int64) for at in range(0, len(self._index), _BATCH))
+            self._deep = np.concatenate([model.residual(paddle.to_tensor(batch)).numpy() for batch in batches])
 
     def figures(self, alpha: float) -> Array:
         """Metrics of each user."""
-        return per_user(zip(ranked(self.tested, self._scores(alpha)), (one.wanted for one in self.tested), strict=True))
+        return self._without if alpha == 0 else self._figures(alpha)
+
+    @cached_property
+    def _without(self) -> Array:
+        return self._figures(0.0)
+
+    def _figures(self, alpha: float) -> Array:
+        orders = (np.argsort(-scores, kind="stable") for scores in self._scores(alpha))
+        places = (hits[order] for hits, order in zip(self._hits, orders, strict=True))
+        return of_hits(zip(places, (len(one.wanted) for one in self.tested), strict=True))
 
     def worth(self, alpha: float) -> float:
         """What the segment's list is worth with this share of the deep part."""

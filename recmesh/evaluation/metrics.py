@@ -36,8 +36,12 @@ def per_user(
     Both are distinct. Users who want nothing must be left out.
     """
     depth = max(*cutoffs, _PLACES)
-    rows = [figures(np.isin(ranked[:depth], wanted), len(wanted), cutoffs) for ranked, wanted in lists]
-    return np.array(rows).reshape(-1, len(cutoffs) + 1)
+    return of_hits(((np.isin(ranked[:depth], wanted), len(wanted)) for ranked, wanted in lists), cutoffs)
+
+
+def of_hits(lists: Iterable[tuple[npt.NDArray[np.bool_], int]], cutoffs: Sequence[int] = CUTOFFS) -> Array:
+    """The same from which places of each list hold a wanted item, and how many are wanted."""
+    return np.array([figures(hits, wanted, cutoffs) for hits, wanted in lists]).reshape(-1, len(cutoffs) + 1)
 
 
 def of_ids(ranked: Iterable[Hashable], wanted: Collection[Hashable], cutoffs: Sequence[int] = CUTOFFS) -> list[float]:
