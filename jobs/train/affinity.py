@@ -14,7 +14,7 @@ from scipy.stats import rankdata
 
 from jobs.train import logistic
 from jobs.train.rows import Candidates, Moment
-from jobs.train.wide import Wide, standard
+from jobs.train.wide import Standard, Wide
 from recmesh.features.spec import Floats, Ints
 
 _STEPS = 60
@@ -51,10 +51,10 @@ def fit(given: Pairs, width: int) -> Wide:
     """Logistic regression on standardised inputs; all weights 0 where there is nothing to tell apart."""
     if not 0 < given.labels.sum() < len(given.labels):
         return Wide.nothing(width)
-    x, mean, scale = standard(given.dense, np.ones(width, np.bool_))
-    start, data = np.zeros(width + 1), (x, given.labels, _RIDGE)
+    inputs = Standard.of(given.dense)
+    start, data = np.zeros(width + 1), (inputs.x, given.labels, _RIDGE)
     found = minimize(logistic.loss, start, data, "L-BFGS-B", jac=True, options={"maxiter": _STEPS}).x
-    return Wide(mean, scale, found[:-1].astype(np.float32))
+    return Wide(inputs.mean, inputs.scale, found[:-1].astype(np.float32))
 
 
 def auc(scores: Floats, labels: Floats) -> float:

@@ -200,8 +200,9 @@ def _best_form(spec: FeatureSpec, trials: Sequence[_Trial], segment: Segment) ->
     """The choice of inputs whose wide part does best over both trials; the first where there are no lists."""
     tried: dict[str, float] = {}
     fitted: dict[str, tuple[Mask, tuple[Wide, ...]]] = {}
+    fits = [wide.Fit(trial.rows[segment], never_negative(spec)) for trial in trials]
     for name, used in zip(_FORMS, forms(spec), strict=True):
-        wides = tuple(wide.fit(trial.rows[segment], never_negative(spec), used) for trial in trials)
+        wides = tuple(fit(used) for fit in fits)
         fitted[name] = used, wides
         asked = [(trial.lists[segment], one) for trial, one in zip(trials, wides, strict=True) if trial.lists[segment]]
         if asked:
@@ -212,8 +213,7 @@ def _best_form(spec: FeatureSpec, trials: Sequence[_Trial], segment: Segment) ->
 
 def _refit(spec: FeatureSpec, rows: Rows) -> Callable[[Mask], Wide]:
     """Fits the wide part of some inputs to a part of the rows: enough to see what they add."""
-    part = some(rows, _REFITTED)
-    return lambda used: wide.fit(part, never_negative(spec), used)
+    return wide.Fit(some(rows, _REFITTED), never_negative(spec))
 
 
 def _best_share(judges: "Sequence[_Judge]") -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from jobs.train.rows import Rows
-from recmesh.features.spec import Array, Floats, Mask
+from recmesh.features.spec import Array, Floats, Longs, Mask
 
 _STEPS = 80
 _RIDGE = 5e-2
@@ -41,29 +41,56 @@ class Wide:
         return added
 
 
+@dataclass(frozen=True)
+class Standard:
+    """The inputs of some rows brought to mean 0 and deviation 1, x float32 [N, D], with their mean and scale.
+
+    Those that do not vary (`varies` bool [D]) are 0 throughout, so that a penalty leaves their weight at 0.
+    """
+
+    x: Floats
+    mean: Floats
+    scale: Floats
+    varies: Mask
+
+    @classmethod
+    def of(cls, dense: Floats) -> "Standard":
+        mean, deviation = dense.mean(0, np.float64), dense.std(0, dtype=np.float64)
+        varies = deviation > _LEAST_DEVIATION
+        center, scale = mean.astype(np.float32), np.where(varies, deviation, 1.0).astype(np.float32)
+        return cls((dense - center) / scale * varies, center, scale, varies)
+
+
 def fit(rows: Rows, bounded: Sequence[bool], used: Mask) -> Wide:
     """Fit to one segment's rows; `bounded`: the inputs whose weight must not be negative, `used`: those that may have
     one."""
-    width = len(bounded)
-    if not len(rows.labels):
-        return Wide.nothing(width)
-    x, mean, scale = standard(rows.dense, used)
-    bounds = [(0.0 if one else None, None) for one in bounded]
-    found = minimize(
-        _loss, np.full(width, 0.0), (x, rows), "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": _STEPS}
-    )
-    return Wide(mean, scale, found.x.astype(np.float32))
+    return Fit(rows, bounded)(used)
 
 
-def standard(dense: Floats, used: Mask) -> tuple[Floats, Floats, Floats]:
-    """Inputs brought to mean 0 and deviation 1, float32 [N, D], with their mean and scale.
+class Fit:
+    """Fits to the same rows with one choice of inputs after another."""
 
-    Those that do not vary or are not to be used are 0 throughout, so that the penalty leaves their weight at 0."""
-    mean, deviation = dense.mean(0, np.float64), dense.std(0, dtype=np.float64)
-    varies = (deviation > _LEAST_DEVIATION) & used
-    scale = np.where(varies, deviation, 1.0)
-    x: Floats = ((dense - mean) / scale * varies).astype(np.float32)
-    return x, mean.astype(np.float32), scale.astype(np.float32)
+    def __init__(self, rows: Rows, bounded: Sequence[bool]) -> None:
+        self._rows, self._bounded = rows, bounded
+        self._inputs = Standard.of(rows.dense) if len(rows.labels) else None
+
+    def __call__(self, used: Mask) -> Wide:
+        """The wide part with these inputs."""
+        weights = np.zeros(len(self._bounded), np.float32)
+        if self._inputs is None:
+            return Wide.nothing(len(weights))
+        columns = np.flatnonzero(self._inputs.varies & used)
+        if len(columns):
+            weights[columns] = self._weights(columns)
+        return Wide(self._inputs.mean, self._inputs.scale, weights)
+
+    def _weights(self, columns: Longs) -> Array:
+        assert self._inputs is not None
+        bounds = [(0.0 if self._bounded[column] else None, None) for column in columns]
+        arguments = (np.ascontiguousarray(self._inputs.x[:, columns]), self._rows)
+        start, options = np.zeros(len(columns)), {"maxiter": _STEPS}
+        found: Array = minimize(_loss, start, arguments, "L-BFGS-B", jac=True, bounds=bounds, options=options).x
+        return found
 
 
 def _loss(weights: Array, x: Array, rows: Rows) -> tuple[float, Array]:

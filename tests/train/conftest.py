@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from recmesh.dataset import read
 from recmesh.dataset.synthetic import synthetic
+from recmesh.evaluation.split import split
 from recmesh.releases import ModelStore
 from tests.servers import ROOT
 from tests.shop import TRAINING_PYTHON
@@ -85,6 +87,19 @@ def shop_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The shop, trained once for all tests."""
     run = train(shop_data, tmp_path_factory.mktemp("trained") / "store")
+    assert run.code == 0, run.errors
+    return run
+
+
+@pytest.fixture(scope="session")
+def retrained(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same training on a store whose active release knows the shop without its last actions."""
+    folder = tmp_path_factory.mktemp("retrained")
+    split(read(shop_data), folder / "cut", seed=1)
+    older = train(folder / "cut" / "train", folder / "store")
+    assert older.code == 0, older.errors
+    older.store.activate(older.release)
+    run = train(shop_data, folder / "store")
     assert run.code == 0, run.errors
     return run
 

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from recmesh.evaluation import Report
 from recmesh.features import Encoder
 from recmesh.releases import Canary
 from tests.train.conftest import DAY_NAMES, Run, inside, train, write
@@ -51,10 +52,9 @@ def test_both_formats_of_the_models_agreed_on_the_recorded_inputs(trained: Run) 
     assert max(extra["export_difference"].values()) <= 1e-5
 
 
-def test_the_same_data_and_seed_give_the_same_release(shop_data: Path, trained: Run, tmp_path: Path) -> None:
-    again = train(shop_data, tmp_path / "store")
-    assert again.release == trained.release
-    one, other = (run.store.manifest(run.release) for run in (trained, again))
+def test_the_same_data_and_seed_give_the_same_release(trained: Run, retrained: Run) -> None:
+    assert retrained.release == trained.release
+    one, other = (run.store.manifest(run.release) for run in (trained, retrained))
     assert one.metrics == other.metrics
 
 
@@ -172,3 +172,12 @@ def test_data_without_any_fields_and_with_days_only_trains(tmp_path: Path) -> No
     manifest = run.store.manifest(run.release)
     assert manifest.items == 100
     assert 0 <= manifest.metrics["repeat"].chain["recall@10"] <= 1
+    run.store.activate(run.release)
+
+    # With another seed it is another release, but one trained on the same actions: not to be compared on them.
+    again = train(tmp_path / "data", tmp_path / "store", "--seed", "2")
+    assert again.release != run.release
+    report = Report.parse(run.store.read(again.release, "metrics.json"), "metrics.json")
+    assert report.active is not None and not report.active.compared
+    assert "it has seen the held-out labels" in report.active.reason
+    assert run.store.manifest(again.release).compared is None
