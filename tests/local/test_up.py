@@ -90,7 +90,7 @@ class Home:
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
     with tempfile.TemporaryDirectory(prefix="recmesh-") as folder:
-        dataset = synthetic(Path(folder) / "shop", users=600, products=400)
+        dataset = synthetic(Path(folder) / "shop", users=300, products=250)
         mesh = Home(Path(folder) / "home", dataset)
         try:
             yield mesh
