@@ -31,7 +31,7 @@ from recmesh.features.ranker_inputs import column_sizes, dense_names
 from recmesh.features.spec import Channel, Floats
 from recmesh.releases import ModelStore, SegmentMetrics
 
-_TRAINED_USERS, _TESTED_USERS = 1000, 1500
+_TRAINED_USERS, _TESTED_USERS = 600, 1500
 _LOOKED_AT = 400
 
 

@@ -1,7 +1,7 @@
 """Fits the ranker on the training windows, decides on the held-out one, and refits the wide part on all of them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -127,7 +127,7 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
     judged: dict[Segment, Judged] = {}
     rankers: dict[Segment, bool] = dict.fromkeys(SEGMENTS, True)
     for segment, judge in judges[0].items():
-        order = _order(judge, alphas[segment])
+        order = _order([found[segment] for found in judges if segment in found], alphas[segment])
         rankers[segment] = order.chosen == _RANKER
         served = judge.figures(alphas[segment]) if rankers[segment] else judge.merged()
         results[segment] = SegmentMetrics(
@@ -139,14 +139,15 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
             window=lists.observed[segment].window.name,
         )
         form = chosen[segment]
-        decisions = [*lists.decisions[segment], form.decision(), judge.share_decision(alphas[segment]), order]
+        decisions = [*lists.decisions[segment], *form.decisions, judge.share_decision(alphas[segment]), order]
         alpha = alphas[segment] if rankers[segment] else None
-        judged[segment] = judge.judged(alpha, form.used, _refit(spec, rows[segment]), decisions)
+        refit = _refit(spec, rows[segment], form.penalty)
+        judged[segment] = judge.judged(alpha, form.used, refit, decisions)
     with reporter.step("ranker: wide part, all windows"):
         final = {}
         for segment, one in chosen.items():
             every = joined([rows for _, rows in lists.rows[segment]])
-            final[segment] = wide.fit(every, bounded, one.used)
+            final[segment] = wide.Fit(every, bounded)(one.used, one.penalty)
         model.set_wide(final, alphas)
     with reporter.step("ranker: affinity"):
         areas = _affinity(model, lists.pairs)
@@ -159,11 +160,13 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
     return Ranking(model, spec, results, weights, alphas, judged, areas)
 
 
-def _order(judge: "_Judge", alpha: float) -> Decision:
+def _order(judges: "Sequence[_Judge]", alpha: float) -> Decision:
     """Whose order a segment is served in."""
-    tried = {_RANKER: judge.worth(alpha), _MERGE: float(worth(judge.merged()).mean())}
-    rule = f"the ranker's, unless the merged order is worth more: {_WORTH}"
-    return Decision(what="order", chosen=_RANKER if tried[_RANKER] >= tried[_MERGE] else _MERGE, tried=tried, rule=rule)
+    ranker = float(np.mean([judge.worth(alpha) for judge in judges]))
+    merged = float(np.mean([worth(judge.merged()).mean() for judge in judges]))
+    rule = f"the ranker's, unless the merged order is worth more here and at early moments together: {_WORTH}"
+    chosen = _RANKER if ranker >= merged else _MERGE
+    return Decision(what="order", chosen=chosen, tried={_RANKER: ranker, _MERGE: merged}, rule=rule)
 
 
 def _affinity(model: DeepFM, pairs: Mapping[Segment, Sequence[tuple[Window, Pairs]]]) -> dict[Segment, float]:
@@ -183,37 +186,49 @@ def _affinity(model: DeepFM, pairs: Mapping[Segment, Sequence[tuple[Window, Pair
 
 @dataclass(frozen=True)
 class _Form:
-    """A choice of inputs, and the wide part with them in each trial. `tried`: what the lists of each choice are
-    worth."""
+    """A choice of inputs and penalty, and the wide part with them in each trial."""
 
-    name: str
     used: Mask
+    penalty: float
     wides: tuple[Wide, ...]
-    tried: Mapping[str, float]
-
-    def decision(self) -> Decision:
-        rule = f"the most {_WORTH}"
-        return Decision(what="votes of the history", chosen=self.name, tried=dict(self.tried), rule=rule)
+    decisions: tuple[Decision, ...]
 
 
 def _best_form(spec: FeatureSpec, trials: Sequence[_Trial], segment: Segment) -> _Form:
-    """The choice of inputs whose wide part does best over both trials; the first where there are no lists."""
-    tried: dict[str, float] = {}
-    fitted: dict[str, tuple[Mask, tuple[Wide, ...]]] = {}
+    """The choice whose wide part does best over both trials; the first where there are no lists."""
     fits = [wide.Fit(trial.rows[segment], never_negative(spec)) for trial in trials]
-    for name, used in zip(_FORMS, forms(spec), strict=True):
-        wides = tuple(fit(used) for fit in fits)
-        fitted[name] = used, wides
-        asked = [(trial.lists[segment], one) for trial, one in zip(trials, wides, strict=True) if trial.lists[segment]]
-        if asked:
-            tried[name] = float(np.mean([_Judge(found, one).worth(0.0) for found, one in asked]))
-    best = max(tried, key=lambda name: tried[name]) if tried else _FORMS[0]
-    return _Form(best, *fitted[best], tried)
+    lists = [trial.lists[segment] for trial in trials]
+
+    def form(used: Mask, penalty: float) -> tuple[_Form, float]:
+        wides = tuple(fit(used, penalty) for fit in fits)
+        worths = [_Judge(found, one).worth(0.0) for found, one in zip(lists, wides, strict=True) if found]
+        return _Form(used, penalty, wides, ()), float(np.mean(worths)) if worths else 0.0
+
+    first, second = wide.PENALTIES
+    inputs = {name: form(used, first) for name, used in zip(_FORMS, forms(spec), strict=True)}
+    chosen = _most_worth(inputs)
+    penalties = {f"{first:g}": inputs[chosen], f"{second:g}": form(inputs[chosen][0].used, second)}
+    penalty = _most_worth(penalties)
+    decisions = (
+        _decision("votes of the history", chosen, inputs),
+        _decision("penalty on the weights of the wide part", penalty, penalties),
+    )
+    return replace(penalties[penalty][0], decisions=decisions)
 
 
-def _refit(spec: FeatureSpec, rows: Rows) -> Callable[[Mask], Wide]:
+def _most_worth(tried: Mapping[str, tuple[_Form, float]]) -> str:
+    return max(tried, key=lambda name: tried[name][1])
+
+
+def _decision(what: str, chosen: str, tried: Mapping[str, tuple[_Form, float]]) -> Decision:
+    values = {name: value for name, (_, value) in tried.items()}
+    return Decision(what=what, chosen=chosen, tried=values, rule=f"the most {_WORTH}")
+
+
+def _refit(spec: FeatureSpec, rows: Rows, penalty: float) -> Callable[[Mask], Wide]:
     """Fits the wide part of some inputs to a part of the rows: enough to see what they add."""
-    return wide.Fit(some(rows, _REFITTED), never_negative(spec))
+    fit = wide.Fit(some(rows, _REFITTED), never_negative(spec))
+    return lambda used: fit(used, penalty)
 
 
 def _best_share(judges: "Sequence[_Judge]") -> float:

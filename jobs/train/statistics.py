@@ -1,5 +1,7 @@
 """Builds the Statistics of one moment from the actions before it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import sparse
 
@@ -9,14 +11,16 @@ from recmesh.features.encoder import type_weights
 from recmesh.features.ranker_inputs import LIFT_SMOOTHING
 from recmesh.features.spec import DAY, Array, FeatureSpec, Longs, Popularity
 from recmesh.features.statistics import Lists, Statistics
+from recmesh.features.vocabulary import Vocabulary
 
 CALENDAR = (
     Popularity(name="all"),
-    Popularity(name="30d", days=30),
-    Popularity(name="12d", days=12),
+    Popularity(name="30d", days=30, listed=False),
+    Popularity(name="12d", days=12, listed=False),
     Popularity(name="4d", days=4),
-    Popularity(name="first_40d", days=40, first_only=True),
-    Popularity(name="first_10d", days=10, first_only=True),
+    Popularity(name="1d", days=1),
+    Popularity(name="first_40d", days=40, first_only=True, listed=False),
+    Popularity(name="first_10d", days=10, first_only=True, listed=False),
 )
 """Popularities where the calendar means something."""
 
@@ -25,6 +29,7 @@ OWN_ORDER = (Popularity(name="all"), Popularity(name="late", late=True))
 
 _TOP, _VALUE_TOP = 400, 100
 _PAIR_LIMIT = 500
+_MOST_LIFTS = 4_000_000
 _LATE = 0.7
 _SHARE_SMOOTHING = 1.0
 _REPEAT_SMOOTHING = 5.0
@@ -66,6 +71,7 @@ def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_l
         value_top=_value_top(popularity[:, 0], buyers, start, lift_items, lift_counts, share),
         order=order,
         code_share=_code_shares(data, items, weights),
+        code_lift=_code_lifts(data, pair_users, pair_items, share),
         cosine=cosine,
         ridge=ridge,
     )
@@ -160,6 +166,33 @@ def _code_shares(data: Prepared, items: Array, weights: Array) -> list[Array]:
         held = np.bincount(codes[:-1].ravel(), spread, vocabulary.size)
         shares.append(np.log((held + 1) / (mass.sum() + vocabulary.size)).astype(np.float32))
     return shares
+
+
+def _code_lifts(data: Prepared, users: Array, items: Array, value_share: Array) -> list[Array]:
+    """For each item field float32 [values, codes], from the pairs of users and items that they acted on."""
+    lifts = []
+    for codes, vocabulary in zip(data.catalogue.codes, data.item_vocabularies, strict=True):
+        if not data.user_vocabularies or len(value_share) * vocabulary.size > _MOST_LIFTS:
+            lifts.append(np.empty((0, 0), np.float32))
+            continue
+        held = [
+            _held(data.user_codes[users], data.user_vocabularies, codes[items, part], vocabulary.size)
+            for part in range(codes.shape[1])
+        ]
+        together = np.sum(held, 0)
+        total = np.bincount(codes[items].ravel(), minlength=vocabulary.size)
+        expected = value_share[:, None] * total + LIFT_SMOOTHING
+        lifts.append(np.log((together + LIFT_SMOOTHING) / expected).astype(np.float32))
+    return lifts
+
+
+def _held(user_codes: Array, vocabularies: Sequence[Vocabulary], codes: Array, size: int) -> Array:
+    """float [values, codes]: how often each value of each user field meets each code."""
+    tables = [
+        np.bincount(user_codes[:, number].astype(np.int64) * size + codes, minlength=vocabulary.size * size)
+        for number, vocabulary in enumerate(vocabularies)
+    ]
+    return np.concatenate(tables).reshape(-1, size)
 
 
 def _matrix(users: Array, items: Array, user_count: int, item_count: int) -> sparse.csr_matrix:

@@ -14,7 +14,9 @@ from jobs.train.rows import Rows
 from recmesh.features.spec import Array, Floats, Longs, Mask
 
 _STEPS = 80
-_RIDGE = 5e-2
+PENALTIES = (5e-2, 5e-3)
+"""Strengths of the penalty on the squares of the weights that are worth trying."""
+
 _LEAST_DEVIATION = 1e-4
 
 
@@ -61,39 +63,34 @@ class Standard:
         return cls((dense - center) / scale * varies, center, scale, varies)
 
 
-def fit(rows: Rows, bounded: Sequence[bool], used: Mask) -> Wide:
-    """Fit to one segment's rows; `bounded`: the inputs whose weight must not be negative, `used`: those that may have
-    one."""
-    return Fit(rows, bounded)(used)
-
-
 class Fit:
-    """Fits to the same rows with one choice of inputs after another."""
+    """Fits to one segment's rows, with one choice of inputs and penalty after another; `bounded`: the inputs whose
+    weight must not be negative."""
 
     def __init__(self, rows: Rows, bounded: Sequence[bool]) -> None:
         self._rows, self._bounded = rows, bounded
         self._inputs = Standard.of(rows.dense) if len(rows.labels) else None
 
-    def __call__(self, used: Mask) -> Wide:
+    def __call__(self, used: Mask, penalty: float) -> Wide:
         """The wide part with these inputs."""
         weights = np.zeros(len(self._bounded), np.float32)
         if self._inputs is None:
             return Wide.nothing(len(weights))
         columns = np.flatnonzero(self._inputs.varies & used)
         if len(columns):
-            weights[columns] = self._weights(columns)
+            weights[columns] = self._weights(columns, penalty)
         return Wide(self._inputs.mean, self._inputs.scale, weights)
 
-    def _weights(self, columns: Longs) -> Array:
+    def _weights(self, columns: Longs, penalty: float) -> Array:
         assert self._inputs is not None
         bounds = [(0.0 if self._bounded[column] else None, None) for column in columns]
-        arguments = (np.ascontiguousarray(self._inputs.x[:, columns]), self._rows)
+        arguments = (np.ascontiguousarray(self._inputs.x[:, columns]), self._rows, penalty)
         start, options = np.zeros(len(columns)), {"maxiter": _STEPS}
         found: Array = minimize(_loss, start, arguments, "L-BFGS-B", jac=True, bounds=bounds, options=options).x
         return found
 
 
-def _loss(weights: Array, x: Array, rows: Rows) -> tuple[float, Array]:
+def _loss(weights: Array, x: Array, rows: Rows, penalty: float) -> tuple[float, Array]:
     """Softmax over each list against its positives, and the gradient; mean over lists."""
     begin, sizes = rows.start[:-1], np.diff(rows.start)
     scores = x @ weights.astype(np.float32)
@@ -106,4 +103,4 @@ def _loss(weights: Array, x: Array, rows: Rows) -> tuple[float, Array]:
     loss = float((rows.weight * (positives * np.log(total) - chosen)).sum()) / lists
     expected = raised * np.repeat(rows.weight * positives / total, sizes)
     slope = (expected - np.repeat(rows.weight, sizes) * rows.labels) @ x / lists
-    return loss + _RIDGE * float(weights @ weights), slope.astype(np.float64) + 2 * _RIDGE * weights
+    return loss + penalty * float(weights @ weights), slope.astype(np.float64) + 2 * penalty * weights

@@ -10,8 +10,11 @@ from recmesh.errors import DataError
 from recmesh.features.spec import DAY, Longs, Mask
 
 _WEEK = 7 * DAY
-_MOMENTS = 8
-_PARTS = 7
+_MOMENTS = 16
+_STEPS = 32
+_PARTS = 4
+_LEAST = 7
+_LONGEST = 4 * _WEEK
 _COSTLY = 5_000_000
 _POSITIONS = (0.625, 0.75, 0.875)
 _RETURNING = 0.5
@@ -70,9 +73,10 @@ def plan(data: Prepared, seed: int) -> Plan:
     users = len(data.start) - 1
     hidden = np.random.default_rng(seed).random(users) < _HIDDEN
     span = data.spec.as_of - int(data.times.min())
-    length = _length(span / _PARTS, data.spec.granularity)
-    if span >= _PARTS * data.spec.granularity and _returning(data, data.spec.as_of - length) >= _RETURNING:
-        chosen = Plan(True, tuple(_calendar(data, length, hidden)), hidden)
+    length = _whole(min(span / _PARTS, _LONGEST), _WEEK if span / _PARTS >= _WEEK else data.spec.granularity)
+    if span >= _LEAST * data.spec.granularity and _returning(data, data.spec.as_of - length) >= _RETURNING:
+        step = _whole(span / _STEPS, DAY if span / _STEPS >= DAY else data.spec.granularity)
+        chosen = Plan(True, tuple(_calendar(data, length, step, hidden)), hidden)
     else:
         chosen = Plan(False, (*_positions(data), *_folds(data, seed)), np.zeros(users, np.bool_))
     for held_out in (False, True):
@@ -85,9 +89,8 @@ def plan(data: Prepared, seed: int) -> Plan:
     return chosen
 
 
-def _length(wanted: float, granularity: int) -> int:
-    """The nearest whole number of weeks where that is at least one: people have weekly rhythms; else of granules."""
-    unit = _WEEK if wanted >= _WEEK else granularity
+def _whole(wanted: float, unit: int) -> int:
+    """The nearest whole number of units, at least one. People have weekly and daily rhythms."""
     return max(round(wanted / unit), 1) * unit
 
 
@@ -99,16 +102,14 @@ def _returning(data: Prepared, moment: int) -> float:
     return float((first[active] < moment).mean()) if active.any() else 0.0
 
 
-def _calendar(data: Prepared, length: int, hidden: Mask) -> list[Window]:
-    """Moments half a length apart, the last of which leaves a whole one; where each is costly, a length apart.
+def _calendar(data: Prepared, length: int, step: int, hidden: Mask) -> list[Window]:
+    """Moments a step apart, the last of which leaves a whole length for labels; where each is costly, two steps.
 
     What holds at one moment only, such as the trend of the most popular items, counts for less the more there are.
     """
-    unit = data.spec.granularity
-    half = max(length // 2 // unit, 1) * unit
-    step = half if len(data.items) <= _COSTLY else length
+    few = 1 if len(data.items) <= _COSTLY else 2
     last = data.spec.as_of - length
-    moments = [last - number * step for number in range(_MOMENTS * half // step - 1, -1, -1)]
+    moments = [last - number * step * few for number in range(_MOMENTS // few - 1, -1, -1)]
     plain = [moment for moment in moments if moment <= last - length]
     early = plain[: len(plain) // 2]
     return [

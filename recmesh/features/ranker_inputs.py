@@ -40,6 +40,7 @@ def dense_names(spec: FeatureSpec) -> tuple[str, ...]:
     for field in spec.item_fields:
         names += [f"{field.name}_{part}" for part in ("count", "lift", "items", "recent")]
     names += [f"{field.name}_distance" for field in spec.item_fields if field.kind == "numeric"]
+    names += [f"{field.name}_profile" for field in spec.item_fields if spec.user_fields]
     names += ["owned", *_OWN, *(f"own_x_{cross}" for cross in _CROSSES), *_USER]
     return tuple(names)
 
@@ -50,7 +51,9 @@ def never_negative(spec: FeatureSpec) -> tuple[bool, ...]:
     One moment's trend must not turn popularity around for the next moment; see the recipe of the wide part.
     """
     upward = ("popularity_", "lift_", *_LIST_PARTS, *_RELATIVE_PARTS, "tower")
-    return tuple(name.startswith(upward) or name.endswith(("_lift", "_recent")) for name in dense_names(spec))
+    return tuple(
+        name.startswith(upward) or name.endswith(("_lift", "_recent", "_profile")) for name in dense_names(spec)
+    )
 
 
 def forms(spec: FeatureSpec) -> tuple[Mask, ...]:
@@ -81,6 +84,7 @@ class RankerInputs:
         self._release = Release(
             catalogue.codes,
             [np.exp(share) for share in statistics.code_share],
+            statistics.code_lift,
             items=len(catalogue),
             popularities=len(spec.popularities),
             user_fields=len(spec.user_fields),

@@ -54,12 +54,14 @@ class Popularity(_Frozen):
     """One popularity of the statistics: actions weighted by exp(-age / days), of all actions or of first ones only.
 
     `days` None: no decay. `late`: weighted by .7 to the number of the user's later moments, instead of by the clock.
+    `listed`: the channel of popular items has a list of it.
     """
 
     name: str
     days: float | None = None
     first_only: bool = False
     late: bool = False
+    listed: bool = True
 
 
 class Channel(_Frozen):

@@ -61,6 +61,8 @@ class Statistics:
     padded with -1
     order        int32   [items]                the whole catalogue by the first popularity, best first
     code_share   list of float32 [codes]            for each item field the log of each code's share of actions
+    code_lift    list of float32 [values, codes]    for each item field the log of how much more users with a value act
+                                                    on items with a code than others do; [0, 0] where that is too large
     cosine, ridge                                   neighbour lists
     """
 
@@ -78,6 +80,7 @@ class Statistics:
     value_top: Ints
     order: Ints
     code_share: list[Floats]
+    code_lift: list[Floats]
     cosine: Lists
     ridge: Lists
 
@@ -89,7 +92,8 @@ class Statistics:
         for name in _LISTS:
             lists: Lists = getattr(self, name)
             arrays |= {f"{name}_start": lists.start, f"{name}_items": lists.items, f"{name}_scores": lists.scores}
-        arrays |= {f"code_share_{number}": share for number, share in enumerate(self.code_share)}
+        for name in _BY_FIELD:
+            arrays |= {f"{name}_{number}": array for number, array in enumerate(getattr(self, name))}
         np.savez(path, **arrays)  # type: ignore[arg-type]
 
     @classmethod
@@ -101,15 +105,20 @@ class Statistics:
                 found: dict[str, Any] = {name: arrays[name] for name in _PLAIN}
                 for name in _LISTS:
                     found[name] = Lists(*(arrays[f"{name}_{part}"] for part in ("start", "items", "scores")))
-                found["code_share"] = [arrays[f"code_share_{number}"] for number in range(item_fields)]
+                for name in _BY_FIELD:
+                    found[name] = [arrays[f"{name}_{number}"] for number in range(item_fields)]
                 loaded = cls(as_of=int(arrays["as_of"]), **found)
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ReleaseError(f"{path}: damaged statistics ({error}); train again") from error
         # Compiled code follows these without looking.
         if not all(lists.fit(len(loaded.order)) for lists in (loaded.cosine, loaded.ridge)):
             raise ReleaseError(f"{path}: damaged statistics (neighbour lists that do not fit); train again")
+        whole = [(len(loaded.value_share), len(share)) for share in loaded.code_share]
+        if any(lift.shape not in (shape, (0, 0)) for lift, shape in zip(loaded.code_lift, whole, strict=True)):
+            raise ReleaseError(f"{path}: damaged statistics (lifts that do not fit); train again")
         return loaded
 
 
 _LISTS = tuple(field.name for field in fields(Statistics) if field.type is Lists)
-_PLAIN = tuple(f.name for f in fields(Statistics) if f.name not in {*_LISTS, "as_of", "code_share"})
+_BY_FIELD = ("code_share", "code_lift")
+_PLAIN = tuple(f.name for f in fields(Statistics) if f.name not in {*_LISTS, *_BY_FIELD, "as_of"})

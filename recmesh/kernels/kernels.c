@@ -150,9 +150,9 @@ typedef struct {
     const int64_t *first_seen, *lift_offset, *lift_start;
     const int32_t *lift_items;
     const float *lift_counts, *value_share;
-    const int64_t *widths, *numeric;
+    const int64_t *widths, *numeric, *code_counts;
     const int32_t *const *codes;
-    const float *const *shares;
+    const float *const *shares, *const *lifts;
     const int64_t *sparse_offsets;
     double neutral_logit, lift_smoothing, code_smoothing, list_scale, vote_power;
 } Release;
@@ -184,6 +184,12 @@ static int64_t row_count(const Rows *rows) { return rows->listed + rows->unliste
 /* The row of an item in tables whose last row stands for items that the catalogue does not hold. */
 static int64_t row_of(const Release *release, const Rows *rows, int64_t row) {
     return row < rows->listed ? rows->items[row] : release->items;
+}
+
+static const int32_t *codes_of(const Release *release, const Rows *rows, int64_t field, int64_t row) {
+    int64_t width = release->widths[field];
+    return row < rows->listed ? release->codes[field] + rows->items[row] * width
+                              : rows->codes[field] + (row - rows->listed) * width;
 }
 
 static float found(const int32_t *keys, const float *values, int64_t count, int32_t key) {
@@ -284,8 +290,7 @@ static void code_columns(const Release *release, const Asker *asker, const Rows 
         }
     }
     for (int64_t row = 0; row < row_count(rows); row++) {
-        const int32_t *codes = row < rows->listed ? table + rows->items[row] * width
-                                                  : rows->codes[field] + (row - rows->listed) * width;
+        const int32_t *codes = codes_of(release, rows, field, row);
         float *cell = column + row * release->columns, known = 0;
         for (int64_t part = 0; part < width; part++) {
             if (codes[part] == MISSING) continue;
@@ -318,6 +323,22 @@ static void distance_column(const Release *release, const Asker *asker, const Ro
     }
 }
 
+/* How much more users with the asker's profile act on items with an item's codes than others do. */
+static void profile_column(const Release *release, const Asker *asker, const Rows *rows, int64_t field, float *column) {
+    int64_t width = release->widths[field], count = release->code_counts[field];
+    for (int64_t row = 0; count && row < row_count(rows); row++) {
+        const int32_t *codes = codes_of(release, rows, field, row);
+        float sum = 0, known = 0;
+        for (int64_t part = 0; part < width; part++) {
+            if (codes[part] == MISSING) continue;
+            for (int64_t k = 0; k < release->user_fields; k++)
+                sum += release->lifts[field][(release->lift_offset[k] + asker->codes[k]) * count + codes[part]];
+            known++;
+        }
+        column[row * release->columns] = known ? sum / known : 0;
+    }
+}
+
 static float *item_field_columns(const Release *release, const Asker *asker, const Rows *rows, float *sums,
                                  float *column) {
     for (int64_t field = 0; field < release->item_fields; field++, column += 4)
@@ -327,6 +348,8 @@ static float *item_field_columns(const Release *release, const Asker *asker, con
             if (asker->owned) distance_column(release, asker, rows, field, column);
             column++;
         }
+    for (int64_t field = 0; release->user_fields && field < release->item_fields; field++)
+        profile_column(release, asker, rows, field, column++);
     return column;
 }
 

@@ -36,14 +36,16 @@ def _addresses(arrays: Sequence[npt.NDArray[Any]], kind: "np.dtype[Any]") -> Any
 class Release(_Structure):
     """What is known of items at one moment; see `recmesh.features.Statistics` and `Catalogue` for the arrays.
 
-    `columns`: dense inputs. `codes` and `shares`: addresses of one array for each item field. `numeric`: int64, 1 for
-    numeric item fields. `sparse_offsets`: int64, what to add to the codes of each sparse input.
+    `columns`: dense inputs. `codes`, `shares` and `lifts`: addresses of one array for each item field. `code_counts`:
+    int64, the codes of each item field, 0 where it has no lifts. `numeric`: int64, 1 for numeric item fields.
+    `sparse_offsets`: int64, what to add to the codes of each sparse input.
     """
 
     arrays: ClassVar = {
         **dict.fromkeys(("popularity", "repeat_rate", "buyers", "numbers", "vectors"), _FLOAT),
         **dict.fromkeys(("lift_counts", "value_share"), _FLOAT),
-        **dict.fromkeys(("first_seen", "lift_offset", "lift_start", "widths", "numeric", "sparse_offsets"), _LONG),
+        **dict.fromkeys(("first_seen", "lift_offset", "lift_start", "widths", "numeric", "code_counts"), _LONG),
+        "sparse_offsets": _LONG,
         "lift_items": _INT,
     }
     _fields_: ClassVar = [
@@ -51,15 +53,18 @@ class Release(_Structure):
         *((name, _COUNT) for name in ("columns", "clock")),
         *((name, _ADDRESS) for name in ("popularity", "repeat_rate", "buyers", "numbers", "vectors")),
         *((name, _ADDRESS) for name in ("first_seen", "lift_offset", "lift_start", "lift_items")),
-        *((name, _ADDRESS) for name in ("lift_counts", "value_share", "widths", "numeric", "codes", "shares")),
+        *((name, _ADDRESS) for name in ("lift_counts", "value_share", "widths", "numeric", "code_counts")),
+        *((name, _ADDRESS) for name in ("codes", "shares", "lifts")),
         ("sparse_offsets", _ADDRESS),
         *((name, _REAL) for name in ("neutral_logit", "lift_smoothing", "code_smoothing", "list_scale", "vote_power")),
     ]
 
-    def __init__(self, codes: Sequence[Ints], shares: Sequence[Floats], **values: Any) -> None:
-        super().__init__(**values)
-        self._fields = (_addresses(codes, _INT), _addresses(shares, _FLOAT), codes, shares)
-        self.codes, self.shares = (ctypes.addressof(one) for one in self._fields[:2])
+    def __init__(self, codes: Sequence[Ints], shares: Sequence[Floats], lifts: Sequence[Floats], **values: Any) -> None:
+        counts = np.array([len(share) if lift.size else 0 for share, lift in zip(shares, lifts, strict=True)], np.int64)
+        super().__init__(code_counts=counts, **values)
+        self._fields = (_addresses(codes, _INT), _addresses(shares, _FLOAT), _addresses(lifts, _FLOAT))
+        self._alive = (codes, shares, lifts)
+        self.codes, self.shares, self.lifts = (ctypes.addressof(one) for one in self._fields)
 
 
 class _Votes(_Structure):

@@ -28,7 +28,7 @@ def neighbours(encoder: Encoder, user: User, exclude: Ints, depth: int) -> Score
 
 
 def popular(encoder: Encoder, user: User, exclude: Ints, depth: int) -> Scored:
-    """The most popular items of the user's profile at each decay, fused. It ends only where the catalogue does."""
+    """The most popular items of the profile at each listed decay, fused. It ends only where the catalogue does."""
     ranked = encoder.remembered((_POPULAR, user.codes.tobytes()), lambda: _popular(encoder, user.codes))
     found = best(ranked.items, ranked.scores, depth, encoder.scratch, exclude)
     if len(found.items) == depth:
@@ -51,7 +51,7 @@ def _popular(encoder: Encoder, codes: Ints) -> Scored:
         for number, weight in (
             (number, np.float32(_DECAYED_LIFT if kind.days else 1.0))
             for number, kind in enumerate(encoder.spec.popularities)
-            if not kind.first_only
+            if kind.listed
         )
     ]
     return fuse(lists, len(pool), encoder.scratch)

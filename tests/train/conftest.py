@@ -93,10 +93,11 @@ def trained(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def retrained(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same training on a store whose active release knows the shop without its last actions."""
+    """The same training on a store whose active release knows the first two thirds of the shop's time."""
     folder = tmp_path_factory.mktemp("retrained")
     split(read(shop_data), folder / "cut", seed=1)
-    older = train(folder / "cut" / "train", folder / "store")
+    split(read(folder / "cut" / "train"), folder / "earlier", seed=1)
+    older = train(folder / "earlier" / "train", folder / "store")
     assert older.code == 0, older.errors
     older.store.activate(older.release)
     run = train(shop_data, folder / "store")

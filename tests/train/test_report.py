@@ -180,7 +180,8 @@ labels = np.zeros((400, 60), np.float32)
 labels[np.arange(400), best] = 1
 flat = Rows(lists[:200].reshape(-1, 4), np.zeros((12000, 1), np.int64), labels[:200].ravel(),
             np.arange(201) * 60, np.ones(200, np.float32), np.zeros(200, np.int32))
-fit = lambda used: wide.fit(flat, (True,) * 4, used)
+fitted = wide.Fit(flat, (True,) * 4)
+fit = lambda used: fitted(used, wide.PENALTIES[0])
 used = np.array([True, True, False, True])
 found = [Some(dense=one, wanted=np.array([place]), merged=Some(items=np.arange(60)))
          for one, place in zip(lists[200:], best[200:])]

@@ -14,7 +14,8 @@ from jobs.train.windows import plan
 from recmesh.dataset import read
 data = prepare(read(Path(sys.argv[1]), rejects=Path(sys.argv[2])))
 chosen = plan(data, 1)
-print(json.dumps({"clock": chosen.clock, "hidden": int(chosen.hidden.sum()), "as_of": data.spec.as_of, "windows": [{
+print(json.dumps({"clock": chosen.clock, "hidden": int(chosen.hidden.sum()), "as_of": data.spec.as_of,
+    "first": int(data.times.min()), "windows": [{
     "moment": one.as_of, "cold": one.cold, "held_out": one.held_out, "late": one.late,
     "users": one.labelled().tolist(),
     "known": int((one.known - data.start[:-1])[one.labelled()].sum()),
@@ -23,19 +24,23 @@ print(json.dumps({"clock": chosen.clock, "hidden": int(chosen.hidden.sum()), "as
 """
 
 
-def test_moments_lie_half_a_length_apart_and_only_late_ones_reach_into_the_held_out_labels(
+def test_labels_last_a_quarter_of_the_time_and_only_late_ones_reach_into_the_held_out(
     shop_data: Path, tmp_path: Path
 ) -> None:
     plan = inside(_PLAN, str(shop_data), str(tmp_path / "rejects.csv"))
     assert plan["clock"]
     warm = [one for one in plan["windows"] if not one["cold"]]
     moments = [one["moment"] for one in warm]
-    length = plan["as_of"] - moments[-1]
-    assert len(moments) == 8
-    assert {later - earlier for earlier, later in itertools.pairwise(moments)} == {length // 2}
-    assert [one["held_out"] for one in warm] == [False] * 7 + [True]
-    assert [one["late"] for one in warm] == [one["last"] >= moments[-1] and not one["held_out"] for one in warm]
-    assert sum(one["late"] for one in warm) == 1
+    day = 86_400_000
+    week = 7 * day
+    length, span = plan["as_of"] - moments[-1], plan["as_of"] - plan["first"]
+    assert length == round(min(span / 4, 4 * week) / week) * week
+    assert len(moments) == 16
+    assert {later - earlier for earlier, later in itertools.pairwise(moments)} == {round(span / 32 / day) * day}
+    assert [one["held_out"] for one in warm] == [False] * 15 + [True]
+    late = [one["moment"] for one in warm if one["late"]]
+    assert late == [moment for moment in moments[:-1] if moment + length > moments[-1]]
+    assert all(one["last"] < moments[-1] for one in warm[:-1] if not one["late"])
 
 
 def test_by_position_every_user_is_hidden_in_one_cold_window(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ def group_of(name: str, item_fields: Sequence[str]) -> str:
         return "popularity"
     if name.startswith("lift_"):
         return "profile: lift of the item among such users"
+    if name.endswith("_profile"):
+        return "profile: lift of the item's fields among such users"
     if name.startswith(_LISTS):
         return "item neighbours of the history"
     if name == "tower":

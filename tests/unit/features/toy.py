@@ -78,6 +78,7 @@ def statistics() -> Statistics:
         value_top=np.array([[-1, -1], [-1, -1], [0, 4], [1, -1]], np.int32),
         order=np.arange(5, dtype=np.int32),
         code_share=[np.log(np.array([0.05, 0.01, 0.7, 0.25], np.float32)), np.log(np.full(4, 0.25, np.float32))],
+        code_lift=[np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0.4, -0.3], [0, 0, -0.2, 0.1]], np.float32)] * 2,
         cosine=lists,
         ridge=lists,
     )

@@ -75,6 +75,8 @@ def ranker_row(
     row["tower"] = (
         float(encoder_vectors(encoder)[item] @ vector) if vector is not None and item >= 0 else spec.neutral_logit
     )
+    for number, field in enumerate(spec.item_fields):
+        row[f"{field.name}_profile"] = _profile(encoder, user, number, codes[number])
     if not len(history.items):
         return row
     row |= _votes(encoder, user, item)
@@ -111,6 +113,13 @@ def _lift(encoder: Encoder, field: int, code: int, item: int) -> float:
     counts = dict(zip(statistics.lift_items[span].tolist(), statistics.lift_counts[span].tolist(), strict=True))
     expected = statistics.buyers[item] * statistics.value_share[value]
     return float(np.log((counts.get(item, 0.0) + LIFT_SMOOTHING) / (expected + LIFT_SMOOTHING)))
+
+
+def _profile(encoder: Encoder, user: User, field: int, codes: Ints) -> float:
+    values = encoder.statistics.lift_offset + user.codes
+    lifts = encoder.statistics.code_lift[field]
+    sums = [lifts[values, code].sum() for code in codes[codes > 0].tolist()] if lifts.size else []
+    return float(np.mean(sums)) if sums else 0.0
 
 
 def _votes(encoder: Encoder, user: User, item: int) -> dict[str, float]:

@@ -74,6 +74,11 @@ def statistics(item_fields: int, user_sizes: list[int], random: np.random.Genera
         value_top=np.zeros((values, 1), np.int32),
         order=np.arange(ITEMS, dtype=np.int32),
         code_share=[np.log(random.dirichlet(np.ones(8))).astype(np.float32) for _ in range(item_fields)],
+        # The lifts of the last field are too many to keep.
+        code_lift=[
+            random.normal(size=(values, 8) if k < max(item_fields - 1, 1) else (0, 0)).astype(np.float32)
+            for k in range(item_fields)
+        ],
         cosine=lists(random),
         ridge=lists(random),
     )
