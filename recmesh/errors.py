@@ -27,6 +27,10 @@ class DataError(RecmeshError):
     exit_code = 3
 
 
+class LeakError(RecmeshError):
+    """A training whose features have seen what they are to predict: a fault of its code, found before a release."""
+
+
 class ReleaseError(RecmeshError):
     """A release that is missing, damaged, or refused activation."""
 

@@ -5,12 +5,13 @@ Steck 2019, "Embarrassingly shallow autoencoders for sparse data", solved here f
 candidates, so that cost grows with the number of items and memory stays bounded.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
-from recmesh.features.spec import Floats, Ints
+from recmesh.features.spec import Floats, Ints, Longs
 from recmesh.features.statistics import Lists
 
 COSINE_LENGTH = 200
@@ -37,35 +38,42 @@ class Shrinkage:
 
 def neighbour_lists(matrix: sparse.csr_matrix) -> tuple[Lists, Lists]:
     """The cosine and ridge lists from a user-by-item matrix of ones."""
+    cosine = cosine_lists(matrix, np.arange(matrix.shape[1]))
+    counts = np.asarray(matrix.sum(0)).ravel().astype(np.float32)
+    return cosine, _ridge(matrix, counts, cosine, Shrinkage.of(matrix).ridge)
+
+
+def cosine_lists(matrix: sparse.csr_matrix, sources: Longs) -> Lists:
+    """The cosine lists of some items, ascending; those of the others are empty."""
     shrinkage = Shrinkage.of(matrix)
     counts = np.asarray(matrix.sum(0)).ravel().astype(np.float32)
     by_item = matrix.T.tocsr()
-    sources, targets, scores = [], [], []
-    for first in range(0, matrix.shape[1], _ROWS):
-        together = (by_item[first : first + _ROWS] @ matrix).tocsr()
-        for found in _best_of_rows(together, first, counts, shrinkage.cosine):
-            sources.append(np.full(len(found[0]), found[2], np.int32))
-            targets.append(found[0])
-            scores.append(found[1])
-    cosine = _by_source(np.concatenate(sources), np.concatenate(targets), np.concatenate(scores), matrix.shape[1])
-    return cosine, _ridge(matrix, counts, cosine, shrinkage.ridge)
+    lengths = np.zeros(matrix.shape[1], np.int64)
+    targets, scores = [np.empty(0, np.int32)], [np.empty(0, np.float32)]
+    for first in range(0, len(sources), _ROWS):
+        rows = sources[first : first + _ROWS]
+        for item, others, strengths in _best_of_rows((by_item[rows] @ matrix).tocsr(), rows, counts, shrinkage.cosine):
+            lengths[item] = len(others)
+            targets.append(others)
+            scores.append(strengths)
+    start = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Lists(start, np.concatenate(targets).astype(np.int32), np.concatenate(scores).astype(np.float32))
 
 
 def _best_of_rows(
-    together: sparse.csr_matrix, first: int, counts: Floats, shrink: float
-) -> list[tuple[Ints, Floats, int]]:
-    best = []
-    for row in range(together.shape[0]):
+    together: sparse.csr_matrix, items: Longs, counts: Floats, shrink: float
+) -> Iterator[tuple[int, Ints, Floats]]:
+    """Each item with its best others and their scores; `together` counts the users of both, a row an item."""
+    for row, item in enumerate(items.tolist()):
         span = slice(together.indptr[row], together.indptr[row + 1])
-        item, others = first + row, together.indices[span]
+        others = together.indices[span]
         scores = (together.data[span] / (np.sqrt(counts[item] * counts[others]) + shrink)).astype(np.float32)
         scores[others == item] = 0
         if len(scores) > COSINE_LENGTH:
             kept = np.argpartition(-scores, COSINE_LENGTH)[:COSINE_LENGTH]
             others, scores = others[kept], scores[kept]
         positive = scores > 0
-        best.append((others[positive], scores[positive], item))
-    return best
+        yield item, others[positive], scores[positive]
 
 
 def _ridge(matrix: sparse.csr_matrix, counts: Floats, cosine: Lists, strength: float) -> Lists:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.train import affinity, ranking, release, statistics
+from jobs.train import affinity, leaks, ranking, release, statistics
 from jobs.train.prepare import Prepared, prepare
 from jobs.train.progress import Reporter
 from jobs.train.quotas import STRONG, quotas
@@ -47,7 +47,8 @@ class Outcome:
 def train(folder: Path, store: ModelStore, work: Path, seed: int, reporter: Reporter) -> Outcome:
     """Train on a data set folder and put the release into the store.
 
-    Raises DataError when the data set cannot be used or is too small, ReleaseError when the exported models disagree.
+    Raises DataError when the data set cannot be used or is too small, ReleaseError when the exported models disagree,
+    LeakError when features have seen what they are to predict.
     """
     began = time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
@@ -96,9 +97,12 @@ def _train(data: Prepared, windows: Plan, active: Rival, seed: int, reporter: Re
     lists = Lists()
     fitted: list[Segment] = []
     for window in windows.windows:
+        leaks.check_window(data, windows, window)
         with reporter.step(f"{window.name}: statistics"):
             known = statistics.build(data, spec, window.known, window.as_of, with_lists=not window.cold)
+            leaks.check_statistics(data, spec, window, known)
         towers = models.of(window, known)
+        leaks.check_towers(data, window, towers.shown)
         vectors = towers.item_vectors()
         moment = _moment(data, spec, window, known, towers, vectors)
         new = [segment for segment in segments_of(data, window) if segment not in fitted]
@@ -164,6 +168,7 @@ def _collect(data: Prepared, moment: Moment, lists: Lists, active: Rival, seed: 
         observer = Observer(data, moment, segment, active) if window.held_out else None
         with reporter.bar(f"{window.name}: lists of {segment}", len(users)) as advance:
             for one in candidates(data, moment, users, segment):
+                leaks.check_history(data, window, one)
                 found.append(one)
                 pairs.append(affinity.pairs(moment, one, rng))
                 if observer:

@@ -51,7 +51,7 @@ def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_l
     offset, start, lift_items, lift_counts, share = _lifts(data, pair_users, pair_items, count)
     empty = Lists(np.zeros(count + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
     cosine, ridge = (
-        neighbour_lists(_matrix(pair_users, pair_items, len(data.start) - 1, count)) if with_lists else (empty, empty)
+        neighbour_lists(matrix_of(pair_users, pair_items, len(data.start) - 1, count)) if with_lists else (empty, empty)
     )
     seen = np.full(count + 1, as_of, np.int64)
     np.minimum.at(seen, items, times)
@@ -195,9 +195,9 @@ def _held(user_codes: Array, vocabularies: Sequence[Vocabulary], codes: Array, s
     return np.concatenate(tables).reshape(-1, size)
 
 
-def _matrix(users: Array, items: Array, user_count: int, item_count: int) -> sparse.csr_matrix:
-    """Ones where a user acted on an item; of very long histories a fixed part, so that one user cannot blow up the
-    counts of pairs."""
+def matrix_of(users: Array, items: Array, user_count: int, item_count: int) -> sparse.csr_matrix:
+    """Ones where a user acted on an item, from distinct pairs sorted by user; of very long histories a fixed part, so
+    that one user cannot blow up the counts of pairs."""
     per_user = np.bincount(users, minlength=user_count)
     number = np.arange(len(users)) - np.repeat(np.cumsum(per_user) - per_user, per_user)
     kept = number < _PAIR_LIMIT

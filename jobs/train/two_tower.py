@@ -126,7 +126,10 @@ class UserTowerExport(nn.Layer):  # type: ignore[misc]
 
 
 class TwoTower:
-    """Both towers with what their training needs."""
+    """Both towers with what their training needs.
+
+    `shown` int64 [users]: for each user the position after the last action that they were trained on.
+    """
 
     def __init__(self, data: Prepared, shape: Tower, log_share: Floats, seed: int) -> None:
         """log_share float32 [items + 1]: log popularity, where the biases start; last that of an unknown item."""
@@ -145,9 +148,11 @@ class TwoTower:
         self.items = ItemTower(starts, item_sizes, shape)
         self.users = UserTower([v.size for v in data.user_vocabularies], shape)
         self._count = len(data.catalogue)
+        self.shown = data.start[:-1]
 
     def fit(self, data: Prepared, known: Longs, effort: Effort, progress: Callable[[int, float], None]) -> None:
         """Continue training on the actions before `known`; `progress` is told the step and the loss."""
+        self.shown = np.maximum(self.shown, known)
         pairs = _FirstActions.of(data, known)
         if not len(pairs.users):
             return

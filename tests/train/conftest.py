@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recmesh.dataset import read
@@ -69,6 +70,18 @@ def write(folder: Path, actions: Sequence[tuple[str, str, str]], users: int, ite
     rows = [f"{user},{item},{day},order" for user, item, day in actions]
     (folder / "actions.csv").write_text("\n".join(["user_id,sku_id,at,type", *rows]) + "\n")
     return folder
+
+
+def orders(users: int, items: int, each: int, seed: int = 3) -> list[tuple[str, str, str]]:
+    """Random orders: `each` a user, items of one's own taste, over four weeks."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(users):
+        days = np.sort(rng.integers(len(DAY_NAMES), size=each))
+        for day in days:
+            item = (user % 5 + 5 * int(rng.integers(items // 5))) % items
+            rows.append((str(user), str(item), DAY_NAMES[day]))
+    return rows
 
 
 def _table(path: Path, key: str, field: str, count: int, values: int, fields: bool) -> None:

@@ -9,7 +9,7 @@ import pytest
 from recmesh.evaluation import Report
 from recmesh.features import Encoder
 from recmesh.releases import Canary
-from tests.train.conftest import DAY_NAMES, Run, inside, train, write
+from tests.train.conftest import DAY_NAMES, Run, inside, orders, train, write
 
 
 def test_the_release_is_whole_and_beats_popularity(trained: Run, release: Path) -> None:
@@ -98,18 +98,6 @@ print(json.dumps(answers))
     equal, refusal = inside(code, str(tmp_path))
     assert equal <= 1e-5
     assert "not released" in refusal
-
-
-def orders(users: int, items: int, each: int, seed: int = 3) -> list[tuple[str, str, str]]:
-    """Random orders: `each` a user, items of one's own taste, over four weeks."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for user in range(users):
-        days = np.sort(rng.integers(len(DAY_NAMES), size=each))
-        for day in days:
-            item = (user % 5 + 5 * int(rng.integers(items // 5))) % items
-            rows.append((str(user), str(item), DAY_NAMES[day]))
-    return rows
 
 
 @pytest.mark.parametrize(
