@@ -1,0 +1,127 @@
+"""recall and rank over one release folder in this process, exactly as they are served but for Milvus."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from jobs.ingest.histories import Histories
+from recmesh.dataset import read
+from recmesh.features import Encoder
+from recmesh.pb.item_info_pb2 import ItemInfo
+from recmesh.pb.rank_pb2 import RankRequest, RankResponse
+from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
+from recmesh.pb.user_info_pb2 import History, UserInfo
+from recmesh.retrieval import Retriever
+from recmesh.serving import deadline
+from recmesh.serving.models import Askers, UnknownValues
+from recmesh.serving.turns import Turns
+from recmesh.stores.wire import item_encoder, user_encoder
+from services.rank.backend import RANKER, SCORE, Inputs, OnnxBackend, Scored
+from services.rank.core import RankCore, RankRelease
+from services.rank.servicer import RankServicer
+from services.recall.core import RecallCore, RecallRelease
+from services.recall.servicer import RecallServicer
+
+Vector = npt.NDArray[np.float32]
+_TIMEOUT = 60.0
+
+
+class Exact:
+    """Milvus with an exact index."""
+
+    def __init__(self, encoder: Encoder, vectors: Vector) -> None:
+        self._encoder, self._vectors = encoder, vectors
+
+    async def search(self, vector: Vector, limit: int, timeout: float) -> tuple[Sequence[str], Vector]:
+        scores = self._vectors @ vector
+        order = np.lexsort((np.arange(len(scores)), -scores))[:limit]
+        return [self._encoder.catalogue.sku_ids[item] for item in order.tolist()], scores[order]
+
+
+@dataclass
+class Noting:
+    """The ranker, which notes what it is asked; one without a model scores everything 0."""
+
+    model: OnnxBackend | None
+    asked: list[Inputs] = field(default_factory=list)
+
+    async def score(self, inputs: Inputs, timeout: float, output: str = SCORE) -> Scored:
+        self.asked.append(inputs)
+        if self.model is None:
+            return Scored(np.zeros(len(inputs["dense"]), np.float32))
+        return await self.model.score(inputs, timeout, output)
+
+    def warm(self, inputs: Inputs) -> None:
+        """Nothing to warm."""
+
+    async def ready(self) -> None:
+        """It always is."""
+
+
+class Serving:
+    """recall and rank of one release; every message goes through its bytes. `user`, `history`: serialized."""
+
+    def __init__(self, release: Path) -> None:
+        turns = Turns()
+        self.encoder = Encoder.load(release)
+        self.askers = Askers(self.encoder, release)
+        self.ranker = Noting(OnnxBackend(release, turns) if (release / RANKER).exists() else None)
+        unknown = UnknownValues("test", self.encoder)
+        vectors: Any = Exact(self.encoder, np.load(release / "item_vectors.npy"))
+        recall = RecallRelease(self.encoder, Retriever(self.encoder), self.askers, unknown, vectors)
+        rank = RankRelease(self.encoder, self.askers, unknown, self.ranker)
+        self._recall = RecallServicer(RecallCore(_only(recall), turns, _TIMEOUT))
+        self._rank = RankServicer(RankCore(_only(rank), turns))
+
+    async def candidates(self, user: bytes, history: bytes, new_only: bool) -> list[str]:
+        """What recall answers."""
+        request = RecallRequest(request_num=self.encoder.spec.candidates, new_only=new_only, columnar=True)
+        request.user_info.ParseFromString(user)
+        request.history.ParseFromString(history)
+        deadline.start(_TIMEOUT)
+        answer = await self._recall.recall(RecallRequest.FromString(request.SerializeToString()), None)
+        return list(RecallResponse.FromString(answer.SerializeToString()).candidates.ids)
+
+    async def ranked(
+        self, user: bytes, history: bytes, new_only: bool, ids: Sequence[str], items: Sequence[bytes] = ()
+    ) -> list[tuple[str, float]]:
+        """What rank answers for items by id and by their fields, best first."""
+        request = RankRequest(item_ids=ids, item_infos=map(ItemInfo.FromString, items), new_only=new_only, ordered=True)
+        request.user_info.ParseFromString(user)
+        request.history.ParseFromString(history)
+        deadline.start(_TIMEOUT)
+        answer = await self._rank.rank_predict(RankRequest.FromString(request.SerializeToString()), None)
+        pairs = RankResponse.FromString(answer.SerializeToString()).score_pairs
+        return [(pair.nid, pair.score) for pair in pairs]
+
+    def tower(self, user: bytes, history: bytes) -> tuple[dict[str, npt.NDArray[Any]], Vector]:
+        """The user tower's inputs and answer."""
+        asker: Any = SimpleNamespace(info=UserInfo.FromString(user), history=History.FromString(history))
+        encoded, vector = self.askers.encode(asker)
+        assert vector is not None
+        return self.encoder.tower_inputs(encoded), vector
+
+
+class Stored:
+    """What um and cm hold after the ingestion of a data set, or of what it was before a moment (ms)."""
+
+    def __init__(self, folder: Path, rejects: Path, before: int | None = None) -> None:
+        data = read(folder, rejects=rejects)
+        if before is not None:
+            data = replace(data, actions=data.actions.filter(pl.col("time") < before))
+        histories = Histories(data)
+        self.histories = dict(zip(histories.user_ids, histories.encode(range(len(histories))), strict=True))
+        encode = user_encoder(list(data.schema.user.fields))
+        self.users = {str(row[0]): encode(row) for row in data.users.iter_rows()}
+        encode_item = item_encoder(list(data.schema.item.fields))
+        self.items = {str(row[0]): encode_item(row) for row in data.items.iter_rows()}
+
+
+def _only(release: Any) -> Any:
+    return SimpleNamespace(get=lambda _="": ("release", release))

@@ -1,0 +1,138 @@
+"""Small generated data sets of many shapes.
+
+Every user and every item has one of a few tastes; a user acts by LOYALTY on items of the own taste, else on any, and
+items follow a popularity tail. So there is something to learn, however odd the columns and clocks are.
+"""
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Random = np.random.Generator
+Column = Callable[[Random, Ints], Sequence[str]]
+"""Makes a field's cells from the taste of each row."""
+
+TASTES, LOYALTY = 5, 0.7
+DAY, START = 86_400, 1_700_006_400  # seconds; a midnight
+_TAIL = 0.8
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A kind of data set.
+
+    each: number of actions of each user. days: that they are spread over. granularity: seconds between moments that are
+    told apart. user_fields, item_fields: name -> (what schema.yaml says of it, its cells). repeat: chance that an
+    action goes to an item that the user had already. kinds: of action, with their weights. giant: actions of one user.
+    one_visit: all actions of a user are of one moment.
+    """
+
+    users: int
+    items: int
+    each: Callable[[Random, int], Ints]
+    days: int = 60
+    granularity: int = 1
+    user_fields: Mapping[str, tuple[str, Column]] = field(default_factory=dict)
+    item_fields: Mapping[str, tuple[str, Column]] = field(default_factory=dict)
+    repeats: bool = True
+    repeat: float = 0.0
+    kinds: Mapping[str, float] = field(default_factory=lambda: {"order": 1})
+    giant: int = 0
+    one_visit: bool = False
+
+
+def make(shape: Shape, folder: Path, seed: int = 5) -> Path:
+    """Write a data set of this shape as `folder`."""
+    rng = np.random.default_rng(seed)
+    user_taste, item_taste = rng.integers(TASTES, size=shape.users), rng.integers(TASTES, size=shape.items)
+    each = shape.each(rng, shape.users)
+    if shape.giant:
+        each[shape.users // 2] = shape.giant
+    user = np.repeat(np.arange(shape.users), each)
+    item = _items(shape, rng, user, user_taste, item_taste)
+    moment = rng.integers(shape.days * DAY, size=len(user)) // shape.granularity * shape.granularity
+    time = START + (moment[np.searchsorted(user, user)] if shape.one_visit else moment)
+    kind = rng.choice(list(shape.kinds), len(user))
+    folder.mkdir(parents=True)
+    (folder / "schema.yaml").write_text(_schema(shape), encoding="utf-8")
+    for name, key, fields, taste in (
+        ("users", "who", shape.user_fields, user_taste),
+        ("products", "what", shape.item_fields, item_taste),
+    ):
+        columns = [cells(rng, taste) for _, cells in fields.values()]
+        _write(folder / f"{name}.csv", [key, *fields], [range(len(taste)), *columns])
+    columns = [user.tolist(), item.tolist(), time.tolist(), kind.tolist()]
+    _write(folder / "actions.csv", ["who", "what", "when", "how"], columns)
+    return folder
+
+
+def _items(shape: Shape, rng: Random, user: Ints, user_taste: Ints, item_taste: Ints) -> Ints:
+    mass = rng.permutation(1.0 / np.arange(10, shape.items + 10) ** _TAIL)
+    item = rng.choice(shape.items, len(user), p=mass / mass.sum())
+    loyal = rng.random(len(user)) < LOYALTY
+    for taste in range(TASTES):
+        rows, own = np.flatnonzero(loyal & (user_taste[user] == taste)), np.flatnonzero(item_taste == taste)
+        item[rows] = rng.choice(own, len(rows), p=mass[own] / mass[own].sum())
+    begin = np.searchsorted(user, user)
+    number = np.arange(len(user)) - begin
+    for row in np.flatnonzero((rng.random(len(user)) < shape.repeat) & (number > 0)).tolist():
+        item[row] = item[begin[row] + int(rng.integers(number[row]))]
+    return item
+
+
+def _schema(shape: Shape) -> str:
+    def fields(declared: Mapping[str, tuple[str, Column]]) -> str:
+        return "{" + ", ".join(f"{name}: {{{said}}}" for name, (said, _) in declared.items()) + "}"
+
+    weights = ", ".join(f"{name}: {weight}" for name, weight in shape.kinds.items())
+    return (
+        f"user: {{id: who, fields: {fields(shape.user_fields)}}}\n"
+        f"item: {{id: what, fields: {fields(shape.item_fields)}}}\n"
+        f"action: {{user: who, item: what, time: when, unit: s, type: how, weights: {{{weights}}}}}\n"
+        f"repeats: {'true' if shape.repeats else 'false'}\n"
+    )
+
+
+def _write(path: Path, header: Sequence[str], columns: Sequence[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(zip(*columns, strict=True))
+
+
+def around(mean: int) -> Callable[[Random, int], Ints]:
+    """A geometric number of actions a user, at least 2."""
+    return lambda rng, users: 1 + rng.geometric(1 / (mean - 1), users)
+
+
+def exactly(number: int) -> Callable[[Random, int], Ints]:
+    return lambda rng, users: np.full(users, number)
+
+
+COLOURS = ("red", "green", "blue", "grey", "gold", "", "pink")
+
+
+def colour(rng: Random, taste: Ints) -> Sequence[str]:
+    """A value that mostly goes with the taste; missing for some."""
+    value = np.where(rng.random(len(taste)) < 0.8, taste, rng.integers(len(COLOURS), size=len(taste)))
+    return [COLOURS[one] for one in value.tolist()]
+
+
+def number(rng: Random, taste: Ints) -> Sequence[str]:
+    """A number that rises with the taste; missing for some."""
+    value = np.exp(rng.normal(taste, 0.5)) * 10
+    return [f"{one:.2f}" if there else "" for one, there in zip(value, rng.random(len(taste)) < 0.7, strict=True)]
+
+
+def tags(rng: Random, taste: Ints) -> Sequence[str]:
+    """Two or three values, of which the one that goes with the taste is not the first."""
+    others = rng.choice(("old", "new", "big", "small"), (len(taste), 2)).tolist()
+    return [f"{other};{COLOURS[one]};{more}" for one, (other, more) in zip(taste.tolist(), others, strict=True)]
+
+
+CATEGORICAL, NUMERIC, MULTI = "kind: categorical", "kind: numeric", 'kind: multi, separator: ";"'
