@@ -45,7 +45,9 @@ class Towers:
     def of_release(self) -> TwoTower:
         """The model of the release, which has seen everything."""
         assert self._running is not None  # every plan begins with a warm window
-        self._fit(self._running, self._data.start[1:], self._more(), "release")
+        # Where no user has two actions, it has learnt from none of its windows.
+        first = bool((self._running.shown == self._data.start[:-1]).all())
+        self._fit(self._running, self._data.start[1:], Effort(self._steps) if first else self._more(), "release")
         return self._running
 
     def _more(self) -> Effort:

@@ -21,6 +21,7 @@ _RETURNING = 0.5
 _HIDDEN = 0.2
 _FOLDS = 5
 _FEW_USERS = 20_000
+_PAIRS_LEARNT_FROM = 0.5
 
 
 @dataclass(frozen=True)
@@ -78,14 +79,11 @@ def plan(data: Prepared, seed: int) -> Plan:
         step = _whole(span / _STEPS, DAY if span / _STEPS >= DAY else data.spec.granularity)
         chosen = Plan(True, tuple(_calendar(data, length, step, hidden)), hidden)
     else:
-        chosen = Plan(False, (*_positions(data), *_folds(data, seed)), np.zeros(users, np.bool_))
+        chosen = Plan(False, (*_positions(data, seed), *_folds(data, seed)), np.zeros(users, np.bool_))
     for held_out in (False, True):
-        if not sum(len(w.labelled()) for w in chosen.windows if w.held_out is held_out and not w.cold):
+        if not sum(len(w.labelled()) for w in chosen.windows if w.held_out is held_out):
             part = "held-out" if held_out else "training"
-            raise DataError(
-                f"no user has actions both before and in the {part} windows: nothing to learn or to test on; "
-                "add more actions"
-            )
+            raise DataError(f"no user has actions in the {part} windows: nothing to learn or to test on; add actions")
     return chosen
 
 
@@ -139,10 +137,10 @@ def _positions_of(data: Prepared, moment: int) -> Longs:
     return found
 
 
-def _positions(data: Prepared) -> list[Window]:
-    begin, size = data.start[:-1], np.diff(data.start)
-    cuts = [begin + np.minimum(np.ceil(size * part), np.maximum(size - 1, 0)).astype(np.int64) for part in _POSITIONS]
-    edges = [*cuts, data.start[1:]]
+def _positions(data: Prepared, seed: int) -> list[Window]:
+    begin, end = data.start[:-1], data.start[1:]
+    cuts = _cuts(begin, end, np.random.default_rng(seed + 2))
+    edges = [*cuts, end]
     windows = []
     as_of = data.spec.as_of
     for number, cut in enumerate(cuts):
@@ -152,6 +150,22 @@ def _positions(data: Prepared) -> list[Window]:
             Window(f"from {_POSITIONS[number]:.0%}", as_of, cut, cut, until, False, held_out, early=not number)
         )
     return windows
+
+
+def _cuts(begin: Longs, end: Longs, rng: np.random.Generator) -> list[Longs]:
+    """Where each window by position parts what is known of a user from the labels.
+
+    The parts of a short history would round away: each cut leaves an action or more to the next. Users of two actions
+    can be in one window only: half of them are kept out of the held-out one, so that there is something to learn from.
+    """
+    size = end - begin
+    latest = np.where((size == 2) & (rng.random(len(size)) < _PAIRS_LEARNT_FROM), end, end - 1)
+    cuts: list[Longs] = []
+    for part in reversed(_POSITIONS):
+        cut = np.clip(begin + np.ceil(size * part).astype(np.int64), begin, np.maximum(latest, begin))
+        cuts.insert(0, cut)
+        latest = cut - 1
+    return cuts
 
 
 def _folds(data: Prepared, seed: int) -> list[Window]:

@@ -106,7 +106,6 @@ print(json.dumps(answers))
         ("no actions at all", [], 30, 30),
         ("one user", [("1", str(item), DAY_NAMES[item % 28]) for item in range(60)], 2, 60),
         ("one item", [(str(user), "0", DAY_NAMES[user % 28]) for user in range(60)], 60, 1),
-        ("one action a user", orders(60, 30, 1), 60, 30),
     ],
 )
 def test_too_little_data_is_one_clear_line(
