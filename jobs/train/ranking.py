@@ -8,16 +8,17 @@ from typing import TypeVar
 import numpy as np
 import paddle
 
-from jobs.train import affinity, deepfm, wide
+from jobs.train import affinity, deepfm, orders, wide
 from jobs.train.affinity import Pairs
 from jobs.train.deepfm import Buckets, DeepFM
-from jobs.train.evaluate import worth
+from jobs.train.evaluate import WORTH, worth
+from jobs.train.orders import MERGE, POPULARITY, POPULARITY_INPUT, RANKER
 from jobs.train.progress import Reporter
 from jobs.train.report.held_out import Judged, Observed
 from jobs.train.rows import Candidates, Rows, joined, some
 from jobs.train.wide import Wide
 from jobs.train.windows import Window
-from recmesh.evaluation import Decision, errors, means, metrics, of_hits, per_user
+from recmesh.evaluation import Decision, errors, means, metrics, of_hits
 from recmesh.features import SEGMENTS, FeatureSpec, Segment
 from recmesh.features.ranker_inputs import forms, never_negative
 from recmesh.features.spec import Array, Floats, Ints, Mask
@@ -31,8 +32,7 @@ _PATIENCE = 2
 _BATCH = 8192
 _BUCKETED = 100_000
 _REFITTED = 1200
-_WORTH = "recall@10 + recall@100 / 2 + ndcg@10"
-_RANKER, _MERGE = "ranker", "merge"
+_LEAST_LISTS = 1000
 _FORMS = ("logarithms and relative", "logarithms", "relative")
 
 
@@ -125,29 +125,31 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
     reporter.say("ranker: share of the deep part: " + ", ".join(f"{name} {alpha:g}" for name, alpha in alphas.items()))
     results: dict[str, SegmentMetrics] = {}
     judged: dict[Segment, Judged] = {}
-    rankers: dict[Segment, bool] = dict.fromkeys(SEGMENTS, True)
+    served = {segment: RANKER if len(rows[segment].labels) else MERGE for segment in SEGMENTS}
     for segment, judge in judges[0].items():
-        order = _order([found[segment] for found in judges if segment in found], alphas[segment])
-        rankers[segment] = order.chosen == _RANKER
-        served = judge.figures(alphas[segment]) if rankers[segment] else judge.merged()
+        tried = judge.orders(alphas[segment])
+        order = orders.decided([found[segment].orders(alphas[segment]) for found in judges if segment in found])
+        if len(rows[segment].labels):
+            served[segment] = order.chosen
         results[segment] = SegmentMetrics(
             users=len(judge.tested),
-            chain=means(served),
-            errors=errors(served),
+            chain=means(tried[served[segment]]),
+            errors=errors(tried[served[segment]]),
             popularity=lists.popularity[segment],
-            channels=judge.channels() | {"merged": means(judge.merged())},
+            channels=judge.channels() | {"merged": means(tried[MERGE])},
             window=lists.observed[segment].window.name,
         )
         form = chosen[segment]
         decisions = [*lists.decisions[segment], *form.decisions, judge.share_decision(alphas[segment]), order]
-        alpha = alphas[segment] if rankers[segment] else None
         refit = _refit(spec, rows[segment], form.penalty)
-        judged[segment] = judge.judged(alpha, form.used, refit, decisions)
+        judged[segment] = judge.judged(served[segment], alphas[segment], form.used, refit, decisions)
     with reporter.step("ranker: wide part, all windows"):
         final = {}
         for segment, one in chosen.items():
             every = joined([rows for _, rows in lists.rows[segment]])
             final[segment] = wide.Fit(every, bounded)(one.used, one.penalty)
+            if served[segment] == POPULARITY:
+                final[segment], alphas[segment] = Wide.only(len(spec.dense), POPULARITY_INPUT), 0.0
         model.set_wide(final, alphas)
     with reporter.step("ranker: affinity"):
         areas = _affinity(model, lists.pairs)
@@ -156,17 +158,8 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
         for segment, one in final.items()
     }
     neutral = _mean_logit(spec, rows)
-    spec = spec.model_copy(update={"rankers": rankers, "neutral_logit": neutral})
+    spec = orders.put(spec, served).model_copy(update={"neutral_logit": neutral})
     return Ranking(model, spec, results, weights, alphas, judged, areas)
-
-
-def _order(judges: "Sequence[_Judge]", alpha: float) -> Decision:
-    """Whose order a segment is served in."""
-    ranker = float(np.mean([judge.worth(alpha) for judge in judges]))
-    merged = float(np.mean([worth(judge.merged()).mean() for judge in judges]))
-    rule = f"the ranker's, unless the merged order is worth more here and at early moments together: {_WORTH}"
-    chosen = _RANKER if ranker >= merged else _MERGE
-    return Decision(what="order", chosen=chosen, tried={_RANKER: ranker, _MERGE: merged}, rule=rule)
 
 
 def _affinity(model: DeepFM, pairs: Mapping[Segment, Sequence[tuple[Window, Pairs]]]) -> dict[Segment, float]:
@@ -222,7 +215,7 @@ def _most_worth(tried: Mapping[str, tuple[_Form, float]]) -> str:
 
 def _decision(what: str, chosen: str, tried: Mapping[str, tuple[_Form, float]]) -> Decision:
     values = {name: value for name, (_, value) in tried.items()}
-    return Decision(what=what, chosen=chosen, tried=values, rule=f"the most {_WORTH}")
+    return Decision(what=what, chosen=chosen, tried=values, rule=f"the most {WORTH}")
 
 
 def _refit(spec: FeatureSpec, rows: Rows, penalty: float) -> Callable[[Mask], Wide]:
@@ -292,21 +285,21 @@ class _Judge:
     def _scores(self, alpha: float) -> list[Floats]:
         return np.split(self._wide + alpha * self._deep, self._ends)
 
-    def merged(self) -> Array:
-        """Metrics of each user of the merged order."""
-        return per_user((one.merged.items, one.wanted) for one in self.tested)
+    def orders(self, alpha: float) -> dict[str, Array]:
+        """Metrics of each user in the ranker's order and in each simpler one."""
+        return {RANKER: self.figures(alpha), **orders.simpler(self.tested)}
 
     def judged(
-        self, alpha: float | None, used: Mask, refit: Callable[[Mask], Wide], decisions: Sequence[Decision]
+        self, order: str, alpha: float, used: Mask, refit: Callable[[Mask], Wide], decisions: Sequence[Decision]
     ) -> Judged:
-        """What the report needs; `alpha` None: the merged order is served."""
-        scores = [one.merged.scores for one in self.tested] if alpha is None else self._scores(alpha)
+        """What the report needs of the order that is served."""
+        scores = self._scores(alpha) if order == RANKER else [orders.scores(one, order) for one in self.tested]
         return Judged(scores, self._fixed, used, refit, decisions)
 
     def share_decision(self, chosen: float) -> Decision:
         """The decision for a share of the deep part, as the model is now."""
         tried = {f"{alpha:g}": self.worth(alpha) for alpha in ALPHAS}
-        rule = f"the most {_WORTH} here and at early moments, if more than its error and no figure is lower; else 0"
+        rule = f"the most {WORTH} here and at early moments, if more than its error and no figure is lower; else 0"
         return Decision(what="share of the deep part", chosen=f"{chosen:g}", tried=tried, rule=rule)
 
     def channels(self) -> dict[str, dict[str, float]]:
@@ -328,9 +321,12 @@ def _train(
     seed: int,
     reporter: Reporter,
 ) -> None:
-    """Train the residual until two epochs make no segment's lists better; the judges have then seen its best form."""
+    """Train the residual until two epochs make no segment's lists better; the judges have then seen its best form.
+
+    From too few lists it learns nothing that holds elsewhere, and too few cannot show whether it did: its share is 0.
+    """
     every = joined([rows[segment] for segment in SEGMENTS])
-    if not len(every.labels) or not judges:
+    if len(every.weight) < _LEAST_LISTS or not judges:
         return
     index = model.index(every.dense, every.sparse)
     fixed = np.concatenate([wides[segment](rows[segment].dense) for segment in SEGMENTS if len(rows[segment].labels)])

@@ -33,6 +33,13 @@ class Wide:
         """One that scores every row 0."""
         return cls(np.zeros(width, np.float32), np.ones(width, np.float32), np.zeros(width, np.float32))
 
+    @classmethod
+    def only(cls, width: int, column: int) -> "Wide":
+        """One that scores a row by one of its inputs."""
+        one = cls.nothing(width)
+        one.weights[column] = 1.0
+        return one
+
     def __call__(self, dense: Floats) -> Floats:
         scores: Floats = (((dense - self.mean) / self.scale) @ self.weights).astype(np.float32)
         return scores

@@ -1,6 +1,6 @@
 """recall and rank over one release folder in this process, exactly as they are served but for Milvus."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ import polars as pl
 
 from jobs.ingest.histories import Histories
 from recmesh.dataset import read
-from recmesh.features import Encoder
+from recmesh.features import Encoder, FeatureSpec
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.rank_pb2 import RankRequest, RankResponse
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
@@ -65,11 +65,15 @@ class Noting:
 
 
 class Serving:
-    """recall and rank of one release; every message goes through its bytes. `user`, `history`: serialized."""
+    """recall and rank of one release; every message goes through its bytes. `user`, `history`: serialized.
 
-    def __init__(self, release: Path) -> None:
+    altered: makes another spec of the release's.
+    """
+
+    def __init__(self, release: Path, altered: Callable[[FeatureSpec], FeatureSpec] = lambda spec: spec) -> None:
         turns = Turns()
         self.encoder = Encoder.load(release)
+        self.encoder.spec = altered(self.encoder.spec)
         self.askers = Askers(self.encoder, release)
         self.ranker = Noting(OnnxBackend(release, turns) if (release / RANKER).exists() else None)
         unknown = UnknownValues("test", self.encoder)
@@ -79,9 +83,10 @@ class Serving:
         self._recall = RecallServicer(RecallCore(_only(recall), turns, _TIMEOUT))
         self._rank = RankServicer(RankCore(_only(rank), turns))
 
-    async def candidates(self, user: bytes, history: bytes, new_only: bool) -> list[str]:
+    async def candidates(self, user: bytes, history: bytes, new_only: bool, channel: str = "") -> list[str]:
         """What recall answers."""
-        request = RecallRequest(request_num=self.encoder.spec.candidates, new_only=new_only, columnar=True)
+        size = self.encoder.spec.candidates
+        request = RecallRequest(request_num=size, new_only=new_only, recall_type=channel, columnar=True)
         request.user_info.ParseFromString(user)
         request.history.ParseFromString(history)
         deadline.start(_TIMEOUT)
@@ -109,7 +114,10 @@ class Serving:
 
 
 class Stored:
-    """What um and cm hold after the ingestion of a data set, or of what it was before a moment (ms)."""
+    """What um and cm hold after the ingestion of a data set, or of what it was before a moment (ms).
+
+    `seen`: the items that each user acted on.
+    """
 
     def __init__(self, folder: Path, rejects: Path, before: int | None = None) -> None:
         data = read(folder, rejects=rejects)
@@ -117,6 +125,8 @@ class Stored:
             data = replace(data, actions=data.actions.filter(pl.col("time") < before))
         histories = Histories(data)
         self.histories = dict(zip(histories.user_ids, histories.encode(range(len(histories))), strict=True))
+        rows = data.actions.select(pl.col("user_id", "sku_id").cast(pl.String)).group_by("user_id").agg("sku_id")
+        self.seen = {user_id: set(sku_ids) for user_id, sku_ids in rows.iter_rows()}
         encode = user_encoder(list(data.schema.user.fields))
         self.users = {str(row[0]): encode(row) for row in data.users.iter_rows()}
         encode_item = item_encoder(list(data.schema.item.fields))
