@@ -52,7 +52,8 @@ def inside(code: str, *arguments: str) -> Any:
         script = Path(folder) / "script.py"
         script.write_text(code)
         command = [str(TRAINING_PYTHON), str(script), *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        # What is computed here is small: threads would wait for each other longer than they compute.
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -135,4 +135,9 @@ def tags(rng: Random, taste: Ints) -> Sequence[str]:
     return [f"{other};{COLOURS[one]};{more}" for one, (other, more) in zip(taste.tolist(), others, strict=True)]
 
 
+def constant(value: str) -> Column:
+    """The same in every row."""
+    return lambda rng, taste: [value] * len(taste)
+
+
 CATEGORICAL, NUMERIC, MULTI = "kind: categorical", "kind: numeric", 'kind: multi, separator: ";"'

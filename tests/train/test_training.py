@@ -7,7 +7,6 @@ import onnxruntime
 import pytest
 
 from recmesh.evaluation import Report
-from recmesh.features import Encoder
 from recmesh.releases import Canary
 from tests.train.conftest import DAY_NAMES, Run, inside, orders, train, write
 
@@ -116,41 +115,6 @@ def test_too_little_data_is_one_clear_line(
     reasons = [line for line in run.errors.splitlines() if line.startswith("train: ")]
     assert len(reasons) == 1 and "Traceback" not in run.errors
     assert run.store.list() == []
-
-
-def test_fields_of_every_kind_and_columns_that_say_nothing_train(tmp_path: Path) -> None:
-    """Numeric, multi, constant and empty columns, users who were active on one day each, novelty data."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "schema.yaml").write_text(
-        'user: {id: user_id, fields: {age: {kind: numeric}, tags: {kind: multi, separator: "|"}}}\n'
-        "item: {id: sku_id, fields: {cate: {kind: categorical}, price: {kind: numeric}, empty: {kind: categorical}, "
-        'tags: {kind: multi, separator: "|"}}}\n'
-        "action: {user: user_id, item: sku_id, time: at, type: type, weights: {view: 0.1, order: 3, like: 0}}\n"
-        "repeats: false\n"
-    )
-    ages = ("" if number % 3 else str(number) for number in range(120))
-    users = [f"{number},{age},a|b" for number, age in enumerate(ages)]
-    items = [f"{number},same,5,,{'' if number % 2 else 'x|y|z'}" for number in range(100)]
-    rng = np.random.default_rng(0)
-    kinds = ("view", "order", "like")
-    actions = [
-        f"{user},{user % 4 + 4 * int(rng.integers(25))},2024-01-{1 + user % 25:02}T{hour:02}:00:00,{kinds[hour % 3]}"
-        for user in range(120)
-        for hour in range(2 + user % 13)
-    ]
-    for name, rows in (("users", users), ("products", items), ("actions", actions)):
-        header = {"users": "user_id,age,tags", "products": "sku_id,cate,price,empty,tags"}.get(
-            name, "user_id,sku_id,at,type"
-        )
-        (folder / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
-    run = train(folder, tmp_path / "store")
-    assert run.code == 0, run.errors
-    manifest = run.store.manifest(run.release)
-    assert set(manifest.metrics) == {"cold", "novel"}
-    encoder = Encoder.load(run.store.fetch(run.release, tmp_path / "fetched"))
-    assert encoder.user({"age": "60", "tags": "b|a"}).codes.tolist() == [12, 3]
-    assert not encoder.spec.clock
 
 
 def test_data_without_any_fields_and_with_days_only_trains(tmp_path: Path) -> None:

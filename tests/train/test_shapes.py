@@ -1,0 +1,115 @@
+"""Data of shapes that training was not tuned on: it gives a release that answers everybody, and no list that is clearly
+worse than a simple one."""
+
+from pathlib import Path
+
+import pytest
+
+from recmesh.evaluation import Report
+from recmesh.features import Segment
+from recmesh.releases import ModelStore
+from tests.train.conftest import inside
+from tests.train.serving import Serving, Stored
+from tests.train.shapes import (
+    CATEGORICAL,
+    DAY,
+    MULTI,
+    NUMERIC,
+    Shape,
+    around,
+    colour,
+    constant,
+    exactly,
+    make,
+    number,
+    tags,
+)
+
+_TOWN, _COLOUR = {"town": (CATEGORICAL, colour)}, {"colour": (CATEGORICAL, colour)}
+SHAPES = {
+    "other fields, some of which say nothing, and one user of thousands of actions": Shape(
+        users=80,
+        items=120,
+        each=around(10),
+        user_fields={
+            "member level": (CATEGORICAL, colour),
+            "income": (NUMERIC, number),
+            "hobbies": (MULTI, tags),
+            "planet": (CATEGORICAL, constant("earth")),
+        },
+        item_fields={
+            "colour": (CATEGORICAL, colour),
+            "weight": (NUMERIC, number),
+            "tags": (MULTI, tags),
+            "price": (NUMERIC, constant("5")),
+            "void": (CATEGORICAL, constant("")),
+        },
+        kinds={"view": 0.1, "like": 0, "order": 3},
+        giant=3000,
+    ),
+    "no fields at all, 100 items, days only": Shape(80, 100, around(10), granularity=DAY, repeat=0.3),
+    "one action a user": Shape(300, 100, exactly(1), user_fields=_TOWN, item_fields=_COLOUR),
+    "four actions a user, no user fields, only new items": Shape(
+        120, 100, exactly(4), item_fields=_COLOUR, repeats=False
+    ),
+    "all on one day": Shape(80, 100, around(10), days=1, granularity=DAY, user_fields=_TOWN, item_fields=_COLOUR),
+}
+
+_TRAIN = """
+import json, sys
+from pathlib import Path
+from jobs.train.pipeline import train
+from jobs.train.progress import Reporter
+from recmesh.releases import ModelStore
+print(json.dumps([train(Path(f) / "data", ModelStore(f"{f}/store"), Path(f), 1, Reporter()).release
+    for f in sys.argv[1:]]))
+"""
+
+_WEIGHTS = {"recall@10": 1.0, "recall@100": 0.5, "ndcg@10": 1.0}
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """For each shape the folders of its data set and release; all trained in one process."""
+    folders = {name: tmp_path_factory.mktemp("shape") for name in SHAPES}
+    for name, shape in SHAPES.items():
+        make(shape, folders[name] / "data")
+    trained = inside(_TRAIN, *map(str, folders.values()))
+    return {
+        name: (folder / "data", ModelStore(str(folder / "store")).fetch(release, folder / "fetched"))
+        for (name, folder), release in zip(folders.items(), trained, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", SHAPES)
+async def test_everybody_gets_a_list(name: str, releases: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
+    data, release = releases[name]
+    serving, stored = Serving(release), Stored(data, tmp_path / "rejects.csv")
+    items, repeats = set(stored.items), SHAPES[name].repeats
+    longest = max(stored.histories, key=lambda user_id: len(stored.histories[user_id]))
+    known = [(user_id, stored.histories[user_id]) for user_id in (*list(stored.histories)[:5], longest)]
+    new = [(user_id, b"") for user_id in list(stored.users)[:5]]
+    for user_id, history in known + new:
+        for new_only in (False, True):
+            user = stored.users[user_id]
+            found = await serving.candidates(user, history, new_only)
+            seen = stored.seen[user_id] if history and (new_only or not repeats) else set()
+            assert len(set(found)) == len(found) >= min(50, len(items - seen))
+            assert set(found) <= items - seen
+            ranked = await serving.ranked(user, history, new_only, found)
+            assert sorted(item for item, _ in ranked) == sorted(found)
+            assert all(abs(score) < 1e3 for _, score in ranked)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_no_simple_list_is_clearly_better(name: str, releases: dict[str, tuple[Path, Path]]) -> None:
+    report = Report.parse((releases[name][1] / "metrics.json").read_bytes(), name)
+    segments: set[Segment] = {"cold"} if name == "one action a user" else {"cold", "novel"}
+    assert set(report.segments) == segments | ({"repeat"} if SHAPES[name].repeats and len(segments) > 1 else set())
+    for segment in report.segments.values():
+        simple = [one for one in segment.systems if one.name not in ("chain", "item_cf", "ease")]
+        assert {"popularity", "merged", "channel two_tower", "channel popular"} <= {one.name for one in simple}
+        for one in simple:
+            gain = sum(weight * one.gain[metric].mean for metric, weight in _WEIGHTS.items())
+            error = sum(weight * one.gain[metric].error for metric, weight in _WEIGHTS.items())
+            assert gain >= -error, (one.name, gain, error)
