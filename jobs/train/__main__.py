@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jobs.train.budget import Budget
 from jobs.train.quiet import quiet
 from recmesh.errors import RecmeshError
 
@@ -20,18 +21,21 @@ def main(
     ] = ".recmesh/store",
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the numeric libraries.")] = 2,
+    budget: Annotated[
+        str, typer.Option(help="Time to try more ways to rank in (90s, 10m, 1h); default: only the usual ones.")
+    ] = "",
     work: Annotated[Path, typer.Option(help="Folder for rejects and what is being written.")] = Path(".recmesh/train"),
 ) -> None:
     """Train on a data set and put the release into the model store; the last line printed is `release <id>`."""
     _limit_threads(threads)
     try:
-        _run(dataset, store, seed, work)
+        _run(dataset, store, seed, work, Budget.parse(budget))
     except RecmeshError as error:
         print(f"train: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from None
 
 
-def _run(dataset: Path, store: str, seed: int, work: Path) -> None:
+def _run(dataset: Path, store: str, seed: int, work: Path, budget: Budget) -> None:
     # Imported here: the numeric libraries read their number of threads when they are imported. Paddle's import warns
     # about
     # any number but one.
@@ -40,7 +44,7 @@ def _run(dataset: Path, store: str, seed: int, work: Path) -> None:
         from jobs.train.progress import Reporter
         from recmesh.releases import ModelStore
 
-    outcome: Outcome = train(dataset, ModelStore(store), work, seed, Reporter())
+    outcome: Outcome = train(dataset, ModelStore(store), work, seed, Reporter(), budget)
     console = Console(highlight=False)
     if outcome.current:
         print("current: the model store holds what this data set, code and seed make")

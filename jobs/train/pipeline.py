@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from jobs.train import affinity, leaks, ranking, release, statistics
+from jobs.train.budget import Budget
 from jobs.train.prepare import Prepared, prepare
 from jobs.train.progress import Reporter
 from jobs.train.quotas import STRONG, quotas
@@ -44,17 +45,19 @@ class Outcome:
     metrics: Mapping[str, SegmentMetrics]
 
 
-def train(folder: Path, store: ModelStore, work: Path, seed: int, reporter: Reporter) -> Outcome:
-    """Train on a data set folder and put the release into the store.
+def train(
+    folder: Path, store: ModelStore, work: Path, seed: int, reporter: Reporter, budget: Budget | None = None
+) -> Outcome:
+    """Train on a data set folder and put the release into the store; with a budget, more is tried while it lasts.
 
     Raises DataError when the data set cannot be used or is too small, ReleaseError when the exported models disagree,
     LeakError when features have seen what they are to predict.
     """
-    began = time.monotonic()
+    began, budget = time.monotonic(), budget or Budget()
     work.mkdir(parents=True, exist_ok=True)
     with reporter.step("reading the data set"):
         dataset = read(folder, rejects=work / "rejects.csv")
-    identity = release.release_id(dataset.fingerprint, seed)
+    identity = release.release_id(dataset.fingerprint, seed, budget.seconds)
     known = _stored(store, identity)
     if known is not None:
         return Outcome(identity, True, known)
@@ -66,7 +69,7 @@ def train(folder: Path, store: ModelStore, work: Path, seed: int, reporter: Repo
         f"{len(windows.windows)} windows, by {'the calendar' if windows.clock else 'the order of each user'}"
     )
     active = Rival.of(store, work / "active", dataset, data)
-    trained = _train(data, windows, active, seed, reporter)
+    trained = _train(data, windows, active, seed, reporter, budget)
     target = work / identity
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
@@ -91,7 +94,9 @@ def _stored(store: ModelStore, identity: str) -> Mapping[str, SegmentMetrics] | 
         return None
 
 
-def _train(data: Prepared, windows: Plan, active: Rival, seed: int, reporter: Reporter) -> release.Trained:
+def _train(
+    data: Prepared, windows: Plan, active: Rival, seed: int, reporter: Reporter, budget: Budget
+) -> release.Trained:
     spec = _spec(data, windows)
     models = Towers(data, spec.tower, windows, seed, reporter)
     lists = Lists()
@@ -111,7 +116,7 @@ def _train(data: Prepared, windows: Plan, active: Rival, seed: int, reporter: Re
             fitted += new
             moment = _moment(data, spec, window, known, towers, vectors)
         _collect(data, moment, lists, active, seed, reporter)
-    ranked = ranking.fit(spec, lists, seed, reporter)
+    ranked = ranking.fit(spec, lists, seed, reporter, budget)
     spec = ranked.spec
     explained = {"wide": ranked.weights, "deep_share": ranked.alphas, "affinity_auc": ranked.affinity_auc}
     with reporter.step("release: statistics"):

@@ -8,8 +8,10 @@ from typing import TypeVar
 import numpy as np
 import paddle
 
-from jobs.train import affinity, deepfm, orders, wide
+from jobs.train import affinity, choices, deepfm, orders, wide
 from jobs.train.affinity import Pairs
+from jobs.train.budget import Budget
+from jobs.train.choices import Setting
 from jobs.train.deepfm import Buckets, DeepFM
 from jobs.train.evaluate import WORTH, worth
 from jobs.train.orders import MERGE, POPULARITY, POPULARITY_INPUT, RANKER
@@ -81,46 +83,62 @@ class Ranking:
 
 @dataclass(frozen=True)
 class _Trial:
-    """Rows to fit to, and whole lists of a moment far from theirs to judge the fit by, by segment."""
+    """Rows to fit to, of several windows in order of time, and whole lists of a moment far from theirs to judge the fit
+    by, by segment. `later`: whether that moment is after the windows, else before."""
 
-    rows: Mapping[Segment, Rows]
+    windows: Mapping[Segment, Sequence[Rows]]
     lists: Mapping[Segment, Sequence[Candidates]]
+    later: bool
 
     @classmethod
     def forward(cls, lists: Lists) -> "_Trial":
         """Fitted to the training windows, judged by the held-out one, which is later."""
         usable = {
-            segment: joined([rows for window, rows in found if not window.held_out and not window.late])
+            segment: [rows for window, rows in found if not window.held_out and not window.late]
             for segment, found in lists.rows.items()
         }
-        return cls(usable, lists.tested)
+        return cls(usable, lists.tested, True)
 
     @classmethod
     def backward(cls, lists: Lists) -> "_Trial":
         """Judged by the early windows, fitted to those that begin when the labels of these have ended."""
-        usable: dict[Segment, Rows] = {}
+        usable: dict[Segment, list[Rows]] = {}
         for segment, found in lists.rows.items():
             end = max((window.end for window, _ in found if window.early), default=0)
-            usable[segment] = joined([rows for window, rows in found if window.as_of >= end and not window.early])
-        return cls(usable, lists.early)
+            usable[segment] = [rows for window, rows in found if window.as_of >= end and not window.early]
+        return cls(usable, lists.early, False)
+
+    @cached_property
+    def rows(self) -> dict[Segment, Rows]:
+        """The rows of all windows."""
+        return {segment: joined(parts) for segment, parts in self.windows.items()}
+
+    def nearer(self, segment: Segment) -> Rows:
+        """The rows of the half of the windows that is nearer to what the fit is judged by."""
+        parts = self.windows[segment]
+        half = len(parts) // 2
+        return joined(parts[half:] if self.later else parts[: len(parts) - half])
 
     def judges(self, chosen: Mapping[Segment, "_Form"], number: int) -> dict[Segment, "_Judge"]:
         """Judges of the wide part fitted in the trial of that number."""
         return {name: _Judge(self.lists[name], one.wides[number]) for name, one in chosen.items() if self.lists[name]}
 
 
-def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranking:
+def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter, budget: Budget) -> Ranking:
     """Fit the ranker of all segments. What is chosen must hold at two moments: one window's trend is not another's."""
     bounded = never_negative(spec)
     trials = (_Trial.forward(lists), _Trial.backward(lists))
     rows = trials[0].rows
     with reporter.step("ranker: wide part"):
         chosen = {segment: _best_form(spec, trials, segment) for segment in SEGMENTS}
+    if budget.limited:
+        with reporter.step("ranker: other ways to fit it"):
+            chosen = {segment: _improved(spec, trials, segment, one, budget) for segment, one in chosen.items()}
     judges = [trial.judges(chosen, number) for number, trial in enumerate(trials)]
     for number in (1, 0):  # the model of the release is the one judged by the newest moment
         wides = {segment: one.wides[number] for segment, one in chosen.items()}
         model = _untrained(spec, wides, trials[number].rows, seed)
-        _train(model, wides, trials[number].rows, judges[number], seed, reporter)
+        _train(model, wides, trials[number].rows, judges[number], seed, reporter, budget)
     alphas = {name: _best_share([found[name] for found in judges if name in found]) for name in SEGMENTS}
     reporter.say("ranker: share of the deep part: " + ", ".join(f"{name} {alpha:g}" for name, alpha in alphas.items()))
     results: dict[str, SegmentMetrics] = {}
@@ -141,13 +159,14 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter) -> Ranki
         )
         form = chosen[segment]
         decisions = [*lists.decisions[segment], *form.decisions, judge.share_decision(alphas[segment]), order]
-        refit = _refit(spec, rows[segment], form.penalty)
-        judged[segment] = judge.judged(served[segment], alphas[segment], form.used, refit, decisions)
+        refit = _refit(spec, rows[segment], form.setting)
+        judged[segment] = judge.judged(served[segment], alphas[segment], form.setting.used, refit, decisions)
     with reporter.step("ranker: wide part, all windows"):
         final = {}
         for segment, one in chosen.items():
-            every = joined([rows for _, rows in lists.rows[segment]])
-            final[segment] = wide.Fit(every, bounded)(one.used, one.penalty)
+            every = [rows for _, rows in lists.rows[segment]]
+            every = every[len(every) // 2 :] if one.setting.near else every
+            final[segment] = one.setting.fitted(wide.Fit(joined(every), bounded))
             if served[segment] == POPULARITY:
                 final[segment], alphas[segment] = Wide.only(len(spec.dense), POPULARITY_INPUT), 0.0
         model.set_wide(final, alphas)
@@ -179,33 +198,31 @@ def _affinity(model: DeepFM, pairs: Mapping[Segment, Sequence[tuple[Window, Pair
 
 @dataclass(frozen=True)
 class _Form:
-    """A choice of inputs and penalty, and the wide part with them in each trial."""
+    """A way to fit the wide part, the wide part so fitted in each trial, and why it was chosen."""
 
-    used: Mask
-    penalty: float
-    wides: tuple[Wide, ...]
-    decisions: tuple[Decision, ...]
+    setting: Setting
+    wides: Sequence[Wide]
+    decisions: Sequence[Decision]
 
 
 def _best_form(spec: FeatureSpec, trials: Sequence[_Trial], segment: Segment) -> _Form:
     """The choice whose wide part does best over both trials; the first where there are no lists."""
     fits = [wide.Fit(trial.rows[segment], never_negative(spec)) for trial in trials]
-    lists = [trial.lists[segment] for trial in trials]
 
-    def form(used: Mask, penalty: float) -> tuple[_Form, float]:
-        wides = tuple(fit(used, penalty) for fit in fits)
-        worths = [_Judge(found, one).worth(0.0) for found, one in zip(lists, wides, strict=True) if found]
-        return _Form(used, penalty, wides, ()), float(np.mean(worths)) if worths else 0.0
+    def form(setting: Setting) -> tuple[_Form, float]:
+        wides = [setting.fitted(fit) for fit in fits]
+        figures = _figures(trials, segment, wides)
+        return _Form(setting, wides, []), float(np.mean([worth(one).mean() for one in figures])) if figures else 0.0
 
-    first, second = wide.PENALTIES
-    inputs = {name: form(used, first) for name, used in zip(_FORMS, forms(spec), strict=True)}
-    chosen = _most_worth(inputs)
-    penalties = {f"{first:g}": inputs[chosen], f"{second:g}": form(inputs[chosen][0].used, second)}
+    inputs = {name: form(Setting(used)) for name, used in zip(_FORMS, forms(spec), strict=True)}
+    votes = _most_worth(inputs)
+    usual, other = wide.PENALTIES
+    penalties = {f"{usual:g}": inputs[votes], f"{other:g}": form(replace(inputs[votes][0].setting, penalty=other))}
     penalty = _most_worth(penalties)
-    decisions = (
-        _decision("votes of the history", chosen, inputs),
+    decisions = [
+        _decision("votes of the history", votes, inputs),
         _decision("penalty on the weights of the wide part", penalty, penalties),
-    )
+    ]
     return replace(penalties[penalty][0], decisions=decisions)
 
 
@@ -218,23 +235,40 @@ def _decision(what: str, chosen: str, tried: Mapping[str, tuple[_Form, float]]) 
     return Decision(what=what, chosen=chosen, tried=values, rule=f"the most {WORTH}")
 
 
-def _refit(spec: FeatureSpec, rows: Rows, penalty: float) -> Callable[[Mask], Wide]:
+def _figures(trials: Sequence[_Trial], segment: Segment, wides: Sequence[Wide]) -> list[Array]:
+    """The metrics of each user, float [users, 3], by the wide parts of those trials that have lists."""
+    asked = [(trial.lists[segment], one) for trial, one in zip(trials, wides, strict=True) if trial.lists[segment]]
+    return [_Judge(found, one).figures(0.0) for found, one in asked]
+
+
+def _improved(spec: FeatureSpec, trials: Sequence[_Trial], segment: Segment, form: _Form, budget: Budget) -> _Form:
+    """The form with all that makes the lists of both trials better, as far as the budget goes."""
+    if not any(trial.lists[segment] for trial in trials):
+        return form
+
+    def fitted(setting: Setting) -> list[Wide]:
+        parts = [trial.nearer(segment) if setting.near else trial.rows[segment] for trial in trials]
+        return [setting.fitted(wide.Fit(rows, never_negative(spec))) for rows in parts]
+
+    def figures(setting: Setting) -> list[Array]:
+        return _figures(trials, segment, fitted(setting))
+
+    setting, decisions = choices.improved(form.setting, choices.choices(spec), figures, budget)
+    wides = form.wides if setting is form.setting else fitted(setting)
+    return _Form(setting, wides, [*form.decisions, *decisions])
+
+
+def _refit(spec: FeatureSpec, rows: Rows, setting: Setting) -> Callable[[Mask], Wide]:
     """Fits the wide part of some inputs to a part of the rows: enough to see what they add."""
     fit = wide.Fit(some(rows, _REFITTED), never_negative(spec))
-    return lambda used: fit(used, penalty)
+    return lambda used: replace(setting, used=used).fitted(fit)
 
 
 def _best_share(judges: "Sequence[_Judge]") -> float:
-    """The share of the deep part that adds most over all lists, if that is more than its standard error and no figure
-    is lower for it at either moment; else none. What a deep part learns of one moment's trend costs at another."""
-    best, most = 0.0, 0.0
-    for alpha in ALPHAS[1:] if judges else ():
-        gains = [judge.gain(alpha) for judge in judges]
-        every = worth(np.concatenate(gains))
-        mean = float(every.mean())
-        if mean > max(most, every.std() / np.sqrt(len(every))) and min(one.mean(0).min() for one in gains) >= 0:
-            best, most = alpha, mean
-    return best
+    """The share of the deep part that adds most; see `choices.gain`."""
+    gains = {alpha: choices.gain([judge.gain(alpha) for judge in judges]) for alpha in ALPHAS[1:] if judges}
+    best = max(gains, key=lambda alpha: gains[alpha], default=0.0)
+    return best if gains and gains[best] > 0 else 0.0
 
 
 class _Judge:
@@ -298,6 +332,9 @@ class _Judge:
 
     def share_decision(self, chosen: float) -> Decision:
         """The decision for a share of the deep part, as the model is now."""
+        if self._index is None:
+            rule = f"not trained: fewer than {_LEAST_LISTS:,} lists, or the time for what is optional was over"
+            return Decision(what="share of the deep part", chosen="0", rule=rule)
         tried = {f"{alpha:g}": self.worth(alpha) for alpha in ALPHAS}
         rule = f"the most {WORTH} here and at early moments, if more than its error and no figure is lower; else 0"
         return Decision(what="share of the deep part", chosen=f"{chosen:g}", tried=tried, rule=rule)
@@ -320,13 +357,14 @@ def _train(
     judges: Mapping[Segment, _Judge],
     seed: int,
     reporter: Reporter,
+    budget: Budget,
 ) -> None:
     """Train the residual until two epochs make no segment's lists better; the judges have then seen its best form.
 
     From too few lists it learns nothing that holds elsewhere, and too few cannot show whether it did: its share is 0.
     """
     every = joined([rows[segment] for segment in SEGMENTS])
-    if len(every.weight) < _LEAST_LISTS or not judges:
+    if len(every.weight) < _LEAST_LISTS or not judges or not budget.left():
         return
     index = model.index(every.dense, every.sparse)
     fixed = np.concatenate([wides[segment](rows[segment].dense) for segment in SEGMENTS if len(rows[segment].labels)])
@@ -341,6 +379,8 @@ def _train(
         if reached > best:
             best, state, last = reached, _copy(model), epoch
         elif epoch - last >= _PATIENCE:
+            break
+        if not budget.left():
             break
     model.set_state_dict(state)
     for judge in judges.values():

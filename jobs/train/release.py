@@ -54,9 +54,11 @@ class Trained:
     judged: Mapping[Segment, Judged]
 
 
-def release_id(fingerprint: str, seed: int) -> str:
-    """The id of what this code makes of a data set: the same data, code and seed are the same release."""
-    return f"{fingerprint[:8]}-{hashlib.sha256(f'{fingerprint} {training_code()} {seed}'.encode()).hexdigest()[:8]}"
+def release_id(fingerprint: str, seed: int, budget: float | None = None) -> str:
+    """The id of what this code makes of a data set: the same data, code, seed and budget (seconds) are the same
+    release."""
+    made = f"{fingerprint} {training_code()} {seed}" + (f" {budget:g}" if budget else "")
+    return f"{fingerprint[:8]}-{hashlib.sha256(made.encode()).hexdigest()[:8]}"
 
 
 def write_artifacts(trained: Trained, folder: Path, seed: int) -> dict[str, float]:

@@ -4,18 +4,29 @@ Weights of popularity, lifts, neighbour scores and the like are held at 0 or abo
 their trends (one popularity against another), and loses on the next moment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy.optimize import minimize
 
+from jobs.train import logistic
 from jobs.train.rows import Rows
 from recmesh.features.spec import Array, Floats, Longs, Mask
 
+Loss = Literal["listwise", "pointwise"]
+
+LISTWISE: Loss = "listwise"
+"""Softmax over each list."""
+
+POINTWISE: Loss = "pointwise"
+"""Logistic of each row: better where users want very many of their candidates."""
+
 _STEPS = 80
+_POINTWISE = 0.02
 PENALTIES = (5e-2, 5e-3)
-"""Strengths of the penalty on the squares of the weights that are worth trying."""
+"""Strengths of the penalty on the squares of the weights that are worth trying, on the scale of the listwise loss."""
 
 _LEAST_DEVIATION = 1e-4
 
@@ -78,23 +89,36 @@ class Fit:
         self._rows, self._bounded = rows, bounded
         self._inputs = Standard.of(rows.dense) if len(rows.labels) else None
 
-    def __call__(self, used: Mask, penalty: float) -> Wide:
-        """The wide part with these inputs."""
+    def __call__(self, used: Mask, penalty: float, loss: Loss = LISTWISE) -> Wide:
+        """The wide part with these inputs, by this loss."""
         weights = np.zeros(len(self._bounded), np.float32)
         if self._inputs is None:
             return Wide.nothing(len(weights))
         columns = np.flatnonzero(self._inputs.varies & used)
         if len(columns):
-            weights[columns] = self._weights(columns, penalty)
+            weights[columns] = self._weights(columns, penalty, loss)
         return Wide(self._inputs.mean, self._inputs.scale, weights)
 
-    def _weights(self, columns: Longs, penalty: float) -> Array:
+    def _weights(self, columns: Longs, penalty: float, loss: Loss) -> Array:
         assert self._inputs is not None
         bounds = [(0.0 if self._bounded[column] else None, None) for column in columns]
-        arguments = (np.ascontiguousarray(self._inputs.x[:, columns]), self._rows, penalty)
-        start, options = np.zeros(len(columns)), {"maxiter": _STEPS}
-        found: Array = minimize(_loss, start, arguments, "L-BFGS-B", jac=True, bounds=bounds, options=options).x
-        return found
+        x = np.ascontiguousarray(self._inputs.x[:, columns])
+        start = np.zeros(len(columns))
+        if loss == LISTWISE:
+            return _minimum(_loss, start, (x, self._rows, penalty), bounds)
+        # The order does not need the intercept, but without it the weights would have to make up for it.
+        start, bounds = np.append(start, 0.0), [*bounds, (None, None)]
+        return _minimum(logistic.loss, start, (x, self._rows.labels, penalty * _POINTWISE), bounds)[:-1]
+
+
+def _minimum(
+    loss: Callable[..., tuple[float, Array]],
+    start: Array,
+    data: tuple[object, ...],
+    bounds: Sequence[tuple[float | None, float | None]],
+) -> Array:
+    found: Array = minimize(loss, start, data, "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": _STEPS}).x
+    return found
 
 
 def _loss(weights: Array, x: Array, rows: Rows, penalty: float) -> tuple[float, Array]:

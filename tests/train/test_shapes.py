@@ -55,14 +55,20 @@ SHAPES = {
     "all on one day": Shape(80, 100, around(10), days=1, granularity=DAY, user_fields=_TOWN, item_fields=_COLOUR),
 }
 
+# Some with a budget, in seconds: they are to show that it is kept, and that more is tried while there is time.
+PLENTY, NOTHING = 600.0, 1e-3
+BUDGETS = {"all on one day": PLENTY, "four actions a user, no user fields, only new items": NOTHING}
+OPTIONAL = {"loss of the wide part", "training windows"}
+
 _TRAIN = """
 import json, sys
 from pathlib import Path
+from jobs.train.budget import Budget
 from jobs.train.pipeline import train
 from jobs.train.progress import Reporter
 from recmesh.releases import ModelStore
-print(json.dumps([train(Path(f) / "data", ModelStore(f"{f}/store"), Path(f), 1, Reporter()).release
-    for f in sys.argv[1:]]))
+print(json.dumps([train(Path(folder) / "data", ModelStore(f"{folder}/store"), Path(folder), 1, Reporter(),
+    Budget(float(budget) or None)).release for folder, budget in zip(sys.argv[1::2], sys.argv[2::2])]))
 """
 
 _WEIGHTS = {"recall@10": 1.0, "recall@100": 0.5, "ndcg@10": 1.0}
@@ -74,7 +80,8 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
     folders = {name: tmp_path_factory.mktemp("shape") for name in SHAPES}
     for name, shape in SHAPES.items():
         make(shape, folders[name] / "data")
-    trained = inside(_TRAIN, *map(str, folders.values()))
+    arguments = [str(one) for name, folder in folders.items() for one in (folder, BUDGETS.get(name, 0))]
+    trained = inside(_TRAIN, *arguments)
     return {
         name: (folder / "data", ModelStore(str(folder / "store")).fetch(release, folder / "fetched"))
         for (name, folder), release in zip(folders.items(), trained, strict=True)
@@ -113,3 +120,21 @@ def test_no_simple_list_is_clearly_better(name: str, releases: dict[str, tuple[P
             gain = sum(weight * one.gain[metric].mean for metric, weight in _WEIGHTS.items())
             error = sum(weight * one.gain[metric].error for metric, weight in _WEIGHTS.items())
             assert gain >= -error, (one.name, gain, error)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_more_is_tried_while_the_budget_lasts(name: str, releases: dict[str, tuple[Path, Path]]) -> None:
+    report = Report.parse((releases[name][1] / "metrics.json").read_bytes(), name)
+    for segment in report.segments.values():
+        (deep,) = (one for one in segment.decisions if one.what == "share of the deep part")
+        assert deep.chosen == "0" and deep.rule.startswith("not trained: fewer than 1,000 lists")
+        optional = [one for one in segment.decisions if one.what in OPTIONAL]
+        if BUDGETS.get(name) == NOTHING:
+            assert {one.what for one in optional} == OPTIONAL
+            assert all("was over" in one.rule and not one.tried for one in optional)
+        elif BUDGETS.get(name) == PLENTY:
+            assert all(len(one.tried) == 2 and one.chosen in one.tried for one in optional)
+        else:
+            assert not optional
+    if BUDGETS.get(name) == PLENTY:
+        assert any(one.what in OPTIONAL for segment in report.segments.values() for one in segment.decisions)

@@ -1,0 +1,91 @@
+"""`--budget`: how long is spent on what is optional, and what of it is kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.train.budget import Budget
+from recmesh.errors import SettingsError
+from tests.train.conftest import inside, train
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("10m", 600), ("1h", 3600), ("", None)])
+def test_a_budget_is_a_time(text: str, seconds: float | None) -> None:
+    assert Budget.parse(text).seconds == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "10", "m", "-1m", "0s", "1.5h", "10 m"])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="write for example"):
+        Budget.parse(text)
+
+
+def test_the_command_says_so_in_one_line(tmp_path: Path) -> None:
+    run = train(tmp_path / "none", tmp_path / "store", "--budget", "soon")
+    assert run.code == SettingsError.exit_code
+    assert run.errors.startswith("train: budget 'soon' is no time") and run.errors.count("\n") == 1
+
+
+# Three choices, of which each adds so much to every user of two moments; a second run without time; and the wide part
+# fitted by both losses to rows in which the first input speaks for an item, the second against it, the third not.
+_CHOICES = """
+import json
+from dataclasses import replace
+import numpy as np
+from jobs.train import wide
+from jobs.train.budget import Budget
+from jobs.train.choices import Choice, Setting, improved
+from jobs.train.rows import Rows
+rng = np.random.default_rng(1)
+base, noise = rng.random((200, 3)), np.resize([1.0, -1.0], 200)[:, None]
+worth = {"better": (0.05, 0.05), "better once": (0.1, -0.01), "noise": (0.001, 0.001), "best": (0.2, 0.2)}
+def with_input(name):
+    return lambda setting: replace(setting, used=np.append(setting.used, name))
+offered = [Choice(name, "usual", "other", with_input(name)) for name in worth]
+def figures(setting):
+    return [base + sum((worth[n][moment] + 0.1 * noise * (n == "noise") for n in setting.used), np.zeros((200, 1)))
+        for moment in (0, 1)]
+answers = {}
+for name, budget in (("time", Budget(600)), ("none", Budget(1e-6))):
+    setting, decisions = improved(Setting(np.empty(0, object)), offered, figures, budget)
+    answers[name] = [list(setting.used), [one.model_dump() for one in decisions]]
+dense = rng.normal(size=(4000, 3)).astype(np.float32)
+labels = (rng.random(4000) < 1 / (1 + np.exp(1 - 2 * dense[:, 0] + 2 * dense[:, 1]))).astype(np.float32)
+start, ones = np.arange(0, 4001, 40), np.ones(100, np.float32)
+rows = Rows(dense, np.zeros((4000, 1), np.int64), labels, start, ones, np.zeros(100, np.int32))
+for loss in (wide.LISTWISE, wide.POINTWISE):
+    bounded = wide.Fit(rows, (True, True, False))(np.array([True, True, True]), wide.PENALTIES[0], loss)
+    free = wide.Fit(rows, (False, False, False))(np.array([True, True, False]), wide.PENALTIES[0], loss)
+    answers[loss] = [bounded.weights.tolist(), free.weights.tolist()]
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, Any]:
+    found: dict[str, Any] = inside(_CHOICES)
+    return found
+
+
+def test_what_is_better_at_both_moments_beyond_noise_is_kept(answers: dict[str, Any]) -> None:
+    used, decisions = answers["time"]
+    assert used == ["better", "best"]
+    assert [one["chosen"] for one in decisions] == ["other", "usual", "usual", "other"]
+    assert all(set(one["tried"]) == {"usual", "other"} for one in decisions)
+    # Each is compared with all that was kept before it.
+    assert decisions[3]["tried"]["usual"] == pytest.approx(decisions[0]["tried"]["other"])
+
+
+def test_without_time_the_usual_is_kept_and_said_so(answers: dict[str, Any]) -> None:
+    used, decisions = answers["none"]
+    assert used == []
+    assert {one["chosen"] for one in decisions} == {"usual"}
+    assert all("time" in one["rule"] and not one["tried"] for one in decisions)
+
+
+@pytest.mark.parametrize("loss", ["listwise", "pointwise"])
+def test_both_losses_find_what_speaks_for_an_item(loss: str, answers: dict[str, Any]) -> None:
+    (first, second, third), free = answers[loss]
+    assert first > 0.5 and second == 0 and abs(third) < 0.2
+    assert free[0] > 0.5 and free[1] < -0.5 and free[2] == 0
