@@ -95,10 +95,12 @@ def _current_release(settings: LocalSettings, data: Checked) -> Manifest | None:
 
 
 def _releases(settings: LocalSettings, data: Checked) -> list[Manifest]:
-    """All releases of this state of the data: the active one, then the others, newest first."""
+    """The releases of this state of the data: the active one, then the others, newest first; of those with models from
+    elsewhere the active one only, since an operator has to vouch for them."""
     store = ModelStore(settings.store)
     active = store.active()
-    fitting = [release for release in store.list() if release.fingerprint == data.fingerprint]
+    usable = [release for release in store.list() if not release.imported or release.id == active]
+    fitting = [release for release in usable if release.fingerprint == data.fingerprint]
     return sorted(fitting, key=lambda release: release.id != active)
 
 

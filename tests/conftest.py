@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.models_page import Page, open_page
 from tests.processes import Service, running
 from tests.servers import MilvusServer, RedisServer, running_milvus, running_redis
 from tests.shop import Shop, open_shop, running_apart
@@ -32,6 +33,12 @@ def trained_shop(milvus_server: MilvusServer, tmp_path_factory: pytest.TempPathF
     """A small shop with an active release, in a Redis of its own."""
     with running_redis() as redis:
         yield open_shop(tmp_path_factory.mktemp("shop"), redis, milvus_server)
+
+
+@pytest.fixture(scope="session")
+def models_page(trained_shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The model of docs/models.md, imported into a copy of the shop's store."""
+    return open_page(tmp_path_factory.mktemp("page"), trained_shop)
 
 
 @pytest.fixture(scope="session")

@@ -84,8 +84,11 @@ def _to_milvus(
 
 
 def _release_to_ingest(models: ModelStore) -> Manifest:
-    """The newest release; the active one where that is newer as the active one, as after a rollback."""
-    releases, active = models.list(), models.active_record()
+    """The newest release that was trained; the active one where that is newer as the active one, as after a rollback.
+
+    One with models from elsewhere is chosen by name only: an operator has to vouch for it.
+    """
+    releases, active = [one for one in models.list() if not one.imported], models.active_record()
     if not releases:
         raise ReleaseError(f"model store {models.url}: no release to ingest; train first, or give --only redis")
     if active is not None and releases[0].created < active.since:

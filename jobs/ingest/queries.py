@@ -41,4 +41,4 @@ def user_vectors(release: Path, data: DataSet) -> Vectors:
 
 def _profile(data: DataSet, user_id: str) -> dict[str, str]:
     row = data.users.row(by_predicate=pl.col("user_id").cast(pl.String) == user_id, named=True)
-    return {name: value for name, value in row.items() if value is not None and name != "user_id"}
+    return {name: value for name, value in row.items() if value is not None}

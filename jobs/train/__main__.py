@@ -27,7 +27,7 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for rejects and what is being written.")] = Path(".recmesh/train"),
 ) -> None:
     """Train on a data set and put the release into the model store; the last line printed is `release <id>`."""
-    _limit_threads(threads)
+    limit_threads(threads)
     try:
         _run(dataset, store, seed, work, Budget.parse(budget))
     except RecmeshError as error:
@@ -61,7 +61,8 @@ def _run(dataset: Path, store: str, seed: int, work: Path, budget: Budget) -> No
     print(f"release {outcome.release}")
 
 
-def _limit_threads(threads: int) -> None:
+def limit_threads(threads: int) -> None:
+    """Tell the numeric libraries, before they are imported, how many threads they may start."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ[variable] = str(threads)
     # Many small systems of equations: handing one out to threads costs more than solving it.

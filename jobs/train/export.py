@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import paddle
 import paddle2onnx
-from paddle import nn
+from paddle import inference, nn
 from paddle.static import InputSpec
 
 from jobs.train.onnx_names import name_outputs
@@ -70,11 +70,11 @@ def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs], *, ra
             strict=True,
         )
         for tensor, got in pairs:
-            worst = max(worst, _difference(tensor.numpy(), got, f"{onnx_path}: recorded input {number}", ranked))
+            worst = max(worst, checked(tensor.numpy(), got, f"{onnx_path}: recorded input {number}", ranked))
     return worst
 
 
-def _difference(expected: Floats, got: Floats, what: str, ranked: bool) -> float:
+def checked(expected: Floats, got: Floats, what: str, ranked: bool) -> float:
     """The largest difference of one output; raises ReleaseError where `check_equal` says so."""
     distance = difference(expected, got)
     if not distance <= TOLERANCE:  # so that NaN is refused as well
@@ -82,6 +82,20 @@ def _difference(expected: Floats, got: Floats, what: str, ranked: bool) -> float
     if ranked and not _same_order(expected, got):
         raise ReleaseError(f"{what}: ONNX and Paddle order the items differently; not released")
     return distance
+
+
+def predictor(prefix: Path) -> inference.Predictor:
+    """Paddle's own inference of a saved model, as Paddle Serving runs it."""
+    with quiet():
+        return inference.create_predictor(inference.Config(f"{prefix}.pdmodel", f"{prefix}.pdiparams"))
+
+
+def infer(model: inference.Predictor, inputs: Inputs) -> dict[str, Array]:
+    """What it answers, by Paddle's names of the outputs, in the order of the model's answer."""
+    for name, array in inputs.items():
+        model.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(array))
+    model.run()
+    return {name: model.get_output_handle(name).copy_to_cpu() for name in model.get_output_names()}
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:

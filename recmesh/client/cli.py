@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recmesh.client._evaluate import evaluate
+from recmesh.client._import import import_models
 from recmesh.errors import RecmeshError
 from recmesh.releases import (
     HEADLINE,
@@ -23,9 +24,10 @@ from recmesh.releases import (
 from recmesh.stores.milvus import MilvusWriter
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Operate recmesh.")
-release = typer.Typer(no_args_is_help=True, help="Releases: list, inspect, activate, roll back, prune.")
+release = typer.Typer(no_args_is_help=True, help="Releases: list, inspect, import, activate, roll back, prune.")
 app.add_typer(release, name="release")
 app.command()(evaluate)
+release.command("import")(import_models)
 
 StoreUrl = Annotated[
     str, typer.Option("--store", envvar="RECMESH_MODEL_STORE", help="Model store: a folder or an fsspec URL.")

@@ -161,7 +161,7 @@ class Schema(_Part):
         """The schema that `text` (YAML) says; `name` is the file that errors name."""
         try:
             # Every scalar stays text (no "no" -> False, no 007 -> 7); pydantic makes numbers where a number is due.
-            content = yaml.load(text, Loader=_TextLoader)
+            content = yaml.load(text, Loader=TextLoader)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise DataError(f"{name}: not readable as YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
@@ -192,7 +192,7 @@ def seed_schema() -> Schema:
     )
 
 
-class _TextLoader(yaml.BaseLoader):
+class TextLoader(yaml.BaseLoader):
     """YAML whose scalars are all text and whose keys are unique."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

@@ -8,11 +8,13 @@ import numpy as np
 
 from recmesh.errors import InvalidRequest, ReleaseError
 from recmesh.features.catalogue import Catalogue
+from recmesh.features.mapped_inputs import MappedModels
+from recmesh.features.mapping import ITEM_ID
 from recmesh.features.memo import Memo
 from recmesh.features.ranker_inputs import RankerInputs
 from recmesh.features.spec import Array, FeatureSpec, Floats, Ints, Longs, Segment
 from recmesh.features.statistics import Statistics
-from recmesh.features.user import NO_ITEMS, History, User
+from recmesh.features.user import NO_ITEMS, NO_PROFILE, History, User
 from recmesh.features.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
 from recmesh.kernels import Scratch, Votes
 
@@ -31,7 +33,7 @@ class Encoder:
     """Everything about features of one release at one moment. Safe to share between threads.
 
     `item_vectors`: float32 [items + 1, dim], the item tower's vectors with a row of zeros last, or an empty array
-    without towers.
+    without towers. `mapped`: the inputs of models that come from elsewhere, if there are such.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Encoder:
         catalogue: Catalogue,
         statistics: Statistics,
         item_vectors: Floats,
+        mapped: MappedModels | None = None,
     ) -> None:
         self.spec = spec
         self.catalogue = catalogue
@@ -52,6 +55,7 @@ class Encoder:
         self._user_vocabularies = list(user_vocabularies)
         self._item_vocabularies = list(item_vocabularies)
         self._inputs = RankerInputs(spec, catalogue, statistics, item_vectors, self.scratch)
+        self._mapped = mapped or MappedModels()
         self._types = {name: number for number, name in enumerate(spec.action_types)}
         self.type_weights = type_weights(spec)
 
@@ -68,6 +72,7 @@ class Encoder:
             Catalogue.load(features),
             Statistics.load(features / STATISTICS),
             padded(load_vectors(folder / ITEM_VECTORS)),
+            MappedModels.load(features, spec.missing),
         )
 
     def save(self, folder: Path) -> None:
@@ -102,13 +107,16 @@ class Encoder:
         the columns of the history differ in length.
         """
         codes = [v.codes(profile.get(v.field.name))[0] for v in self._user_vocabularies]
-        return self.known_user(np.array(codes, np.int32), self._history(sku_ids, times, types, values, older_sku_ids))
+        history = self._history(sku_ids, times, types, values, older_sku_ids)
+        if self._mapped:
+            profile = _spelled(profile, self._user_vocabularies)
+        return self.known_user(np.array(codes, np.int32), history, profile)
 
-    def known_user(self, codes: Ints, history: History) -> User:
-        """A user whose profile and history are encoded already."""
+    def known_user(self, codes: Ints, history: History, profile: Mapping[str, str] = NO_PROFILE) -> User:
+        """A user whose profile and history are encoded already; models from elsewhere read the profile itself."""
         newest = int(history.times[0]) + self.spec.granularity if len(history.times) else 0
         now = max(self.statistics.as_of, newest)
-        return User(codes, history, now, self.spec.recency, self.type_weights, self.scratch)
+        return User(codes, history, now, self.spec.recency, self.type_weights, self.scratch, profile)
 
     def segment(self, user: User, new_only: bool) -> Segment:
         """The segment of a request of this user."""
@@ -116,7 +124,9 @@ class Encoder:
 
     def tower_inputs(self, user: User) -> dict[str, Array]:
         """Inputs of `user_tower.onnx` for one user: `items` int64 [1, H] (1 + item, 0: none), `weights` float32 [1,
-        H], `fields` int64 [1, F]."""
+        H], `fields` int64 [1, F]; those of a tower from elsewhere are `dense` and `sparse`, one row."""
+        if self._mapped.user_tower:
+            return self._mapped.user_tower.of_user(user)
         items = user.owned.items[: self.spec.tower.history]
         weights = user.owned.strength[: self.spec.tower.history]
         if not len(items):
@@ -128,9 +138,11 @@ class Encoder:
             "fields": fields[None].astype(np.int64),
         }
 
-    def item_tower_inputs(self, fields: Mapping[str, str], sku_id: str = "") -> dict[str, Longs]:
+    def item_tower_inputs(self, fields: Mapping[str, str], sku_id: str = "") -> dict[str, Array]:
         """Inputs of `item_tower.onnx` for one item: `item` int64 [1] (1 + item, 0: not in the catalogue), `fields`
-        int64 [1, codes]."""
+        int64 [1, codes]; those of a tower from elsewhere are `dense` and `sparse`, one row."""
+        if self._mapped.item_tower:
+            return self._mapped.item_tower.of_fields({**_spelled(fields, self._item_vocabularies), ITEM_ID: sku_id})
         item = self.catalogue.index.get(sku_id, -1)
         codes = [code for v in self._item_vocabularies for code in v.codes(fields.get(v.field.name))]
         return {"item": np.array([item + 1], np.int64), "fields": np.array([codes or [0]], np.int64)}
@@ -153,8 +165,14 @@ class Encoder:
 
         items: int32, numbers of the catalogue. unlisted: items that it does not hold, by their fields; their rows
         follow.
-        user_vector: float32 [dim] of the user tower; without it the two-tower score is taken as neutral.
+        user_vector: float32 [dim] of the user tower; without it the two-tower score is taken as neutral. So it is
+        beside towers from elsewhere: a ranker of our own has learnt what the scores of its own towers mean.
         """
+        if self._mapped.ranker:
+            others = [_spelled(fields, self._item_vocabularies) for fields in unlisted]
+            return self._mapped.ranker.of_items(user, items, others)
+        if self._mapped.user_tower:
+            user_vector = None
         codes, numbers = self._encode_items(unlisted)
         return self._inputs(user, items, self.segment(user, new_only), user_vector, codes, numbers)
 
@@ -201,6 +219,12 @@ class Encoder:
             order = np.argsort(-moments, kind="stable")
             history = History(history.items[order], moments[order], kinds[order], history.values[order], older)
         return history
+
+
+def _spelled(fields: Mapping[str, str], vocabularies: Sequence[Vocabulary]) -> dict[str, str]:
+    """Fields in the spelling of the data: clients of the seed system write whole numbers in two ways."""
+    known = {v.field.name: v for v in vocabularies}
+    return {name: known[name].spelled(value) if name in known else value for name, value in fields.items()}
 
 
 def load_vectors(path: Path) -> Floats:

@@ -1,5 +1,6 @@
 """Who asks: the profile as codes and the history as arrays, with what several features need of it computed once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,6 +11,7 @@ from recmesh.features.spec import Array, Floats, Ints, Longs
 from recmesh.kernels import Owned, Scratch
 
 NO_ITEMS: Ints = np.empty(0, np.int32)
+NO_PROFILE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class User:
     newest action.
 
     `recency`: weight of a history item for each step back. `type_weights`: weight of each kind of action, at most 1.
+    `profile`: the fields' own texts, and under `user_id` the id, for models from elsewhere.
     `scratch`: of the encoder. `memory`: what an encoder has computed of this user and will need again.
     """
 
@@ -47,6 +50,7 @@ class User:
     recency: float
     type_weights: Floats
     scratch: Scratch = field(repr=False, compare=False)
+    profile: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     memory: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -71,7 +75,7 @@ class User:
 
     def forget(self) -> "User":
         """The same user without any history."""
-        return User(self.codes, History.empty(), self.now, self.recency, self.type_weights, self.scratch)
+        return User(self.codes, History.empty(), self.now, self.recency, self.type_weights, self.scratch, self.profile)
 
 
 def newest_first(items: Ints, times: Longs, types: Array, values: Array, keep: int) -> History:

@@ -43,6 +43,11 @@ class Vocabulary:
             code = self._codes.get(_other_spelling(value))
         return self._unseen() if code is None else code
 
+    def spelled(self, value: str) -> str:
+        """The value as the vocabulary spells it, where it knows it by its other spelling only."""
+        other = _other_spelling(value)
+        return other if value not in self._codes and other in self._codes else value
+
     def codes(self, value: str | None) -> list[int]:
         """The `width` codes of a value: those of a multi field's parts, filled up with 0."""
         width = self.field.width

@@ -16,8 +16,10 @@ def beats_popularity(manifest: Manifest) -> None:
     segments = {name: segment for name, segment in manifest.metrics.items() if segment.users}
     users = sum(segment.users for segment in segments.values())
     if not users:
+        measure = "; its models come from elsewhere: measure them (docs/models.md), then give --force"
         raise ReleaseError(
             f"release {manifest.id} refused: its manifest has no held-out metrics to beat popularity with"
+            + (measure if manifest.imported else "")
         )
     chain = sum(segment.users * _headline(segment.chain) for segment in segments.values()) / users
     popularity = sum(segment.users * _headline(segment.popularity) for segment in segments.values()) / users

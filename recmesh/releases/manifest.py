@@ -16,6 +16,9 @@ MANIFEST = "manifest.json"
 FORMAT = 2
 """What is written now. 1, which has no number in its manifest: without `ranker` and its canary."""
 
+IMPORTED_FROM = "imported"
+"""In `extra` of a release with models from elsewhere: which they are, and the release that all else is from."""
+
 HEADLINE = "recall@10"
 """The held-out metric that decides about activation; every `SegmentMetrics` has it."""
 
@@ -121,6 +124,11 @@ class Manifest(_Frozen):
     def collection(self) -> str:
         """The Milvus collection that holds the item vectors of this release, and of no other."""
         return collection_name(self.id)
+
+    @property
+    def imported(self) -> bool:
+        """Whether it has models from elsewhere, of which nothing says how good they are."""
+        return IMPORTED_FROM in self.extra
 
     @model_validator(mode="after")
     def _is_whole(self) -> "Manifest":

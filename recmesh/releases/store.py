@@ -111,9 +111,13 @@ class ModelStore:
 
     def read(self, release_id: str, name: str) -> bytes:
         """One file of a release, checked by its sha256. Raises ReleaseError when it is missing or damaged."""
-        entry = self.manifest(release_id).files.get(name)
+        manifest = self.manifest(release_id)
+        entry = manifest.files.get(name)
         if entry is None:
-            raise ReleaseError(f"release {release_id} has no {name}: it was made before there was one; train again")
+            why = "it was made before there was one; train again"
+            if manifest.imported:
+                why = "its models come from elsewhere; docs/models.md says how to measure them"
+            raise ReleaseError(f"release {release_id} has no {name}: {why}")
         content = self._read(self._path(release_id, name))
         if content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
             raise ReleaseError(f"model store {self.url}: {name} of release {release_id} is damaged; train again")

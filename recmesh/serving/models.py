@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from recmesh.features import Encoder, User
+from recmesh.features.mapping import USER_ID
 from recmesh.serving import metrics
 from recmesh.serving.stages import Asker
 from recmesh.stores.wire import user_fields
@@ -81,7 +82,7 @@ def encode_user(encoder: Encoder, asker: Asker) -> User:
     history = asker.history
     names = history.type_names
     return encoder.user(
-        user_fields(asker.info),
+        {USER_ID: asker.info.user_id, **user_fields(asker.info)},
         history.sku_ids,
         history.times,
         [names[t] if t < len(names) else "" for t in history.types],

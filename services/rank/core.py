@@ -8,6 +8,7 @@ import numpy as np
 
 from recmesh.errors import InvalidRequest
 from recmesh.features import Encoder
+from recmesh.features.mapping import ITEM_ID
 from recmesh.serving import metrics
 from recmesh.serving.deadline import Deadline, within
 from recmesh.serving.models import Askers, UnknownValues
@@ -89,7 +90,7 @@ class _Ask:
         unlisted = np.flatnonzero(items < 0)
         listed = np.flatnonzero(items >= 0)
         self.order = np.concatenate([listed, unlisted])
-        fields = [_fields(query, position) for position in unlisted.tolist()]
+        fields = [{ITEM_ID: ids[position], **_fields(query, position)} for position in unlisted.tolist()]
         self.inputs = encoder.ranker_inputs(user, items[listed], query.new_only, fields, vector)
         release.unknown_values.count()
 

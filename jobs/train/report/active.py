@@ -40,7 +40,10 @@ class Rival:
             release = store.active()
             if release is None:
                 return cls(None, None)
-            return cls(release, Active(store.manifest(release), store.fetch(release, cache), dataset, data))
+            manifest = store.manifest(release)
+            if manifest.imported:
+                return cls(release, None, "its models come from elsewhere, and may have seen the held-out labels")
+            return cls(release, Active(manifest, store.fetch(release, cache), dataset, data))
         except ReleaseError as error:
             return cls("that cannot be loaded", None, str(error))
 

@@ -1,0 +1,134 @@
+"""The files of each imported model in the folder of the new release, and the checks on the way to them."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from paddle import nn
+
+from jobs.import_model import checks
+from jobs.import_model.given import ITEM_TOWER, RANKER, USER_TOWER, Given
+from jobs.import_model.paddle_model import PaddleModel, first_line
+from jobs.import_model.requests import RECORDED, Asked
+from jobs.import_model.wrapped import WrappedRanker, WrappedTower, layout, specs
+from jobs.train import canary
+from jobs.train.deepfm import RANKER_OUTPUTS
+from jobs.train.export import Inputs, check_equal, export, session_of
+from recmesh.errors import ReleaseError
+from recmesh.features import SEGMENTS, Encoder
+from recmesh.features.encoder import FEATURES, ITEM_VECTORS, SPEC
+from recmesh.features.mapped_inputs import Texts
+from recmesh.features.mapping import ModelMapping
+from recmesh.features.spec import Floats
+
+_PADDLE_NAME = "imported"
+_BATCH = 512
+_SAME = 1e-5
+
+
+@dataclass(frozen=True)
+class Written:
+    """What the manifest has to say of models that were written, by its own names, and the largest difference between
+    ONNX and Paddle's own inference, by model."""
+
+    described: Mapping[str, Any]
+    differences: Mapping[str, float]
+
+
+def write_ranker(given: Given, encoder: Encoder, asked: Sequence[Asked], target: Path) -> Written:
+    """Write the ranker in both formats, and its canary. It orders the candidates of all segments.
+
+    Raises ReleaseError when it is not right.
+    """
+    shutil.rmtree(target / RANKER)
+    path = target / f"{RANKER}.onnx"
+    prefix = _export(WrappedRanker, given, RANKER_OUTPUTS, path, target / RANKER)
+    recorded: list[Inputs] = [encoder.ranker_inputs(one.user, one.items, one.new_only, one.unlisted) for one in asked]
+    session = session_of(path)
+    checks.ids_fit(session, given.mapping, given.place)
+    checks.scores(session, recorded, given.mapping, given.place)
+    difference = checks.same_answers(given, session, recorded, ranked=True)
+    check_equal(prefix, path, recorded, ranked=True)
+    canary.record(prefix, recorded, target)
+    segments = dict.fromkeys(encoder.spec.channels or SEGMENTS, True)
+    encoder.spec.model_copy(update={"rankers": segments}).save(target / FEATURES / SPEC)
+    described = {"ranker": canary.describe(target, prefix), "rankers": dict.fromkeys(segments, _PADDLE_NAME)}
+    return Written(described, {RANKER: difference})
+
+
+def write_towers(
+    given: Mapping[str, Given], encoder: Encoder, asked: Sequence[Asked], texts: Texts, target: Path
+) -> Written:
+    """Write both towers, and the vectors of all items. Raises ReleaseError when a tower is not right."""
+    users: list[Inputs] = [encoder.tower_inputs(one.user) for one in asked]
+
+    def item(number: int) -> Inputs:
+        fields = {name: value for name, values in texts.items() if (value := values[number]) is not None}
+        return encoder.item_tower_inputs(fields, encoder.catalogue.sku_ids[number])
+
+    count = len(encoder.catalogue)
+    some = [item(number) for number in np.random.default_rng(1).permutation(count)[:RECORDED].tolist()]
+    user_tower, user_difference = _write_tower(USER_TOWER, given, users, target)
+    item_tower, item_difference = _write_tower(ITEM_TOWER, given, some, target)
+    _vectors(user_tower, users.__getitem__, len(users), given[USER_TOWER])
+    vectors = _vectors(item_tower, item, count, given[ITEM_TOWER])
+    np.save(target / ITEM_VECTORS, vectors)
+    described = {"dim": vectors.shape[1], "vectors": ITEM_TOWER}
+    return Written(described, {USER_TOWER: user_difference, ITEM_TOWER: item_difference})
+
+
+def _write_tower(
+    name: str, given: Mapping[str, Given], recorded: Sequence[Inputs], target: Path
+) -> tuple[onnxruntime.InferenceSession, float]:
+    """A session of the tower, and how far ONNX and Paddle differ."""
+    one, path = given[name], target / f"{name}.onnx"
+    with tempfile.TemporaryDirectory(prefix="recmesh-import-") as unkept:  # of the towers only ONNX is served
+        _export(WrappedTower, one, ("vector",), path, Path(unkept))
+    session = session_of(path)
+    checks.ids_fit(session, one.mapping, one.place)
+    return session, checks.same_answers(one, session, recorded, ranked=False)
+
+
+def _export(
+    wrapped: Callable[[PaddleModel, ModelMapping], nn.Layer],
+    given: Given,
+    outputs: Sequence[str],
+    path: Path,
+    folder: Path,
+) -> Path:
+    inputs = specs(layout(given.mapping, given.model))
+    try:
+        return export(wrapped(given.model, given.mapping), inputs, outputs, path, folder, _PADDLE_NAME)
+    except Exception as error:  # Paddle and its converter raise whatever comes
+        raise ReleaseError(f"{given.model.prefix}.pdmodel cannot be converted to ONNX: {first_line(error)}") from error
+
+
+def _vectors(session: onnxruntime.InferenceSession, row: Callable[[int], Inputs], count: int, given: Given) -> Floats:
+    """The vectors of rows by number, float32 [count, dim], checked.
+
+    A row at a time where the model's batch size is built in, as in some of PaddleRec's.
+    """
+    size = _BATCH if _takes_two(session, row(0), row(count - 1), given.place) else 1
+    batches = ([row(number) for number in range(at, min(at + size, count))] for at in range(0, count, size))
+    vectors: Floats = np.concatenate([checks.answer(session, _joined(batch), given.place) for batch in batches])
+    checks.vectors(vectors, given.place)
+    return vectors
+
+
+def _takes_two(session: onnxruntime.InferenceSession, one: Inputs, other: Inputs, place: str) -> bool:
+    """Whether two rows at once get what each gets alone."""
+    alone = np.concatenate([checks.answer(session, row, place) for row in (one, other)])
+    try:
+        both = checks.answer(session, _joined([one, other]), place)
+    except ReleaseError:
+        return False
+    return both.shape == alone.shape and bool(np.allclose(both, alone, atol=_SAME))
+
+
+def _joined(rows: Sequence[Inputs]) -> Inputs:
+    return {name: np.concatenate([one[name] for one in rows]) for name in rows[0]}

@@ -1,0 +1,34 @@
+"""The model of docs/models.md in the real Paddle Serving: the scores are those of Paddle's own inference."""
+
+import grpc
+import numpy as np
+
+from recmesh.pb.rank_pb2 import RankRequest
+from recmesh.pb.rank_pb2_grpc import RankServiceStub
+from recmesh.pb.user_info_pb2 import UserInfo
+from tests.models_page import USER, Page
+from tests.paddle_serving.conftest import PATIENT, by_paddle_serving, gateway
+from tests.processes import running
+from tests.train.elsewhere import PROFILE
+
+
+def test_an_imported_ranker_answers_with_its_own_scores(models_page: Page) -> None:
+    shop, answers = models_page.shop, models_page.deepfm.answers
+    shop.store.activate(models_page.release, ())
+    users = (line.split(":") for line in (shop.folder / "data" / "users.dat").read_text().splitlines())
+    profile = next(row for user_id, *row in users if user_id == USER)
+    request = RankRequest(
+        user_info=UserInfo(user_id=USER, **dict(zip(PROFILE, profile, strict=True))), item_ids=shop.sku_ids
+    )
+    with (
+        gateway(shop.environment) as server,
+        running("rank", by_paddle_serving(shop, server) | PATIENT) as rank,
+        grpc.insecure_channel(rank.target("rank")) as channel,
+    ):
+        answer = RankServiceStub(channel).rank_predict(request, timeout=30)
+
+    assert (answer.release, list(answer.degraded)) == (models_page.release, [])
+    scores = {pair.nid: pair.score for pair in answer.score_pairs}
+    np.testing.assert_allclose(
+        [scores[item] for item in shop.sku_ids], [answers[USER, item] for item in shop.sku_ids], atol=1e-5
+    )
