@@ -15,7 +15,7 @@ from jobs.ingest.to_redis import to_redis
 from recmesh.dataset import DataSet, read
 from recmesh.errors import RecmeshError, ReleaseError
 from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, not_worse_than, rows_match
-from recmesh.stores.milvus import MilvusWriter
+from recmesh.stores.milvus_writer import MilvusWriter
 from recmesh.stores.redis import RedisWriter
 
 

@@ -17,7 +17,7 @@ from recmesh.errors import RecmeshError, ReleaseError
 from recmesh.features import Catalogue
 from recmesh.releases import Index, Manifest
 from recmesh.stores.ann import ENOUGH, Vectors, longest, smallest_ef
-from recmesh.stores.milvus import HNSW_PARAMS, MilvusWriter
+from recmesh.stores.milvus_writer import HNSW_PARAMS, MilvusWriter
 from recmesh.stores.redis import RedisWriter
 
 FLAT_ROWS = 10_000

@@ -21,7 +21,7 @@ from recmesh.releases import (
     not_worse_than,
     rows_match,
 )
-from recmesh.stores.milvus import MilvusWriter
+from recmesh.stores.milvus_writer import MilvusWriter
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Operate recmesh.")
 release = typer.Typer(no_args_is_help=True, help="Releases: list, inspect, import, activate, roll back, prune.")

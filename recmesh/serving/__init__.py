@@ -1,6 +1,6 @@
 """The gRPC server that every service runs, and the stages that connect them.
 
-Nothing here imports a store: `dependencies`, which opens Redis and Milvus, is imported by those who use them.
+Nothing here imports a store: `redis` and `milvus` are imported by those who open them.
 """
 
 from recmesh.serving.server import Endpoint, background, run

@@ -13,6 +13,9 @@ from recmesh.serving.deadline import within
 
 Check = Callable[[], Awaitable[None]]
 
+LIVE = "live"
+"""Health answers SERVING for this name as long as the process is able to answer, whatever the service waits for."""
+
 _CHECK_TIMEOUT = 1.0
 _INTERVAL = 1.0
 _START_INTERVAL = 0.1
@@ -41,6 +44,7 @@ class Health:
     async def run(self) -> None:
         """Check for ever."""
         failures = _FAILURES_TO_TURN
+        await self.servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
         await self._announce(False, "starting")
         while True:
             try:

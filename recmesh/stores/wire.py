@@ -6,9 +6,12 @@ value is left out.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from recmesh.dataset.schema import ITEM_WIRE_FIELDS, USER_WIRE_FIELDS
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
+
+# As in recmesh.dataset.schema, whose import would cost the services Polars.
+USER_WIRE_FIELDS = ("age", "sex", "city_level", "province", "city", "country")
+ITEM_WIRE_FIELDS = ("brand", "shopid", "cate")
 
 DETAILED_ACTIONS = 500
 """A history keeps this many of the newest actions in detail."""

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from recmesh.pb import cm_pb2
 from recmesh.serving import Endpoint
-from recmesh.serving.dependencies import open_redis
 from recmesh.serving.health import Check
+from recmesh.serving.redis import open_redis
 from recmesh.serving.tracing import Tracer
 from services.cm.core import CmCore
 from services.cm.servicer import CmServicer

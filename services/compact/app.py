@@ -10,9 +10,10 @@ from typing import Any, Generic, TypeVar
 from recmesh.features import Encoder
 from recmesh.releases import Manifest, ModelStore
 from recmesh.serving import Endpoint, background
-from recmesh.serving.dependencies import open_milvus, open_redis
 from recmesh.serving.health import every
+from recmesh.serving.milvus import open_milvus
 from recmesh.serving.models import Askers, UnknownValues
+from recmesh.serving.redis import open_redis
 from recmesh.serving.tracing import Tracer
 from recmesh.serving.turns import Turns
 from recmesh.serving.warm import WarmReleases

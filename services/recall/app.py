@@ -8,8 +8,8 @@ from recmesh.features import Encoder
 from recmesh.pb import recall_pb2
 from recmesh.releases import Manifest, ModelStore
 from recmesh.serving import Endpoint, background
-from recmesh.serving.dependencies import open_milvus
 from recmesh.serving.health import Check, every, once
+from recmesh.serving.milvus import open_milvus
 from recmesh.serving.models import Askers, UnknownValues
 from recmesh.serving.tracing import Tracer
 from recmesh.serving.turns import Turns

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from recmesh.pb import um_pb2
 from recmesh.serving import Endpoint
-from recmesh.serving.dependencies import open_redis
 from recmesh.serving.health import Check
+from recmesh.serving.redis import open_redis
 from recmesh.serving.tracing import Tracer
 from services.um.core import UmCore
 from services.um.servicer import UmServicer

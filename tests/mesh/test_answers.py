@@ -18,7 +18,7 @@ from recmesh.pb.recall_pb2_grpc import RecallServiceStub
 from recmesh.pb.um_pb2 import UserModelRequest
 from recmesh.pb.um_pb2_grpc import UMServiceStub
 from recmesh.pb.user_info_pb2 import UserInfo
-from recmesh.stores.milvus import MilvusWriter
+from recmesh.stores.milvus_writer import MilvusWriter
 from recmesh.stores.redis import ITEM, RedisWriter
 from tests.mesh.conftest import Ask, ask_as, ids
 from tests.processes import Service

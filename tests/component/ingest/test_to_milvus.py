@@ -14,7 +14,7 @@ import redis
 import jobs.ingest.__main__
 from recmesh.client import cli
 from recmesh.releases import Manifest, ModelStore
-from recmesh.stores.milvus import MilvusWriter
+from recmesh.stores.milvus_writer import MilvusWriter
 from tests.component.ingest.conftest import DIM, MakeRelease
 from tests.component.ingest.proxy import StallingProxy
 from tests.servers import ROOT, MilvusServer, RedisServer

@@ -9,7 +9,8 @@ import pytest
 from recmesh.errors import DeadlineExceeded, RecmeshError, SettingsError, Unavailable
 from recmesh.releases import Index
 from recmesh.stores.ann import longest, smallest_ef
-from recmesh.stores.milvus import HNSW_PARAMS, MilvusReader, MilvusWriter, Vectors
+from recmesh.stores.milvus import MilvusReader, Vectors
+from recmesh.stores.milvus_writer import HNSW_PARAMS, MilvusWriter
 from tests.servers import MilvusServer
 
 DIM, ROWS = 16, 3_000

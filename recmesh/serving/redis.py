@@ -1,11 +1,10 @@
-"""What several services open at start and close after the drain."""
+"""Redis, as a service opens it at start and closes it after the drain."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from recmesh.serving.health import Check
 from recmesh.serving.settings import RedisSettings
-from recmesh.stores.milvus import MilvusReader
 from recmesh.stores.redis import RedisReader
 
 
@@ -22,13 +21,3 @@ async def open_redis(settings: RedisSettings) -> AsyncIterator[tuple[RedisReader
     finally:
         await reader.close()
         await probe.close()
-
-
-@asynccontextmanager
-async def open_milvus(uri: str) -> AsyncIterator[MilvusReader]:
-    """A Milvus channel for the life of the service."""
-    reader = MilvusReader(uri)
-    try:
-        yield reader
-    finally:
-        await reader.close()
