@@ -3,8 +3,8 @@
 Vectors are stored with one more dimension (see `ann`); what goes in and comes out here has the release's own `dim`.
 
 This is the services' path: the raw asyncio stub with a request prepared once, which is the fastest of all clients
-measured, and needs no pymilvus (which needs pandas). The jobs' path is `milvus_writer`. Both take a server's URI or, for
-milvus-lite, the path of a `.db` file.
+measured, and needs no pymilvus (which needs pandas). The jobs' path is `milvus_writer`. Both take a server's URI, or
+the path of a `.db` file for milvus-lite.
 """
 
 import importlib

@@ -85,6 +85,11 @@ class RedisWriter:
         """Close all connections."""
         self._redis.close()
 
+    def ping(self) -> None:
+        """Return when Redis answers."""
+        with self._errors():
+            self._redis.ping()
+
     def write(self, pairs: Mapping[str, bytes]) -> None:
         """Set all pairs, in chunks."""
         with self._errors():

@@ -1,0 +1,27 @@
+{{- /* Arguments of all templates: a dict with `root` (the chart's scope) and `component` (a name). */ -}}
+
+{{- define "common.name" -}}
+{{- printf "%s-%s" .root.Release.Name .component | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "common.selector" -}}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "common.labels" -}}
+{{ include "common.selector" . }}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/part-of: recmesh
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end -}}
+
+{{- /* metadata of a resource: its name, namespace and labels. */ -}}
+{{- define "common.metadata" -}}
+name: {{ include "common.name" . }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "common.labels" . | nindent 2 }}
+{{- end -}}

@@ -1,0 +1,18 @@
+{{- /* The way to the cluster's DNS, as an item of a policy's `egress`. */ -}}
+{{- define "common.dnsEgress" -}}
+- to:
+    - namespaceSelector: {}
+      podSelector:
+        matchLabels:
+          k8s-app: kube-dns
+  ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+{{- end -}}
+
+{{- /* A peer of a policy: the pods of a component of this release. */ -}}
+{{- define "common.peer" -}}
+- podSelector:
+    matchLabels:
+      {{- include "common.selector" . | nindent 6 }}
+{{- end -}}

@@ -1,0 +1,123 @@
+{{- /* Where Redis, Milvus and the model store are. Argument: the chart's scope, unless said otherwise. */ -}}
+
+{{- define "recmesh.redisEnv" -}}
+{{- $redis := .Values.redis -}}
+{{- if not $redis.enabled }}
+{{- include "recmesh.urlEnv" (dict "name" "RECMESH_REDIS_URL" "url" (required "external.redis: give a url or a secret, or set redis.enabled" (.Values.external.redis.url | default .Values.external.redis.secret)) "from" .Values.external.redis) }}
+{{- else }}
+{{- $host := include "common.name" (dict "root" . "component" "redis") }}
+{{- $tls := $redis.tls.existingSecret }}
+{{- $password := $redis.auth.existingSecret }}
+{{- if $password }}
+- name: REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ $password }}, key: {{ $redis.auth.key }}}
+{{- end }}
+- name: RECMESH_REDIS_URL
+  value: {{ ternary "rediss" "redis" (not (empty $tls)) }}://{{ if $password }}:$(REDIS_PASSWORD)@{{ end }}{{ $host }}:6379/0{{ if $tls }}?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt{{ end }}
+{{- end }}
+{{- end -}}
+
+{{- define "recmesh.milvusEnv" -}}
+{{- if .Values.milvus.enabled }}
+- {name: RECMESH_MILVUS_URI, value: "http://{{ include "common.name" (dict "root" . "component" "milvus") }}:19530"}
+{{- else }}
+{{- include "recmesh.urlEnv" (dict "name" "RECMESH_MILVUS_URI" "url" (required "external.milvus: give a uri or a secret, or set milvus.enabled" (.Values.external.milvus.uri | default .Values.external.milvus.secret)) "from" .Values.external.milvus) }}
+{{- if .Values.external.milvus.caSecret }}
+- {name: GRPC_DEFAULT_SSL_ROOTS_FILE_PATH, value: /etc/recmesh/milvus-ca/ca.crt}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "recmesh.urlEnv" -}}
+{{- if .from.secret }}
+- name: {{ .name }}
+  valueFrom:
+    secretKeyRef: {name: {{ .from.secret }}, key: {{ .from.key }}}
+{{- else }}
+- {name: {{ .name }}, value: {{ .url | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- /* The Secrets with authorities that pods trust, as a YAML map of name to Secret. */ -}}
+{{- define "recmesh.authorities" -}}
+{{- with ternary .Values.redis.tls.existingSecret .Values.external.redis.caSecret .Values.redis.enabled }}
+redis-ca: {{ . }}
+{{- end }}
+{{- if not .Values.milvus.enabled }}
+{{- with .Values.external.milvus.caSecret }}
+milvus-ca: {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* Which of them a component needs. Arguments: `root`, `component`. */ -}}
+{{- define "recmesh.componentAuthorities" -}}
+{{- $needed := list -}}
+{{- if has .component (list "um" "cm" "compact" "ingest" "retrain") }}{{ $needed = append $needed "redis-ca" }}{{ end -}}
+{{- if has .component (list "recall" "compact" "ingest" "retrain") }}{{ $needed = append $needed "milvus-ca" }}{{ end -}}
+{{- $all := include "recmesh.authorities" .root | fromYaml -}}
+{{- range $name, $secret := $all }}
+{{- if has $name $needed }}
+{{ $name }}: {{ $secret }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "recmesh.caMounts" -}}
+{{- range $name, $_ := include "recmesh.componentAuthorities" . | fromYaml }}
+- {name: {{ $name }}, mountPath: /etc/recmesh/{{ $name }}, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "recmesh.caVolumes" -}}
+{{- range $name, $secret := include "recmesh.componentAuthorities" . | fromYaml }}
+- name: {{ $name }}
+  secret:
+    secretName: {{ $secret }}
+    items: [{key: ca.crt, path: ca.crt}]
+{{- end }}
+{{- end -}}
+
+{{- define "recmesh.storeEnv" -}}
+- {name: RECMESH_MODEL_STORE, value: {{ .Values.modelStore.url | default "/model-store" | quote }}}
+{{- with .Values.modelStore.secret }}
+{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_ENDPOINT_URL" "AWS_REGION" }}
+- name: {{ . }}
+  valueFrom:
+    secretKeyRef: {name: {{ $.Values.modelStore.secret }}, key: {{ . }}, optional: true}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* Arguments: `root`, `readOnly`. */ -}}
+{{- define "recmesh.storeMount" -}}
+{{- if not .root.Values.modelStore.url }}
+- {name: model-store, mountPath: /model-store{{ if .readOnly }}, readOnly: true{{ end }}}
+{{- end }}
+{{- end -}}
+
+{{- define "recmesh.storeVolume" -}}
+{{- if not .Values.modelStore.url }}
+- name: model-store
+  persistentVolumeClaim:
+    claimName: {{ .Values.modelStore.volume.existingClaim | default (include "common.name" (dict "root" . "component" "model-store")) }}
+{{- end }}
+{{- end -}}
+
+{{- /* A claim of values `volume`; kept when the release is uninstalled. Arguments: `root`, `component`, `volume`. */ -}}
+{{- define "recmesh.claim" -}}
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  {{- include "common.metadata" . | nindent 2 }}
+  annotations:
+    helm.sh/resource-policy: keep
+spec:
+  accessModes: {{ toJson .volume.accessModes }}
+  {{- with .volume.storageClass }}
+  storageClassName: {{ . }}
+  {{- end }}
+  resources:
+    requests: {storage: {{ .volume.size }}}
+{{- end -}}

@@ -1,0 +1,241 @@
+{{- /*
+train, ingest, import and retrain. A Job is named by the hash of its spec: the same spec is the same Job, whatever else an upgrade
+changes, and another spec is another Job, since the template of one that exists cannot be changed. Argument: the chart's scope.
+*/ -}}
+
+{{- define "recmesh.jobMetadata" -}}
+name: {{ printf "%s-%s-%s" .root.Release.Name .component (sha256sum .spec | trunc 8) | trunc 63 }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "common.labels" . | nindent 2 }}
+{{- end -}}
+
+{{- define "recmesh.trainSpec" -}}
+{{- $scope := include "recmesh.jobScope" (dict "component" "train") | fromYaml | merge (dict "root" . "values" .Values.train) -}}
+{{- include "recmesh.jobPolicy" . }}
+template:
+  metadata:
+    {{- include "common.podMetadata" $scope | nindent 4 }}
+  spec:
+    {{- include "recmesh.jobPod" $scope | nindent 4 }}
+    initContainers:
+      {{- include "recmesh.datasetContainer" $scope | nindent 6 }}
+    containers:
+      {{- include "recmesh.trainContainer" $scope | nindent 6 }}
+{{- end -}}
+
+{{- define "recmesh.ingestSpec" -}}
+{{- $scope := include "recmesh.jobScope" (dict "component" "ingest") | fromYaml | merge (dict "root" . "values" .Values.ingest) -}}
+{{- include "recmesh.jobPolicy" . }}
+completionMode: Indexed
+completions: {{ .Values.ingest.shards }}
+parallelism: {{ .Values.ingest.shards }}
+template:
+  metadata:
+    {{- include "common.podMetadata" $scope | nindent 4 }}
+  spec:
+    {{- include "recmesh.jobPod" $scope | nindent 4 }}
+    initContainers:
+      {{- include "recmesh.datasetContainer" $scope | nindent 6 }}
+    containers:
+      {{- include "recmesh.ingestContainer" (merge (dict "shards" .Values.ingest.shards) $scope) | nindent 6 }}
+{{- end -}}
+
+{{- /* Fetch, train and ingest in one pod: each begins when the one before has ended well. */ -}}
+{{- define "recmesh.retrainSpec" -}}
+{{- $scope := include "recmesh.jobScope" (dict "component" "retrain") | fromYaml | merge (dict "root" . "values" .Values.train) -}}
+{{- include "recmesh.jobPolicy" . }}
+template:
+  metadata:
+    {{- include "common.podMetadata" $scope | nindent 4 }}
+  spec:
+    {{- include "recmesh.jobPod" $scope | nindent 4 }}
+    initContainers:
+      {{- include "recmesh.datasetContainer" $scope | nindent 6 }}
+      {{- include "recmesh.trainContainer" $scope | nindent 6 }}
+    containers:
+      {{- include "recmesh.ingestContainer" (merge (dict "values" .Values.ingest "shards" 1) $scope) | nindent 6 }}
+{{- end -}}
+
+{{- /* A data set by name or URL onto the volume of data sets. */ -}}
+{{- define "recmesh.importSpec" -}}
+{{- $scope := include "recmesh.jobScope" (dict "component" "import") | fromYaml | merge (dict "root" . "values" .Values.ingest) -}}
+{{- include "recmesh.jobPolicy" . }}
+template:
+  metadata:
+    {{- include "common.podMetadata" $scope | nindent 4 }}
+  spec:
+    {{- include "recmesh.jobPod" $scope | nindent 4 }}
+    containers:
+      - name: import
+        image: {{ include "recmesh.image" (dict "root" . "name" "ingest" "image" .Values.ingest.image) }}
+        imagePullPolicy: {{ .Values.image.pullPolicy }}
+        {{- include "common.containerSecurity" . | nindent 8 }}
+        args: [jobs.data, {{ .Values.dataset.source | quote }}, /dataset/{{ .Values.dataset.volume.folder | default "data" }}]
+        env:
+          {{- include "recmesh.datasetEnv" . | nindent 10 }}
+          {{- include "common.extraEnv" $scope | nindent 10 }}
+        resources:
+          {{- toYaml .Values.ingest.resources | nindent 10 }}
+        volumeMounts:
+          - {name: tmp, mountPath: /tmp}
+          - {name: dataset, mountPath: /dataset}
+          - {name: home, mountPath: /var/lib/recmesh}
+          {{- include "common.extraVolumeMounts" $scope | nindent 10 }}
+{{- end -}}
+
+{{- define "recmesh.jobScope" -}}
+component: {{ .component }}
+{{- end -}}
+
+{{- define "recmesh.jobPolicy" -}}
+backoffLimit: {{ .Values.jobs.backoffLimit }}
+podFailurePolicy:
+  rules:
+    - action: FailJob # settings or data that another run cannot change
+      onExitCodes: {operator: In, values: [2, 3]}
+    - action: Ignore # the node was drained, or the pod made room for others
+      onPodConditions: [{type: DisruptionTarget}]
+{{- end -}}
+
+{{- define "recmesh.jobPod" -}}
+{{- $priority := include "recmesh.priority" (dict "root" .root "kind" "jobs") -}}
+restartPolicy: Never
+serviceAccountName: {{ include "common.name" (dict "root" .root "component" "services") }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{ include "common.podSettings" (merge (dict "priority" $priority) .) }}
+volumes:
+  - name: tmp
+    emptyDir: {}
+  - name: home
+    emptyDir: {sizeLimit: {{ .values.scratch }}}
+  {{- include "recmesh.storeVolume" .root | nindent 2 }}
+  {{- if .root.Values.dataset.volume.enabled }}
+  - name: dataset
+    persistentVolumeClaim:
+      claimName: {{ .root.Values.dataset.volume.existingClaim | default (include "common.name" (dict "root" .root "component" "dataset")) }}
+  {{- end }}
+  {{- include "recmesh.caVolumes" . | nindent 2 }}
+  {{- include "common.extraVolumes" . | nindent 2 }}
+{{- end -}}
+
+{{- /* Where a job finds the data set. */ -}}
+{{- define "recmesh.datasetFolder" -}}
+{{- if .Values.dataset.volume.enabled -}}
+/dataset/{{ .Values.dataset.volume.folder | default "data" }}
+{{- else -}}
+/var/lib/recmesh/data/set
+{{- end -}}
+{{- end -}}
+
+{{- define "recmesh.datasetEnv" -}}
+- {name: RECMESH_DATASET_VERSION, value: {{ .Values.dataset.version | quote }}}
+{{- with .Values.dataset.secret }}
+{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_ENDPOINT_URL" "AWS_REGION" }}
+- name: {{ . }}
+  valueFrom:
+    secretKeyRef: {name: {{ $.Values.dataset.secret }}, key: {{ . }}, optional: true}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* Brings the data set to the pod's scratch space, or waits until it is whole on its volume. */ -}}
+{{- define "recmesh.datasetContainer" -}}
+{{- $values := .root.Values -}}
+{{- $image := ternary "train" "ingest" (ne .component "ingest") -}}
+- name: dataset
+  image: {{ include "recmesh.image" (dict "root" .root "name" $image "image" .values.image) }}
+  imagePullPolicy: {{ $values.image.pullPolicy }}
+  {{- include "common.containerSecurity" . | nindent 2 }}
+  {{- if $values.dataset.volume.enabled }}
+  args: [jobs.data, --wait, {{ $values.jobs.waitSeconds | quote }}, {{ include "recmesh.datasetFolder" .root }}]
+  {{- else }}
+  args: [jobs.data, {{ $values.dataset.source | quote }}, {{ include "recmesh.datasetFolder" .root }}]
+  {{- end }}
+  env:
+    {{- include "recmesh.datasetEnv" .root | nindent 4 }}
+    {{- include "common.extraEnv" . | nindent 4 }}
+  resources:
+    {{- toYaml .values.resources | nindent 4 }}
+  volumeMounts:
+    - {name: tmp, mountPath: /tmp}
+    - {name: home, mountPath: /var/lib/recmesh}
+    {{- if $values.dataset.volume.enabled }}
+    - {name: dataset, mountPath: /dataset, readOnly: true}
+    {{- end }}
+    {{- include "common.extraVolumeMounts" . | nindent 4 }}
+{{- end -}}
+
+{{- define "recmesh.trainContainer" -}}
+{{- $values := .root.Values -}}
+- name: train
+  image: {{ include "recmesh.image" (dict "root" .root "name" "train" "image" $values.train.image) }}
+  imagePullPolicy: {{ $values.image.pullPolicy }}
+  {{- include "common.containerSecurity" . | nindent 2 }}
+  args:
+    - jobs.train
+    - --dataset={{ include "recmesh.datasetFolder" .root }}
+    - --work=/var/lib/recmesh/train
+    - --seed={{ $values.train.seed }}
+    - --threads={{ $values.train.threads }}
+  env:
+    {{- include "recmesh.storeEnv" .root | nindent 4 }}
+    {{- include "recmesh.datasetEnv" .root | nindent 4 }}
+    {{- include "common.extraEnv" . | nindent 4 }}
+  resources:
+    {{- toYaml $values.train.resources | nindent 4 }}
+  volumeMounts:
+    {{- include "recmesh.jobMounts" . | nindent 4 }}
+{{- end -}}
+
+{{- define "recmesh.ingestContainer" -}}
+{{- $values := .root.Values -}}
+- name: ingest
+  image: {{ include "recmesh.image" (dict "root" .root "name" "ingest" "image" $values.ingest.image) }}
+  imagePullPolicy: {{ $values.image.pullPolicy }}
+  {{- include "common.containerSecurity" . | nindent 2 }}
+  args:
+    - jobs.ingest
+    - --dataset={{ include "recmesh.datasetFolder" .root }}
+    - --rejects=/var/lib/recmesh/rejects.csv
+    - --wait={{ $values.jobs.waitSeconds }}
+  env:
+    {{- if gt (int .shards) 1 }}
+    - {name: JOB_COMPLETIONS, value: {{ .shards | quote }}}
+    {{- else }}
+    - {name: JOB_COMPLETION_INDEX, value: "0"}
+    - {name: JOB_COMPLETIONS, value: "1"}
+    {{- end }}
+    {{- include "recmesh.redisEnv" .root | nindent 4 }}
+    {{- include "recmesh.milvusEnv" .root | nindent 4 }}
+    {{- include "recmesh.storeEnv" .root | nindent 4 }}
+    {{- include "recmesh.datasetEnv" .root | nindent 4 }}
+    {{- include "common.extraEnv" . | nindent 4 }}
+  resources:
+    {{- toYaml $values.ingest.resources | nindent 4 }}
+  volumeMounts:
+    {{- include "recmesh.jobMounts" . | nindent 4 }}
+    {{- include "recmesh.caMounts" . | nindent 4 }}
+{{- end -}}
+
+{{- define "recmesh.jobMounts" -}}
+- {name: tmp, mountPath: /tmp}
+- {name: home, mountPath: /var/lib/recmesh}
+{{- include "recmesh.storeMount" (dict "root" .root "readOnly" false) }}
+{{- if .root.Values.dataset.volume.enabled }}
+- {name: dataset, mountPath: /dataset, readOnly: true}
+{{- end }}
+{{ include "common.extraVolumeMounts" . }}
+{{- end -}}
+
+{{- /* A whole Job. Arguments: `root`, `component`. */ -}}
+{{- define "recmesh.job" -}}
+{{- $spec := include (printf "recmesh.%sSpec" .component) .root -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  {{- include "recmesh.jobMetadata" (merge (dict "spec" $spec) .) | nindent 2 }}
+spec:
+  {{- $spec | nindent 2 }}
+{{- end -}}

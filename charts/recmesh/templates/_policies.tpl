@@ -1,0 +1,140 @@
+{{- /*
+The arrows of the architecture, and nothing else: who may be called by whom. Arguments: `root`, `component` (a service or compact).
+*/ -}}
+
+{{- define "recmesh.networkPolicy" -}}
+{{- if .root.Values.global.networkPolicy.enabled -}}
+{{- $root := .root -}}
+{{- $ports := include "recmesh.ports" . | fromYaml -}}
+{{- $compact := eq .component "compact" -}}
+{{- $served := ternary $ports (pick $ports .component) $compact -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "common.metadata" . | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "common.selector" . | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  ingress:
+    {{- if or $compact (eq .component "as") }}
+    - from: # whoever wants recommendations
+        {{- toYaml $root.Values.networkPolicy.clients | nindent 8 }}
+      ports:
+        - {port: {{ $ports.as }}, protocol: TCP}
+    {{- end }}
+    {{- if not (or $compact (eq .component "as")) }}
+    - from:
+        {{- include "common.peer" (dict "root" $root "component" "as") | nindent 8 }}
+      ports:
+        - {port: {{ index $ports .component }}, protocol: TCP}
+    {{- end }}
+    - from: # operators, who ask single services
+        {{- toYaml $root.Values.networkPolicy.operators | nindent 8 }}
+        {{- include "common.peer" (dict "root" $root "component" "test") | nindent 8 }}
+      ports:
+        {{- range $served }}
+        - {port: {{ . }}, protocol: TCP}
+        {{- end }}
+    {{- include "recmesh.metricsIngress" (dict "root" $root "port" (add 10000 (index $ports (ternary "as" .component $compact)))) | nindent 4 }}
+  egress:
+    {{- include "common.dnsEgress" . | nindent 4 }}
+    {{- if eq .component "as" }}
+    {{- range $name, $port := omit $ports "as" }}
+    - to:
+        {{- include "common.peer" (dict "root" $root "component" $name) | nindent 8 }}
+      ports:
+        - {port: {{ $port }}, protocol: TCP}
+    {{- end }}
+    {{- end }}
+    {{- if or $compact (has .component (list "um" "cm")) }}
+    {{- include "recmesh.redisEgress" $root | nindent 4 }}
+    {{- end }}
+    {{- if or $compact (eq .component "recall") }}
+    {{- include "recmesh.milvusEgress" $root | nindent 4 }}
+    {{- end }}
+    {{- if and $root.Values.paddleServing.enabled (or $compact (eq .component "rank")) }}
+    - to:
+        {{- include "common.peer" (dict "root" $root "component" "paddle-serving") | nindent 8 }}
+      ports:
+        - {port: 8961, protocol: TCP}
+    {{- end }}
+    {{- if or $compact (has .component (list "recall" "rank")) }}
+    {{- include "recmesh.storeEgress" $root | nindent 4 }}
+    {{- end }}
+    {{- with $root.Values.networkPolicy.extraEgress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "recmesh.metricsIngress" -}}
+{{- with .root.Values.networkPolicy.metrics }}
+- from: # whoever scrapes metrics
+    {{- toYaml . | nindent 4 }}
+  ports:
+    - {port: {{ $.port }}, protocol: TCP}
+{{- end }}
+{{- end -}}
+
+{{- /* Argument of the templates below: the chart's scope. An address outside the release may be anywhere. */ -}}
+{{- define "recmesh.redisEgress" -}}
+{{- if .Values.redis.enabled }}
+- to:
+    {{- include "common.peer" (dict "root" . "component" "redis") | nindent 4 }}
+  ports:
+    - {port: 6379, protocol: TCP}
+{{- else }}
+- {} # external Redis
+{{- end }}
+{{- end -}}
+
+{{- define "recmesh.milvusEgress" -}}
+{{- if .Values.milvus.enabled }}
+- to:
+    {{- include "common.peer" (dict "root" . "component" "milvus") | nindent 4 }}
+  ports:
+    - {port: 19530, protocol: TCP}
+{{- else }}
+- {} # external Milvus
+{{- end }}
+{{- end -}}
+
+{{- define "recmesh.storeEgress" -}}
+{{- if .Values.modelStore.url }}
+- {} # the model store, {{ .Values.modelStore.url }}
+{{- end }}
+{{- end -}}
+
+{{- define "recmesh.datasetEgress" -}}
+{{- if contains "://" .Values.dataset.source }}
+- {} # the data set, {{ .Values.dataset.source }}
+{{- end }}
+{{- end -}}
+
+{{- /* A job is called by nobody. Arguments: `root`, `component`. */ -}}
+{{- define "recmesh.jobNetworkPolicy" -}}
+{{- if .root.Values.global.networkPolicy.enabled -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  {{- include "common.metadata" . | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "common.selector" . | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  ingress: []
+  egress:
+    {{- include "common.dnsEgress" . | nindent 4 }}
+    {{- include "recmesh.datasetEgress" .root | nindent 4 }}
+    {{- if ne .component "import" }}
+    {{- include "recmesh.storeEgress" .root | nindent 4 }}
+    {{- end }}
+    {{- if has .component (list "ingest" "retrain") }}
+    {{- include "recmesh.redisEgress" .root | nindent 4 }}
+    {{- include "recmesh.milvusEgress" .root | nindent 4 }}
+    {{- end }}
+{{- end }}
+{{- end -}}

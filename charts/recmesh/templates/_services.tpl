@@ -1,0 +1,212 @@
+{{- /* The five services: their ports. Metrics are on the port + 10000; of compact, on 18930. */ -}}
+{{- define "recmesh.ports" -}}
+um: 8910
+cm: 8920
+recall: 8950
+rank: 8960
+as: 8930
+{{- end -}}
+
+{{- /* Arguments of the templates below: a dict with `root` and `component` (um, cm, recall, rank, as, compact). */ -}}
+
+{{- /* The same with the component's values. */ -}}
+{{- define "recmesh.image" -}}
+{{- $image := dict "registry" .root.Values.image.registry "repository" (printf "%s/%s" .root.Values.image.repository .name) "tag" (.image.tag | default .root.Values.image.tag) "digest" .image.digest -}}
+{{- include "common.image" (dict "root" .root "image" $image) -}}
+{{- end -}}
+
+{{- define "recmesh.deployment" -}}
+{{- $root := .root -}}
+{{- $values := index .root.Values .component -}}
+{{- $ports := include "recmesh.ports" . | fromYaml -}}
+{{- $served := ternary $ports (pick $ports .component) (eq .component "compact") -}}
+{{- $metrics := add 10000 (index $ports (ternary "as" .component (eq .component "compact"))) -}}
+{{- $scope := merge (dict "values" $values "spread" true "priority" (include "recmesh.priority" (dict "root" .root "kind" "serving"))) . -}}
+{{- $stored := has .component (list "recall" "rank" "compact") -}}
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  {{- include "common.metadata" . | nindent 2 }}
+spec:
+  {{- if not $values.autoscaling.enabled }}
+  replicas: {{ $values.replicas }}
+  {{- end }}
+  strategy:
+    rollingUpdate: {maxSurge: 1, maxUnavailable: 0}
+  selector:
+    matchLabels:
+      {{- include "common.selector" . | nindent 6 }}
+  template:
+    metadata:
+      {{- $annotations := dict "prometheus.io/scrape" "true" "prometheus.io/port" (toString $metrics) }}
+      {{- include "common.podMetadata" (merge (dict "annotations" $annotations) $scope) | nindent 6 }}
+    spec:
+      serviceAccountName: {{ include "common.name" (dict "root" $root "component" "services") }}
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      {{- include "common.podSettings" $scope | nindent 6 }}
+      {{- with $values.runtimeClassName }}
+      runtimeClassName: {{ . }}
+      {{- end }}
+      # preStop, 10 s for the calls in flight (RECMESH_DRAIN_TIMEOUT), and as much again.
+      terminationGracePeriodSeconds: {{ add $values.preStopSeconds 20 }}
+      containers:
+        - name: {{ .component }}
+          image: {{ include "recmesh.image" (dict "root" $root "name" .component "image" $values.image) }}
+          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          {{- include "common.containerSecurity" . | nindent 10 }}
+          env:
+            {{- include "recmesh.serviceEnv" $scope | nindent 12 }}
+            {{- include "common.extraEnv" $scope | nindent 12 }}
+          ports:
+            {{- range $name, $port := $served }}
+            - {name: {{ $name }}, containerPort: {{ $port }}}
+            {{- end }}
+            - {name: metrics, containerPort: {{ $metrics }}}
+          {{- $first := index $served (ternary "as" .component (eq .component "compact")) }}
+          {{- include "recmesh.probes" (dict "port" $first) | nindent 10 }}
+          lifecycle:
+            preStop: # until every client's DNS has forgotten the pod
+              exec:
+                command: [python, -c, import time; time.sleep({{ $values.preStopSeconds }})]
+          resources:
+            {{- toYaml $values.resources | nindent 12 }}
+          volumeMounts:
+            - {name: tmp, mountPath: /tmp}
+            {{- if $stored }}
+            - {name: home, mountPath: /var/lib/recmesh}
+            {{- include "recmesh.storeMount" (dict "root" $root "readOnly" true) | nindent 12 }}
+            {{- end }}
+            {{- include "recmesh.caMounts" $scope | nindent 12 }}
+            {{- include "common.extraVolumeMounts" $scope | nindent 12 }}
+      volumes:
+        - name: tmp
+          emptyDir: {}
+        {{- if $stored }}
+        - name: home
+          emptyDir: {}
+        {{- include "recmesh.storeVolume" $root | nindent 8 }}
+        {{- end }}
+        {{- include "recmesh.caVolumes" $scope | nindent 8 }}
+        {{- include "common.extraVolumes" $scope | nindent 8 }}
+{{- end -}}
+
+{{- /*
+startup and liveness ask for the name `live`: whether the process answers, whatever it waits for. readiness asks for the service,
+which is SERVING only while its dependencies answer and a release is warm.
+*/ -}}
+{{- define "recmesh.probes" -}}
+startupProbe:
+  grpc: {port: {{ .port }}, service: live}
+  periodSeconds: 1
+  timeoutSeconds: 5
+  failureThreshold: 60
+readinessProbe:
+  grpc: {port: {{ .port }}}
+  periodSeconds: 2
+  timeoutSeconds: 5
+  failureThreshold: 2
+livenessProbe:
+  grpc: {port: {{ .port }}, service: live}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+{{- end -}}
+
+{{- /* Variables of a service. The image sets RECMESH_HOST and RECMESH_HOME. */ -}}
+{{- define "recmesh.serviceEnv" -}}
+{{- $compact := eq .component "compact" -}}
+{{- if or $compact (has .component (list "um" "cm")) }}
+{{ include "recmesh.redisEnv" .root }}
+{{- end }}
+{{- if or $compact (eq .component "recall") }}
+{{ include "recmesh.milvusEnv" .root }}
+{{- end }}
+{{- if or $compact (has .component (list "recall" "rank")) }}
+{{ include "recmesh.storeEnv" .root }}
+{{- end }}
+{{- if or $compact (eq .component "rank") }}
+- {name: RECMESH_RANK_BACKEND, value: {{ .root.Values.rank.backend }}}
+- {name: RECMESH_PADDLE_SERVING_TARGET, value: "dns:///{{ include "common.name" (dict "root" .root "component" "paddle-serving") }}:8961"}
+{{- if and .root.Values.paddleServing.enabled (ne .root.Values.paddleServing.device "cpu") }}
+- {name: RECMESH_PADDLE_SERVING_TOLERANCE, value: {{ include "recmesh.tolerance" .root | quote }}}
+{{- end }}
+{{- end }}
+{{- if eq .component "as" }}
+{{- range $name, $port := omit (include "recmesh.ports" . | fromYaml) "as" }}
+- {name: RECMESH_{{ upper $name }}_TARGET, value: "dns:///{{ include "common.name" (dict "root" $.root "component" $name) }}:{{ $port }}"}
+{{- end }}
+{{- end }}
+{{- range $name, $value := merge dict .values.settings .root.Values.settings }}
+- {name: RECMESH_{{ $name }}, value: {{ $value | toString | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- /* Headless, so that a client knows every pod and spreads its calls itself. */ -}}
+{{- define "recmesh.service" -}}
+{{- $served := ternary "compact" .component (eq .root.Values.mode "compact") -}}
+{{- $port := index (include "recmesh.ports" . | fromYaml) .component -}}
+apiVersion: v1
+kind: Service
+metadata:
+  {{- include "common.metadata" . | nindent 2 }}
+spec:
+  clusterIP: None
+  selector:
+    {{- include "common.selector" (dict "root" .root "component" $served) | nindent 4 }}
+  ports:
+    - {name: grpc, port: {{ $port }}, targetPort: {{ .component }}, appProtocol: kubernetes.io/h2c}
+    {{- if or (eq $served .component) (eq .component "as") }}
+    - {name: metrics, port: {{ add 10000 $port }}, targetPort: metrics}
+    {{- end }}
+{{- end -}}
+
+{{- define "recmesh.podDisruptionBudget" -}}
+{{- $values := index .root.Values (.valuesKey | default .component) -}}
+{{- if $values.podDisruptionBudget.enabled -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  {{- include "common.metadata" . | nindent 2 }}
+spec:
+  maxUnavailable: {{ $values.podDisruptionBudget.maxUnavailable }}
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "common.selector" . | nindent 6 }}
+{{- end }}
+{{- end -}}
+
+{{- define "recmesh.autoscaler" -}}
+{{- $values := index .root.Values (.valuesKey | default .component) -}}
+{{- if $values.autoscaling.enabled -}}
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  {{- include "common.metadata" . | nindent 2 }}
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: {{ include "common.name" . }}
+  minReplicas: {{ $values.autoscaling.minReplicas }}
+  maxReplicas: {{ $values.autoscaling.maxReplicas }}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target: {type: Utilization, averageUtilization: {{ $values.autoscaling.cpu }}}
+{{- end }}
+{{- end -}}
+
+{{- /* The name of a priority class of this release (`kind`: serving or jobs), where the chart creates them. */ -}}
+{{- define "recmesh.priority" -}}
+{{- if .root.Values.priorityClasses.create -}}
+{{ printf "%s-%s-%s" .root.Release.Namespace .root.Release.Name .kind | trunc 63 | trimSuffix "-" }}
+{{- end -}}
+{{- end -}}
+
+{{- /* How far Paddle Serving's scores may be from the recorded ones: docs/gpu.md. */ -}}
+{{- define "recmesh.tolerance" -}}
+{{- get (dict "cpu" "1e-5" "gpu" "1e-4" "tensorrt" "2e-2") .Values.paddleServing.device -}}
+{{- end -}}

@@ -1,0 +1,39 @@
+# The jobs: --build-arg JOB=train, or JOB=ingest, which holds the client and the operator's command line as well.
+# BASE may be given by digest. Context: the repository.
+ARG BASE=docker.io/library/python:3.11-slim-bookworm
+
+FROM ${BASE} AS kernels
+WORKDIR /build
+COPY requirements/build.txt requirements/
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: -r requirements/build.txt
+COPY recmesh/kernels recmesh/kernels
+RUN python recmesh/kernels/build.py
+
+FROM ${BASE} AS packages
+ARG JOB
+WORKDIR /build
+COPY docker/requirements.py docker/
+COPY requirements requirements
+RUN python docker/requirements.py "${JOB}" > image.txt \
+    && pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --prefix /packages -r image.txt
+
+FROM ${BASE}
+ARG JOB
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="recmesh ${JOB}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=packages /packages /usr/local
+WORKDIR /app
+COPY client.py ./
+COPY jobs jobs
+COPY recmesh recmesh
+COPY --from=kernels /build/recmesh/kernels recmesh/kernels
+RUN python -m compileall -q .
+ENV RECMESH_HOME=/var/lib/recmesh \
+    PYTHONDONTWRITEBYTECODE=1
+USER 1000:0
+# A module follows: jobs.train, jobs.ingest, recmesh, recmesh.dataset, client.
+ENTRYPOINT ["python", "-m"]

@@ -1,0 +1,43 @@
+# The gateway of Paddle Serving on GPUs: docs/gpu.md. BASE has CUDA 11.8 and cuDNN 8.6, and may be given by digest.
+# Context: the repository.
+ARG BASE=docker.io/nvidia/cuda:11.8.0-cudnn8-runtime-ubuntu22.04
+
+FROM ${BASE} AS python
+# Ubuntu 22.04 has Python 3.10; the version of its package follows the base.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 libgomp1 \
+    && rm -rf /var/lib/apt/lists/* \
+    && ln -s /usr/bin/python3 /usr/local/bin/python
+
+FROM python AS packages
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3-pip \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY docker/requirements.py docker/
+COPY requirements requirements
+RUN python docker/requirements.py paddle-serving-gpu > image.txt \
+    && pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --target /packages -r image.txt
+
+FROM python
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="recmesh paddle-serving-gpu" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=packages /packages /packages
+WORKDIR /app
+COPY docker/serve.py ./
+COPY services services
+COPY recmesh recmesh
+RUN python -m compileall -q .
+ENV RECMESH_SERVICE=rank.paddle_serving \
+    RECMESH_HOST=0.0.0.0 \
+    RECMESH_HOME=/var/lib/recmesh \
+    PYTHONPATH=/packages \
+    PYTHONDONTWRITEBYTECODE=1
+USER 1000:0
+ENTRYPOINT ["python", "serve.py"]

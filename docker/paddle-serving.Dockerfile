@@ -1,0 +1,29 @@
+# The gateway of Paddle Serving, on CPUs. BASE may be given by digest. Context: the repository.
+ARG BASE=docker.io/library/python:3.11-slim-bookworm
+
+FROM ${BASE} AS packages
+WORKDIR /build
+COPY docker/requirements.py docker/
+COPY requirements requirements
+RUN python docker/requirements.py paddle-serving > image.txt \
+    && pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --prefix /packages -r image.txt
+
+FROM ${BASE}
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="recmesh paddle-serving" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=packages /packages /usr/local
+WORKDIR /app
+COPY docker/serve.py ./
+COPY services services
+COPY recmesh recmesh
+RUN python -m compileall -q .
+ENV RECMESH_SERVICE=rank.paddle_serving \
+    RECMESH_HOST=0.0.0.0 \
+    RECMESH_HOME=/var/lib/recmesh \
+    PYTHONDONTWRITEBYTECODE=1
+USER 1000:0
+ENTRYPOINT ["python", "serve.py"]

@@ -1,0 +1,42 @@
+# One service, or all five in one process: --build-arg SERVICE=um (cm, recall, rank, as, compact).
+# BASE may be given by digest. Context: the repository.
+ARG BASE=docker.io/library/python:3.11-slim-bookworm
+
+FROM ${BASE} AS kernels
+WORKDIR /build
+COPY requirements/build.txt requirements/
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: -r requirements/build.txt
+COPY recmesh/kernels recmesh/kernels
+RUN python recmesh/kernels/build.py
+
+FROM ${BASE} AS packages
+ARG SERVICE
+WORKDIR /build
+COPY docker/requirements.py docker/
+COPY requirements requirements
+RUN python docker/requirements.py "${SERVICE}" > image.txt \
+    && pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --prefix /packages -r image.txt
+
+FROM ${BASE}
+ARG SERVICE
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="recmesh ${SERVICE}" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=packages /packages /usr/local
+WORKDIR /app
+COPY docker/serve.py ./
+COPY services services
+COPY recmesh recmesh
+COPY --from=kernels /build/recmesh/kernels recmesh/kernels
+# The root file system is read-only where this runs: compile now.
+RUN python -m compileall -q .
+ENV RECMESH_SERVICE=${SERVICE} \
+    RECMESH_HOST=0.0.0.0 \
+    RECMESH_HOME=/var/lib/recmesh \
+    PYTHONDONTWRITEBYTECODE=1
+# Any user will do, as long as its group is 0.
+USER 1000:0
+ENTRYPOINT ["python", "serve.py"]

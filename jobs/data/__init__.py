@@ -1,0 +1,1 @@
+"""Brings a data set to where the other jobs read it."""

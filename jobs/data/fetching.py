@@ -1,0 +1,61 @@
+"""A data set from a URL."""
+
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+
+from recmesh.errors import DataError, Unavailable
+
+_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
+
+
+def is_url(source: str) -> bool:
+    """Whether a source is a URL and not a name."""
+    return "://" in source
+
+
+def fetch_url(url: str, into: Path) -> None:
+    """Copy a folder, or unpack an archive, as the folder `into`, whole or not at all.
+
+    An archive may hold the files of the data set, or one folder that does. Raises DataError for a URL that cannot be
+    one, Unavailable when its store does not answer.
+    """
+    with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}-") as scratch:
+        made = _fetched(url, Path(scratch))
+        made.rename(into)
+
+
+def _fetched(url: str, scratch: Path) -> Path:
+    try:
+        files, path = fsspec.url_to_fs(url)
+    except (ValueError, ImportError) as error:
+        raise DataError(f"{url}: {error}") from None
+    try:
+        if not url.endswith(_ARCHIVES):
+            return _folder(files, path, scratch / "data")
+        archive = scratch / PurePosixPath(url).name
+        files.get_file(path, str(archive))
+    except FileNotFoundError as error:
+        raise DataError(f"{url}: there is no such thing ({error})") from error
+    except Exception as error:  # each fsspec backend has its own
+        raise Unavailable(f"{url}: {type(error).__name__}: {error}") from error
+    return _unpacked(archive, scratch / "data")
+
+
+def _folder(files: Any, path: str, into: Path) -> Path:
+    files.get(path.rstrip("/") + "/", str(into), recursive=True)
+    return into
+
+
+def _unpacked(archive: Path, into: Path) -> Path:
+    try:
+        # Of a tar file, only what is safe: nothing outside the folder, no devices, no links that lead out.
+        options: dict[str, Any] = {} if archive.name.endswith(".zip") else {"filter": "data"}
+        shutil.unpack_archive(archive, into, **options)
+    except (shutil.ReadError, ValueError) as error:
+        raise DataError(f"{archive.name}: {error}") from error
+    content = list(into.iterdir())
+    return content[0] if len(content) == 1 and content[0].is_dir() else into

@@ -1,0 +1,50 @@
+"""Waiting for what an ingestion needs: at an installation everything starts at once."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from rich.console import Console
+
+from recmesh.errors import ReleaseError, Unavailable
+from recmesh.releases import Manifest, ModelStore
+
+_LOOK_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+class Patience:
+    """Tries again what is not there yet, until `seconds` have passed since it was made."""
+
+    def __init__(self, seconds: float, console: Console) -> None:
+        self._limit = time.monotonic() + seconds
+        self._console = console
+
+    def get(self, what: str, attempt: Callable[[], T]) -> T:
+        """The first answer of `attempt`. Raises what it raised last when patience ends."""
+        said = False
+        while True:
+            try:
+                return attempt()
+            except (Unavailable, ReleaseError) as error:
+                if time.monotonic() > self._limit:
+                    raise
+                if not said:
+                    self._console.print(f"Waiting for {what}: {error}")
+                said = True
+            time.sleep(_LOOK_SECONDS)
+
+
+def release_of(models: ModelStore, fingerprint: str) -> Manifest:
+    """The newest release that was trained on this state of the data; the active one, if it was activated after that.
+
+    Raises ReleaseError when there is none.
+    """
+    fitting = [manifest for manifest in models.list() if manifest.fingerprint == fingerprint]
+    if not fitting:
+        raise ReleaseError(f"model store {models.url}: no release of the data {fingerprint[:16]} yet")
+    active = models.active_record()
+    if active is not None and fitting[0].created < active.since:
+        return next((manifest for manifest in fitting if manifest.id == active.id), fitting[0])
+    return fitting[0]

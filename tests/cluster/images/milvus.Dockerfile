@@ -1,0 +1,18 @@
+# Milvus standalone for the test cluster, which reaches no registry of images: the server of the wheel, with program,
+# libraries and configuration where the public image has them.
+ARG BASE=docker.io/library/python:3.11-slim-bookworm
+
+FROM ${BASE} AS wheel
+WORKDIR /build
+COPY requirements/serving.txt ./
+COPY tests/cluster/images/milvus.py ./
+RUN sed -n '/^milvus==/,/^[a-z]/p' serving.txt | sed '$d' > milvus.txt \
+    && pip install --no-cache-dir --no-deps --require-hashes --target wheel -r milvus.txt \
+    && python milvus.py wheel/milvus/data /milvus
+
+FROM ${BASE}
+COPY --from=wheel /milvus /milvus
+ENV PATH=/milvus/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LD_LIBRARY_PATH=/milvus/lib:/usr/lib
+WORKDIR /milvus
+CMD ["milvus", "run", "standalone"]

@@ -1,0 +1,8 @@
+# Redis for the test cluster, which reaches no registry of images: Debian's, where the public image has it.
+ARG BASE=docker.io/library/debian:bookworm-slim
+FROM ${BASE}
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends redis-server && rm -rf /var/lib/apt/lists/*
+USER 999:1000
+WORKDIR /data
+CMD ["redis-server"]
