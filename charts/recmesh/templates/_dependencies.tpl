@@ -41,8 +41,14 @@
 
 {{- /* The Secrets with authorities that pods trust, as a YAML map of name to Secret. */ -}}
 {{- define "recmesh.authorities" -}}
-{{- with ternary .Values.redis.tls.existingSecret .Values.external.redis.caSecret .Values.redis.enabled }}
+{{- if .Values.redis.enabled }}
+{{- with .Values.redis.tls.existingSecret }}
 redis-ca: {{ . }}
+{{- end }}
+{{- else }}
+{{- with .Values.external.redis.caSecret }}
+redis-ca: {{ . }}
+{{- end }}
 {{- end }}
 {{- if not .Values.milvus.enabled }}
 {{- with .Values.external.milvus.caSecret }}

@@ -11,7 +11,7 @@ labels:
 {{- end -}}
 
 {{- define "recmesh.trainSpec" -}}
-{{- $scope := include "recmesh.jobScope" (dict "component" "train") | fromYaml | merge (dict "root" . "values" .Values.train) -}}
+{{- $scope := dict "root" . "component" "train" "values" .Values.train -}}
 {{- include "recmesh.jobPolicy" . }}
 template:
   metadata:
@@ -25,7 +25,7 @@ template:
 {{- end -}}
 
 {{- define "recmesh.ingestSpec" -}}
-{{- $scope := include "recmesh.jobScope" (dict "component" "ingest") | fromYaml | merge (dict "root" . "values" .Values.ingest) -}}
+{{- $scope := dict "root" . "component" "ingest" "values" .Values.ingest -}}
 {{- include "recmesh.jobPolicy" . }}
 completionMode: Indexed
 completions: {{ .Values.ingest.shards }}
@@ -43,7 +43,7 @@ template:
 
 {{- /* Fetch, train and ingest in one pod: each begins when the one before has ended well. */ -}}
 {{- define "recmesh.retrainSpec" -}}
-{{- $scope := include "recmesh.jobScope" (dict "component" "retrain") | fromYaml | merge (dict "root" . "values" .Values.train) -}}
+{{- $scope := dict "root" . "component" "retrain" "values" .Values.train -}}
 {{- include "recmesh.jobPolicy" . }}
 template:
   metadata:
@@ -59,7 +59,7 @@ template:
 
 {{- /* A data set by name or URL onto the volume of data sets. */ -}}
 {{- define "recmesh.importSpec" -}}
-{{- $scope := include "recmesh.jobScope" (dict "component" "import") | fromYaml | merge (dict "root" . "values" .Values.ingest) -}}
+{{- $scope := dict "root" . "component" "import" "values" .Values.ingest -}}
 {{- include "recmesh.jobPolicy" . }}
 template:
   metadata:
@@ -84,18 +84,15 @@ template:
           {{- include "common.extraVolumeMounts" $scope | nindent 10 }}
 {{- end -}}
 
-{{- define "recmesh.jobScope" -}}
-component: {{ .component }}
-{{- end -}}
-
 {{- define "recmesh.jobPolicy" -}}
 backoffLimit: {{ .Values.jobs.backoffLimit }}
 podFailurePolicy:
   rules:
     - action: FailJob # settings or data that another run cannot change
       onExitCodes: {operator: In, values: [2, 3]}
+      onPodConditions: [] # the schema of 1.28 wants it
     - action: Ignore # the node was drained, or the pod made room for others
-      onPodConditions: [{type: DisruptionTarget}]
+      onPodConditions: [{type: DisruptionTarget, status: "True"}]
 {{- end -}}
 
 {{- define "recmesh.jobPod" -}}
@@ -181,7 +178,6 @@ volumes:
     - --threads={{ $values.train.threads }}
   env:
     {{- include "recmesh.storeEnv" .root | nindent 4 }}
-    {{- include "recmesh.datasetEnv" .root | nindent 4 }}
     {{- include "common.extraEnv" . | nindent 4 }}
   resources:
     {{- toYaml $values.train.resources | nindent 4 }}
@@ -210,7 +206,6 @@ volumes:
     {{- include "recmesh.redisEnv" .root | nindent 4 }}
     {{- include "recmesh.milvusEnv" .root | nindent 4 }}
     {{- include "recmesh.storeEnv" .root | nindent 4 }}
-    {{- include "recmesh.datasetEnv" .root | nindent 4 }}
     {{- include "common.extraEnv" . | nindent 4 }}
   resources:
     {{- toYaml $values.ingest.resources | nindent 4 }}

@@ -1,0 +1,102 @@
+"""Jobs are named by what they do (C32), and do what the values say."""
+
+import pytest
+import yaml
+
+from tests.chart.conftest import containers, environment, find, render
+
+
+def job_name(kind: str, *options: str) -> str:
+    name: str = find(render("default", *options), "Job", kind)["metadata"]["name"]
+    return name
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--set=image.tag=next", "--set=dataset.version=2", "--set=dataset.source=ta_feng", "--set=train.seed=2"],
+)
+def test_another_spec_is_another_job(option: str) -> None:
+    assert job_name("train", option) != job_name("train")
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--set=um.replicas=3", "--set=mode=compact", "--set=retrain.schedule=0 3 * * *", "--set=launcher.enabled=true"],
+)
+def test_another_value_elsewhere_is_the_same_job(option: str) -> None:
+    assert job_name("train", option) == job_name("train")
+    assert job_name("ingest", option) == job_name("ingest")
+
+
+def test_no_job_is_a_hook() -> None:
+    for resource in render("all"):
+        hook = resource["metadata"].get("annotations", {}).get("helm.sh/hook")
+        assert hook == ("test" if resource["kind"] == "Pod" else None), resource["metadata"]["name"]
+
+
+def test_ingestion_is_shared_by_indexed_pods() -> None:
+    spec = find(render("all"), "Job", "ingest")["spec"]
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
+    (ingest,) = spec["template"]["spec"]["containers"]
+    assert environment(ingest)["JOB_COMPLETIONS"] == "3"
+    assert "JOB_COMPLETION_INDEX" not in environment(ingest)  # Kubernetes sets it
+
+
+def test_a_fault_in_settings_or_data_is_not_tried_again() -> None:
+    spec = find(render("default"), "Job", "train")["spec"]
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+    assert spec["podFailurePolicy"]["rules"][0]["onExitCodes"] == {"operator": "In", "values": [2, 3]}
+
+
+def test_every_job_reads_the_same_data_set() -> None:
+    for values, folder in (("default", "/var/lib/recmesh/data/set"), ("all", "/dataset/shop")):
+        resources = render(values)
+        for kind in ("train", "ingest"):
+            (job,) = find(resources, "Job", kind)["spec"]["template"]["spec"]["containers"]
+            assert f"--dataset={folder}" in job["args"]
+
+
+def test_a_data_set_comes_from_its_source_or_its_volume() -> None:
+    (fetching,) = find(render("default", "--set=dataset.source=https://x.example/d.zip"), "Job", "train")["spec"][
+        "template"
+    ]["spec"]["initContainers"]
+    assert fetching["args"] == ["jobs.data", "https://x.example/d.zip", "/var/lib/recmesh/data/set"]
+    template = find(render("all"), "Job", "train")["spec"]["template"]
+    waiting = containers(template)[0]
+    assert waiting["args"] == ["jobs.data", "--wait", "3600", "/dataset/shop"]
+    assert {"name": "dataset", "mountPath": "/dataset", "readOnly": True} in waiting["volumeMounts"]
+
+
+def test_retraining_fetches_trains_and_ingests_in_one_pod() -> None:
+    cron = find(render("all"), "CronJob", "retrain")["spec"]
+    assert (cron["schedule"], cron["concurrencyPolicy"]) == ("0 3 * * *", "Forbid")
+    spec = cron["jobTemplate"]["spec"]["template"]["spec"]
+    assert [one["name"] for one in spec["initContainers"]] == ["dataset", "train"]
+    assert [one["name"] for one in spec["containers"]] == ["ingest"]
+
+
+def test_the_launcher_has_the_jobs_of_the_installation() -> None:
+    resources = render("all")
+    templates = {name: yaml.safe_load(text) for name, text in find(resources, "ConfigMap", "jobs")["data"].items()}
+    assert set(templates) == {"train", "ingest", "import"}
+    for kind in ("train", "ingest"):
+        assert templates[kind] == find(resources, "Job", kind)
+    assert templates["import"]["spec"]["template"]["spec"]["containers"][0]["args"] == [
+        "jobs.data",
+        "https://data.example/shop.tar.gz",
+        "/dataset/shop",
+    ]
+
+
+def test_releases_are_kept_when_the_chart_goes() -> None:
+    claim = find(render("default"), "PersistentVolumeClaim", "model-store")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_services_read_the_model_store_and_jobs_write_it() -> None:
+    resources = render("default")
+    for kind, name, read_only in (("Deployment", "recall", True), ("Deployment", "rank", True), ("Job", "train", None)):
+        (container,) = find(resources, kind, name)["spec"]["template"]["spec"]["containers"]
+        (mount,) = [one for one in container["volumeMounts"] if one["name"] == "model-store"]
+        assert mount.get("readOnly") is read_only
+        assert environment(container)["RECMESH_MODEL_STORE"] == "/model-store"

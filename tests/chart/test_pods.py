@@ -1,0 +1,173 @@
+"""What every pod template has: placement and pull secrets (C37), the restricted level, probes, an end that drains."""
+
+import pytest
+
+from tests.chart.conftest import VALUES, containers, environment, find, pod_templates, refused, render
+
+SERVICES = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930}
+EVERYWHERE = [
+    '--set-json=global.nodeSelector={"pool":"a"}',
+    '--set-json=global.tolerations=[{"key":"t","operator":"Exists"}]',
+    '--set-json=global.imagePullSecrets=["pull"]',
+    "--set=global.imageRegistry=registry.example/mirror",
+    "--set=global.priorityClassName=important",
+    '--set-json=global.affinity={"nodeAffinity":{}}',
+]
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_what_is_said_for_all_reaches_every_pod(values: str) -> None:
+    for name, template in pod_templates(render(values, *EVERYWHERE)).items():
+        spec = template["spec"]
+        assert spec["nodeSelector"]["pool"] == "a", name
+        assert {"key": "t", "operator": "Exists"} in spec["tolerations"], name
+        assert spec["imagePullSecrets"] == [{"name": "pull"}], name
+        assert spec["priorityClassName"] in ("important", "as-priority"), name
+        assert spec["affinity"] == {"nodeAffinity": {}}, name
+        for container in containers(template):
+            assert container["image"].startswith("registry.example/mirror/"), (name, container["name"])
+
+
+def test_additions_reach_every_pod() -> None:
+    for name, template in pod_templates(render("all")).items():
+        metadata, spec = template["metadata"], template["spec"]
+        if not name.startswith("Pod/"):
+            assert metadata["labels"]["team"] == "search", name
+            assert metadata["annotations"]["example.com/owner"] == "search", name
+            assert {"name": "extra", "emptyDir": {}} in spec["volumes"], name
+            for container in containers(template):
+                assert environment(container)["EXTRA"] == "1", (name, container["name"])
+                assert {"name": "extra", "mountPath": "/extra"} in container["volumeMounts"], (name, container["name"])
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_every_pod_satisfies_the_restricted_level(values: str) -> None:
+    for name, template in pod_templates(render(values)).items():
+        spec = template["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["securityContext"]["runAsGroup"] == 0, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec), name
+        assert not any("hostPath" in volume for volume in spec.get("volumes", ())), name
+        for container in containers(template):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, (name, container["name"])
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_no_pod_has_a_token_of_kubernetes(values: str) -> None:
+    for name, template in pod_templates(render(values)).items():
+        assert template["spec"]["automountServiceAccountToken"] is False, name
+    bound = [one["subjects"] for one in render(values) if one["kind"] == "RoleBinding"]
+    assert all(subject["name"] == "shop-launcher" for subjects in bound for subject in subjects)
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_every_container_asks_for_what_it_needs(values: str) -> None:
+    for name, template in pod_templates(render(values)).items():
+        for container in containers(template):
+            resources = container["resources"]
+            assert {"cpu", "memory"} <= set(resources["requests"]), (name, container["name"])
+            assert "memory" in resources["limits"], (name, container["name"])
+            # A limit on CPU slows down answers that there is CPU time for.
+            assert "cpu" not in resources["limits"], (name, container["name"])
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "compact"])
+def test_probes_do_not_kill_for_a_dependency(service: str) -> None:
+    template = find(render("local" if service == "compact" else "default"), "Deployment", service)["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    port = SERVICES.get(service, SERVICES["as"])
+    assert container["startupProbe"]["grpc"] == container["livenessProbe"]["grpc"] == {"port": port, "service": "live"}
+    assert container["readinessProbe"]["grpc"] == {"port": port}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_pod_leaves_its_service_before_it_ends_and_has_time_to_drain(service: str) -> None:
+    deployment = find(render("default"), "Deployment", service)["spec"]
+    spec = deployment["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["lifecycle"]["preStop"]["exec"]["command"] == ["python", "-c", "import time; time.sleep(5)"]
+    # The drain: 0.3 s until clients have heard it, 10 s for the calls in flight.
+    assert spec["terminationGracePeriodSeconds"] > 5 + 0.3 + 10
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_pods_of_a_service_are_spread(service: str) -> None:
+    spec = find(render("default"), "Deployment", service)["spec"]["template"]["spec"]
+    (term,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    labels = {"app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": service}
+    assert term["podAffinityTerm"]["labelSelector"]["matchLabels"] == labels
+    assert [one["topologyKey"] for one in spec["topologySpreadConstraints"]] == ["topology.kubernetes.io/zone"]
+
+
+def test_an_autoscaler_decides_alone() -> None:
+    resources = render("all")
+    assert "replicas" not in find(resources, "Deployment", "recall")["spec"]
+    scaler = find(resources, "HorizontalPodAutoscaler", "recall")["spec"]
+    assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop-recall"}
+
+
+def test_services_are_headless_so_that_clients_spread_their_calls() -> None:
+    for values, owner in (("default", None), ("local", "compact")):
+        for service, port in SERVICES.items():
+            spec = find(render(values), "Service", service)["spec"]
+            assert spec["clusterIP"] == "None"
+            assert spec["selector"]["app.kubernetes.io/component"] == (owner or service)
+            assert {(one["port"], one["targetPort"]) for one in spec["ports"]} >= {(port, service)}
+
+
+def test_as_finds_the_stages_through_their_services() -> None:
+    (container,) = find(render("default"), "Deployment", "as")["spec"]["template"]["spec"]["containers"]
+    targets = {name: value for name, value in environment(container).items() if name.endswith("_TARGET")}
+    assert targets == {
+        f"RECMESH_{name.upper()}_TARGET": f"dns:///shop-{name}:{port}"
+        for name, port in SERVICES.items()
+        if name != "as"
+    }
+
+
+def test_paddle_serving_goes_to_gpu_nodes() -> None:
+    spec = find(render("all"), "Deployment", "paddle-serving")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["image"].startswith("registry.example/recmesh/paddle-serving-gpu:")
+    assert spec["runtimeClassName"] == "nvidia"
+    assert spec["nodeSelector"]["nvidia.com/gpu.present"] == "true"
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
+
+
+def test_without_gpus_rank_serves_from_its_own_process() -> None:
+    (container,) = find(render("default"), "Deployment", "rank")["spec"]["template"]["spec"]["containers"]
+    assert environment(container)["RECMESH_RANK_BACKEND"] == "auto"
+    assert not any("gpu" in str(template) for template in pod_templates(render("default")).values())
+
+
+def test_passwords_and_authorities_come_from_secrets() -> None:
+    resources = render("all")
+    (um,) = find(resources, "Deployment", "um")["spec"]["template"]["spec"]["containers"]
+    assert environment(um)["REDIS_PASSWORD"] == ("redis-password", "password")
+    url = "rediss://:$(REDIS_PASSWORD)@shop-redis:6379/0?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt"
+    assert environment(um)["RECMESH_REDIS_URL"] == url
+    (redis,) = find(resources, "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
+    assert redis["args"] == ["--requirepass", "$(REDIS_PASSWORD)"]
+    (compact,) = find(render("external"), "Deployment", "compact")["spec"]["template"]["spec"]["containers"]
+    assert environment(compact)["RECMESH_REDIS_URL"] == ("stores", "redis")
+    assert environment(compact)["RECMESH_MILVUS_URI"] == ("stores", "milvus")
+    assert {mount["name"] for mount in compact["volumeMounts"]} >= {"redis-ca", "milvus-ca"}
+
+
+def test_a_store_that_is_nowhere_is_refused_by_name() -> None:
+    assert "external.redis: give a url or a secret" in refused("--set=redis.enabled=false")
+    assert "external.milvus: give a uri or a secret" in refused("--set=milvus.enabled=false")
+
+
+@pytest.mark.parametrize(
+    "option", ["um.replica=2", "mode=both", "redis.pasword=x", "settings.log_level=debug", "ingest.shards=0"]
+)
+def test_values_that_cannot_work_are_refused(option: str) -> None:
+    assert "don't meet the specifications of the schema" in refused(f"--set={option}")

@@ -1,0 +1,101 @@
+"""NetworkPolicies allow the arrows of the architecture, each from both ends, and nothing else."""
+
+from typing import Any
+
+import pytest
+
+from tests.chart.conftest import VALUES, Resource, find, pod_templates, render
+
+COMPONENT = "app.kubernetes.io/component"
+PORTS = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930}
+STAGES = ("um", "cm", "recall", "rank")
+ARROWS = {
+    *(("as", stage, PORTS[stage]) for stage in STAGES),
+    ("um", "redis", 6379),
+    ("cm", "redis", 6379),
+    ("ingest", "redis", 6379),
+    ("recall", "milvus", 19530),
+    ("ingest", "milvus", 19530),
+}
+COMPACT_ARROWS = {
+    (source, target, port) for source in ("compact", "ingest") for target, port in (("redis", 6379), ("milvus", 19530))
+}
+
+
+def policies(resources: list[Resource]) -> dict[str, dict[str, Any]]:
+    """Every policy by the component whose pods it is for."""
+    return {
+        one["spec"]["podSelector"]["matchLabels"][COMPONENT]: one["spec"]
+        for one in resources
+        if one["kind"] == "NetworkPolicy"
+    }
+
+
+def arrows(rules: dict[str, dict[str, Any]], direction: str, peers: str) -> set[tuple[str, str, int]]:
+    """(own component, other component, port) of each rule that names a component."""
+    return {
+        (component, peer["podSelector"]["matchLabels"][COMPONENT], port["port"])
+        for component, spec in rules.items()
+        for rule in spec[direction]
+        for peer in rule.get(peers, ())
+        if COMPONENT in peer.get("podSelector", {}).get("matchLabels", {})
+        for port in rule["ports"]
+    }
+
+
+@pytest.mark.parametrize(("values", "expected"), [("default", ARROWS), ("local", COMPACT_ARROWS)])
+def test_the_arrows_are_those_of_the_architecture(values: str, expected: set[tuple[str, str, int]]) -> None:
+    resources = render(values)
+    rules = policies(resources)
+    present = {template["metadata"]["labels"][COMPONENT] for template in pod_templates(resources).values()}
+    assert arrows(rules, "egress", "to") == expected
+    received = {(source, target, port) for target, source, port in arrows(rules, "ingress", "from")}
+    assert {arrow for arrow in received if arrow[0] in present and arrow[0] != "test"} == expected
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_every_pod_has_a_policy_for_both_directions(values: str) -> None:
+    resources = render(values)
+    rules = policies(resources)
+    for name, template in pod_templates(resources).items():
+        component = template["metadata"]["labels"][COMPONENT]
+        if component != "test":
+            assert rules[component]["policyTypes"] == ["Ingress", "Egress"], name
+
+
+@pytest.mark.parametrize("values", ["default", "local", "all"])
+def test_with_its_own_stores_nothing_may_go_anywhere(values: str) -> None:
+    for component, spec in policies(render(values)).items():
+        if values == "all" and component in ("train", "ingest", "import", "retrain"):
+            continue  # the data set comes from a URL
+        assert {} not in spec["egress"], component
+
+
+def test_whoever_wants_recommendations_may_ask_as_and_no_stage() -> None:
+    client = {"podSelector": {"matchLabels": {"recmesh.io/client": "true"}}}
+    admitting = {
+        component: [port["port"] for rule in spec["ingress"] if client in rule["from"] for port in rule["ports"]]
+        for component, spec in policies(render("default")).items()
+    }
+    assert {component: ports for component, ports in admitting.items() if ports} == {"as": [8930]}
+
+
+def test_paddle_serving_is_asked_by_rank_alone() -> None:
+    (rule, metrics) = policies(render("all"))["paddle-serving"]["ingress"]
+    assert [peer["podSelector"]["matchLabels"][COMPONENT] for peer in rule["from"]] == ["rank"]
+    assert metrics["ports"] == [{"port": 18961, "protocol": "TCP"}]
+
+
+def test_no_policy_without_policies() -> None:
+    assert policies(render("all", "--set=global.networkPolicy.enabled=false")) == {}
+
+
+def test_stores_call_nobody() -> None:
+    rules = policies(render("default"))
+    assert rules["redis"]["egress"] == rules["milvus"]["egress"] == []
+
+
+def test_a_disruption_takes_one_pod_of_a_service() -> None:
+    for name in PORTS:
+        spec = find(render("default"), "PodDisruptionBudget", name)["spec"]
+        assert (spec["maxUnavailable"], spec["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
