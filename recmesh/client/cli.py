@@ -1,4 +1,4 @@
-"""The operator's command line: `recmesh release ...`, `recmesh evaluate`."""
+"""The operator's command line: `recmesh release ...`, `recmesh evaluate`, `recmesh job ...`."""
 
 import json
 import sys
@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from recmesh.client import _job
 from recmesh.client._evaluate import evaluate
 from recmesh.client._import import import_models
 from recmesh.errors import RecmeshError
@@ -26,6 +27,7 @@ from recmesh.stores.milvus_writer import MilvusWriter
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Operate recmesh.")
 release = typer.Typer(no_args_is_help=True, help="Releases: list, inspect, import, activate, roll back, prune.")
 app.add_typer(release, name="release")
+app.add_typer(_job.app, name="job")
 app.command()(evaluate)
 release.command("import")(import_models)
 
