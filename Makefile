@@ -5,7 +5,8 @@ MODE ?= compact
 BACKEND ?= $(or $(RECMESH_RANK_BACKEND),onnx)
 SERVICE ?=
 FOLLOW ?=
-TESTS ?= tests/unit tests/component tests/contract tests/train tests/mesh tests/paddle_serving tests/local
+TESTS ?= tests/unit tests/component tests/contract tests/train tests/mesh tests/paddle_serving tests/local tests/chart
+IMAGES ?=
 
 # The first interpreter that runs and is of a version that all requirements have wheels for.
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
@@ -16,13 +17,15 @@ BIN := .venv/bin
 ENVIRONMENTS = python='$(PYTHON)'; test -n "$$python" || { echo $(NO_PYTHON) >&2; exit 2; }; exec "$$python" -m local.environments
 NO_PYTHON := 'recmesh: no Python 3.10 to 3.12 found: install python3.11, or set PYTHON=/path/to/it'
 LOCAL := test -x $(BIN)/python || { echo 'nothing was ever started here; make up does'; exit 0; }; exec $(BIN)/python -m local
-CODE := recmesh services jobs local benchmarks tests client.py
+CODE := recmesh services jobs local benchmarks tests docker charts client.py
 PROTOS := $(wildcard protos/recmesh/pb/*.proto)
+CLUSTER_TESTS = PATH='$(CURDIR)/$(BIN)':"$$PATH" $(BIN)/python -m pytest -s
 LOCK = UV_PYTHON_DOWNLOADS=never uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url
 PADDLE_SERVING_LOCK = --overrides requirements/paddle-serving.overrides --excludes requirements/paddle-serving.excludes
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs clean test check protos bench bench-faults lock environments environments-dev
+.PHONY: help up down status logs clean test check protos bench bench-faults lock environments environments-dev \
+	helm images sbom values cluster-smoke cluster-test
 .SILENT:
 
 help: ## List the targets
@@ -44,7 +47,7 @@ logs: ## Show the end of a log. SERVICE= um, cm, recall, rank, as, redis, milvus
 clean: ## Stop everything and delete .recmesh: downloads, data sets, releases, stores, logs
 	$(LOCAL) clean
 
-test: check ## Check the code, then run all tests that need no Kubernetes, on servers of their own. TESTS= some
+test: check helm ## Check the code, then run all tests that need no Kubernetes, on servers of their own. TESTS= some
 	exec $(BIN)/python -m pytest $(TESTS)
 
 check: environments-dev ## Lint, formatting, types, protos
@@ -52,6 +55,7 @@ check: environments-dev ## Lint, formatting, types, protos
 	$(BIN)/ruff format --quiet --check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/buf lint
+	$(BIN)/hadolint docker/*.Dockerfile tests/cluster/images/*.Dockerfile
 
 protos: environments-dev ## Generate recmesh/pb from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
@@ -62,12 +66,32 @@ bench: environments ## Measure the running mesh: each service, the chain, their 
 bench-faults: environments ## Kill each process of the running mesh in turn under load, and count what callers notice
 	exec $(BIN)/python -m benchmarks.faults
 
+images: ## Build the images and bring them to the cluster: docker and kind, unless RECMESH_IMAGE_* say otherwise. IMAGES= some
+	python3 docker/images.py build $(IMAGES)
+
+sbom: ## Print what is in the images, as CycloneDX. IMAGES= some
+	python3 docker/images.py sbom $(IMAGES)
+
+values: environments-dev ## Write docs/values.md anew, from the charts' values.schema.json
+	$(BIN)/python charts/values_page.py > docs/values.md
+
+cluster-smoke: environments-dev helm ## Install on the cluster of the current context, ask everything, renew it under load
+	$(CLUSTER_TESTS) tests/cluster/test_smoke.py
+
+cluster-test: environments-dev helm ## The same, and everything that can go away or change under load
+	$(CLUSTER_TESTS) tests/cluster
+
 lock: ## Pin the requirements anew, with hashes (needs uv)
-	for group in serving dev train build paddle-serving paddle-serving-gpu; do \
+	for group in serving dev train build paddle-serving paddle-serving-gpu kubernetes; do \
 		echo "requirements/$$group.txt"; \
 		case $$group in paddle*) with='$(PADDLE_SERVING_LOCK)';; *) with=;; esac; \
 		$(LOCK) $$with requirements/$$group.in --output-file requirements/$$group.txt || exit 1; \
 	done
+	echo requirements/stores.txt # in images only, so for their Python alone; a universal one is more than uv can find
+	$(subst --universal --python-version 3.10,--python-version 3.11 --python-platform x86_64-manylinux_2_28,$(LOCK)) requirements/stores.in --output-file requirements/stores.txt
+
+helm: environments-dev ## Fetch helm and kubectl into .venv/bin, unless they are there
+	$(BIN)/python -m local.helm
 
 environments: ## Make the Python environments, unless they are current; with BACKEND=paddle-serving that one, too
 	$(ENVIRONMENTS) serving train $(filter paddle-serving,$(BACKEND))

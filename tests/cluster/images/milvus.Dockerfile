@@ -4,9 +4,10 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS wheel
 WORKDIR /build
-COPY requirements/serving.txt ./
+COPY docker/requirements.py docker/
+COPY requirements/serving.txt requirements/
 COPY tests/cluster/images/milvus.py ./
-RUN sed -n '/^milvus==/,/^[a-z]/p' serving.txt | sed '$d' > milvus.txt \
+RUN PYTHONPATH=docker python -c "import requirements; print(requirements.locked('serving')['milvus'])" > milvus.txt \
     && pip install --no-cache-dir --no-deps --require-hashes --target wheel -r milvus.txt \
     && python milvus.py wheel/milvus/data /milvus
 

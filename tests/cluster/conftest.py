@@ -1,0 +1,181 @@
+"""The mesh on the cluster of the current context, installed once; traffic; figures, printed at the end.
+
+RECMESH_IMAGE_* say how images are built and loaded (docker/images.py), RECMESH_CLUSTER_* where and how hard is tested.
+RECMESH_CLUSTER_IMAGES=0: the images are there.
+"""
+
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.cluster import kube
+from tests.servers import ROOT
+
+sys.path.insert(0, str(ROOT / "docker"))
+
+import images as images_of_recmesh
+
+HERE = ROOT / "tests" / "cluster"
+RATE = float(os.environ.get("RECMESH_CLUSTER_RATE", "30"))
+STORES = {"redis": "docker.io/library/redis:7.2-bookworm", "milvus": "docker.io/milvusdb/milvus:v2.3.5"}
+USERS = [str(user) for user in range(5000, 5050)]
+BEFORE_SECONDS, AFTER_SECONDS = 5.0, 10.0
+
+_figures: list[str] = []
+
+
+def note(text: str) -> None:
+    """A figure for the end of the run."""
+    _figures.append(text)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _figures:
+        terminalreporter.section("figures")
+        for line in _figures:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def images() -> None:
+    """All images are built, and in the cluster."""
+    if os.environ.get("RECMESH_CLUSTER_IMAGES") == "0":
+        return
+    began = time.monotonic()
+    wanted = ["um", "cm", "recall", "rank", "as", "compact", "ingest", "train"]
+    subprocess.run([sys.executable, "docker/images.py", "build", *wanted], cwd=ROOT, check=True)
+    note(f"images: {time.monotonic() - began:.0f} s")
+
+
+@pytest.fixture(scope="session")
+def stores(images: None) -> None:
+    """Images of Redis and Milvus, where the cluster reaches no registry: RECMESH_CLUSTER_STORES=1 builds stand-ins."""
+    if os.environ.get("RECMESH_CLUSTER_STORES") != "1":
+        return
+    build = os.environ["RECMESH_IMAGE_BUILD"]
+    for name, tag in STORES.items():
+        file = f"tests/cluster/images/{name}.Dockerfile"
+        command = build.format(tag=tag, file=file, arguments="", context=".")
+        subprocess.run(shlex.split(command), cwd=ROOT, check=True)
+
+
+@pytest.fixture(scope="session")
+def namespace(stores: None) -> Iterator[str]:
+    """An empty namespace that enforces the restricted level."""
+    kube.run("kubectl", "delete", "namespace", kube.NAMESPACE, "--ignore-not-found", "--wait")
+    kube.run("kubectl", "create", "namespace", kube.NAMESPACE)
+    label = "pod-security.kubernetes.io/enforce=restricted"
+    kube.run("kubectl", "label", "namespace", kube.NAMESPACE, label)
+    programs = [f"--from-file={HERE / name}" for name in ("load.py", "wait.py")]
+    kube.kubectl("create", "configmap", "programs", *programs)
+    yield kube.NAMESPACE
+    if os.environ.get("RECMESH_CLUSTER_KEEP") != "1":
+        kube.run("kubectl", "delete", "namespace", kube.NAMESPACE, "--wait")
+
+
+@pytest.fixture(scope="session")
+def mesh(namespace: str) -> None:
+    """The chart, installed; its jobs complete, and all five services ready."""
+    began = time.monotonic()
+    kube.upgrade()
+    note(f"helm install: {time.monotonic() - began:.1f} s")
+    for kind in ("train", "ingest"):
+        kube.wait_until(lambda kind=kind: kube.complete(kind), f"the job {kind}")
+        note(f"job {kind} complete: {time.monotonic() - began:.0f} s after the start")
+    kube.wait_until(kube.all_ready, "all services ready")
+    note(f"all services ready: {time.monotonic() - began:.0f} s after the start")
+
+
+@pytest.fixture(scope="session")
+def operator(mesh: None) -> str:
+    """A pod that may ask every service."""
+    start_client("operator", "recmesh.io/operator", "wait.py")
+    return "operator"
+
+
+def start_client(name: str, label: str, program: str, *arguments: str) -> None:
+    """A pod of the clients' image that runs a program of this folder, and is ready."""
+    kube.apply(
+        HERE / "client.yaml",
+        name=name,
+        label=label,
+        image=images_of_recmesh.tag("ingest"),
+        program=f"/programs/{program}",
+        arguments=", ".join(json.dumps(argument) for argument in arguments),
+    )
+    kube.kubectl("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={kube.PATIENCE:.0f}s")
+
+
+def client(pod: str, *arguments: str, check: bool = True) -> str:
+    """What the command line of the client prints in a pod."""
+    return kube.kubectl("exec", pod, "--", "python", "client.py", *arguments, check=check)
+
+
+@dataclass
+class Answers:
+    """What callers of `as` saw. Times are seconds since the epoch."""
+
+    lines: list[dict[str, Any]]
+
+    @property
+    def failed(self) -> list[str]:
+        return [line["error"] or "empty" for line in self.lines if line["error"] or not line["items"]]
+
+    @property
+    def degraded(self) -> int:
+        return sum(bool(line["degraded"]) for line in self.lines)
+
+    def p99(self, since: float, until: float) -> float:
+        """Milliseconds, of the requests that began in a time."""
+        times = [line["seconds"] for line in self.lines if since <= line["began"] < until]
+        return 1000 * statistics.quantiles(times, n=100)[98] if len(times) > 1 else float("nan")
+
+
+@dataclass
+class Traffic:
+    """A load that goes on; `answers` once it has ended, `began` and `ended` around what happened meanwhile."""
+
+    name: str
+    began: float = 0.0
+    ended: float = 0.0
+    answers: Answers = field(default_factory=lambda: Answers([]))
+
+
+@contextmanager
+def traffic(what: str, rate: float = RATE) -> Iterator[Traffic]:
+    """A steady load of `as` from a client's pod around a block; its figures are noted."""
+    name = "load"
+    kube.kubectl("delete", "pod", name, "--ignore-not-found", "--wait")
+    start_client(name, "recmesh.io/client", "load.py", "dns:///recmesh-as:8930", str(rate), *USERS)
+    found = Traffic(what)
+    time.sleep(BEFORE_SECONDS)  # the load as it is undisturbed
+    found.began = time.time()
+    yield found
+    found.ended = time.time()
+    time.sleep(AFTER_SECONDS)
+    found.answers = _end(name)
+    last = found.ended + AFTER_SECONDS
+    p99 = [found.answers.p99(*span) for span in ((0, found.began), (found.began, found.ended), (found.ended, last))]
+    note(
+        f"{what}: {len(found.answers.lines)} sent, {len(found.answers.failed)} failed, "
+        f"{found.answers.degraded} degraded; p99 before, during, after: {' / '.join(f'{ms:.0f}' for ms in p99)} ms "
+        f"({found.ended - found.began:.0f} s, {rate:g} requests/s)"
+    )
+
+
+def _end(pod: str) -> Answers:
+    """Tell the load to end, and read what it has seen."""
+    kube.kubectl("exec", pod, "--", "python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)")
+    kube.wait_until(lambda: kube.get("pod", pod)["status"]["phase"] == "Succeeded", "the end of the load")
+    lines = [json.loads(line) for line in kube.kubectl("logs", pod).splitlines() if line.startswith("{")]
+    return Answers([line for line in lines if "began" in line])

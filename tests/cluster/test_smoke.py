@@ -1,0 +1,55 @@
+"""`make cluster-smoke`: an installation from nothing answers all that the contract has, also while it is renewed."""
+
+import json
+
+import pytest
+
+from tests.cluster import kube
+from tests.cluster.conftest import USERS, client, note, traffic
+
+
+def test_no_container_was_started_twice(mesh: None) -> None:
+    assert kube.restarts() == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (("um", USERS[0]), "userInfo"),
+        (("cm", "12048"), "itemInfos"),
+        (("cm", "12048,12141", "12234"), "itemInfos"),
+        (("recall", USERS[0]), "scorePairs"),
+        (("rank",), "scorePairs"),
+        (("as", USERS[0]), "itemInfos"),
+        (("as", "5.0", "1.0", "3.0", "11.0", "120.0", "741.0"), "itemInfos"),
+    ],
+)
+def test_every_form_of_the_contract_is_answered_through_the_services(
+    operator: str, arguments: tuple[str, ...], key: str
+) -> None:
+    answer = json.loads(client(operator, *arguments, "--json"))
+    assert answer["error"]["code"] == 200
+    assert answer[key]
+
+
+def test_recommendations_are_whole(operator: str) -> None:
+    answer = json.loads(client(operator, "as", USERS[0], "--size", "20", "--json"))
+    assert len(answer["itemInfos"]) == 20
+    assert answer["release"]
+    assert not answer.get("degraded")
+
+
+def test_helm_test_passes(mesh: None) -> None:
+    print(kube.helm("test", kube.RELEASE, "--logs"))
+
+
+def test_what_pods_use(mesh: None) -> None:
+    for line in kube.kubectl("top", "pods", "--no-headers", check=False).splitlines():
+        note(f"at rest: {line}")
+
+
+@pytest.mark.parametrize("service", ["recall", "as"])
+def test_a_rolling_update_loses_no_answer(mesh: None, service: str) -> None:
+    with traffic(f"rolling update of {service}") as seen:
+        kube.roll(service)
+    assert seen.answers.failed == []
