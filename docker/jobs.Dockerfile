@@ -26,6 +26,13 @@ LABEL org.opencontainers.image.title="recmesh ${JOB}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=packages /packages /usr/local
+# Paddle's threads; the version follows the base.
+# hadolint ignore=DL3008
+RUN if [ "${JOB}" = train ]; then \
+        apt-get update \
+        && apt-get install --yes --no-install-recommends libgomp1 \
+        && rm -rf /var/lib/apt/lists/*; \
+    fi
 WORKDIR /app
 COPY client.py ./
 COPY jobs jobs

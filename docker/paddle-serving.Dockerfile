@@ -16,6 +16,11 @@ LABEL org.opencontainers.image.title="recmesh paddle-serving" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=packages /packages /usr/local
+# Paddle's threads; the version follows the base.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /app
 COPY docker/serve.py ./
 COPY services services

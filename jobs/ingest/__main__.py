@@ -12,7 +12,7 @@ from jobs.ingest.queries import user_vectors
 from jobs.ingest.shard import Shard
 from jobs.ingest.to_milvus import CollectionOfRelease
 from jobs.ingest.to_redis import to_redis
-from jobs.ingest.waiting import Patience, release_of
+from jobs.ingest.waiting import Patience
 from recmesh.dataset import DataSet, read
 from recmesh.errors import RecmeshError, ReleaseError
 from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, not_worse_than, rows_match
@@ -41,12 +41,8 @@ def ingest(
     only: Annotated[Target | None, typer.Option(help="Ingest into this one only.")] = None,
     rejects: Annotated[Path | None, typer.Option(help="File for the rows of the data set that cannot be used.")] = None,
     activate: Annotated[bool, typer.Option(help="Activate the release when its collection is verified.")] = True,
-    wait: Annotated[
-        float,
-        typer.Option(
-            help="Seconds to wait for Redis, Milvus and a release of exactly this data; 0: take what is there."
-        ),
-    ] = 0,
+    mark: Annotated[str, typer.Option(help="Ingest the release that `jobs.train --mark` noted under this name.")] = "",
+    wait: Annotated[float, typer.Option(help="Seconds to wait for Redis, Milvus and the release.")] = 0,
 ) -> None:
     """Ingest a data set and a release. Run again, it verifies and ends; killed, it goes on where it was."""
     console = Console(soft_wrap=True, highlight=False)
@@ -59,12 +55,7 @@ def ingest(
         to_redis(data, redis, shard, console)
     if only is not Target.redis:
         models = ModelStore(store)
-        if release:
-            manifest = models.manifest(release)
-        elif wait:
-            manifest = patience.get("a release", lambda: release_of(models, data.fingerprint))
-        else:
-            manifest = _release_to_ingest(models)
+        manifest = patience.get("the release", lambda: _chosen(models, release, mark))
         milvus = patience.get("Milvus", lambda: MilvusWriter(milvus_uri))
         _to_milvus(models, manifest, data, redis, milvus, home / "releases", shard, activate, console)
 
@@ -96,6 +87,12 @@ def _to_milvus(
         models.activate(manifest.id, checks)
         console.print(f"Release {manifest.id} is active")
     _drop_unused_collections(models, milvus, console)
+
+
+def _chosen(models: ModelStore, release: str, mark: str) -> Manifest:
+    if mark:
+        return models.marked(mark)
+    return models.manifest(release) if release else _release_to_ingest(models)
 
 
 def _release_to_ingest(models: ModelStore) -> Manifest:

@@ -7,7 +7,6 @@ from typing import TypeVar
 from rich.console import Console
 
 from recmesh.errors import ReleaseError, Unavailable
-from recmesh.releases import Manifest, ModelStore
 
 _LOOK_SECONDS = 2.0
 
@@ -34,17 +33,3 @@ class Patience:
                     self._console.print(f"Waiting for {what}: {error}")
                 said = True
             time.sleep(_LOOK_SECONDS)
-
-
-def release_of(models: ModelStore, fingerprint: str) -> Manifest:
-    """The newest release that was trained on this state of the data; the active one, if it was activated after that.
-
-    Raises ReleaseError when there is none.
-    """
-    fitting = [manifest for manifest in models.list() if manifest.fingerprint == fingerprint]
-    if not fitting:
-        raise ReleaseError(f"model store {models.url}: no release of the data {fingerprint[:16]} yet")
-    active = models.active_record()
-    if active is not None and fitting[0].created < active.since:
-        return next((manifest for manifest in fitting if manifest.id == active.id), fitting[0])
-    return fitting[0]

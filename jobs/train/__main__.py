@@ -25,17 +25,18 @@ def main(
         str, typer.Option(help="Time to try more ways to rank in (90s, 10m, 1h); default: only the usual ones.")
     ] = "",
     work: Annotated[Path, typer.Option(help="Folder for rejects and what is being written.")] = Path(".recmesh/train"),
+    mark: Annotated[str, typer.Option(help="Name under which `jobs.ingest --mark` finds the release.")] = "",
 ) -> None:
     """Train on a data set and put the release into the model store; the last line printed is `release <id>`."""
     limit_threads(threads)
     try:
-        _run(dataset, store, seed, work, Budget.parse(budget))
+        _run(dataset, store, seed, work, Budget.parse(budget), mark)
     except RecmeshError as error:
         print(f"train: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from None
 
 
-def _run(dataset: Path, store: str, seed: int, work: Path, budget: Budget) -> None:
+def _run(dataset: Path, store: str, seed: int, work: Path, budget: Budget, mark: str) -> None:
     # Imported here: the numeric libraries read their number of threads when they are imported. Paddle's import warns
     # about
     # any number but one.
@@ -45,6 +46,8 @@ def _run(dataset: Path, store: str, seed: int, work: Path, budget: Budget) -> No
         from recmesh.releases import ModelStore
 
     outcome: Outcome = train(dataset, ModelStore(store), work, seed, Reporter(), budget)
+    if mark:
+        ModelStore(store).set_mark(mark, outcome.release)
     console = Console(highlight=False)
     if outcome.current:
         print("current: the model store holds what this data set, code and seed make")

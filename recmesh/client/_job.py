@@ -103,10 +103,22 @@ def with_source(manifest: dict[str, Any], source: str) -> dict[str, Any]:
         raise SettingsError("this installation reads its data set from a volume: recmesh job run import --dataset ...")
     for container in fetching:
         container["args"][1] = source
-    digest = hashlib.sha256(json.dumps(manifest["spec"], sort_keys=True).encode()).hexdigest()[:8]
+    for container in pod["containers"]:
+        container["args"] = [_marked(argument, source) for argument in container["args"]]
+    digest = _digest(json.dumps(manifest["spec"], sort_keys=True))
     stem = manifest["metadata"]["name"].rpartition("-")[0]
     manifest["metadata"]["name"] = f"{stem}-{digest}"[:_NAMED]
     return manifest
+
+
+def _marked(argument: str, source: str) -> str:
+    """The mark by which ingestion finds the release of its own data set: another data set, another mark."""
+    name, _, mark = argument.partition("=")
+    return f"{name}={_digest(mark + source)}" if name == "--mark" else argument
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _follow(jobs: Jobs, name: str, console: Console) -> None:

@@ -229,6 +229,22 @@ class ModelStore:
             if self._fs.exists(folder):
                 self._fs.rm(folder, recursive=True)
 
+    def set_mark(self, name: str, release_id: str) -> None:
+        """Note under a name which release a training ended with, for whoever waits for that training."""
+        self._write(self._mark_path(name), release_id.encode())
+
+    def marked(self, name: str) -> Manifest:
+        """The release that was noted under a name. Raises ReleaseError when none is, or it is gone."""
+        content = self._read(self._mark_path(name))
+        if content is None:
+            raise ReleaseError(f"model store {self.url}: no training has ended under the mark {name}")
+        return self.manifest(content.decode())
+
+    def _mark_path(self, name: str) -> PurePosixPath:
+        if not is_release_id(name):
+            raise ReleaseError(f"{name!r} is no mark: letters, digits and .-_ only")
+        return self._root / "marks" / name
+
     def _download(self, manifest: Manifest, target: Path) -> None:
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         damaged = temporary.with_name(f"{temporary.name}.damaged")

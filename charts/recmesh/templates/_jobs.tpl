@@ -10,8 +10,14 @@ labels:
   {{- include "common.labels" . | nindent 2 }}
 {{- end -}}
 
-{{- define "recmesh.trainSpec" -}}
+{{- /* What ingestion waits for: a training on this data set, by this image, with these settings. */ -}}
+{{- define "recmesh.trainMark" -}}
 {{- $scope := dict "root" . "component" "train" "values" .Values.train -}}
+{{- printf "%s%s" (include "recmesh.datasetContainer" $scope) (include "recmesh.trainContainer" $scope) | sha256sum | trunc 16 -}}
+{{- end -}}
+
+{{- define "recmesh.trainSpec" -}}
+{{- $scope := dict "root" . "component" "train" "values" .Values.train "mark" (include "recmesh.trainMark" .) -}}
 {{- include "recmesh.jobPolicy" . }}
 template:
   metadata:
@@ -25,7 +31,7 @@ template:
 {{- end -}}
 
 {{- define "recmesh.ingestSpec" -}}
-{{- $scope := dict "root" . "component" "ingest" "values" .Values.ingest -}}
+{{- $scope := dict "root" . "component" "ingest" "values" .Values.ingest "mark" (include "recmesh.trainMark" .) -}}
 {{- include "recmesh.jobPolicy" . }}
 completionMode: Indexed
 completions: {{ .Values.ingest.shards }}
@@ -43,7 +49,7 @@ template:
 
 {{- /* Fetch, train and ingest in one pod: each begins when the one before has ended well. */ -}}
 {{- define "recmesh.retrainSpec" -}}
-{{- $scope := dict "root" . "component" "retrain" "values" .Values.train -}}
+{{- $scope := dict "root" . "component" "retrain" "values" .Values.train "mark" "retrain" -}}
 {{- include "recmesh.jobPolicy" . }}
 template:
   metadata:
@@ -176,6 +182,9 @@ volumes:
     - --work=/var/lib/recmesh/train
     - --seed={{ $values.train.seed }}
     - --threads={{ $values.train.threads }}
+    {{- with .mark }}
+    - --mark={{ . }}
+    {{- end }}
   env:
     {{- include "recmesh.storeEnv" .root | nindent 4 }}
     {{- include "common.extraEnv" . | nindent 4 }}
@@ -195,6 +204,7 @@ volumes:
     - jobs.ingest
     - --dataset={{ include "recmesh.datasetFolder" .root }}
     - --rejects=/var/lib/recmesh/rejects.csv
+    - --mark={{ .mark }}
     - --wait={{ $values.jobs.waitSeconds }}
   env:
     {{- if gt (int .shards) 1 }}

@@ -270,3 +270,16 @@ def test_ids_do_not_leave_the_store(store: ModelStore, call: Callable[[ModelStor
 def test_an_unknown_protocol_is_one_clear_error() -> None:
     with pytest.raises(ReleaseError, match=r"nowhere://x.*use a folder"):
         ModelStore("nowhere://x")
+
+
+def test_a_mark_names_the_release_of_a_training_and_the_latest_one_counts(
+    store: ModelStore, make_release: MakeRelease
+) -> None:
+    with pytest.raises(ReleaseError, match="no training has ended under the mark nightly"):
+        store.marked("nightly")
+    for name in ("r1", "r2"):
+        store.put(make_release(name))
+        store.set_mark("nightly", name)
+        assert store.marked("nightly").id == name
+    with pytest.raises(ReleaseError, match="is no mark"):
+        store.set_mark("../active", "r1")

@@ -1,0 +1,57 @@
+"""`recmesh job run --dataset`: another data set is another job, and its ingestion finds its own release."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from recmesh.client._job import with_source
+from recmesh.errors import SettingsError
+
+TRAIN = {
+    "metadata": {"name": "shop-train-aaaaaaaa"},
+    "spec": {
+        "template": {
+            "spec": {
+                "initContainers": [{"args": ["jobs.data", "synthetic", "/data"]}],
+                "containers": [{"args": ["jobs.train", "--dataset=/data", "--mark=m"]}],
+            }
+        }
+    },
+}
+INGEST = {
+    "metadata": {"name": "shop-ingest-bbbbbbbb"},
+    "spec": {
+        "template": {
+            "spec": {
+                "initContainers": [{"args": ["jobs.data", "synthetic", "/data"]}],
+                "containers": [{"args": ["jobs.ingest", "--dataset=/data", "--mark=m", "--wait=9"]}],
+            }
+        }
+    },
+}
+
+
+def arguments(manifest: dict[str, Any], group: str) -> list[str]:
+    found: list[str] = manifest["spec"]["template"]["spec"][group][0]["args"]
+    return found
+
+
+def test_the_source_the_name_and_the_mark_follow_the_data_set() -> None:
+    train, ingest = (with_source(copy.deepcopy(one), "s3://shop/new") for one in (TRAIN, INGEST))
+    assert arguments(train, "initContainers") == ["jobs.data", "s3://shop/new", "/data"]
+    assert train["metadata"]["name"].startswith("shop-train-")
+    assert train["metadata"]["name"] != TRAIN["metadata"]["name"]
+    marks = {argument for one in (train, ingest) for argument in arguments(one, "containers") if "--mark" in argument}
+    assert len(marks) == 1
+    assert marks != {"--mark=m"}
+    other = with_source(copy.deepcopy(TRAIN), "s3://shop/other")
+    assert other["metadata"]["name"] != train["metadata"]["name"]
+    assert with_source(copy.deepcopy(TRAIN), "s3://shop/new") == train
+
+
+def test_a_data_set_on_a_volume_cannot_be_replaced() -> None:
+    waiting = copy.deepcopy(TRAIN)
+    waiting["spec"]["template"]["spec"]["initContainers"][0]["args"] = ["jobs.data", "--wait", "9", "/data"]
+    with pytest.raises(SettingsError, match="recmesh job run import"):
+        with_source(waiting, "synthetic")

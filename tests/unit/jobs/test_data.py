@@ -1,0 +1,73 @@
+"""`python -m jobs.data`: a data set by name, from an archive or a folder behind a URL, whole or not at all."""
+
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from recmesh.dataset import read, synthetic
+from recmesh.errors import DataError
+from tests.servers import ROOT
+
+
+def bring(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "jobs.data", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic(tmp_path_factory.mktemp("data") / "shop", users=200, products=300)
+
+
+@pytest.mark.parametrize("form", ["gztar", "zip"])
+@pytest.mark.parametrize("inside", ["", "shop"])
+def test_an_archive_is_unpacked(shop: Path, tmp_path: Path, form: str, inside: str) -> None:
+    root = shop.parent if inside else shop
+    archive = shutil.make_archive(str(tmp_path / "made"), form, root, inside or ".")
+    assert bring(f"file://{archive}", str(tmp_path / "set")).returncode == 0
+    assert read(tmp_path / "set").fingerprint == read(shop).fingerprint
+    assert not list(tmp_path.glob(".set-*"))
+
+
+def test_a_folder_is_copied_and_one_that_is_there_stays(shop: Path, tmp_path: Path) -> None:
+    assert bring(f"file://{shop}", str(tmp_path / "set")).returncode == 0
+    before = (tmp_path / "set" / "actions.csv").stat()
+    assert read(tmp_path / "set").fingerprint == read(shop).fingerprint
+    assert bring("synthetic", str(tmp_path / "set")).returncode == 0
+    assert (tmp_path / "set" / "actions.csv").stat() == before
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("shopp", "neither a URL nor one of"),
+        ("nowhere://x", "nowhere"),
+        ("file:///does/not/exist.zip", "there is no such thing"),
+    ],
+)
+def test_what_cannot_be_had_is_one_clear_line(tmp_path: Path, source: str, says: str) -> None:
+    result = bring(source, str(tmp_path / "set"))
+    assert result.returncode == DataError.exit_code
+    (line,) = result.stderr.splitlines()
+    assert says in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_archive_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "broken.zip").write_bytes(b"PK no zip")
+    assert bring(f"file://{tmp_path}/broken.zip", str(tmp_path / "set")).returncode == DataError.exit_code
+    assert not (tmp_path / "set").exists()
+
+
+def test_it_waits_for_a_folder_that_another_job_makes(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "jobs.data", "--wait", "60", str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    threading.Timer(0.5, folder.mkdir).start()
+    assert waiting.communicate()[0] == f"data set: {folder}\n"
+    assert bring("--wait", "0.1", str(tmp_path / "never")).returncode == DataError.exit_code
