@@ -25,7 +25,7 @@ PADDLE_SERVING_LOCK = --overrides requirements/paddle-serving.overrides --exclud
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status logs clean test check protos bench bench-faults lock environments environments-dev \
-	helm images sbom values cluster-smoke cluster-test
+	helm images sbom values cluster-smoke cluster-test environments-cluster
 .SILENT:
 
 help: ## List the targets
@@ -75,10 +75,10 @@ sbom: ## Print what is in the images, as CycloneDX. IMAGES= some
 values: environments-dev ## Write docs/values.md anew, from the charts' values.schema.json
 	$(BIN)/python charts/values_page.py > docs/values.md
 
-cluster-smoke: environments-dev helm ## Install on the cluster of the current context, ask everything, renew it under load
+cluster-smoke: environments-cluster ## Install on the cluster of the current context, ask everything, renew it under load
 	$(CLUSTER_TESTS) tests/cluster/test_smoke.py
 
-cluster-test: environments-dev helm ## The same, and everything that can go away or change under load
+cluster-test: environments-cluster ## The same, and everything that can go away or change under load
 	$(CLUSTER_TESTS) tests/cluster
 
 lock: ## Pin the requirements anew, with hashes (needs uv)
@@ -92,6 +92,9 @@ lock: ## Pin the requirements anew, with hashes (needs uv)
 
 helm: environments-dev ## Fetch helm and kubectl into .venv/bin, unless they are there
 	$(BIN)/python -m local.helm
+
+environments-cluster: helm
+	$(ENVIRONMENTS) kubernetes
 
 environments: ## Make the Python environments, unless they are current; with BACKEND=paddle-serving that one, too
 	$(ENVIRONMENTS) serving train $(filter paddle-serving,$(BACKEND))
