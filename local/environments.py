@@ -1,9 +1,9 @@
 """Make the Python environments: `python3 -m local.environments serving train dev`. Standard library only.
 
-`serving`, `dev` and `kubernetes` go into .venv, `train` into .venv-train, `paddle-serving` (or `paddle-serving-gpu`) into
-.venv-paddle-serving; all that are asked for are made at the same time. A stamp, written last, holds the hash of the
-requirement file that was installed: nothing is done while it is current. An environment whose installation was cut off
-is made anew. One more, for the compiler of recmesh/kernels, lives only while that compiles.
+`serving`, `dev` and `kubernetes` go into .venv, `train` into .venv-train, `paddle-serving` (or `paddle-serving-gpu`)
+into .venv-paddle-serving; all that are asked for are made at the same time. A stamp, written last, holds the hash of
+the requirement file that was installed: nothing is done while it is current. An environment whose installation was cut
+off is made anew. One more, for the compiler of recmesh/kernels, lives only while that compiles.
 """
 
 import fcntl
