@@ -40,6 +40,7 @@ COPY recmesh recmesh
 COPY --from=kernels /build/recmesh/kernels recmesh/kernels
 RUN python -m compileall -q .
 ENV RECMESH_HOME=/var/lib/recmesh \
+    HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1
 USER 1000:0
 # A module follows: jobs.train, jobs.ingest, recmesh, recmesh.dataset, client.

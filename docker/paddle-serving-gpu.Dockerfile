@@ -37,6 +37,7 @@ RUN python -m compileall -q .
 ENV RECMESH_SERVICE=rank.paddle_serving \
     RECMESH_HOST=0.0.0.0 \
     RECMESH_HOME=/var/lib/recmesh \
+    HOME=/tmp \
     PYTHONPATH=/packages \
     PYTHONDONTWRITEBYTECODE=1
 USER 1000:0

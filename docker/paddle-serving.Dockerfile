@@ -29,6 +29,7 @@ RUN python -m compileall -q .
 ENV RECMESH_SERVICE=rank.paddle_serving \
     RECMESH_HOST=0.0.0.0 \
     RECMESH_HOME=/var/lib/recmesh \
+    HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1
 USER 1000:0
 ENTRYPOINT ["python", "serve.py"]

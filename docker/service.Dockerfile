@@ -36,6 +36,7 @@ RUN python -m compileall -q .
 ENV RECMESH_SERVICE=${SERVICE} \
     RECMESH_HOST=0.0.0.0 \
     RECMESH_HOME=/var/lib/recmesh \
+    HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1
 # Any user will do, as long as its group is 0.
 USER 1000:0

@@ -7,11 +7,12 @@ measured, and needs no pymilvus (which needs pandas). The jobs' path is `milvus_
 the path of a `.db` file for milvus-lite.
 """
 
+import base64
 import importlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import grpc
 import grpc.aio
@@ -23,7 +24,19 @@ from recmesh.releases import Index
 from recmesh.stores.ann import Vectors, extended_queries
 
 _Call = Callable[..., Awaitable[Any]]
-__all__ = ["SERVICE", "VECTOR", "Answer", "CollectionSearch", "MilvusReader", "Vectors", "is_file", "target_of"]
+__all__ = [
+    "SERVICE",
+    "VECTOR",
+    "Answer",
+    "CollectionSearch",
+    "MilvusReader",
+    "Vectors",
+    "authorization",
+    "is_file",
+    "masked",
+    "target_of",
+    "token_of",
+]
 
 Answer = tuple[Sequence[str], Vectors]
 """The ids and the scores (float32) that a query found, best first."""
@@ -48,7 +61,8 @@ class MilvusReader:
             self._channel = grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=_CHANNEL_OPTIONS)
         else:
             self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-        self._uri = uri
+        self._uri = masked(uri)
+        self._metadata = authorization(uri)
         self._search: _Call = self._channel.unary_unary(
             f"{SERVICE}Search", response_deserializer=milvus_pb2.SearchResults.FromString
         )
@@ -65,7 +79,7 @@ class MilvusReader:
     async def ping(self, timeout: float) -> None:
         """Return when Milvus answers. Raises DeadlineExceeded or Unavailable."""
         with self._errors():
-            await self._version(b"", timeout=timeout)
+            await self._version(b"", timeout=timeout, metadata=self._metadata)
 
     async def close(self) -> None:
         """Close the channel."""
@@ -74,7 +88,7 @@ class MilvusReader:
     async def search(self, request: bytes, timeout: float) -> Any:
         """Send a serialized SearchRequest; answers its SearchResultData. Raises DeadlineExceeded or Unavailable."""
         with self._errors():
-            response = await self._search(request, timeout=timeout)
+            response = await self._search(request, timeout=timeout, metadata=self._metadata)
         status = response.status
         if status.code or status.error_code:
             raise Unavailable(f"Milvus {self._uri}: search failed: {status.reason}")
@@ -166,6 +180,24 @@ def target_of(uri: str) -> tuple[str, bool]:
             f"RECMESH_MILVUS_URI {uri}: must be http://host:port, or the path of a .db file for milvus-lite"
         )
     return f"{parts.hostname}:{parts.port or 19530}", parts.scheme == "https"
+
+
+def token_of(uri: str) -> str:
+    """`user:password` of a URI; empty when it has none."""
+    parts = urlsplit("" if is_file(uri) else uri)
+    return f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
+
+
+def masked(uri: str) -> str:
+    """The URI for messages: without user and password."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def authorization(uri: str) -> tuple[tuple[str, str], ...]:
+    """The metadata of calls as the user of a URI."""
+    token = token_of(uri)
+    return (("authorization", base64.b64encode(token.encode()).decode()),) if token else ()
 
 
 def _lite_target(path: str) -> str:

@@ -15,7 +15,7 @@ from pymilvus.grpc_gen import milvus_pb2
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.releases import Index
 from recmesh.stores.ann import Vectors, extended, extended_queries
-from recmesh.stores.milvus import SERVICE, VECTOR, is_file, target_of
+from recmesh.stores.milvus import SERVICE, VECTOR, authorization, is_file, masked, target_of, token_of
 
 # It logs, with a traceback, every error that it also raises.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -34,12 +34,13 @@ class MilvusWriter:
     """Synchronous access for the jobs. Raises Unavailable when Milvus does not answer or refuses."""
 
     def __init__(self, uri: str) -> None:
-        self._uri = uri
+        self._uri = masked(uri)
+        self._authorization = authorization(uri)
         self._lite = is_file(uri)
         if not self._lite:
             target_of(uri)
         with self._errors("connect"):
-            self._client = MilvusClient(uri=uri, timeout=_CALL_S)
+            self._client = MilvusClient(uri=self._uri, token=token_of(uri), timeout=_CALL_S)
 
     def close(self) -> None:
         """Close the connection."""
@@ -155,8 +156,11 @@ class MilvusWriter:
         """Wait for the query node: that an index is built comes up to 12 s before its segments are served with it."""
         if self._lite or index.kind == "FLAT":
             return
-        target, _ = target_of(self._uri)
-        with grpc.insecure_channel(target) as channel:
+        target, secure = target_of(self._uri)
+        channel = (
+            grpc.secure_channel(target, grpc.ssl_channel_credentials()) if secure else grpc.insecure_channel(target)
+        )
+        with channel:
             segments = channel.unary_unary(
                 f"{SERVICE}GetQuerySegmentInfo",
                 request_serializer=milvus_pb2.GetQuerySegmentInfoRequest.SerializeToString,
@@ -166,7 +170,9 @@ class MilvusWriter:
             while any(
                 segment.num_rows >= _INDEXED_ROWS and not segment.index_name
                 for segment in segments(
-                    milvus_pb2.GetQuerySegmentInfoRequest(collectionName=name), timeout=_CALL_S
+                    milvus_pb2.GetQuerySegmentInfoRequest(collectionName=name),
+                    timeout=_CALL_S,
+                    metadata=self._authorization,
                 ).infos
             ):
                 if time.monotonic() > deadline:

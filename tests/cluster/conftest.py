@@ -1,7 +1,8 @@
 """The mesh on the cluster of the current context, installed once; traffic; figures, printed at the end.
 
 RECMESH_IMAGE_* say how images are built and loaded (docker/images.py), RECMESH_CLUSTER_* where and how hard is tested.
-RECMESH_CLUSTER_IMAGES=0: the images are there.
+RECMESH_CLUSTER_IMAGES=0: the images are there; RECMESH_CLUSTER_FRESH=0: the installation is, too; RECMESH_CLUSTER_KEEP=1: it
+stays.
 """
 
 import json
@@ -71,7 +72,10 @@ def stores(images: None) -> None:
 
 @pytest.fixture(scope="session")
 def namespace(stores: None) -> Iterator[str]:
-    """An empty namespace that enforces the restricted level."""
+    """An empty namespace that enforces the restricted level; with RECMESH_CLUSTER_FRESH=0, the one that is there."""
+    if os.environ.get("RECMESH_CLUSTER_FRESH") == "0":
+        yield kube.NAMESPACE
+        return
     kube.run("kubectl", "delete", "namespace", kube.NAMESPACE, "--ignore-not-found", "--wait")
     kube.run("kubectl", "create", "namespace", kube.NAMESPACE)
     label = "pod-security.kubernetes.io/enforce=restricted"
@@ -87,7 +91,7 @@ def namespace(stores: None) -> Iterator[str]:
 def mesh(namespace: str) -> None:
     """The chart, installed; its jobs complete, and all five services ready."""
     began = time.monotonic()
-    kube.upgrade()
+    kube.upgrade()  # of an installation that is there, by nothing
     note(f"helm install: {time.monotonic() - began:.1f} s")
     for kind in ("train", "ingest"):
         kube.wait_until(lambda kind=kind: kube.complete(kind), f"the job {kind}")

@@ -1,8 +1,11 @@
 import asyncio
+import base64
 import socket
 from collections.abc import Iterator
+from concurrent import futures
 from dataclasses import dataclass
 
+import grpc
 import numpy as np
 import pytest
 
@@ -142,3 +145,28 @@ def test_the_width_is_measured_and_the_index_can_be_exchanged(writer: MilvusWrit
     writer.build(filled.name, FLAT)
     assert writer.search(filled.name, filled.queries, 20, None) == filled.exact(20)
     assert writer.count(filled.name) == ROWS
+
+
+def test_user_and_password_of_the_address_go_with_every_call_and_into_no_message() -> None:
+    seen: list[dict[str, object]] = []
+
+    class Recording(grpc.ServerInterceptor):  # type: ignore[misc]
+        def intercept_service(self, _continuation: object, details: grpc.HandlerCallDetails) -> None:
+            seen.append(dict(details.invocation_metadata))
+
+    server = grpc.server(futures.ThreadPoolExecutor(1), interceptors=[Recording()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+
+    async def ask() -> str:
+        reader = MilvusReader(f"http://root:p%40ss@127.0.0.1:{port}")
+        with pytest.raises(Unavailable) as failure:
+            await reader.ping(5.0)
+        await reader.close()
+        return str(failure.value)
+
+    message = asyncio.run(ask())
+    server.stop(None).wait()
+    assert seen[0]["authorization"] == base64.b64encode(b"root:p@ss").decode()
+    assert "p%40ss" not in message
+    assert f"127.0.0.1:{port}" in message
