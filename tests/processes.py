@@ -38,11 +38,11 @@ class Service(Server):
         return health_of(self.target(name)) == health_pb2.HealthCheckResponse.SERVING
 
 
-def health_of(target: str, timeout: float = 1.0) -> int | None:
-    """The health status that a port answers; None when nothing answers."""
+def health_of(target: str, timeout: float = 1.0, name: str = "") -> int | None:
+    """The health status that a port answers for a name; None when nothing answers."""
     with grpc.insecure_channel(target) as channel, contextlib.suppress(grpc.RpcError):
         stub = health_pb2_grpc.HealthStub(channel)
-        return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout).status)
+        return int(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=timeout).status)
     return None
 
 

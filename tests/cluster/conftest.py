@@ -1,8 +1,8 @@
 """The mesh on the cluster of the current context, installed once; traffic; figures, printed at the end.
 
 RECMESH_IMAGE_* say how images are built and loaded (docker/images.py), RECMESH_CLUSTER_* where and how hard is tested.
-RECMESH_CLUSTER_IMAGES=0: the images are there; RECMESH_CLUSTER_FRESH=0: the installation is, too; RECMESH_CLUSTER_KEEP=1: it
-stays.
+RECMESH_CLUSTER_IMAGES=0: the images are there; RECMESH_CLUSTER_FRESH=0: so is the installation;
+RECMESH_CLUSTER_KEEP=1: it stays.
 """
 
 import json

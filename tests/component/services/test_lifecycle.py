@@ -110,6 +110,7 @@ def test_health_follows_redis_and_comes_back_with_it(own_redis: RedisServer, tmp
             ask(channel)
         assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
         wait_until(lambda: health_of(service.target("um")) == NOT_SERVING, service, "um")
+        assert health_of(service.target("um"), name="live") == SERVING  # nothing is gained by a restart
 
         again = start_redis(tmp_path, own_redis.port)
         try:
