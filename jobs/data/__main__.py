@@ -1,5 +1,6 @@
 """`python -m jobs.data SOURCE FOLDER`: make a data set by name, or fetch it from a URL; `--wait`: until it is there."""
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.data.fetching import fetch_url, is_url
-from recmesh.dataset import NAMES, fetch
+from recmesh.dataset import NAMES, fetch, synthetic
 from recmesh.errors import DataError, RecmeshError
 
 _LOOK_SECONDS = 2.0
@@ -20,7 +21,7 @@ def data(
 ) -> None:
     """Bring a data set to FOLDER, whole or not at all; one that is there stays.
 
-    SOURCE is a name that recmesh knows, or the URL (s3://, http://, https://, file://) of a folder or an archive
+    SOURCE is a name that recmesh knows, `synthetic:USERSxPRODUCTS` for a generated shop of that size, or the URL (s3://, http://, https://, file://) of a folder or an archive
     (.tar.gz, .zip). Folders need a store that lists them: not http.
     """
     folder = Path(places[-1])
@@ -37,6 +38,8 @@ def _make(source: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     if is_url(source):
         fetch_url(source, folder)
+    elif size := re.fullmatch(r"synthetic:(\d+)x(\d+)", source):
+        synthetic(folder, int(size[1]), int(size[2]))
     elif source in NAMES:
         fetch(source, folder)
     else:

@@ -2,7 +2,7 @@
 
 RECMESH_IMAGE_* say how images are built and loaded (docker/images.py), RECMESH_CLUSTER_* where and how hard is tested.
 RECMESH_CLUSTER_IMAGES=0: the images are there; RECMESH_CLUSTER_FRESH=0: so is the installation;
-RECMESH_CLUSTER_KEEP=1: it stays.
+RECMESH_CLUSTER_KEEP=1: it stays. RECMESH_CLUSTER_VALUES: more files of values, with commas.
 """
 
 import json

@@ -13,7 +13,10 @@ from tests.servers import ROOT
 NAMESPACE = os.environ.get("RECMESH_CLUSTER_NAMESPACE", "recmesh-test")
 RELEASE = "recmesh"
 CHART = ROOT / "charts" / "recmesh"
-VALUES = ROOT / "tests" / "cluster" / "values.yaml"
+VALUES = [
+    str(ROOT / "tests" / "cluster" / "values.yaml"),
+    *filter(None, os.environ.get("RECMESH_CLUSTER_VALUES", "").split(",")),
+]
 SERVICES = ("um", "cm", "recall", "rank", "as")
 
 # Generous: what a test waits for comes in seconds, but two cores may be busy with something else.
@@ -43,7 +46,7 @@ def get(*arguments: str) -> Any:
 
 def upgrade(*options: str) -> str:
     """Install or upgrade the release with the values of the tests."""
-    return helm("upgrade", "--install", RELEASE, str(CHART), f"--values={VALUES}", *options)
+    return helm("upgrade", "--install", RELEASE, str(CHART), *(f"--values={file}" for file in VALUES), *options)
 
 
 def wait_until(done: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:

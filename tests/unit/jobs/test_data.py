@@ -57,6 +57,12 @@ def test_what_cannot_be_had_is_one_clear_line(tmp_path: Path, source: str, says:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_shop_is_generated_in_the_size_that_is_asked_for(tmp_path: Path) -> None:
+    assert bring("synthetic:200x300", str(tmp_path / "set")).returncode == 0
+    made = read(tmp_path / "set")
+    assert (len(made.users), len(made.items)) == (200, 300)
+
+
 def test_a_broken_archive_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "broken.zip").write_bytes(b"PK no zip")
     assert bring(f"file://{tmp_path}/broken.zip", str(tmp_path / "set")).returncode == DataError.exit_code
