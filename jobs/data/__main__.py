@@ -21,8 +21,9 @@ def data(
 ) -> None:
     """Bring a data set to FOLDER, whole or not at all; one that is there stays.
 
-    SOURCE is a name that recmesh knows, `synthetic:USERSxPRODUCTS` for a generated shop of that size, or the URL (s3://, http://, https://, file://) of a folder or an archive
-    (.tar.gz, .zip). Folders need a store that lists them: not http.
+    SOURCE is a name that recmesh knows, `synthetic:USERSxPRODUCTS` for a generated shop of that size, or the URL
+    (s3://, http://, https://, file://) of a folder or an archive (.tar.gz, .zip). Folders need a store that lists
+    them: not http.
     """
     folder = Path(places[-1])
     if wait:
