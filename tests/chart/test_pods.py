@@ -117,6 +117,7 @@ def test_services_are_headless_so_that_clients_spread_their_calls() -> None:
         for service, port in SERVICES.items():
             spec = find(render(values), "Service", service)["spec"]
             assert spec["clusterIP"] == "None"
+            assert spec.get("publishNotReadyAddresses", False) is (service != "as")
             assert spec["selector"]["app.kubernetes.io/component"] == (owner or service)
             assert {(one["port"], one["targetPort"]) for one in spec["ports"]} >= {(port, service)}
 

@@ -24,7 +24,7 @@ BASE = {
     *((kind, name) for kind in ("Job", "NetworkPolicy") for name in ("train", "ingest")),
     ("ConfigMap", "jobs"),
     ("PersistentVolumeClaim", "model-store"),
-    ("Pod", "test"),
+    *(("Pod", f"test-{name}") for name in ("rank", "new-user", "user-0")),
     ("ServiceAccount", "services"),
 }
 

@@ -67,7 +67,7 @@ def test_a_deleted_job_is_run_again_without_an_empty_answer(operator: str) -> No
         kube.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
         kube.wait_until(lambda: kube.complete("ingest"), "the job ingest")
     assert seen.answers.failed == []
-    assert json.loads(client(operator, "cm", "12048", "--json"))["itemInfos"]
+    assert json.loads(client(operator, "cm", "12048", "--json"))["item_infos"]
 
 
 def test_finished_work_is_found_done(mesh: None) -> None:

@@ -15,13 +15,13 @@ def test_no_container_was_started_twice(mesh: None) -> None:
 @pytest.mark.parametrize(
     ("arguments", "key"),
     [
-        (("um", USERS[0]), "userInfo"),
-        (("cm", "12048"), "itemInfos"),
-        (("cm", "12048,12141", "12234"), "itemInfos"),
-        (("recall", USERS[0]), "scorePairs"),
-        (("rank",), "scorePairs"),
-        (("as", USERS[0]), "itemInfos"),
-        (("as", "5.0", "1.0", "3.0", "11.0", "120.0", "741.0"), "itemInfos"),
+        (("um", USERS[0]), "user_info"),
+        (("cm", "12048"), "item_infos"),
+        (("cm", "12048,12141", "12234"), "item_infos"),
+        (("recall", USERS[0]), "score_pairs"),
+        (("rank",), "score_pairs"),
+        (("as", USERS[0]), "item_infos"),
+        (("as", "5.0", "1.0", "3.0", "11.0", "120.0", "741.0"), "item_infos"),
     ],
 )
 def test_every_form_of_the_contract_is_answered_through_the_services(
@@ -34,7 +34,7 @@ def test_every_form_of_the_contract_is_answered_through_the_services(
 
 def test_recommendations_are_whole(operator: str) -> None:
     answer = json.loads(client(operator, "as", USERS[0], "--size", "20", "--json"))
-    assert len(answer["itemInfos"]) == 20
+    assert len(answer["item_infos"]) == 20
     assert answer["release"]
     assert not answer.get("degraded")
 

@@ -18,9 +18,9 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end -}}
 
-{{- /* metadata of a resource: its name, namespace and labels. */ -}}
+{{- /* metadata of a resource: its name (`name`, if it is not the component's), namespace and labels. */ -}}
 {{- define "common.metadata" -}}
-name: {{ include "common.name" . }}
+name: {{ .name | default (include "common.name" .) }}
 namespace: {{ .root.Release.Namespace }}
 labels:
   {{- include "common.labels" . | nindent 2 }}

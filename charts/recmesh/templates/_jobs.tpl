@@ -3,13 +3,6 @@ train, ingest, import and retrain. A Job is named by the hash of its spec: the s
 changes, and another spec is another Job, since the template of one that exists cannot be changed. Argument: the chart's scope.
 */ -}}
 
-{{- define "recmesh.jobMetadata" -}}
-name: {{ printf "%s-%s-%s" .root.Release.Name .component (sha256sum .spec | trunc 8) | trunc 63 }}
-namespace: {{ .root.Release.Namespace }}
-labels:
-  {{- include "common.labels" . | nindent 2 }}
-{{- end -}}
-
 {{- /* What ingestion waits for: a training on this data set, by this image, with these settings. */ -}}
 {{- define "recmesh.trainMark" -}}
 {{- $scope := dict "root" . "component" "train" "values" .Values.train -}}
@@ -240,7 +233,8 @@ volumes:
 apiVersion: batch/v1
 kind: Job
 metadata:
-  {{- include "recmesh.jobMetadata" (merge (dict "spec" $spec) .) | nindent 2 }}
+  {{- $name := printf "%s-%s-%s" .root.Release.Name .component (sha256sum $spec | trunc 8) | trunc 63 }}
+  {{- include "common.metadata" (merge (dict "name" $name) .) | nindent 2 }}
 spec:
   {{- $spec | nindent 2 }}
 {{- end -}}

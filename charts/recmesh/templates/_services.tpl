@@ -152,6 +152,11 @@ metadata:
   {{- include "common.metadata" . | nindent 2 }}
 spec:
   clusterIP: None
+  {{- if ne .component "as" }}
+  # as asks each pod for its health before it calls it. A name without addresses is worse than pods that are not ready: gRPC looks
+  # up a name that failed again after up to two minutes.
+  publishNotReadyAddresses: true
+  {{- end }}
   selector:
     {{- include "common.selector" (dict "root" .root "component" $served) | nindent 4 }}
   ports:
