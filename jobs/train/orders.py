@@ -42,21 +42,24 @@ def simpler(tested: Sequence[Candidates]) -> dict[str, Array]:
 
 
 def decided(moments: Sequence[Mapping[str, Array]]) -> Decision:
-    """The ranker's order, unless another is worth more over all lists by more than the standard error of the
-    difference: then the one of those that is worth most.
+    """The ranker's order, unless the merged one is worth more over all lists by more than the standard error of the
+    difference; and either of them, unless a simpler one is.
 
     moments: for each moment that lists are judged at, the metrics of each user, float [users, 3], by order. An order
     that a moment lacks is not looked at.
     """
     names = [name for name in moments[0] if all(name in tried for tried in moments)]
     tried = {name: np.concatenate([one[name] for one in moments]) for name in names}
-    gains = {name: worth(figures - tried[RANKER]) for name, figures in tried.items()}
-    better = {name: gain.mean() for name, gain in gains.items() if gain.mean() > gain.std() / np.sqrt(len(gain))}
+    chosen = RANKER
+    for name in names:
+        gain = worth(tried[name] - tried[chosen])
+        if gain.mean() > gain.std() / np.sqrt(len(gain)):
+            chosen = name
     return Decision(
         what="order",
-        chosen=max(better, key=lambda name: better[name]) if better else RANKER,
+        chosen=chosen,
         tried={name: float(worth(figures).mean()) for name, figures in tried.items()},
-        rule=f"the ranker's, unless another is worth more, here and at early moments, by more than its error: {WORTH}",
+        rule=f"the first, unless a later one is worth more, here and at early moments, by more than its error: {WORTH}",
     )
 
 
