@@ -10,6 +10,7 @@ import yaml
 from recmesh.errors import RecmeshError, SettingsError, Unavailable
 
 COMPONENT = "app.kubernetes.io/component"
+_HELM = "helm"
 _INSTANCE = "app.kubernetes.io/instance"
 _LOOK_SECONDS = 1.0
 _CALL_SECONDS = 30
@@ -67,11 +68,18 @@ class Jobs:
         return sorted(found, key=lambda job: job.metadata.creation_timestamp, reverse=True)
 
     def create(self, manifest: dict[str, Any]) -> None:
-        """Create a Job, as one that helm may go on with."""
+        """Create a Job as helm does, so that helm may go on with it: by the same server-side apply, in its name."""
         owner = {"meta.helm.sh/release-name": self._release, "meta.helm.sh/release-namespace": self.namespace}
         manifest["metadata"].setdefault("annotations", {}).update(owner)
         with _errors():
-            self._batch.create_namespaced_job(self.namespace, manifest, _request_timeout=_CALL_SECONDS)
+            self._batch.patch_namespaced_job(
+                manifest["metadata"]["name"],
+                self.namespace,
+                manifest,
+                field_manager=_HELM,
+                _content_type="application/apply-patch+yaml",
+                _request_timeout=_CALL_SECONDS,
+            )
 
     def delete(self, name: str) -> None:
         """Delete a Job with its pods; return when they are gone."""

@@ -81,6 +81,7 @@ def test_training_again_is_a_matter_of_seconds(mesh: None) -> None:
     printed = recmesh("run", "train", "--again", "--watch")
     assert "current: the model store holds what this data set, code and seed make" in printed
     note(f"recmesh job run train --again: {time.monotonic() - began:.0f} s")
+    kube.upgrade()  # helm goes on with the Job that it did not make
 
 
 def test_uninstalled_it_leaves_its_volumes_and_comes_back_over_them_while_milvus_is_late(mesh: None) -> None:
