@@ -35,10 +35,10 @@ def test_an_archive_is_unpacked(shop: Path, tmp_path: Path, form: str, inside: s
 
 def test_a_folder_is_copied_and_one_that_is_there_stays(shop: Path, tmp_path: Path) -> None:
     assert bring(f"file://{shop}", str(tmp_path / "set")).returncode == 0
-    before = (tmp_path / "set" / "actions.csv").stat()
+    before = (tmp_path / "set" / "actions.csv").stat().st_ino
     assert read(tmp_path / "set").fingerprint == read(shop).fingerprint
     assert bring("synthetic", str(tmp_path / "set")).returncode == 0
-    assert (tmp_path / "set" / "actions.csv").stat() == before
+    assert (tmp_path / "set" / "actions.csv").stat().st_ino == before
 
 
 @pytest.mark.parametrize(
