@@ -1,0 +1,65 @@
+"""Neighbour lists: what each item speaks for."""
+
+from typing import Any
+
+import pytest
+
+from tests.train.conftest import inside
+
+# The ridge weights of each target over all other items by one dense system, and those of the lists, with all items, a
+# few and none in the head that is solved from an exact matrix of counts.
+_WEIGHTS = """
+import json
+import numpy as np
+from scipy import sparse
+from jobs.train import neighbours
+rng = np.random.default_rng(1)
+users, items = 900, 60
+taste = rng.integers(4, size=users)
+chance = np.where(taste[:, None] == np.arange(items) % 4, 0.2, 0.04) * np.linspace(2, 0.5, items)
+dense = (rng.random((users, items)) < chance).astype(np.float32)
+matrix, gram = sparse.csr_matrix(dense), dense.T @ dense
+expected = np.zeros((items, items))
+for target in range(items):
+    others = np.flatnonzero((gram[target] > 0) & (np.arange(items) != target))
+    left = gram[np.ix_(others, others)] + neighbours.Shrinkage.of(matrix).ridge * np.eye(len(others))
+    expected[others, target] = np.linalg.solve(left, gram[others, target])
+found = {}
+for head in (items, 20, 0):
+    neighbours._RIDGE_ITEMS = head
+    _, ridge = neighbours.neighbour_lists(matrix)
+    source = np.repeat(np.arange(items), np.diff(ridge.start))
+    weights = np.zeros((items, items))
+    weights[source, ridge.items] = ridge.scores
+    found[head] = weights.tolist()
+print(json.dumps({"expected": expected.tolist(), "found": found, "users": dense.sum(0).tolist()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, Any]:
+    told: dict[str, Any] = inside(_WEIGHTS)
+    return told
+
+
+def test_items_beyond_the_most_popular_are_regressed_on_all_their_neighbours(weights: dict[str, Any]) -> None:
+    expected, users = weights["expected"], weights["users"]
+    enough = [item for item, count in enumerate(users) if count >= 50]
+    few = [item for item, count in enumerate(users) if count < 50]
+    assert len(enough) > 30 and few
+    for target in enough:
+        of_all = [row[target] for row in weights["found"]["0"]]
+        assert of_all == pytest.approx([row[target] for row in expected], abs=2e-4)
+    for target in few:
+        assert not any(row[target] for row in weights["found"]["0"])
+
+
+def test_the_most_popular_items_are_regressed_on_each_other(weights: dict[str, Any]) -> None:
+    head = sorted(range(60), key=lambda item: -weights["users"][item])[:20]
+    found = weights["found"]["20"]
+    assert all(found[source][target] == 0 for target in head for source in range(60) if source not in head)
+    everywhere = weights["found"]["60"]
+    for target in range(60):
+        assert [row[target] for row in everywhere] == pytest.approx(
+            [row[target] for row in weights["expected"]], abs=2e-4
+        )
