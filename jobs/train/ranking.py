@@ -34,7 +34,7 @@ _PATIENCE = 2
 _BATCH = 8192
 _BUCKETED = 100_000
 _REFITTED = 1200
-_LEAST_LISTS = 1000
+_LEAST_LISTS = 200
 _FORMS = ("logarithms and relative", "logarithms", "relative")
 
 
@@ -138,7 +138,8 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter, budget: 
     for number in (1, 0):  # the model of the release is the one judged by the newest moment
         wides = {segment: one.wides[number] for segment, one in chosen.items()}
         model = _untrained(spec, wides, trials[number].rows, seed)
-        _train(model, wides, trials[number].rows, judges[number], seed, reporter, budget)
+        if sum(map(len, lists.tested.values())) >= _LEAST_LISTS:
+            _train(model, wides, trials[number].rows, judges[number], seed, reporter, budget)
     alphas = {name: _best_share([found[name] for found in judges if name in found]) for name in SEGMENTS}
     reporter.say("ranker: share of the deep part: " + ", ".join(f"{name} {alpha:g}" for name, alpha in alphas.items()))
     results: dict[str, SegmentMetrics] = {}
@@ -333,7 +334,7 @@ class _Judge:
     def share_decision(self, chosen: float) -> Decision:
         """The decision for a share of the deep part, as the model is now."""
         if self._index is None:
-            rule = f"not trained: fewer than {_LEAST_LISTS:,} lists, or the time for what is optional was over"
+            rule = f"not trained: fewer than {_LEAST_LISTS} held-out lists, or the time for it was over"
             return Decision(what="share of the deep part", chosen="0", rule=rule)
         tried = {f"{alpha:g}": self.worth(alpha) for alpha in ALPHAS}
         rule = f"the most {WORTH} here and at early moments, if more than its error and no figure is lower; else 0"
@@ -359,12 +360,9 @@ def _train(
     reporter: Reporter,
     budget: Budget,
 ) -> None:
-    """Train the residual until two epochs make no segment's lists better; the judges have then seen its best form.
-
-    From too few lists it learns nothing that holds elsewhere, and too few cannot show whether it did: its share is 0.
-    """
+    """Train the residual until two epochs make no segment's lists better; the judges have then seen its best form."""
     every = joined([rows[segment] for segment in SEGMENTS])
-    if len(every.weight) < _LEAST_LISTS or not judges or not budget.left():
+    if not len(every.labels) or not judges or not budget.left():
         return
     index = model.index(every.dense, every.sparse)
     fixed = np.concatenate([wides[segment](rows[segment].dense) for segment in SEGMENTS if len(rows[segment].labels)])

@@ -127,7 +127,7 @@ def test_more_is_tried_while_the_budget_lasts(name: str, releases: dict[str, tup
     report = Report.parse((releases[name][1] / "metrics.json").read_bytes(), name)
     for segment in report.segments.values():
         (deep,) = (one for one in segment.decisions if one.what == "share of the deep part")
-        assert deep.chosen == "0" and deep.rule.startswith("not trained: fewer than 1,000 lists")
+        assert deep.chosen == "0" and deep.rule.startswith("not trained: fewer than 200 held-out lists")
         optional = [one for one in segment.decisions if one.what in OPTIONAL]
         if BUDGETS.get(name) == NOTHING:
             assert {one.what for one in optional} == OPTIONAL
