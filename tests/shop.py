@@ -15,7 +15,7 @@ from tests.processes import NAMES, Service, running
 from tests.servers import ROOT, MilvusServer, RedisServer, wait_until
 
 TRAINING_PYTHON = ROOT / ".venv-train" / "bin" / "python"
-USERS, ITEMS = 300, 250
+USERS, ITEMS = 300, 300
 
 
 @dataclass(frozen=True)
