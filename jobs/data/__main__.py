@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from jobs.command import run
 from jobs.data.fetching import fetch_url, is_url
 from recmesh.dataset import NAMES, fetch, synthetic
-from recmesh.errors import DataError, RecmeshError
+from recmesh.errors import DataError
 
 _LOOK_SECONDS = 2.0
 
@@ -59,14 +60,7 @@ def _wait_for(folder: Path, seconds: float) -> None:
 
 def main() -> int:
     """Run the command; errors become one line and an exit code."""
-    try:
-        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        app.command()(data)
-        app(prog_name="python -m jobs.data")
-    except RecmeshError as error:
-        print(f"data: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run("data", data)
 
 
 if __name__ == "__main__":

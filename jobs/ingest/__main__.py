@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from jobs.command import run
 from jobs.ingest.queries import user_vectors
 from jobs.ingest.shard import Shard
 from jobs.ingest.to_milvus import CollectionOfRelease
 from jobs.ingest.to_redis import to_redis
 from jobs.ingest.waiting import Patience
 from recmesh.dataset import DataSet, read
-from recmesh.errors import RecmeshError, ReleaseError
+from recmesh.errors import ReleaseError
 from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, not_worse_than, rows_match
 from recmesh.stores.milvus_writer import MilvusWriter
 from recmesh.stores.redis import RedisWriter
@@ -118,14 +119,7 @@ def _drop_unused_collections(models: ModelStore, milvus: MilvusWriter, console: 
 
 def main() -> int:
     """Run the command; errors become one line and an exit code."""
-    try:
-        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        app.command()(ingest)
-        app(prog_name="python -m jobs.ingest")
-    except RecmeshError as error:
-        print(f"ingest: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run("ingest", ingest)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from jobs.train.budget import Budget
-from jobs.train.evaluate import WORTH, worth
+from jobs.train.evaluate import WORTH, clear, worth
 from jobs.train.wide import LISTWISE, PENALTIES, POINTWISE, Fit, Loss, Wide
 from recmesh.evaluation import Decision
 from recmesh.features import FeatureSpec
@@ -61,9 +61,7 @@ def gain(moments: Sequence[Array]) -> float:
     """What is added to the lists of all moments (each float [users, 3]) on average, if that is more than its standard
     error and no figure is lower at any of them; else 0. What is learnt of one moment's trend costs at another."""
     every = worth(np.concatenate(moments))
-    mean = float(every.mean())
-    clear = mean > every.std() / np.sqrt(len(every)) and min(one.mean(0).min() for one in moments) >= 0
-    return mean if clear else 0.0
+    return float(every.mean()) if clear(every) and min(one.mean(0).min() for one in moments) >= 0 else 0.0
 
 
 def improved(

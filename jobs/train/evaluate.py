@@ -14,3 +14,8 @@ def worth(figures: Array) -> Array:
     as much its whole length."""
     value: Array = figures @ _WEIGHTS
     return value
+
+
+def clear(gains: Array) -> bool:
+    """Whether the mean of some gains, float [users], is above its standard error."""
+    return bool(gains.mean() > gains.std() / np.sqrt(len(gains)))

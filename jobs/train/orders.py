@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jobs.train.evaluate import WORTH, worth
+from jobs.train.evaluate import WORTH, clear, worth
 from jobs.train.rows import Candidates
 from recmesh.evaluation import Decision, per_user
 from recmesh.features import FeatureSpec, Segment
@@ -52,8 +52,7 @@ def decided(moments: Sequence[Mapping[str, Array]]) -> Decision:
     tried = {name: np.concatenate([one[name] for one in moments]) for name in names}
     chosen = RANKER
     for name in names:
-        gain = worth(tried[name] - tried[chosen])
-        if gain.mean() > gain.std() / np.sqrt(len(gain)):
+        if clear(worth(tried[name] - tried[chosen])):
             chosen = name
     return Decision(
         what="order",

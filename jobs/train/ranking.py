@@ -146,8 +146,8 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter, budget: 
     judged: dict[Segment, Judged] = {}
     served = {segment: RANKER if len(rows[segment].labels) else MERGE for segment in SEGMENTS}
     for segment, judge in judges[0].items():
-        tried = judge.orders(alphas[segment])
-        order = orders.decided([found[segment].orders(alphas[segment]) for found in judges if segment in found])
+        moments = [found[segment].orders(alphas[segment]) for found in judges if segment in found]
+        tried, order = moments[0], orders.decided(moments)
         if len(rows[segment].labels):
             served[segment] = order.chosen
         results[segment] = SegmentMetrics(
