@@ -19,6 +19,6 @@ def loss(parameters: Array, x: Array, labels: Array, ridge: float = 0.0) -> tupl
     """
     weights = parameters[:-1]
     logits = x @ weights.astype(x.dtype) + parameters[-1]
-    wrong = (probability(logits) - labels) / len(labels)
+    wrong = ((probability(logits) - labels) / len(labels)).astype(x.dtype)
     value = float((np.logaddexp(0, logits) - labels * logits).mean()) + ridge * float(weights @ weights)
-    return value, np.append(x.T @ wrong + 2 * ridge * weights, wrong.sum())
+    return value, np.append(wrong @ x + 2 * ridge * weights, wrong.sum())

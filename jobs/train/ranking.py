@@ -1,6 +1,7 @@
 """Fits the ranker on the training windows, decides on the held-out one, and refits the wide part on all of them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeVar
@@ -30,7 +31,7 @@ ALPHAS = (0.0, 0.25, 0.5, 1.0)
 """Shares of the deep part that are tried on the held-out window."""
 
 _EPOCHS = 5
-_PATIENCE = 2
+_PATIENCE = 1
 _BATCH = 8192
 _BUCKETED = 100_000
 _REFITTED = 1200
@@ -126,11 +127,10 @@ class _Trial:
 
 def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter, budget: Budget) -> Ranking:
     """Fit the ranker of all segments. What is chosen must hold at two moments: one window's trend is not another's."""
-    bounded = never_negative(spec)
     trials = (_Trial.forward(lists), _Trial.backward(lists))
     rows = trials[0].rows
     with reporter.step("ranker: wide part"):
-        chosen = {segment: _best_form(spec, trials, segment) for segment in SEGMENTS}
+        chosen = _of_each(lambda segment: _best_form(spec, trials, segment))
     if budget.limited:
         with reporter.step("ranker: other ways to fit it"):
             chosen = {segment: _improved(spec, trials, segment, one, budget) for segment, one in chosen.items()}
@@ -163,13 +163,9 @@ def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter, budget: 
         refit = _refit(spec, rows[segment], form.setting)
         judged[segment] = judge.judged(served[segment], alphas[segment], form.setting.used, refit, decisions)
     with reporter.step("ranker: wide part, all windows"):
-        final = {}
-        for segment, one in chosen.items():
-            every = [rows for _, rows in lists.rows[segment]]
-            every = every[len(every) // 2 :] if one.setting.near else every
-            final[segment] = one.setting.fitted(wide.Fit(joined(every), bounded))
-            if served[segment] == POPULARITY:
-                final[segment], alphas[segment] = Wide.only(len(spec.dense), POPULARITY_INPUT), 0.0
+        final = _of_each(lambda segment: _of_all_windows(spec, chosen[segment].setting, lists.rows[segment]))
+        for segment in [segment for segment, order in served.items() if order == POPULARITY]:
+            final[segment], alphas[segment] = Wide.only(len(spec.dense), POPULARITY_INPUT), 0.0
         model.set_wide(final, alphas)
     with reporter.step("ranker: affinity"):
         areas = _affinity(model, lists.pairs)
@@ -193,8 +189,19 @@ def _affinity(model: DeepFM, pairs: Mapping[Segment, Sequence[tuple[Window, Pair
             head = affinity.fit(before, width)
             areas[segment] = round(affinity.auc(head(held_out.dense), held_out.labels), 4)
     every = {segment: affinity.joined([one for _, one in sets]) for segment, sets in pairs.items()}
-    model.set_affinity({segment: affinity.fit(one, width) for segment, one in every.items()})
+    model.set_affinity(_of_each(lambda segment: affinity.fit(every[segment], width)))
     return areas
+
+
+def _of_each(made: Callable[[Segment], T]) -> dict[Segment, T]:
+    """What is made for each segment, two at a time: fits spend their time in libraries that use one core."""
+    with ThreadPoolExecutor(2) as threads:
+        return dict(zip(SEGMENTS, threads.map(made, SEGMENTS), strict=True))
+
+
+def _of_all_windows(spec: FeatureSpec, setting: Setting, windows: Sequence[tuple[Window, Rows]]) -> Wide:
+    rows = [one for _, one in windows]
+    return setting.fitted(wide.Fit(joined(rows[len(rows) // 2 :] if setting.near else rows), never_negative(spec)))
 
 
 @dataclass(frozen=True)
@@ -290,7 +297,10 @@ class _Judge:
     def look(self, model: DeepFM) -> None:
         """Take the residual of the model as it is now."""
         if self._index is None:
-            self._index = np.concatenate([model.index(one.dense, one.sparse) for one in self.tested])
+            dense, sparse = (
+                np.concatenate([getattr(one, part) for one in self.tested]) for part in ("dense", "sparse")
+            )
+            self._index = model.index(dense, sparse)
         with paddle.no_grad():
             batches = (self._index[at : at + _BATCH].astype(np.int64) for at in range(0, len(self._index), _BATCH))
             self._deep = np.concatenate([model.residual(paddle.to_tensor(batch)).numpy() for batch in batches])
@@ -360,7 +370,7 @@ def _train(
     reporter: Reporter,
     budget: Budget,
 ) -> None:
-    """Train the residual until two epochs make no segment's lists better; the judges have then seen its best form."""
+    """Train the residual until an epoch makes no segment's lists better; the judges have then seen its best form."""
     every = joined([rows[segment] for segment in SEGMENTS])
     if not len(every.labels) or not judges or not budget.left():
         return

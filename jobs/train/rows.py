@@ -3,6 +3,7 @@ labels."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Candidates:
     dense: Floats
     sparse: Longs
 
-    @property
+    @cached_property
     def labels(self) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
         """Which candidates are wanted."""
         return np.isin(self.merged.items, self.wanted)

@@ -88,6 +88,7 @@ class Fit:
     def __init__(self, rows: Rows, bounded: Sequence[bool]) -> None:
         self._rows, self._bounded = rows, bounded
         self._inputs = Standard.of(rows.dense) if len(rows.labels) else None
+        self._found: dict[tuple[bytes, float, Loss], Array] = {}
 
     def __call__(self, used: Mask, penalty: float, loss: Loss = LISTWISE) -> Wide:
         """The wide part with these inputs, by this loss."""
@@ -96,7 +97,11 @@ class Fit:
             return Wide.nothing(len(weights))
         columns = np.flatnonzero(self._inputs.varies & used)
         if len(columns):
-            weights[columns] = self._weights(columns, penalty, loss)
+            # Choices of inputs that differ only in some that do not vary here are the same.
+            key = (columns.tobytes(), penalty, loss)
+            if key not in self._found:
+                self._found[key] = self._weights(columns, penalty, loss)
+            weights[columns] = self._found[key]
         return Wide(self._inputs.mean, self._inputs.scale, weights)
 
     def _weights(self, columns: Longs, penalty: float, loss: Loss) -> Array:
