@@ -6,12 +6,32 @@ import pytest
 
 from tests.models_page import Page, open_page
 from tests.processes import Service, running
-from tests.servers import MilvusServer, RedisServer, running_milvus, running_redis
+from tests.servers import ROOT, MilvusServer, RedisServer, running_milvus, running_redis
 from tests.shop import Shop, open_shop, running_apart
+
+_OF_THE_SHOP = ("contract", "mesh", "paddle_serving")
+_ORDER = ("unit", "chart", "component", *_OF_THE_SHOP, "train", "local", "cluster")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--hostile", type=int, default=400, help="requests of tests/paddle_serving/test_hostile.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is quick comes first. Of several workers, one gets all tests that share something long in the making."""
+    items.sort(key=lambda item: _ORDER.index(_folder(item)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_shared(item)))
+
+
+def _shared(item: pytest.Item) -> str:
+    if _folder(item) in _OF_THE_SHOP:
+        return "trained_shop"
+    return "trained" if "trained" in getattr(item, "fixturenames", ()) else str(item.path)
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT / "tests").parts[0]
 
 
 @pytest.fixture(scope="session")
