@@ -17,6 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--hostile", type=int, default=400, help="requests of tests/paddle_serving/test_hostile.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is quick comes first. Of several workers, one gets all tests that share something long in the making."""
     items.sort(key=lambda item: _ORDER.index(_folder(item)))
