@@ -48,7 +48,7 @@ clean: ## Stop everything and delete .recmesh: downloads, data sets, releases, s
 	$(LOCAL) clean
 
 test: check helm ## Check the code, then run all tests that need no Kubernetes, on servers of their own. TESTS= some
-	exec $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(TESTS)
+	exec $(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(TESTS)
 
 check: environments-dev ## Lint, formatting, types, protos
 	$(BIN)/ruff check --quiet $(CODE)

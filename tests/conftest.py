@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.models_page import Page, open_page
 from tests.processes import Service, running
@@ -10,29 +12,31 @@ from tests.servers import ROOT, MilvusServer, RedisServer, running_milvus, runni
 from tests.shop import Shop, open_shop, running_apart
 
 _OF_THE_SHOP = ("contract", "mesh", "paddle_serving")
-_ORDER = ("unit", "chart", "component", *_OF_THE_SHOP, "train", "local", "cluster")
+_ORDER = ("unit", "component", "chart", "train", *_OF_THE_SHOP, "local", "cluster")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--hostile", type=int, default=400, help="requests of tests/paddle_serving/test_hostile.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is quick comes first. Of several workers, one gets all tests that share something long in the making."""
-    items.sort(key=lambda item: _ORDER.index(_folder(item)))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_shared(item)))
+    """What is quick comes first."""
+    items.sort(key=lambda item: _ORDER.index(item.path.relative_to(ROOT / "tests").parts[0]))
 
 
-def _shared(item: pytest.Item) -> str:
-    if _folder(item) in _OF_THE_SHOP:
-        return "trained_shop"
-    return "trained" if "trained" in getattr(item, "fixturenames", ()) else str(item.path)
+class _Together(LoadScopeScheduling):
+    """Of several workers, one gets all tests that share something long in the making."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        folder = file.split("/")[1]
+        if folder in _OF_THE_SHOP:
+            return "the trained shop"
+        return "trainings" if folder == "train" else file
 
 
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(ROOT / "tests").parts[0]
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Together:
+    return _Together(config, log)
 
 
 @pytest.fixture(scope="session")
