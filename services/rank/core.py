@@ -11,6 +11,7 @@ from recmesh.features import Encoder
 from recmesh.features.mapping import ITEM_ID
 from recmesh.serving import metrics
 from recmesh.serving.deadline import Deadline, within
+from recmesh.serving.listed import ids_at, numbers
 from recmesh.serving.models import Askers, UnknownValues
 from recmesh.serving.stages import ScoreList, ScoreQuery
 from recmesh.serving.turns import Turns
@@ -60,7 +61,7 @@ class RankCore:
             raise InvalidRequest(f"{count} items to rank: at most {MOST}")
         metrics.RANKED_ITEMS.observe(count)
         release_id, release = self._releases.get(query.release)
-        ids = [*query.ids, *(item.sku_id for item in query.items)]
+        ids = [*query.ids, *(item.sku_id for item in query.items)] if query.items else query.ids
         if not ids:
             return ScoreList((), (), release_id)
         scored = await self._scores(release, query, ids, deadline)
@@ -86,7 +87,7 @@ class _Ask:
         self.inputs: Inputs | None = None
         if query.ordered and not encoder.spec.rankers.get(encoder.segment(user, query.new_only), True):
             return
-        items = encoder.catalogue.encode(ids)
+        items = numbers(ids, encoder.catalogue)
         unlisted = np.flatnonzero(items < 0)
         listed = np.flatnonzero(items >= 0)
         self.order = np.concatenate([listed, unlisted])
@@ -111,4 +112,4 @@ def _best(ids: Sequence[str], scored: Scored, query: ScoreQuery, release_id: str
     if not query.size and not query.ids:
         return ScoreList(ids, scores.tolist(), release_id, missing)
     order = np.argsort(-scores, kind="stable")[: query.size or len(ids)]
-    return ScoreList([ids[position] for position in order.tolist()], scores[order].tolist(), release_id, missing)
+    return ScoreList(ids_at(ids, order), scores[order].tolist(), release_id, missing)

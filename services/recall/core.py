@@ -14,6 +14,7 @@ from recmesh.features.spec import Ints
 from recmesh.releases import Manifest
 from recmesh.retrieval import Merged, Retriever, Scored
 from recmesh.serving.deadline import Deadline, within
+from recmesh.serving.listed import Listed
 from recmesh.serving.models import Askers, UnknownValues, Vector
 from recmesh.serving.stages import NOBODY, CandidateList, CandidateQuery, ChannelScores
 from recmesh.serving.turns import Turns
@@ -196,11 +197,12 @@ class _Ask:
             degraded=degraded,
         )
 
-    def _named(self, items: Ints) -> tuple[list[str], list[str]]:
+    def _named(self, items: Ints) -> tuple[Sequence[str], Sequence[str]]:
         """The ids of items, and of those the ones that the catalogue does not hold."""
-        sku_ids = self._release.encoder.catalogue.sku_ids
+        catalogue = self._release.encoder.catalogue
         if not self._unlisted:
-            return list(map(sku_ids.__getitem__, items.tolist())), []
+            return Listed(catalogue, items), ()
+        sku_ids = catalogue.sku_ids
         listed = len(sku_ids)
         ids = [sku_ids[item] if item < listed else self._unlisted[item - listed] for item in items.tolist()]
         return ids, [sku_id for item, sku_id in zip(items.tolist(), ids, strict=True) if item >= listed]
