@@ -61,10 +61,10 @@ async def test_a_frozen_redis_is_an_error_in_time_and_recovers(server: RedisServ
 
 async def test_an_exhausted_pool_is_overload(server: RedisServer) -> None:
     reader = RedisReader(server.url, connections=1, timeout=0.05)
-    holder = await reader._redis.connection_pool.get_connection()
+    holder = await reader._connections.lend()
     with pytest.raises(Overloaded, match="no free connection"):
         await reader.get_items(["1"])
-    await reader._redis.connection_pool.release(holder)
+    reader._connections.take_back(holder)
     assert await reader.get_items(["1"]) == [b"i1"]
     await reader.close()
 
