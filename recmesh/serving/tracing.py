@@ -5,7 +5,7 @@ An unsampled request costs no span object: only its ids travel, in a context var
 
 import random
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
 
 HEADER = "traceparent"
+_NO_SPAN = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +88,12 @@ class Tracer:
         _current.set(trace)
         return trace
 
-    @contextmanager
-    def span(self, name: str, *, server: bool = False) -> Iterator[None]:
+    def span(self, name: str, *, server: bool = False) -> AbstractContextManager[None]:
         """A span under the current trace while the block runs, if the request is sampled."""
         parent = _current.get()
         if self._provider is None or parent is None or not parent.sampled:
-            yield
-            return
-        kind = SpanKind.SERVER if server else SpanKind.INTERNAL
-        tracer = self._provider.get_tracer("recmesh")
-        with tracer.start_as_current_span(name, context=_context_of(parent), kind=kind) as span:
-            child = span.get_span_context()
-            token = _current.set(Trace(child.trace_id, child.span_id, True))
-            try:
-                yield
-            finally:
-                _current.reset(token)
+            return _NO_SPAN
+        return _recorded(self._provider, parent, name, SpanKind.SERVER if server else SpanKind.INTERNAL)
 
     def close(self) -> None:
         """Export what is waiting."""
@@ -112,6 +103,18 @@ class Tracer:
     def _root(self) -> Trace:
         sampled = self._provider is not None and random.random() < self._ratio
         return Trace(random.getrandbits(128) or 1, random.getrandbits(64) or 1, sampled)
+
+
+@contextmanager
+def _recorded(provider: TracerProvider, parent: Trace, name: str, kind: SpanKind) -> Iterator[None]:
+    tracer = provider.get_tracer("recmesh")
+    with tracer.start_as_current_span(name, context=_context_of(parent), kind=kind) as span:
+        child = span.get_span_context()
+        token = _current.set(Trace(child.trace_id, child.span_id, True))
+        try:
+            yield
+        finally:
+            _current.reset(token)
 
 
 def _parent(metadata: Iterable[tuple[str, str | bytes]] | None) -> Trace | None:

@@ -22,12 +22,21 @@ class Turns:
     def __init__(self, *, beside: bool = False) -> None:
         self._lock = asyncio.Lock()
         self._waiting = 0
+        self._quiet: asyncio.Future[None] | None = None
         self._model_thread = ThreadPoolExecutor(1, "model") if beside else None
 
     @property
     def busy(self) -> bool:
         """Whether something computes or waits for its turn."""
         return self._waiting > 0
+
+    def quiet(self) -> "asyncio.Future[None]":
+        """Done as soon as nothing computes or waits for its turn. All who ask meanwhile get the same one."""
+        if self._quiet is None or self._quiet.done():
+            self._quiet = asyncio.get_running_loop().create_future()
+            if not self._waiting:
+                self._quiet.set_result(None)
+        return self._quiet
 
     async def run(self, compute: Callable[[], T], *, in_thread: bool = False) -> T:
         """The result of `compute`, which runs here or, if it takes long, in a thread beside the loop."""
@@ -41,7 +50,7 @@ class Turns:
                 await asyncio.sleep(0)
                 return result
         finally:
-            self._waiting -= 1
+            self._leave()
 
     async def run_model(self, infer: Callable[[], T], *, in_thread: bool = False) -> T:
         """The result of `infer`, which does not hold Python's lock while it computes; `in_thread` as for `run`."""
@@ -51,4 +60,9 @@ class Turns:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._model_thread, infer)
         finally:
-            self._waiting -= 1
+            self._leave()
+
+    def _leave(self) -> None:
+        self._waiting -= 1
+        if not self._waiting and self._quiet is not None and not self._quiet.done():
+            self._quiet.set_result(None)

@@ -38,13 +38,14 @@ class Coalescer:
 
     Args:
         search: (vectors float32 [queries, dim], limit, timeout in seconds) -> the answer of each vector.
-        busy: whether the event loop has computations waiting.
+        quiet: a future that is done as soon as the event loop has no computations waiting.
     """
 
-    def __init__(self, search: SearchMany, busy: Callable[[], bool]) -> None:
+    def __init__(self, search: SearchMany, quiet: "Callable[[], asyncio.Future[None]]") -> None:
         self._search = search
-        self._busy = busy
+        self._quiet = quiet
         self._waiting: deque[_Query] = deque()
+        self._full: asyncio.Future[None] | None = None
         self._worker: asyncio.Task[None] | None = None
 
     async def search(self, vector: Vectors, limit: int, timeout: float) -> Answer:
@@ -56,6 +57,8 @@ class Coalescer:
         """
         query = _Query(vector, limit, time.monotonic() + timeout)
         self._waiting.append(query)
+        if len(self._waiting) >= MAX_QUERIES and self._full is not None and not self._full.done():
+            self._full.set_result(None)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
         return await within(timeout, "Milvus", query.answer)
@@ -70,10 +73,10 @@ class Coalescer:
             self._worker = None
 
     async def _gather(self) -> None:
-        ends_at = time.monotonic() + _GATHER
-        # Not a wait: one computation is done in each round.
-        while self._busy() and len(self._waiting) < MAX_QUERIES and time.monotonic() < ends_at:  # noqa: ASYNC110
-            await asyncio.sleep(0)
+        quiet = self._quiet()
+        if not quiet.done() and len(self._waiting) < MAX_QUERIES:
+            self._full = asyncio.get_running_loop().create_future()
+            await asyncio.wait((quiet, self._full), timeout=_GATHER, return_when=asyncio.FIRST_COMPLETED)
 
     def _next_batch(self) -> list[_Query]:
         batch: list[_Query] = []

@@ -58,7 +58,7 @@ class RecallRelease:
         turns: Turns,
     ) -> "RecallRelease":
         """Around an encoder that is loaded already; every part has run once."""
-        vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search, lambda: turns.busy)
+        vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search, turns.quiet)
         release = cls(encoder, Retriever(encoder), askers, unknown_values, vectors)
         ask = _Ask(release, CandidateQuery(NOBODY, size=encoder.spec.candidates))
         ask.answer(manifest.id, ask.in_memory(), ())

@@ -34,13 +34,19 @@ class Milvus:
         return [([f"{int(vector[0])}/{limit}"], np.ones(1, np.float32)) for vector in vectors]
 
 
+def idle() -> "asyncio.Future[None]":
+    done = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    return done
+
+
 def vector(number: int) -> Vectors:
     return np.array([number, 0], np.float32)
 
 
 async def test_waiting_searches_go_together_and_each_gets_its_own_answer() -> None:
     milvus = Milvus()
-    coalescer = Coalescer(milvus.search, lambda: False)
+    coalescer = Coalescer(milvus.search, idle)
     limits = [128, 256]
     calls = [asyncio.create_task(coalescer.search(vector(n), limits[n % 5 == 0], 5)) for n in range(50)]
     await asyncio.sleep(0)
@@ -55,7 +61,7 @@ async def test_waiting_searches_go_together_and_each_gets_its_own_answer() -> No
 
 async def test_a_frozen_milvus_costs_each_caller_its_own_time_only() -> None:
     milvus = Milvus()
-    coalescer = Coalescer(milvus.search, lambda: False)
+    coalescer = Coalescer(milvus.search, idle)
     patient = asyncio.create_task(coalescer.search(vector(1), 10, 5))
     await milvus.begun.wait()
 
@@ -72,7 +78,7 @@ async def test_a_failed_search_fails_for_all_who_wait_and_the_next_one_is_tried(
     milvus = Milvus()
     milvus.error = Unavailable("away")
     milvus.open.set()
-    coalescer = Coalescer(milvus.search, lambda: False)
+    coalescer = Coalescer(milvus.search, idle)
     failed = await asyncio.gather(*(coalescer.search(vector(n), 10, 5) for n in range(3)), return_exceptions=True)
     milvus.error = None
 
@@ -83,19 +89,25 @@ async def test_a_failed_search_fails_for_all_who_wait_and_the_next_one_is_tried(
 async def test_while_the_process_is_busy_a_search_waits_for_company() -> None:
     milvus = Milvus()
     milvus.open.set()
-    computations = 3
-    calls: list[asyncio.Task[Answer]] = []
-
-    def busy() -> bool:
-        # As under load: each round of the event loop brings one more search to the end of its computation.
-        if len(calls) == computations:
-            return False
-        calls.append(asyncio.create_task(coalescer.search(vector(len(calls)), 10, 5)))
-        return True
-
-    coalescer = Coalescer(milvus.search, busy)
-    calls.append(asyncio.create_task(coalescer.search(vector(0), 10, 5)))
-    await calls[0]
+    quiet = asyncio.get_running_loop().create_future()
+    coalescer = Coalescer(milvus.search, lambda: quiet)
+    calls = [asyncio.create_task(coalescer.search(vector(0), 10, 5))]
+    await asyncio.sleep(0)
+    calls += [asyncio.create_task(coalescer.search(vector(n), 10, 5)) for n in range(1, 3)]
+    await asyncio.sleep(0)
+    quiet.set_result(None)
     await asyncio.gather(*calls)
 
-    assert milvus.batches == [(computations, 10)]
+    assert milvus.batches == [(3, 10)]
+
+
+async def test_a_process_that_is_always_busy_searches_all_the_same() -> None:
+    milvus = Milvus()
+    milvus.open.set()
+    coalescer = Coalescer(milvus.search, asyncio.get_running_loop().create_future)
+
+    assert (await coalescer.search(vector(1), 10, 5))[0] == ["1/10"]
+    many = await asyncio.gather(*(coalescer.search(vector(n), 10, 5) for n in range(MAX_QUERIES)))
+
+    assert [ids for ids, _ in many] == [[f"{n}/10"] for n in range(MAX_QUERIES)]
+    assert milvus.batches == [(1, 10), (MAX_QUERIES, 10)]
