@@ -4,13 +4,13 @@ The interceptor starts the clock; whoever waits for something else takes a share
 """
 
 import asyncio
-import sys
 import time
 from collections.abc import Awaitable
 from contextvars import ContextVar
 from typing import TypeVar
 
 from recmesh.errors import DeadlineExceeded
+from recmesh.timeouts import in_time
 
 T = TypeVar("T")
 
@@ -55,10 +55,6 @@ async def within(seconds: float, what: str, awaitable: Awaitable[T]) -> T:
         DeadlineExceeded: it took longer; `what` is named in the message.
     """
     try:
-        if sys.version_info >= (3, 11):
-            # No task of its own, unlike wait_for before 3.12: this is on the hot path.
-            async with asyncio.timeout(seconds):
-                return await awaitable
-        return await asyncio.wait_for(awaitable, seconds)
+        return await in_time(seconds, awaitable)
     except (TimeoutError, asyncio.TimeoutError) as error:  # Two classes before 3.11.
         raise DeadlineExceeded(f"{what} did not answer within {seconds * 1000:.0f} ms") from error

@@ -6,7 +6,6 @@ kept, and lent here.
 """
 
 import asyncio
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from recmesh.errors import Overloaded
+from recmesh.timeouts import in_time
 
 
 class Connections:
@@ -61,7 +61,7 @@ class Connections:
         """A connection that nobody else uses, open or not. Raises Overloaded."""
         if self._places.locked():
             try:
-                await asyncio.wait_for(self._places.acquire(), self._timeout)
+                await in_time(self._timeout, self._places.acquire())
             except asyncio.TimeoutError:
                 raise Overloaded("no free connection in time; raise RECMESH_REDIS_POOL or add replicas") from None
         else:
@@ -80,11 +80,7 @@ class Connections:
 
     async def _ask(self, connection: AbstractConnection, words: tuple[str, ...]) -> Any:
         try:
-            if sys.version_info >= (3, 11):
-                # No task of its own, unlike wait_for before 3.12.
-                async with asyncio.timeout(self._timeout):
-                    return await _answer(connection, words)
-            return await asyncio.wait_for(_answer(connection, words), self._timeout)
+            return await in_time(self._timeout, _answer(connection, words))
         except BaseException:
             # An answer that comes after its caller has given up must not be taken for the next one.
             await connection.disconnect(nowait=True)

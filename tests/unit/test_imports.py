@@ -17,7 +17,7 @@ LAYERS = [
     {"recmesh.features"},
     {"recmesh.kernels"},
     {"recmesh.dataset"},
-    {"recmesh.errors", "recmesh.pb"},
+    {"recmesh.errors", "recmesh.pb", "recmesh.timeouts"},
 ]
 SHARED = (
     "recmesh/errors.py",
