@@ -31,7 +31,6 @@ ALPHAS = (0.0, 0.25, 0.5, 1.0)
 """Shares of the deep part that are tried on the held-out window."""
 
 _EPOCHS = 5
-_PATIENCE = 1
 _BATCH = 8192
 _BUCKETED = 100_000
 _REFITTED = 1200
@@ -128,7 +127,7 @@ class _Trial:
 def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter, budget: Budget) -> Ranking:
     """Fit the ranker of all segments. What is chosen must hold at two moments: one window's trend is not another's."""
     trials = (_Trial.forward(lists), _Trial.backward(lists))
-    rows = trials[0].rows
+    rows, _ = (trial.rows for trial in trials)  # joined here, once, before threads ask for them
     with reporter.step("ranker: wide part"):
         chosen = _of_each(lambda segment: _best_form(spec, trials, segment))
     if budget.limited:
@@ -377,17 +376,16 @@ def _train(
     index = model.index(every.dense, every.sparse)
     fixed = np.concatenate([wides[segment](rows[segment].dense) for segment in SEGMENTS if len(rows[segment].labels)])
     optimizer = deepfm.optimizer_of(model)
-    best, state, last = -np.inf, _copy(model), -1
+    best, state = -np.inf, _copy(model)
     for epoch in range(_EPOCHS):
         with reporter.bar(f"ranker: DeepFM, epoch {epoch + 1}", len(every.weight)) as advance:
             deepfm.train_epoch(model, index, fixed, every, optimizer, seed + epoch, advance)
         for judge in judges.values():
             judge.look(model)
         reached = sum(max(judge.worth(alpha) for alpha in ALPHAS) for judge in judges.values())
-        if reached > best:
-            best, state, last = reached, _copy(model), epoch
-        elif epoch - last >= _PATIENCE:
+        if not reached > best:
             break
+        best, state = reached, _copy(model)
         if not budget.left():
             break
     model.set_state_dict(state)
