@@ -162,14 +162,17 @@ def _moment(
 def _with_quotas(
     data: Prepared, spec: FeatureSpec, moment: Moment, segments: Sequence[Segment], lists: Lists, seed: int
 ) -> FeatureSpec:
-    """The spec with the depths of the channels of some segments, as a first look at a training window suggests."""
+    """The spec with the depths and weights of the channels of some segments, as a first look at a training window
+    suggests."""
     users = np.random.default_rng(seed).permutation(moment.window.labelled())[:_LOOKED_AT]
     channels = dict(spec.channels)
     for segment in segments:
         found = list(retrieved(data, moment, users, segment))
         if found:
-            channels[segment], decision = quotas(found, tuple(channels[segment]))
-            lists.decisions[segment].append(decision)
+            channels[segment], decisions = quotas(
+                found, tuple(channels[segment]), spec.candidates, moment.encoder.scratch
+            )
+            lists.decisions[segment] += decisions
     return spec.model_copy(update={"channels": channels})
 
 

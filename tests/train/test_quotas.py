@@ -1,0 +1,56 @@
+"""How deep each channel goes and what it weighs, from what the channels found."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from jobs.train.quotas import quotas
+from recmesh.evaluation import Decision
+from recmesh.features.spec import Channel
+from recmesh.kernels import Scratch
+from recmesh.retrieval import Scored
+
+_WANTED = np.arange(10, dtype=np.int32)
+
+
+def _found(users: int, **channels: tuple[int, int]) -> Any:
+    """What was found for users who want the items 0 to 9. Each channel gives so many others of its own, then so many
+    wanted items, then others again."""
+    rng = np.random.default_rng(3)
+
+    def scored(before: int, wanted: int, base: int) -> Scored:
+        others = base + rng.permutation(300)
+        items = np.concatenate([others[:before], rng.permutation(10)[:wanted], others[before:]]).astype(np.int32)
+        return Scored(items, np.linspace(1, 0, len(items), dtype=np.float32))
+
+    return [
+        SimpleNamespace(
+            channels={name: scored(*gives, 1000 * number) for number, (name, gives) in enumerate(channels.items(), 1)},
+            wanted=_WANTED,
+        )
+        for _ in range(users)
+    ]
+
+
+def _quotas(**channels: tuple[int, int]) -> tuple[dict[str, Channel], tuple[Decision, ...]]:
+    return quotas(_found(60, **channels), tuple(channels), 400, Scratch(4000))
+
+
+def test_what_finds_it_sooner_weighs_more_in_the_merge() -> None:
+    weighed, (_, weights) = _quotas(two_tower=(20, 8), popular=(0, 8))
+    assert weighed["popular"].weight > weighed["two_tower"].weight
+    assert weights.chosen == ", ".join(f"{name} {one.weight:g}" for name, one in weighed.items())
+    worth = list(weights.tried.values())
+    assert worth == sorted(worth) and worth[-1] > worth[0]
+
+
+def test_equals_stay_equal() -> None:
+    weighed, _ = _quotas(two_tower=(0, 5), popular=(0, 5))
+    assert weighed["two_tower"] == weighed["popular"]
+
+
+def test_a_weak_two_tower_gives_its_head_only() -> None:
+    weighed, (depth, _) = _quotas(two_tower=(0, 2), popular=(0, 9))
+    assert (weighed["two_tower"].depth, weighed["popular"].depth) == (50, 180)
+    assert depth.chosen == "the best 50"
