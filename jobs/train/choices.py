@@ -59,9 +59,11 @@ def choices(spec: FeatureSpec) -> tuple[Choice, ...]:
 
 def gain(moments: Sequence[Array]) -> float:
     """What is added to the lists of all moments (each float [users, 3]) on average, if that is more than its standard
-    error and no figure is lower at any of them; else 0. What is learnt of one moment's trend costs at another."""
+    error and no figure is lower by more than its own at any of them; else 0. What is learnt of one moment's trend costs
+    at another."""
     every = worth(np.concatenate(moments))
-    return float(every.mean()) if clear(every) and min(one.mean(0).min() for one in moments) >= 0 else 0.0
+    held = not any(clear(-figure) for one in moments for figure in one.T)
+    return float(every.mean()) if clear(every) and held else 0.0
 
 
 def improved(

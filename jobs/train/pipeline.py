@@ -213,3 +213,5 @@ def _collect(data: Prepared, moment: Moment, lists: Lists, active: Rival, seed: 
             lists.popularity[segment] = observer.popularity(found)
         elif window.early:
             lists.early[segment] += found[:_LOOKED_AT]
+        elif window.apart:
+            lists.apart[segment].append((window, found[:_LOOKED_AT]))

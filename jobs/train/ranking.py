@@ -1,6 +1,6 @@
 """Fits the ranker on the training windows, decides on the held-out one, and refits the wide part on all of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -47,8 +47,8 @@ def _by_segment() -> dict[Segment, list[T]]:
 
 @dataclass
 class Lists:
-    """What the windows gave, by segment: rows and, for the affinity, pairs of each in order of time, and whole lists of
-    the held-out one (`tested`) and some of the early ones.
+    """What the windows gave, by segment: rows and, for the affinity, pairs of each in order of time, whole lists of
+    the held-out one (`tested`), and some of the early ones and of each of those apart.
 
     `popularity`: held-out metrics of plain popularity. `observed`: what the report takes down of the held-out window.
     `decisions`: those about the candidates.
@@ -57,6 +57,7 @@ class Lists:
     rows: dict[Segment, list[tuple[Window, Rows]]] = field(default_factory=_by_segment)
     tested: dict[Segment, list[Candidates]] = field(default_factory=_by_segment)
     early: dict[Segment, list[Candidates]] = field(default_factory=_by_segment)
+    apart: dict[Segment, list[tuple[Window, list[Candidates]]]] = field(default_factory=_by_segment)
     pairs: dict[Segment, list[tuple[Window, Pairs]]] = field(default_factory=_by_segment)
     popularity: dict[Segment, dict[str, float]] = field(default_factory=dict)
     observed: dict[Segment, Observed] = field(default_factory=dict)
@@ -84,7 +85,7 @@ class Ranking:
 @dataclass(frozen=True)
 class _Trial:
     """Rows to fit to, of several windows in order of time, and whole lists of a moment far from theirs to judge the fit
-    by, by segment. `later`: whether that moment is after the windows, else before."""
+    by, by segment. `later`: whether that moment is the newest, else one before the windows."""
 
     windows: Mapping[Segment, Sequence[Rows]]
     lists: Mapping[Segment, Sequence[Candidates]]
@@ -108,6 +109,18 @@ class _Trial:
             usable[segment] = [rows for window, rows in found if window.as_of >= end and not window.early]
         return cls(usable, lists.early, False)
 
+    @classmethod
+    def hiding(cls, lists: Lists, segment: Segment, window: Window, tested: Sequence[Candidates]) -> "_Trial":
+        """Judged by a window that hides users of its own, fitted to the others that do so; else as `forward`."""
+        others = [rows for other, rows in lists.rows[segment] if other is not window]
+        return cls({**cls.forward(lists).windows, segment: others}, {segment: tested}, True)
+
+    @classmethod
+    def all_of(cls, lists: Lists) -> "list[_Trial]":
+        """That of the release, then the others."""
+        apart = [(segment, *one) for segment, found in lists.apart.items() for one in found]
+        return [cls.forward(lists), cls.backward(lists), *(cls.hiding(lists, *one) for one in apart)]
+
     @cached_property
     def rows(self) -> dict[Segment, Rows]:
         """The rows of all windows."""
@@ -121,25 +134,26 @@ class _Trial:
 
     def judges(self, chosen: Mapping[Segment, "_Form"], number: int) -> dict[Segment, "_Judge"]:
         """Judges of the wide part fitted in the trial of that number."""
-        return {name: _Judge(self.lists[name], one.wides[number]) for name, one in chosen.items() if self.lists[name]}
+        judged = {name: one.wides[number] for name, one in chosen.items() if self.lists.get(name)}
+        return {name: _Judge(self.lists[name], fixed) for name, fixed in judged.items()}
 
 
 def fit(spec: FeatureSpec, lists: Lists, seed: int, reporter: Reporter, budget: Budget) -> Ranking:
     """Fit the ranker of all segments. What is chosen must hold at two moments: one window's trend is not another's."""
-    trials = (_Trial.forward(lists), _Trial.backward(lists))
-    rows, _ = (trial.rows for trial in trials)  # joined here, once, before threads ask for them
+    trials = _Trial.all_of(lists)
+    rows, *_ = [trial.rows for trial in trials]  # joined here, once, before threads ask for them
     with reporter.step("ranker: wide part"):
         chosen = _of_each(lambda segment: _best_form(spec, trials, segment))
     if budget.limited:
         with reporter.step("ranker: other ways to fit it"):
             chosen = {segment: _improved(spec, trials, segment, one, budget) for segment, one in chosen.items()}
     judges = [trial.judges(chosen, number) for number, trial in enumerate(trials)]
-    for number in (1, 0):  # the model of the release is the one judged by the newest moment
+    for number in reversed(range(len(trials))):  # the model that stays is that of the release
         wides = {segment: one.wides[number] for segment, one in chosen.items()}
         model = _untrained(spec, wides, trials[number].rows, seed)
         if sum(map(len, lists.tested.values())) >= _LEAST_LISTS:
             _train(model, wides, trials[number].rows, judges[number], seed, reporter, budget)
-    alphas = {name: _best_share([found[name] for found in judges if name in found]) for name in SEGMENTS}
+    alphas = {segment: _best_share(trials, [found.get(segment) for found in judges]) for segment in SEGMENTS}
     reporter.say("ranker: share of the deep part: " + ", ".join(f"{name} {alpha:g}" for name, alpha in alphas.items()))
     results: dict[str, SegmentMetrics] = {}
     judged: dict[Segment, Judged] = {}
@@ -243,14 +257,24 @@ def _decision(what: str, chosen: str, tried: Mapping[str, tuple[_Form, float]]) 
 
 
 def _figures(trials: Sequence[_Trial], segment: Segment, wides: Sequence[Wide]) -> list[Array]:
-    """The metrics of each user, float [users, 3], by the wide parts of those trials that have lists."""
-    asked = [(trial.lists[segment], one) for trial, one in zip(trials, wides, strict=True) if trial.lists[segment]]
-    return [_Judge(found, one).figures(0.0) for found, one in asked]
+    """The metrics of each user, float [users, 3] a moment, by the wide parts of those trials that have lists."""
+    found = (trial.lists.get(segment) for trial in trials)
+    tried = (_Judge(lists, one).figures(0.0) if lists else None for lists, one in zip(found, wides, strict=True))
+    return _by_moment(trials, tried)
+
+
+def _by_moment(trials: Sequence[_Trial], figures: Iterable[Array | None]) -> list[Array]:
+    """The figures of trials (None: without lists) that are judged at the same moment, together."""
+    moments: dict[bool, list[Array]] = {}
+    for trial, one in zip(trials, figures, strict=True):
+        if one is not None:
+            moments.setdefault(trial.later, []).append(one)
+    return [np.concatenate(one) for one in moments.values()]
 
 
 def _improved(spec: FeatureSpec, trials: Sequence[_Trial], segment: Segment, form: _Form, budget: Budget) -> _Form:
     """The form with all that makes the lists of both trials better, as far as the budget goes."""
-    if not any(trial.lists[segment] for trial in trials):
+    if not any(trial.lists.get(segment) for trial in trials):
         return form
 
     def fitted(setting: Setting) -> list[Wide]:
@@ -271,9 +295,13 @@ def _refit(spec: FeatureSpec, rows: Rows, setting: Setting) -> Callable[[Mask], 
     return lambda used: replace(setting, used=used).fitted(fit)
 
 
-def _best_share(judges: "Sequence[_Judge]") -> float:
-    """The share of the deep part that adds most; see `choices.gain`."""
-    gains = {alpha: choices.gain([judge.gain(alpha) for judge in judges]) for alpha in ALPHAS[1:] if judges}
+def _best_share(trials: Sequence[_Trial], judges: "Sequence[_Judge | None]") -> float:
+    """The share of the deep part that adds most; see `choices.gain`. judges: of each trial, None without lists."""
+    gains = {
+        alpha: choices.gain(_by_moment(trials, (judge and judge.gain(alpha) for judge in judges)))
+        for alpha in ALPHAS[1:]
+        if any(judges)
+    }
     best = max(gains, key=lambda alpha: gains[alpha], default=0.0)
     return best if gains and gains[best] > 0 else 0.0
 
@@ -346,7 +374,7 @@ class _Judge:
             rule = f"not trained: fewer than {_LEAST_LISTS} held-out lists, or the time for it was over"
             return Decision(what="share of the deep part", chosen="0", rule=rule)
         tried = {f"{alpha:g}": self.worth(alpha) for alpha in ALPHAS}
-        rule = f"the most {WORTH} here and at early moments, if more than its error and no figure is lower; else 0"
+        rule = f"the most {WORTH} in all trials, if more than its error and no figure is clearly lower; else 0"
         return Decision(what="share of the deep part", chosen=f"{chosen:g}", tried=tried, rule=rule)
 
     def channels(self) -> dict[str, dict[str, float]]:

@@ -31,8 +31,9 @@ class Window:
 
     `cold`: the labels are those of users of whom the statistics have seen nothing. `held_out`: kept for evaluation.
     `late`: the labels reach into those of the held-out window, so that only the final fit may see them. `early`: of
-    the first half, by which a fit to later windows can be judged. `end`: the moment (ms) when the labels of a window by
-    the calendar end.
+    the first half, by which a fit to later windows can be judged. `apart`: one of several that each hide other users,
+    by which a fit to all the others can be judged. `end`: the moment (ms) when the labels of a window by the calendar
+    end.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Window:
     held_out: bool
     late: bool = False
     early: bool = False
+    apart: bool = False
     end: int = 0
 
     def labelled(self) -> Longs:
@@ -126,8 +128,8 @@ def _at(
     # What hidden users did before the moment is neither known nor asked for.
     nothing, cold = np.where(hidden, data.start[:-1], known), np.where(hidden, until, known)
     return [
-        Window(name, moment, known, known, asked, False, held_out, late, early, moment + length),
-        Window(f"{name} cold", moment, nothing, known, cold, True, held_out, late, early, moment + length),
+        Window(name, moment, known, known, asked, False, held_out, late, early, end=moment + length),
+        Window(f"{name} cold", moment, nothing, known, cold, True, held_out, late, early, end=moment + length),
     ]
 
 
@@ -185,7 +187,7 @@ def _folds(data: Prepared, seed: int) -> list[Window]:
             until=np.where(fold == number, end, begin),
             cold=True,
             held_out=number == count - 1,
-            early=number < count // 2,
+            apart=number < count - 1,
         )
         for number in range(count)
     ]
