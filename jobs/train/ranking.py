@@ -298,7 +298,7 @@ def _refit(spec: FeatureSpec, rows: Rows, setting: Setting) -> Callable[[Mask], 
 def _best_share(trials: Sequence[_Trial], judges: "Sequence[_Judge | None]") -> float:
     """The share of the deep part that adds most; see `choices.gain`. judges: of each trial, None without lists."""
     gains = {
-        alpha: choices.gain(_by_moment(trials, (judge and judge.gain(alpha) for judge in judges)))
+        alpha: choices.gain(_by_moment(trials, [judge.gain(alpha) if judge else None for judge in judges]))
         for alpha in ALPHAS[1:]
         if any(judges)
     }

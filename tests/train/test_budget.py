@@ -89,3 +89,27 @@ def test_both_losses_find_what_speaks_for_an_item(loss: str, answers: dict[str, 
     (first, second, third), free = answers[loss]
     assert first > 0.5 and second == 0 and abs(third) < 0.2
     assert free[0] > 0.5 and free[1] < -0.5 and free[2] == 0
+
+
+_GAINS = """
+import json
+import numpy as np
+from jobs.train.choices import gain
+noise = np.resize([1.0, -1.0], 400)
+def moment(*means):
+    return np.stack([mean + 0.2 * noise for mean in means], 1)  # standard errors of .01
+print(json.dumps({
+    "better": gain([moment(0.03, 0.04, 0.02)]),
+    "within its error": gain([moment(0.03, 0.04, -0.005)]),
+    "clearly lower": gain([moment(0.03, 0.04, -0.02)]),
+    "clearly lower once": gain([moment(0.05, 0.05, 0.05), moment(0.03, 0.03, -0.02)]),
+    "noise": gain([moment(0.005, 0.005, 0.005)]),
+}))
+"""
+
+
+def test_what_is_added_must_be_clear_and_cost_no_figure_clearly() -> None:
+    gains = inside(_GAINS)
+    assert gains["better"] == pytest.approx(0.03 + 0.04 / 2 + 0.02)
+    assert gains["within its error"] == pytest.approx(0.03 + 0.04 / 2 - 0.005)
+    assert (gains["clearly lower"], gains["clearly lower once"], gains["noise"]) == (0, 0, 0)

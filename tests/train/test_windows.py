@@ -17,6 +17,7 @@ chosen = plan(data, 1)
 print(json.dumps({"clock": chosen.clock, "hidden": int(chosen.hidden.sum()), "as_of": data.spec.as_of,
     "first": int(data.times.min()), "windows": [{
     "moment": one.as_of, "cold": one.cold, "held_out": one.held_out, "late": one.late,
+    "apart": one.apart,
     "users": one.labelled().tolist(),
     "known": int((one.known - data.start[:-1])[one.labelled()].sum()),
     "last": int(max(data.times[end - 1] for end in one.until[one.labelled()])),
@@ -53,3 +54,5 @@ def test_by_position_every_user_is_hidden_in_one_cold_window(tmp_path: Path) -> 
     assert sorted(user for one in cold for user in one["users"]) == list(range(50))
     assert [one["known"] for one in cold] == [0] * len(cold)
     assert [one["held_out"] for one in cold] == [False] * 4 + [True]
+    assert [one["apart"] for one in cold] == [True] * 4 + [False]  # so each user is judged by a fit to the others
+    assert not any(one["apart"] for one in plan["windows"] if not one["cold"])
