@@ -28,7 +28,8 @@ async def open_backends(settings: RankSettings, turns: Turns) -> AsyncIterator[B
         tolerance=settings.paddle_serving_tolerance,
         optional=settings.rank_backend == "auto",
     )
-    async with open_channel(settings.paddle_serving_target) as channel:
+    # What it does not score in time, ONNX Runtime does.
+    async with open_channel(settings.paddle_serving_target, patient=False) as channel:
         remote = PaddleServing(channel)
 
         def make(folder: Path, manifest: Manifest) -> Backend:
