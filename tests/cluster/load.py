@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import time
+from contextlib import suppress
 
 from recmesh.client import Mesh, Targets
 from recmesh.errors import RecmeshError
@@ -31,8 +32,10 @@ async def main(target: str, rate: float, users: list[str]) -> None:
     """Open loop: a request every 1/rate seconds, whether or not the ones before are answered."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    began, calls = time.monotonic(), set()
     async with Mesh(Targets.from_environment().having("as", target)) as mesh:
+        with suppress(RecmeshError):  # the first call waits for names and connections
+            await mesh.recommend(users[0], timeout=TIMEOUT, size=10)
+        began, calls = time.monotonic(), set()
         number = 0
         while not stop.is_set():
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
