@@ -28,7 +28,7 @@ from jobs.train.two_tower import TwoTower, user_vectors
 from jobs.train.windows import Plan, Window, plan
 from recmesh.dataset import read
 from recmesh.errors import ReleaseError
-from recmesh.features import CHANNELS, SEGMENTS, Encoder, FeatureSpec, Segment, Statistics
+from recmesh.features import CHANNELS, Encoder, FeatureSpec, Segment, Statistics
 from recmesh.features.encoder import padded
 from recmesh.features.ranker_inputs import column_sizes, dense_names
 from recmesh.features.spec import Channel, Floats
@@ -194,7 +194,6 @@ def _collect(data: Prepared, moment: Moment, lists: Lists, active: Rival, seed: 
     users = np.random.default_rng(seed).permutation(window.labelled())
     users = users[: _TESTED_USERS if window.held_out else _TRAINED_USERS]
     for segment in segments_of(data, window):
-        number = SEGMENTS.index(segment)
         found, pairs, rng = [], [], np.random.default_rng(seed)
         observer = Observer(data, moment, segment, active) if window.held_out else None
         with reporter.bar(f"{window.name}: lists of {segment}", len(users)) as advance:
@@ -205,7 +204,7 @@ def _collect(data: Prepared, moment: Moment, lists: Lists, active: Rival, seed: 
                 if observer:
                     observer.see(one)
                 advance(1)
-        lists.rows[segment].append((window, sampled(found, number, seed)))
+        lists.rows[segment].append((window, sampled(found, segment, seed)))
         lists.pairs[segment].append((window, affinity.joined(pairs)))
         if observer:
             lists.tested[segment] = found

@@ -10,7 +10,7 @@ import numpy as np
 from jobs.train.prepare import Prepared
 from jobs.train.windows import Window
 from recmesh.features import Encoder, User
-from recmesh.features.spec import Floats, Ints, Longs, Segment
+from recmesh.features.spec import SEGMENTS, Floats, Ints, Longs, Segment
 from recmesh.features.user import History, newest_first
 from recmesh.retrieval import Merged, Retriever, Scored
 
@@ -18,6 +18,10 @@ HISTORY = 500
 """Newest actions that a history keeps in detail, as in the store of histories."""
 
 _POSITIVES, _NEGATIVES = 48, 100
+
+_POWERS: dict[Segment, float] = {"cold": 0.25, "novel": 0.5, "repeat": 0.5}
+"""A positive weighs as much as its list has of them, to the power of minus this. Who wants much counts for more among new
+users: their lists are long, and it is their head that a higher power gives away (docs/adr/013)."""
 
 UserVectors = Callable[[Sequence[User]], Floats]
 """The user tower: users -> float32 [users, dim]."""
@@ -150,9 +154,8 @@ def ranked(lists: Sequence[Candidates], scores: Iterable[Floats]) -> Iterator[In
         yield one.merged.items[np.argsort(-mine, kind="stable")]
 
 
-def sampled(lists: Sequence[Candidates], segment_number: int, seed: int) -> Rows:
-    """Training rows: of each list its positives, at most 48, and some of its own other candidates; weight
-    1 / sqrt(positives) a positive."""
+def sampled(lists: Sequence[Candidates], segment: Segment, seed: int) -> Rows:
+    """Training rows: of each list its positives, at most 48, and some of its own other candidates."""
     rng = np.random.default_rng(seed)
     dense, sparse, labels, sizes, weight = [], [], [], [], []
     for one in lists:
@@ -168,7 +171,7 @@ def sampled(lists: Sequence[Candidates], segment_number: int, seed: int) -> Rows
         sparse.append(one.sparse[chosen])
         labels.append(positive[chosen])
         sizes.append(len(chosen))
-        weight.append(1.0 / np.sqrt(len(hits)))
+        weight.append(len(hits) ** -_POWERS[segment])
     if not dense:
         return Rows(*_NOTHING)
     start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -178,7 +181,7 @@ def sampled(lists: Sequence[Candidates], segment_number: int, seed: int) -> Rows
         np.concatenate(labels).astype(np.float32),
         start,
         np.array(weight, np.float32),
-        np.full(len(sizes), segment_number, np.int32),
+        np.full(len(sizes), SEGMENTS.index(segment), np.int32),
     )
 
 
