@@ -20,8 +20,8 @@ HISTORY = 500
 _POSITIVES, _NEGATIVES = 48, 100
 
 _POWERS: dict[Segment, float] = {"cold": 0.25, "novel": 0.5, "repeat": 0.5}
-"""A positive weighs as much as its list has of them, to the power of minus this. Who wants much counts for more among new
-users: their lists are long, and it is their head that a higher power gives away (docs/adr/013)."""
+"""A positive weighs as much as its list has of them, to the power of minus this. Among new users those who want much
+count for more: their lists are long, and a higher power gives away the head of them (docs/adr/013)."""
 
 UserVectors = Callable[[Sequence[User]], Floats]
 """The user tower: users -> float32 [users, dim]."""
