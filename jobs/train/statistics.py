@@ -30,8 +30,8 @@ OWN_ORDER = (
     Popularity(name="root", power=0.5, listed=False),
     Popularity(name="even", power=1.0, listed=False),
 )
-"""Popularities where it does not. Who wants little and who wants much want different things: a ranker that knows what is
-popular with either serves both better (docs/adr/013)."""
+"""Popularities where it does not. Who wants little and who wants much want different things: a ranker that knows what
+is popular with either serves both better (docs/adr/013)."""
 
 _TOP, _VALUE_TOP = 400, 100
 _PAIR_LIMIT = 500
