@@ -111,9 +111,9 @@ class _Trial:
 
     @classmethod
     def hiding(cls, lists: Lists, segment: Segment, window: Window, tested: Sequence[Candidates]) -> "_Trial":
-        """Judged by a window that hides users of its own, fitted to the others that do so; else as `forward`."""
+        """Judged by a window that hides users of its own, fitted to the others that do so."""
         others = [rows for other, rows in lists.rows[segment] if other is not window]
-        return cls({**cls.forward(lists).windows, segment: others}, {segment: tested}, True)
+        return cls({**_by_segment(), segment: others}, {segment: tested}, True)
 
     @classmethod
     def all_of(cls, lists: Lists) -> "list[_Trial]":
