@@ -50,12 +50,16 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def images() -> None:
     """All images are built, and in the cluster."""
+    build_images("um", "cm", "recall", "rank", "as", "compact", "ingest", "train")
+
+
+def build_images(*names: str) -> None:
+    """Build images and bring them to the cluster, unless they are said to be there."""
     if os.environ.get("RECMESH_CLUSTER_IMAGES") == "0":
         return
     began = time.monotonic()
-    wanted = ["um", "cm", "recall", "rank", "as", "compact", "ingest", "train"]
-    subprocess.run([sys.executable, "docker/images.py", "build", *wanted], cwd=ROOT, check=True)
-    note(f"images: {time.monotonic() - began:.0f} s")
+    subprocess.run([sys.executable, "docker/images.py", "build", *names], cwd=ROOT, check=True)
+    note(f"images {', '.join(names)}: {time.monotonic() - began:.0f} s")
 
 
 @pytest.fixture(scope="session")
@@ -98,6 +102,19 @@ def mesh(namespace: str) -> None:
         note(f"job {kind} complete: {time.monotonic() - began:.0f} s after the start")
     kube.wait_until(kube.all_ready, "all services ready")
     note(f"all services ready: {time.monotonic() - began:.0f} s after the start")
+
+
+@pytest.fixture
+def paddle_serving(mesh: None) -> Iterator[None]:
+    """The mesh with Paddle Serving, on CPUs, that scores what rank is asked."""
+    build_images("paddle-serving")
+    kube.upgrade("--set=paddleServing.enabled=true,paddleServing.device=cpu")
+    kube.wait_until(lambda: kube.ready("paddle-serving"), "Paddle Serving")
+    kube.kubectl("rollout", "status", f"deployment/{kube.RELEASE}-rank")
+    yield
+    kube.upgrade()
+    kube.kubectl("rollout", "status", f"deployment/{kube.RELEASE}-rank")
+    kube.wait_until(lambda: not kube.pods("paddle-serving"), "the end of Paddle Serving")
 
 
 @pytest.fixture(scope="session")

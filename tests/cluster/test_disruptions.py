@@ -3,7 +3,7 @@
 import pytest
 
 from tests.cluster import kube
-from tests.cluster.conftest import note, traffic
+from tests.cluster.conftest import USERS, client, note, traffic
 
 
 @pytest.mark.parametrize("service", ["um", "cm", "rank"])
@@ -31,6 +31,24 @@ def test_a_deleted_pod_of_as_costs_no_answer_where_there_are_two(mesh: None) -> 
     assert seen.answers.failed == []
 
 
+def test_a_deleted_pod_of_paddle_serving_costs_no_answer(paddle_serving: None, operator: str) -> None:
+    def asked() -> bool:
+        client(operator, "as", USERS[0])
+        return _scored_by("paddle-serving") > 0
+
+    kube.wait_until(asked, "a list that Paddle Serving has scored")
+    before = _scored_by("onnx")
+    with traffic("pod of paddle-serving deleted") as seen:
+        kube.delete_pod("paddle-serving")
+    assert seen.answers.failed == []
+    assert _scored_by("onnx") > before  # in rank's own process meanwhile
+
+
+def _scored_by(backend: str) -> float:
+    """How many lists a backend has scored for the pod of rank."""
+    return _metric(kube.pods("rank")[0]["metadata"]["name"], 18960, "recmesh_rank_backend_seconds_count", backend)
+
+
 def test_more_pods_share_the_calls_and_fewer_lose_none(mesh: None) -> None:
     with traffic("recall from 1 to 3 pods and back") as seen:
         kube.kubectl("scale", "deployment/recmesh-recall", "--replicas=3")
@@ -53,11 +71,13 @@ def _even_shares() -> list[float] | None:
 
 
 def _calls() -> dict[str, float]:
-    """The calls that each pod of recall has answered, from its metrics."""
-    code = (
-        "import urllib.request;"
-        "text = urllib.request.urlopen('http://127.0.0.1:18950/metrics').read().decode();"
-        "print(sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith('recmesh_requests_total')))"
-    )
+    """The calls that each pod of recall has answered."""
     names = [pod["metadata"]["name"] for pod in kube.pods("recall")]
-    return {name: float(kube.kubectl("exec", name, "--", "python", "-c", code)) for name in names}
+    return {name: _metric(name, 18950, "recmesh_requests_total") for name in names}
+
+
+def _metric(pod: str, port: int, name: str, label: str = "") -> float:
+    """The sum of a metric of a pod, over all its series that have a label."""
+    code = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
+    lines = kube.kubectl("exec", pod, "--", "python", "-c", code).splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name) and label in line)
