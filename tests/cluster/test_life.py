@@ -96,7 +96,8 @@ def test_uninstalled_it_leaves_its_volumes_and_comes_back_over_them_while_milvus
     left = kube.kubectl("get", kinds, "--selector=app.kubernetes.io/instance=recmesh", "--output=name").split()
     assert {name.partition("/")[0] for name in left} <= {"persistentvolumeclaim", "pod"}, left
     # Services go on sending to a pod that ends, as long as there is no other one.
-    kube.wait_until(lambda: not kube.get("pods", "--selector=app.kubernetes.io/instance=recmesh"), "the end of all pods")
+    mine = ("pods", "--selector=app.kubernetes.io/instance=recmesh")
+    kube.wait_until(lambda: not kube.get(*mine), "the end of all pods")
     kube.upgrade(f"--set-string=milvus.nodeSelector.{MILVUS_LATE}=yes")  # no node has it
     try:
         kube.wait_until(lambda: kube.ready("um") and kube.ready("cm"), "um and cm, which need no Milvus")
