@@ -19,7 +19,7 @@ from recmesh.releases import Canary, ModelStore, read_manifest, write_manifest
 from services.rank.paddle_serving import wire
 from tests.mesh.conftest import ask_as
 from tests.mesh.test_faults import FULL, degraded, load, until_whole
-from tests.paddle_serving.conftest import NAME, Gateway, by_paddle_serving, gateway
+from tests.paddle_serving.conftest import NAME, PATIENT, Gateway, by_paddle_serving, gateway
 from tests.processes import Service, health_of, running
 from tests.servers import wait_until
 from tests.shop import Shop
@@ -155,17 +155,18 @@ def test_releases_follow_each_other_without_a_gap_and_nothing_is_left_at_the_end
 
 
 def test_a_new_release_goes_through_all_five_services_unnoticed(
-    paddle_serving: Gateway, remote_compact: Service, trained_shop: Shop, tmp_path: Path
+    paddle_serving: Gateway, trained_shop: Shop, tmp_path: Path
 ) -> None:
     """recall and rank move when Paddle Serving has moved: no answer is degraded."""
     first = str(trained_shop.store.active())
-    until_whole(remote_compact.target("as"), remote_compact, trained_shop.user_ids[0])
-    put_copy(trained_shop.store, tmp_path, "third")
-    with load(remote_compact.target("as"), trained_shop) as answers:
-        trained_shop.ingest("--release", "third", "--only", "milvus")
-        wait_until(lambda: answers[-1].release == "third", remote_compact, "the switch")
-        trained_shop.store.activate(first)
-        wait_until(lambda: answers[-1].release == first, remote_compact, "the way back")
+    with running("compact", by_paddle_serving(trained_shop, paddle_serving) | PATIENT) as compact:
+        until_whole(compact.target("as"), compact, trained_shop.user_ids[0])
+        put_copy(trained_shop.store, tmp_path, "third")
+        with load(compact.target("as"), trained_shop) as answers:
+            trained_shop.ingest("--release", "third", "--only", "milvus")
+            wait_until(lambda: answers[-1].release == "third", compact, "the switch")
+            trained_shop.store.activate(first)
+            wait_until(lambda: answers[-1].release == first, compact, "the way back")
 
     assert {answer.release for answer in answers} == {first, "third"}
     assert not [answer for answer in answers if answer.degraded or answer.error.code != 200]
