@@ -273,7 +273,7 @@ def _by_moment(trials: Sequence[_Trial], figures: Iterable[Array | None]) -> lis
 
 
 def _improved(spec: FeatureSpec, trials: Sequence[_Trial], segment: Segment, form: _Form, budget: Budget) -> _Form:
-    """The form with all that makes the lists of both trials better, as far as the budget goes."""
+    """The form with all that makes the lists of all trials better, as far as the budget goes."""
     if not any(trial.lists.get(segment) for trial in trials):
         return form
 
@@ -297,13 +297,14 @@ def _refit(spec: FeatureSpec, rows: Rows, setting: Setting) -> Callable[[Mask], 
 
 def _best_share(trials: Sequence[_Trial], judges: "Sequence[_Judge | None]") -> float:
     """The share of the deep part that adds most; see `choices.gain`. judges: of each trial, None without lists."""
+    if not any(judges):
+        return 0.0
     gains = {
         alpha: choices.gain(_by_moment(trials, [judge.gain(alpha) if judge else None for judge in judges]))
         for alpha in ALPHAS[1:]
-        if any(judges)
     }
-    best = max(gains, key=lambda alpha: gains[alpha], default=0.0)
-    return best if gains and gains[best] > 0 else 0.0
+    best = max(gains, key=lambda alpha: gains[alpha])
+    return best if gains[best] > 0 else 0.0
 
 
 class _Judge:

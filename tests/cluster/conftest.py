@@ -110,10 +110,8 @@ def paddle_serving(mesh: None) -> Iterator[None]:
     build_images("paddle-serving")
     kube.upgrade("--set=paddleServing.enabled=true,paddleServing.device=cpu")
     kube.wait_until(lambda: kube.ready("paddle-serving"), "Paddle Serving")
-    kube.kubectl("rollout", "status", f"deployment/{kube.RELEASE}-rank")
     yield
     kube.upgrade()
-    kube.kubectl("rollout", "status", f"deployment/{kube.RELEASE}-rank")
     kube.wait_until(lambda: not kube.pods("paddle-serving"), "the end of Paddle Serving")
 
 

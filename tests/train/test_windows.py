@@ -3,6 +3,8 @@
 import itertools
 from pathlib import Path
 
+import pytest
+
 from tests.train.conftest import inside, write
 
 _PLAN = """
@@ -56,3 +58,34 @@ def test_by_position_every_user_is_hidden_in_one_cold_window(tmp_path: Path) -> 
     assert [one["held_out"] for one in cold] == [False] * 4 + [True]
     assert [one["apart"] for one in cold] == [True] * 4 + [False]  # so each user is judged by a fit to the others
     assert not any(one["apart"] for one in plan["windows"] if not one["cold"])
+
+
+_POPULARITY = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from jobs.train import statistics
+from jobs.train.prepare import prepare
+from recmesh.dataset import read
+data = prepare(read(Path(sys.argv[1]), rejects=Path(sys.argv[2])))
+spec = data.spec.model_copy(update={"popularities": statistics.OWN_ORDER})
+found = statistics.build(data, spec, data.start[1:], data.spec.as_of).popularity
+item = dict(zip(data.catalogue.sku_ids, np.exp(found[:-1])))
+names = [one.name for one in spec.popularities]
+print(json.dumps({sku: dict(zip(names, item[sku].tolist())) for sku in ("0", "1")}))
+"""
+
+
+def test_even_popularity_counts_users_alike_and_root_popularity_by_the_root_of_how_often_they_acted(
+    tmp_path: Path,
+) -> None:
+    """Item 0 is wanted by one user of sixteen actions, item 1 by 35 users of one."""
+    actions = [("0", str(item), "2024-01-01") for item in (0, *range(2, 17))]
+    actions += [(str(user), "1", "2024-01-01") for user in range(1, 36)]
+    data = write(tmp_path / "data", actions, users=36, items=17)
+    found = inside(_POPULARITY, str(data), str(tmp_path / "rejects.csv"))
+    # Shares of 51 actions, each item with one more: a user of 16 weighs 1/16 an action, or 1/4 by the root.
+    for name, weight in (("all", 1.0), ("root", 1 / 4), ("even", 1 / 16)):
+        scale = 51 / (16 * weight + 35)
+        assert found["0"][name] == pytest.approx((1 + scale * weight) / (51 + 17), rel=1e-4)
+        assert found["1"][name] == pytest.approx((1 + scale * 35) / (51 + 17), rel=1e-4)
