@@ -59,10 +59,13 @@ def choices(spec: FeatureSpec) -> tuple[Choice, ...]:
 
 def gain(moments: Sequence[Array]) -> float:
     """What is added to the lists of all moments (each float [users, 3]) on average, if that is more than its standard
-    error and no figure is lower by more than its own at any of them; else 0. What is learnt of one moment's trend costs
-    at another."""
+    error and no figure is lower; else 0. Of several moments no figure may be lower at any, since what is learnt of one
+    moment's trend costs at another; of one, none by more than its error."""
     every = worth(np.concatenate(moments))
-    held = not any(clear(-figure) for one in moments for figure in one.T)
+    if len(moments) > 1:
+        held = min(one.mean(0).min() for one in moments) >= 0
+    else:
+        held = not any(clear(-figure) for figure in moments[0].T)
     return float(every.mean()) if clear(every) and held else 0.0
 
 

@@ -18,6 +18,9 @@ from recmesh.serving.tracing import Tracer
 Behaviour: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
+# Tells the caller's gRPC not to try again: only what no server took is worth another attempt. Source: gRFC A6.
+_FINAL = (("grpc-retry-pushback-ms", "-1"),)
+
 log = structlog.get_logger(__name__)
 
 
@@ -113,7 +116,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
             finally:
                 (answered if status == "OK" else metrics.REQUESTS.labels(self._service, name, status)).inc()
                 seconds.observe(time.perf_counter() - started)
-            return await context.abort(grpc.StatusCode[status], text)
+            return await context.abort(grpc.StatusCode[status], text, _FINAL)
 
         return guarded
 

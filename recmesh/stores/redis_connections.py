@@ -6,7 +6,8 @@ kept, and lent here.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import hiredis
@@ -22,6 +23,9 @@ from recmesh.timeouts import in_time
 
 class Connections:
     """At most `limit` connections to a URL; who comes when all are lent waits. Use it within one event loop.
+
+    Once Redis has not answered, one command at a time finds out whether it does again, and the others fail at once: if
+    each waited for its timeout, the callers would pile up until they are refused themselves.
 
     timeout: seconds that a command waits for a connection, and then for Redis.
     Raises ValueError for a URL that is none.
@@ -39,6 +43,8 @@ class Connections:
         self._timeout = timeout
         self._places = asyncio.Semaphore(limit)
         self._idle: list[AbstractConnection] = []
+        self._fault = ""  # why Redis did not answer the last command that has ended
+        self._on_trial = False
 
     async def command(self, *words: str) -> Any:
         """What Redis answers to a command.
@@ -48,12 +54,13 @@ class Connections:
         """
         connection = await self.lend()
         try:
-            if connection.is_connected:
-                try:
-                    return await self._ask(connection, words)
-                except redis.ConnectionError:
-                    pass  # It died while it was idle, as all do when Redis starts again.
-            return await self._ask(connection, words)
+            with self._unless_away():
+                if connection.is_connected:
+                    try:
+                        return await self._ask(connection, words)
+                    except redis.ConnectionError:
+                        pass  # It died while it was idle, as all do when Redis starts again.
+                return await self._ask(connection, words)
         finally:
             self.take_back(connection)
 
@@ -77,6 +84,22 @@ class Connections:
         """Close all connections that are not lent."""
         for connection in self._idle:
             await connection.disconnect()
+
+    @contextmanager
+    def _unless_away(self) -> Iterator[None]:
+        trial = bool(self._fault)
+        if trial and self._on_trial:
+            raise redis.ConnectionError(f"away: {self._fault}")
+        self._on_trial = self._on_trial or trial
+        try:
+            yield
+            self._fault = ""
+        except (redis.ConnectionError, OSError, asyncio.TimeoutError) as error:
+            self._fault = f"{type(error).__name__} {error}"
+            raise
+        finally:
+            if trial:
+                self._on_trial = False
 
     async def _ask(self, connection: AbstractConnection, words: tuple[str, ...]) -> Any:
         try:

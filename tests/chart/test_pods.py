@@ -142,9 +142,14 @@ def test_paddle_serving_goes_to_gpu_nodes() -> None:
     assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
 
 
-def test_without_gpus_rank_serves_from_its_own_process() -> None:
-    (container,) = find(render("default"), "Deployment", "rank")["spec"]["template"]["spec"]["containers"]
-    assert environment(container)["RECMESH_RANK_BACKEND"] == "auto"
+@pytest.mark.parametrize(("installed", "backend"), [("false", "onnx"), ("true", "auto")])
+def test_rank_starts_anew_when_paddle_serving_is_installed_or_removed(installed: str, backend: str) -> None:
+    resources = render("default", f"--set=paddleServing.enabled={installed}")
+    (container,) = find(resources, "Deployment", "rank")["spec"]["template"]["spec"]["containers"]
+    assert environment(container)["RECMESH_RANK_BACKEND"] == backend
+
+
+def test_without_gpus_no_pod_asks_for_one() -> None:
     assert not any("gpu" in str(template) for template in pod_templates(render("default")).values())
 
 

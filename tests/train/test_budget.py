@@ -102,6 +102,8 @@ print(json.dumps({
     "better": gain([moment(0.03, 0.04, 0.02)]),
     "within its error": gain([moment(0.03, 0.04, -0.005)]),
     "clearly lower": gain([moment(0.03, 0.04, -0.02)]),
+    "better twice": gain([moment(0.03, 0.04, 0.02), moment(0.05, 0.06, 0.04)]),
+    "lower once": gain([moment(0.05, 0.05, 0.05), moment(0.03, 0.03, -0.005)]),
     "clearly lower once": gain([moment(0.05, 0.05, 0.05), moment(0.03, 0.03, -0.02)]),
     "noise": gain([moment(0.005, 0.005, 0.005)]),
 }))
@@ -112,4 +114,6 @@ def test_what_is_added_must_be_clear_and_cost_no_figure_clearly() -> None:
     gains = inside(_GAINS)
     assert gains["better"] == pytest.approx(0.03 + 0.04 / 2 + 0.02)
     assert gains["within its error"] == pytest.approx(0.03 + 0.04 / 2 - 0.005)
+    assert gains["better twice"] == pytest.approx(0.04 + 0.05 / 2 + 0.03)
+    assert gains["lower once"] == 0  # of several moments, however little it is
     assert (gains["clearly lower"], gains["clearly lower once"], gains["noise"]) == (0, 0, 0)

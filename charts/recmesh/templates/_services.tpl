@@ -126,7 +126,9 @@ livenessProbe:
 {{ include "recmesh.storeEnv" .root }}
 {{- end }}
 {{- if or $compact (eq .component "rank") }}
-- {name: RECMESH_RANK_BACKEND, value: {{ .root.Values.rank.backend }}}
+{{- /* Also so that rank starts anew when Paddle Serving is installed or removed. */}}
+{{- $alone := and (eq .root.Values.rank.backend "auto") (not .root.Values.paddleServing.enabled) }}
+- {name: RECMESH_RANK_BACKEND, value: {{ ternary "onnx" .root.Values.rank.backend $alone }}}
 - {name: RECMESH_PADDLE_SERVING_TARGET, value: "dns:///{{ include "common.name" (dict "root" .root "component" "paddle-serving") }}:8961"}
 {{- if and .root.Values.paddleServing.enabled (ne .root.Values.paddleServing.device "cpu") }}
 - {name: RECMESH_PADDLE_SERVING_TOLERANCE, value: {{ include "recmesh.tolerance" .root | quote }}}

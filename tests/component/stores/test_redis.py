@@ -59,6 +59,26 @@ async def test_a_frozen_redis_is_an_error_in_time_and_recovers(server: RedisServ
     await reader.close()
 
 
+async def test_while_redis_is_away_one_command_tries_and_the_others_fail_at_once(server: RedisServer) -> None:
+    reader = RedisReader(server.url, connections=4, timeout=0.2)
+    await reader.get_items(["1"])
+    server.signal_group(signal.SIGSTOP)
+    try:
+        with pytest.raises(Unavailable):
+            await reader.get_items(["1"])
+        reader._connections._timeout = 60.0  # so that nothing but the others' own failure ends them
+        trial = asyncio.create_task(reader.get_items(["1"]))
+        others = await asyncio.gather(*(reader.get_items(["1"]) for _ in range(100)), return_exceptions=True)
+        assert {type(other) for other in others} == {Unavailable}
+        assert "away: TimeoutError" in str(others[0])
+        assert not trial.done()
+    finally:
+        server.signal_group(signal.SIGCONT)
+    assert await trial == [b"i1"]
+    assert await asyncio.gather(*(reader.get_items(["1"]) for _ in range(100))) == [[b"i1"]] * 100
+    await reader.close()
+
+
 async def test_an_exhausted_pool_is_overload(server: RedisServer) -> None:
     reader = RedisReader(server.url, connections=1, timeout=0.05)
     holder = await reader._connections.lend()
@@ -78,6 +98,7 @@ async def test_a_restarted_redis_is_found_again(tmp_path: Path) -> None:
         await reader.get_items(["1"])
     again = start_redis(tmp_path, server.port)
     try:
+        assert await reader.get_items(["1"]) == [None]
         answers = await asyncio.gather(*(reader.get_items(["1"]) for _ in range(8)))
         assert answers == [[None]] * 8
     finally:
