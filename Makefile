@@ -21,6 +21,8 @@ CODE := recmesh services jobs local benchmarks tests docker charts client.py
 PROTOS := $(wildcard protos/recmesh/pb/*.proto)
 CLUSTER_TESTS = PATH='$(CURDIR)/$(BIN)':"$$PATH" $(BIN)/python -m pytest -s
 LOCK = UV_PYTHON_DOWNLOADS=never uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url
+# In images only, so for their Python alone; a universal one is more than uv can find.
+IMAGE_LOCK = $(subst --universal --python-version 3.10,--python-version 3.11 --python-platform x86_64-manylinux_2_28,$(LOCK))
 PADDLE_SERVING_LOCK = --overrides requirements/paddle-serving.overrides --excludes requirements/paddle-serving.excludes
 
 .DEFAULT_GOAL := help
@@ -87,8 +89,10 @@ lock: ## Pin the requirements anew, with hashes (needs uv)
 		case $$group in paddle*) with='$(PADDLE_SERVING_LOCK)';; *) with=;; esac; \
 		$(LOCK) $$with requirements/$$group.in --output-file requirements/$$group.txt || exit 1; \
 	done
-	echo requirements/stores.txt # in images only, so for their Python alone; a universal one is more than uv can find
-	$(subst --universal --python-version 3.10,--python-version 3.11 --python-platform x86_64-manylinux_2_28,$(LOCK)) requirements/stores.in --output-file requirements/stores.txt
+	for group in stores s3; do \
+		echo "requirements/$$group.txt"; \
+		$(IMAGE_LOCK) requirements/$$group.in --output-file requirements/$$group.txt || exit 1; \
+	done
 
 helm: environments-dev ## Fetch helm and kubectl into .venv/bin, unless they are there
 	$(BIN)/python -m local.helm

@@ -64,14 +64,18 @@ def build_images(*names: str) -> None:
 
 @pytest.fixture(scope="session")
 def stores(images: None) -> None:
-    """Images of Redis and Milvus, where the cluster reaches no registry: RECMESH_CLUSTER_STORES=1 builds stand-ins."""
+    """Images of Redis and Milvus."""
+    for name, tag in STORES.items():
+        build_store(name, tag)
+
+
+def build_store(name: str, tag: str) -> None:
+    """An image that is not ours, where the cluster reaches no registry: RECMESH_CLUSTER_STORES=1 builds a stand-in."""
     if os.environ.get("RECMESH_CLUSTER_STORES") != "1":
         return
-    build = os.environ["RECMESH_IMAGE_BUILD"]
-    for name, tag in STORES.items():
-        file = f"tests/cluster/images/{name}.Dockerfile"
-        command = build.format(tag=tag, file=file, arguments="", context=".")
-        subprocess.run(shlex.split(command), cwd=ROOT, check=True)
+    file = f"tests/cluster/images/{name}.Dockerfile"
+    command = os.environ["RECMESH_IMAGE_BUILD"].format(tag=tag, file=file, arguments="", context=".")
+    subprocess.run(shlex.split(command), cwd=ROOT, check=True)
 
 
 @pytest.fixture(scope="session")
@@ -190,6 +194,11 @@ def traffic(what: str, rate: float = RATE) -> Iterator[Traffic]:
         f"{found.answers.degraded} degraded; p99 before, during, after: {' / '.join(f'{ms:.0f}' for ms in p99)} ms "
         f"({found.ended - found.began:.0f} s, {rate:g} requests/s)"
     )
+
+
+def pods_use() -> list[str]:
+    """CPU and memory of each pod, of the last whole window of the metrics API. Empty where the cluster has none."""
+    return kube.kubectl("top", "pods", "--no-headers", check=False).splitlines()
 
 
 def _end(pod: str) -> Answers:

@@ -1,9 +1,22 @@
 """`make cluster-test`: whatever goes away under load, `as` answers (C41)."""
 
+import time
+
 import pytest
 
 from tests.cluster import kube
-from tests.cluster.conftest import USERS, client, note, traffic
+from tests.cluster.conftest import RATE, USERS, client, note, pods_use, traffic
+
+LOAD_SECONDS = 90.0  # the metrics API looks at pods by windows of up to half a minute
+
+
+def test_what_pods_use_under_load(mesh: None) -> None:
+    with traffic("load and nothing else") as seen:
+        time.sleep(LOAD_SECONDS)
+        for line in pods_use():
+            note(f"at {RATE:g} requests/s: {line}")
+    assert seen.answers.failed == []
+    assert kube.restarts() == {}
 
 
 @pytest.mark.parametrize("service", ["um", "cm", "rank"])

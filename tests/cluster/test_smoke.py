@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.cluster import kube
-from tests.cluster.conftest import USERS, client, note, traffic
+from tests.cluster.conftest import USERS, client, note, pods_use, traffic
 
 
 def test_no_container_was_started_twice(mesh: None) -> None:
@@ -44,7 +44,7 @@ def test_helm_test_passes(mesh: None) -> None:
 
 
 def test_what_pods_use(mesh: None) -> None:
-    for line in kube.kubectl("top", "pods", "--no-headers", check=False).splitlines():
+    for line in pods_use():
         note(f"at rest: {line}")
 
 

@@ -1,0 +1,108 @@
+"""`make cluster-test`: data set and releases in s3, Redis behind TLS and a password, sharded ingestion, retraining."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recmesh.dataset import synthetic
+from tests.cluster import kube
+from tests.cluster.conftest import HERE, USERS, build_store, client, start_client
+
+S3 = "docker.io/motoserver/moto:5.2.5"
+BUCKET = "shop"
+OBJECTS = f"import boto3, sys; s3 = boto3.resource('s3', endpoint_url='http://127.0.0.1:5000').Bucket('{BUCKET}')"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "shop", "AWS_SECRET_ACCESS_KEY": "its-password"}
+REDIS = {"password": "correct-horse"}
+PING = """import redis, sys
+try:
+    print(redis.Redis.from_url(sys.argv[1], socket_timeout=5).ping())
+except redis.RedisError as error:
+    print(type(error).__name__)"""
+
+
+def in_s3(code: str, *arguments: str, stdin: str | None = None) -> str:
+    """Run a program in the pod of the s3 server, on `s3`, the bucket."""
+    login = [f"{name}={value}" for name, value in CREDENTIALS.items()]
+    command = ("env", *login, "AWS_DEFAULT_REGION=us-east-1", "python", "-c", f"{OBJECTS}; {code}", *arguments)
+    return kube.kubectl("exec", "--stdin", "s3", "--", *command, stdin=stdin)
+
+
+def start_s3(data: Path) -> None:
+    """An s3 server that holds a data set, and the Secret that opens it."""
+    build_store("s3", S3)
+    kube.apply(HERE / "s3.yaml", image=S3)
+    kube.kubectl("wait", "--for=condition=Ready", "pod/s3", f"--timeout={kube.PATIENCE:.0f}s")
+    in_s3("s3.create()")
+    synthetic(data, 1000, 400)
+    for file in sorted(data.iterdir()):
+        in_s3(
+            "s3.put_object(Key=sys.argv[1], Body=sys.stdin.buffer.read())", f"data/{file.name}", stdin=file.read_text()
+        )
+    secret("s3", **CREDENTIALS, AWS_ENDPOINT_URL="http://s3:5000", AWS_REGION="us-east-1")
+
+
+def certify(folder: Path) -> None:
+    """A Secret with a key and a certificate for Redis that is its own authority."""
+    key, certificate = folder / "tls.key", folder / "tls.crt"
+    request = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=recmesh-redis")
+    names = ("-addext", "subjectAltName=DNS:recmesh-redis")
+    kube.run("openssl", *request, *names, "-keyout", str(key), "-out", str(certificate))
+    secret(
+        "redis-tls",
+        **{"tls.key": key.read_text(), "tls.crt": certificate.read_text(), "ca.crt": certificate.read_text()},
+    )
+
+
+def secret(name: str, **values: str) -> None:
+    kube.kubectl(
+        "create", "secret", "generic", name, *(f"--from-literal={key}={value}" for key, value in values.items())
+    )
+
+
+@pytest.fixture(scope="module")
+def other_stores(mesh: None, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The mesh upgraded to other stores; a pod that may ask every service."""
+    start_s3(tmp_path_factory.mktemp("shop"))
+    certify(tmp_path_factory.mktemp("tls"))
+    secret("redis-password", **REDIS)
+    kube.upgrade(f"--values={HERE / 'stores.yaml'}")
+    for kind in ("train", "ingest"):
+        kube.wait_until(lambda kind=kind: kube.complete(kind), f"the job {kind}")
+    for component in ("redis", *kube.SERVICES):
+        kind = "statefulset" if component == "redis" else "deployment"
+        kube.kubectl("rollout", "status", f"{kind}/recmesh-{component}", f"--timeout={kube.PATIENCE:.0f}s")
+    start_client("asker", "recmesh.io/operator", "wait.py")
+    return "asker"
+
+
+def test_answers_are_whole_and_of_the_release_in_s3(other_stores: str) -> None:
+    answer = json.loads(client(other_stores, "as", USERS[0], "--json"))
+    assert answer["item_infos"]
+    assert not answer.get("degraded")
+    assert answer["release"] in in_s3("print([one.key for one in s3.objects.filter(Prefix='releases/')])")
+
+
+def test_redis_answers_behind_tls_to_its_password_only(other_stores: str) -> None:
+    tls = "rediss://%srecmesh-redis:6379/0?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt"
+    assert ping(tls % f":{REDIS['password']}@") == "True"
+    assert ping(tls % "") == "AuthenticationError"
+    assert ping(tls % ":guess@") == "AuthenticationError"
+    assert ping("rediss://recmesh-redis:6379/0") == "ConnectionError"  # whose authority it does not know
+    assert ping(f"redis://:{REDIS['password']}@recmesh-redis:6379/0") == "ConnectionError"
+
+
+def ping(url: str) -> str:
+    """What Redis answers to a pod of um, or the name of the error."""
+    return kube.kubectl("exec", "deployment/recmesh-um", "--", "python", "-c", PING, url).strip()
+
+
+def test_every_shard_wrote_its_part(other_stores: str) -> None:
+    job = kube.job("ingest")
+    assert (job["spec"]["completions"], job["status"]["succeeded"]) == (2, 2)
+
+
+def test_retraining_runs_as_a_job_and_finds_the_data_unchanged(other_stores: str) -> None:
+    kube.kubectl("create", "job", "retrain-now", "--from=cronjob/recmesh-retrain")
+    kube.kubectl("wait", "--for=condition=complete", "job/retrain-now", f"--timeout={kube.PATIENCE:.0f}s")
+    assert "current: the model store holds" in kube.kubectl("logs", "job/retrain-now", "--container=train")
