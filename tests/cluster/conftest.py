@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -116,6 +117,7 @@ def paddle_serving(mesh: None) -> Iterator[None]:
     kube.wait_until(lambda: kube.ready("paddle-serving"), "Paddle Serving")
     yield
     kube.upgrade()
+    kube.rolled_out("rank")  # which knows now that it is alone
     kube.wait_until(lambda: not kube.pods("paddle-serving"), "the end of Paddle Serving")
 
 
@@ -155,8 +157,11 @@ class Answers:
         return [line["error"] or "empty" for line in self.lines if line["error"] or not line["items"]]
 
     @property
-    def degraded(self) -> int:
-        return sum(bool(line["degraded"]) for line in self.lines)
+    def degraded(self) -> str:
+        """How many, and how many of them without which parts."""
+        parts = Counter(part for line in self.lines for part in line["degraded"])
+        named = ", ".join(f"{part} {count}" for part, count in parts.most_common())
+        return f"{sum(bool(line['degraded']) for line in self.lines)} degraded" + (f" ({named})" if named else "")
 
     def p99(self, since: float, until: float) -> float:
         """Milliseconds, of the requests that began in a time."""
@@ -191,7 +196,7 @@ def traffic(what: str, rate: float = RATE) -> Iterator[Traffic]:
     p99 = [found.answers.p99(*span) for span in ((0, found.began), (found.began, found.ended), (found.ended, last))]
     note(
         f"{what}: {len(found.answers.lines)} sent, {len(found.answers.failed)} failed, "
-        f"{found.answers.degraded} degraded; p99 before, during, after: {' / '.join(f'{ms:.0f}' for ms in p99)} ms "
+        f"{found.answers.degraded}; p99 before, during, after: {' / '.join(f'{ms:.0f}' for ms in p99)} ms "
         f"({found.ended - found.began:.0f} s, {rate:g} requests/s)"
     )
 

@@ -96,9 +96,13 @@ def complete(kind: str) -> bool:
 
 def roll(component: str) -> None:
     """Replace every pod of a Deployment, and wait until it is done."""
-    name = f"deployment/{RELEASE}-{component}"
-    kubectl("rollout", "restart", name)
-    kubectl("rollout", "status", name, f"--timeout={PATIENCE:.0f}s")
+    kubectl("rollout", "restart", f"deployment/{RELEASE}-{component}")
+    rolled_out(component)
+
+
+def rolled_out(component: str, kind: str = "deployment") -> None:
+    """Wait until every pod of a Deployment or StatefulSet is as its newest template says."""
+    kubectl("rollout", "status", f"{kind}/{RELEASE}-{component}", f"--timeout={PATIENCE:.0f}s")
 
 
 def delete_pod(component: str) -> None:

@@ -113,5 +113,5 @@ def test_uninstalled_it_leaves_its_volumes_and_comes_back_over_them_while_milvus
     note(f"Milvus {MILVUS_LATE_SECONDS:.0f} s late: all services ready {time.monotonic() - began:.0f} s after it")
     assert kube.restarts() == {}
     kube.upgrade()  # Milvus may run on any node again
-    kube.kubectl("rollout", "status", "statefulset/recmesh-milvus")
+    kube.rolled_out("milvus", "statefulset")
     kube.wait_until(lambda: not asked(operator).get("degraded"), "whole answers")

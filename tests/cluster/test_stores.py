@@ -69,9 +69,9 @@ def other_stores(mesh: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     kube.upgrade(f"--values={HERE / 'stores.yaml'}")
     for kind in ("train", "ingest"):
         kube.wait_until(lambda kind=kind: kube.complete(kind), f"the job {kind}")
-    for component in ("redis", *kube.SERVICES):
-        kind = "statefulset" if component == "redis" else "deployment"
-        kube.kubectl("rollout", "status", f"{kind}/recmesh-{component}", f"--timeout={kube.PATIENCE:.0f}s")
+    kube.rolled_out("redis", "statefulset")
+    for service in kube.SERVICES:
+        kube.rolled_out(service)
     start_client("asker", "recmesh.io/operator", "wait.py")
     return "asker"
 
