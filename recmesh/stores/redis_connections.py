@@ -6,6 +6,7 @@ kept, and lent here.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,8 +25,9 @@ from recmesh.timeouts import in_time
 class Connections:
     """At most `limit` connections to a URL; who comes when all are lent waits. Use it within one event loop.
 
-    Once Redis has not answered, one command at a time finds out whether it does again, and the others fail at once: if
-    each waited for its timeout, the callers would pile up until they are refused themselves.
+    Once a connection could not be opened, one command at a time tries to open one, and the others that have none fail
+    at once: if each waited for its timeout, callers would pile up until they are refused themselves. Open connections
+    go first, and are used whatever happens to new ones.
 
     timeout: seconds that a command waits for a connection, and then for Redis.
     Raises ValueError for a URL that is none.
@@ -42,9 +44,9 @@ class Connections:
         self._make: Callable[[], AbstractConnection] = pool.make_connection
         self._timeout = timeout
         self._places = asyncio.Semaphore(limit)
-        self._idle: list[AbstractConnection] = []
-        self._fault = ""  # why Redis did not answer the last command that has ended
-        self._on_trial = False
+        self._idle: deque[AbstractConnection] = deque()  # the open ones at the right end
+        self._fault = ""  # why the last connection could not be opened
+        self._trying = False
 
     async def command(self, *words: str) -> Any:
         """What Redis answers to a command.
@@ -54,12 +56,12 @@ class Connections:
         """
         connection = await self.lend()
         try:
-            with self._unless_away():
-                if connection.is_connected:
-                    try:
-                        return await self._ask(connection, words)
-                    except redis.ConnectionError:
-                        pass  # It died while it was idle, as all do when Redis starts again.
+            if connection.is_connected:
+                try:
+                    return await self._ask(connection, words)
+                except redis.ConnectionError:
+                    pass  # It died while it was idle, as all do when Redis starts again.
+            with self._opening():
                 return await self._ask(connection, words)
         finally:
             self.take_back(connection)
@@ -77,7 +79,7 @@ class Connections:
 
     def take_back(self, connection: AbstractConnection) -> None:
         """A lent connection is free again."""
-        self._idle.append(connection)
+        (self._idle.append if connection.is_connected else self._idle.appendleft)(connection)
         self._places.release()
 
     async def close(self) -> None:
@@ -86,20 +88,21 @@ class Connections:
             await connection.disconnect()
 
     @contextmanager
-    def _unless_away(self) -> Iterator[None]:
-        trial = bool(self._fault)
-        if trial and self._on_trial:
+    def _opening(self) -> Iterator[None]:
+        on_trial = bool(self._fault)
+        if on_trial and self._trying:
             raise redis.ConnectionError(f"away: {self._fault}")
-        self._on_trial = self._on_trial or trial
+        if on_trial:
+            self._trying = True
         try:
             yield
             self._fault = ""
         except (redis.ConnectionError, OSError, asyncio.TimeoutError) as error:
-            self._fault = f"{type(error).__name__} {error}"
+            self._fault = f"{type(error).__name__} {error}".rstrip()
             raise
         finally:
-            if trial:
-                self._on_trial = False
+            if on_trial:
+                self._trying = False
 
     async def _ask(self, connection: AbstractConnection, words: tuple[str, ...]) -> Any:
         try:

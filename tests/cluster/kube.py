@@ -96,13 +96,16 @@ def complete(kind: str) -> bool:
 
 def roll(component: str) -> None:
     """Replace every pod of a Deployment, and wait until it is done."""
-    kubectl("rollout", "restart", f"deployment/{RELEASE}-{component}")
-    rolled_out(component)
+    name = f"deployment/{RELEASE}-{component}"
+    kubectl("rollout", "restart", name)
+    kubectl("rollout", "status", name, f"--timeout={PATIENCE:.0f}s")
 
 
 def rolled_out(component: str, kind: str = "deployment") -> None:
-    """Wait until every pod of a Deployment or StatefulSet is as its newest template says."""
+    """Wait until every pod of a Deployment or StatefulSet is as its newest template says, and the others have ended."""
     kubectl("rollout", "status", f"{kind}/{RELEASE}-{component}", f"--timeout={PATIENCE:.0f}s")
+    mine = ("pods", f"--selector=app.kubernetes.io/component={component}")
+    wait_until(lambda: len(get(*mine)) == len(pods(component)), f"the end of old pods of {component}")
 
 
 def delete_pod(component: str) -> None:

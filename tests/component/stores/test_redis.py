@@ -61,7 +61,6 @@ async def test_a_frozen_redis_is_an_error_in_time_and_recovers(server: RedisServ
 
 async def test_while_redis_is_away_one_command_tries_and_the_others_fail_at_once(server: RedisServer) -> None:
     reader = RedisReader(server.url, connections=4, timeout=0.2)
-    await reader.get_items(["1"])
     server.signal_group(signal.SIGSTOP)
     try:
         with pytest.raises(Unavailable):
@@ -77,6 +76,22 @@ async def test_while_redis_is_away_one_command_tries_and_the_others_fail_at_once
     assert await trial == [b"i1"]
     assert await asyncio.gather(*(reader.get_items(["1"]) for _ in range(100))) == [[b"i1"]] * 100
     await reader.close()
+
+
+async def test_an_open_connection_goes_on_while_no_other_can_be_opened(tmp_path: Path) -> None:
+    server = start_redis(tmp_path)
+    reader = RedisReader(server.url, connections=3, timeout=5)
+    try:
+        assert await reader.get_items(["1"]) == [None]
+        with redis.Redis(port=server.port) as client:
+            client.config_set("maxclients", 1)
+        answers = await asyncio.gather(*(reader.get_items(["1"]) for _ in range(3)), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [list, Unavailable, Unavailable]
+        for _ in range(10):
+            assert await reader.get_items(["1"]) == [None]
+    finally:
+        server.kill()
+        await reader.close()
 
 
 async def test_an_exhausted_pool_is_overload(server: RedisServer) -> None:
