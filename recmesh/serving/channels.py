@@ -1,39 +1,36 @@
 """gRPC channels to the other services: one for each target and process."""
 
+import asyncio
 import json
 from typing import Any
 
 import grpc
 
 from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
+from recmesh.timeouts import in_time
 
-# Five attempts last .8 s: when the only pod goes, the next one is found in a third of that.
-_PATIENT, _IMPATIENT = (5, "0.02s"), (3, "0.01s")
+PATIENCE_S = 0.8
+"""When the only pod of a service goes, the next one is found in a third of that."""
 
-
-def _service_config(attempts: int, backoff: str) -> dict[str, Any]:
-    return {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        # Without it a client keeps on calling a pod that drains.
-        "healthCheckConfig": {"serviceName": ""},
-        "methodConfig": [
-            {
-                # No timeout here: it would fail calls at once in Python. Every call passes its own.
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": attempts,
-                    "initialBackoff": backoff,
-                    "maxBackoff": "0.6s",
-                    "backoffMultiplier": 3,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ],
-        # Of a server that stays away: after 500 attempts in vain calls fail at once, until it has answered again.
-        "retryThrottling": {"maxTokens": 1000, "tokenRatio": 1},
-    }
-
-
+_SERVICE_CONFIG: dict[str, Any] = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    # Without it a client keeps on calling a pod that drains.
+    "healthCheckConfig": {"serviceName": ""},
+    "methodConfig": [
+        {
+            # No timeout here: it would fail calls at once in Python. Every call passes its own.
+            "name": [{}],
+            # No retryThrottling: gRPC counts what fails and not what succeeds; once it throttles, it does for ever.
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.01s",
+                "maxBackoff": "0.1s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
 KEEPALIVE_MS = 10_000
 KEEPALIVE_TIMEOUT_MS = 3_000
 _OPTIONS: list[tuple[str, Any]] = [
@@ -53,11 +50,44 @@ _ERRORS: dict[grpc.StatusCode, type[RecmeshError]] = {
 }
 
 
-def open_channel(target: str, *, patient: bool = True) -> grpc.aio.Channel:
-    """A channel that spreads calls over the target's healthy servers and retries only what no server took: for as long
-    as another server may take to be found, or if not `patient`, less than a tenth of a second."""
-    config = json.dumps(_service_config(*(_PATIENT if patient else _IMPATIENT)))
-    return grpc.aio.insecure_channel(target, options=[("grpc.service_config", config), *_OPTIONS])
+def open_channel(target: str) -> grpc.aio.Channel:
+    """A channel that spreads calls over the target's healthy servers and retries, for less than a tenth of a second,
+    only what no server took."""
+    options = [("grpc.service_config", json.dumps(_SERVICE_CONFIG)), *_OPTIONS]
+    return grpc.aio.insecure_channel(target, options=options)
+
+
+class Patience:
+    """Waits for a channel whose servers have all gone to find another one.
+
+    The wait begins with the first call that finds none and is over for all calls at once: where a service stays away,
+    callers must not pile up. After that they are told at once, until one has been answered.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+        self._search: asyncio.Task[bool] | None = None
+
+    def answered(self) -> None:
+        """A call was answered."""
+        self._search = None
+
+    async def rewarded(self, seconds: float) -> bool:
+        """Whether there is a server again, after a wait of `seconds` at most; False as well where there was one."""
+        if self._channel.get_state() is grpc.ChannelConnectivity.READY:
+            return False
+        if self._search is None:
+            self._search = asyncio.create_task(self._found())
+        search = self._search
+        await asyncio.wait([search], timeout=seconds)
+        return search.done() and search.result()
+
+    async def _found(self) -> bool:
+        try:
+            await in_time(PATIENCE_S, self._channel.channel_ready())
+        except asyncio.TimeoutError:
+            return False
+        return True
 
 
 def as_recmesh_error(stage: str, error: grpc.aio.AioRpcError) -> RecmeshError:

@@ -15,7 +15,8 @@ from recmesh.pb import cm_pb2, rank_pb2, recall_pb2, um_pb2
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving import tracing
-from recmesh.serving.channels import as_recmesh_error
+from recmesh.serving.channels import Patience, as_recmesh_error
+from recmesh.serving.deadline import Deadline
 from recmesh.serving.rpc import twin
 
 OK = 200
@@ -214,16 +215,30 @@ class RemoteDetails:
 
 
 class _Call:
-    """One unary method: passes the trace on, and turns failures into RecmeshErrors."""
+    """One unary method: passes the trace on, waits for another server where the last one has gone, and turns failures
+    into RecmeshErrors."""
 
     def __init__(self, stage: str, channel: grpc.aio.Channel, method: str, answer: Any) -> None:
         self._stage = stage
+        self._patience = Patience(channel)
         self._method: Any = channel.unary_unary(
             method, request_serializer=lambda m: m.SerializeToString(), response_deserializer=answer.FromString
         )
 
     async def __call__(self, request: Any, timeout: float) -> Any:
+        left = Deadline(timeout)
         try:
-            return await self._method(request, timeout=timeout, metadata=tracing.outgoing_metadata())
+            try:
+                return await self._ask(request, timeout)
+            except grpc.aio.AioRpcError as error:
+                away = error.code() is grpc.StatusCode.UNAVAILABLE
+                if not (away and await self._patience.rewarded(left.remaining())):
+                    raise
+            return await self._ask(request, left.remaining())
         except grpc.aio.AioRpcError as error:
             raise as_recmesh_error(self._stage, error) from error
+
+    async def _ask(self, request: Any, timeout: float) -> Any:
+        answer = await self._method(request, timeout=timeout, metadata=tracing.outgoing_metadata())
+        self._patience.answered()
+        return answer

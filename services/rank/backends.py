@@ -29,7 +29,7 @@ async def open_backends(settings: RankSettings, turns: Turns) -> AsyncIterator[B
         optional=settings.rank_backend == "auto",
     )
     # What it does not score in time, ONNX Runtime does.
-    async with open_channel(settings.paddle_serving_target, patient=False) as channel:
+    async with open_channel(settings.paddle_serving_target) as channel:
         remote = PaddleServing(channel)
 
         def make(folder: Path, manifest: Manifest) -> Backend:

@@ -8,82 +8,137 @@ from typing import Any
 import grpc
 import pytest
 
-from recmesh.errors import RecmeshError, Unavailable
-from recmesh.serving.channels import open_channel
+from recmesh.errors import Unavailable
+from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
+from recmesh.pb.um_pb2_grpc import UMServiceServicer, UMServiceStub, add_UMServiceServicer_to_server
+from recmesh.serving import channels
+from recmesh.serving.channels import Patience, open_channel
 from recmesh.serving.interceptor import Interceptor, Load
+from recmesh.serving.stages import Asker, RemoteWho
 from recmesh.serving.tracing import Tracer
 
-METHOD = "/test.Service/Ask"
+TIMEOUT = 60.0
 
 
-class Server:
-    """Says that it is unavailable to so many attempts (-1: to all), then answers."""
+class Um(UMServiceServicer):
+    """Says that it is unavailable to so many attempts, then answers."""
 
-    def __init__(self, refused: int) -> None:
+    def __init__(self, refused: int = 0) -> None:
         self.refused, self.attempts = refused, 0
 
-    async def ask(self, request: bytes, context: Any) -> bytes:
+    async def um_call(self, request: UserModelRequest, context: Any) -> UserModelResponse:
         self.attempts += 1
-        if self.refused < 0 or self.attempts <= self.refused:
+        if self.attempts <= self.refused:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
-        return request
+        answer = UserModelResponse()
+        answer.error.code = 200
+        answer.user_info.user_id = request.user_id
+        return answer
 
 
-class Service(Server):
-    """Takes the call, and only then finds that it cannot answer: as um does when Redis is away."""
+class UmWithoutRedis(Um):
+    """Takes the call, and only then finds that it cannot answer."""
 
-    def __init__(self, error: RecmeshError) -> None:
-        super().__init__(refused=0)
-        self.error = error
-
-    async def ask(self, request: bytes, context: Any) -> bytes:
+    async def um_call(self, request: UserModelRequest, context: Any) -> UserModelResponse:
         self.attempts += 1
-        raise self.error
+        raise Unavailable("Redis is away")
 
 
 @asynccontextmanager
-async def serving(server: Server, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> AsyncIterator[str]:
-    one = grpc.aio.server(interceptors=interceptors)
-    handler = grpc.unary_unary_rpc_method_handler(server.ask)
-    one.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("test.Service", {"Ask": handler})])
-    port = one.add_insecure_port("127.0.0.1:0")
-    await one.start()
+async def serving(um: Um, port: int = 0, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> AsyncIterator[int]:
+    server = grpc.aio.server(interceptors=interceptors)
+    add_UMServiceServicer_to_server(um, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
     try:
-        yield f"127.0.0.1:{port}"
+        yield port
     finally:
-        await one.stop(None)
+        await server.stop(None)
 
 
-@pytest.mark.parametrize(("patient", "attempts"), [(True, 5), (False, 3)])
-async def test_a_call_is_tried_again_until_a_server_takes_it(patient: bool, attempts: int) -> None:
-    server = Server(refused=attempts - 1)
-    async with serving(server) as target, open_channel(target, patient=patient) as channel:
-        assert await channel.unary_unary(METHOD)(b"hello", timeout=20) == b"hello"
-        assert server.attempts == attempts
-        server.attempts, server.refused = 0, attempts
-        with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await channel.unary_unary(METHOD)(b"hello", timeout=20)
-        assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert server.attempts == attempts
+async def test_a_call_is_tried_three_times_until_a_server_takes_it() -> None:
+    um = Um(refused=2)
+    async with serving(um) as port, open_channel(f"127.0.0.1:{port}") as channel:
+        call = UMServiceStub(channel).um_call
+        assert (await call(UserModelRequest(user_id="5"), timeout=TIMEOUT)).user_info.user_id == "5"
+        assert um.attempts == 3
+        um.attempts, um.refused = 0, 3
+        with pytest.raises(grpc.aio.AioRpcError, match="not yet"):
+            await call(UserModelRequest(user_id="5"), timeout=TIMEOUT)
+        assert um.attempts == 3
+
+
+async def test_calls_are_tried_again_however_many_have_failed_before() -> None:
+    um = Um(refused=3 * 700)
+    async with serving(um) as port, open_channel(f"127.0.0.1:{port}") as channel:
+        call = UMServiceStub(channel).um_call
+        calls = (call(UserModelRequest(user_id="5"), timeout=TIMEOUT) for _ in range(700))
+        await asyncio.gather(*calls, return_exceptions=True)
+        um.attempts, um.refused = 0, 2
+        assert (await call(UserModelRequest(user_id="5"), timeout=TIMEOUT)).user_info.user_id == "5"
 
 
 async def test_what_a_service_took_and_could_not_answer_is_not_tried_again() -> None:
-    service = Service(Unavailable("Redis is away"))
-    interceptor = Interceptor("test", Load(8), Tracer("test", 0, None), 1.0)
-    async with serving(service, [interceptor]) as target, open_channel(target) as channel:
-        with pytest.raises(grpc.aio.AioRpcError, match="Redis is away") as failed:
-            await channel.unary_unary(METHOD)(b"hello", timeout=20)
-        assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert service.attempts == 1
+    um, interceptor = UmWithoutRedis(), Interceptor("test", Load(8), Tracer("test", 0, None), 1.0)
+    async with serving(um, 0, [interceptor]) as port, open_channel(f"127.0.0.1:{port}") as channel:
+        with pytest.raises(Unavailable, match="Redis is away"):
+            await RemoteWho(channel).find("5", TIMEOUT)
+        assert um.attempts == 1
 
 
-async def test_a_server_that_stays_away_is_asked_once_a_call() -> None:
-    server = Server(refused=-1)
-    async with serving(server) as target, open_channel(target) as channel:
-        calls = (channel.unary_unary(METHOD)(b"hello", timeout=20) for _ in range(600))
-        await asyncio.gather(*calls, return_exceptions=True)
-        assert server.attempts < 600 + 500
-        before = server.attempts
-        with pytest.raises(grpc.aio.AioRpcError):
-            await channel.unary_unary(METHOD)(b"hello", timeout=20)
-        assert server.attempts == before + 1
+async def find(who: RemoteWho, count: int) -> list[Asker | BaseException | None]:
+    """What so many calls at the same time get."""
+    return await asyncio.gather(*(who.find("5", TIMEOUT) for _ in range(count)), return_exceptions=True)
+
+
+@pytest.fixture
+def searching(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when somebody begins to wait for another server."""
+    begun, found = asyncio.Event(), Patience._found
+
+    async def noticed(patience: Patience) -> bool:
+        begun.set()
+        return await found(patience)
+
+    monkeypatch.setattr(Patience, "_found", noticed)
+    return begun
+
+
+def seconds_of_patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(channels, "PATIENCE_S", seconds)
+
+
+async def test_a_stage_whose_server_has_gone_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, searching: asyncio.Event
+) -> None:
+    seconds_of_patience(monkeypatch, TIMEOUT)
+    async with serving(Um()) as port:
+        channel = open_channel(f"127.0.0.1:{port}")
+        who = RemoteWho(channel)
+        assert await who.find("5", TIMEOUT)
+    calls = asyncio.create_task(find(who, 50))
+    await searching.wait()
+    async with serving(Um(), port), channel:
+        assert all(isinstance(found, Asker) for found in await calls)
+
+
+async def test_of_a_stage_that_stays_away_callers_are_told_at_once_until_it_has_answered(
+    monkeypatch: pytest.MonkeyPatch, searching: asyncio.Event
+) -> None:
+    seconds_of_patience(monkeypatch, 0.05)
+    async with serving(Um()) as port:
+        channel = open_channel(f"127.0.0.1:{port}")
+        who = RemoteWho(channel)
+        assert await who.find("5", TIMEOUT)
+    async with channel:
+        assert {type(found) for found in await find(who, 50)} == {Unavailable}
+        seconds_of_patience(monkeypatch, 10 * TIMEOUT)  # another wait would end in DeadlineExceeded
+        assert {type(found) for found in await find(who, 50)} == {Unavailable}
+        async with serving(Um(), port):
+            await channel.channel_ready()
+            assert await who.find("5", TIMEOUT)
+        searching.clear()
+        calls = asyncio.create_task(find(who, 50))
+        await searching.wait()
+        async with serving(Um(), port):
+            assert all(isinstance(found, Asker) for found in await calls)

@@ -98,7 +98,7 @@ async def paired(options: RemoteOptions = OPTIONS, canary: Canary | None = CANAR
     add_PipelineServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with open_channel(f"127.0.0.1:{port}", patient=False) as channel:
+    async with open_channel(f"127.0.0.1:{port}") as channel:
         client = PaddleServing(channel)
         yield Pair(servicer, client, RemoteBackend("r1", canary, client, Local(), options))
     await server.stop(0)
@@ -226,6 +226,6 @@ async def test_the_client_raises_our_errors(behaviour: Behaviour, error: type[Re
 
 
 async def test_nobody_there_is_unavailable() -> None:
-    async with open_channel("127.0.0.1:1", patient=False) as channel:
+    async with open_channel("127.0.0.1:1") as channel:
         with pytest.raises(Unavailable):
             await PaddleServing(channel).infer("r1", INPUTS, 0.5)
