@@ -375,7 +375,8 @@ class _Judge:
             rule = f"not trained: fewer than {_LEAST_LISTS} held-out lists, or the time for it was over"
             return Decision(what="share of the deep part", chosen="0", rule=rule)
         tried = {f"{alpha:g}": self.worth(alpha) for alpha in ALPHAS}
-        rule = f"the most {WORTH} in all trials, if more than its error and no figure is lower; else 0"
+        held = "no figure is lower (where all trials are of one moment: clearly lower)"
+        rule = f"the most {WORTH} in all trials, if more than its error and {held}; else 0"
         return Decision(what="share of the deep part", chosen=f"{chosen:g}", tried=tried, rule=rule)
 
     def channels(self) -> dict[str, dict[str, float]]:

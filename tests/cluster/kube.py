@@ -96,16 +96,19 @@ def complete(kind: str) -> bool:
 
 def roll(component: str) -> None:
     """Replace every pod of a Deployment, and wait until it is done."""
-    name = f"deployment/{RELEASE}-{component}"
-    kubectl("rollout", "restart", name)
-    kubectl("rollout", "status", name, f"--timeout={PATIENCE:.0f}s")
+    kubectl("rollout", "restart", f"deployment/{RELEASE}-{component}")
+    _up_to_date(component, "deployment")
 
 
 def rolled_out(component: str, kind: str = "deployment") -> None:
     """Wait until every pod of a Deployment or StatefulSet is as its newest template says, and the others have ended."""
-    kubectl("rollout", "status", f"{kind}/{RELEASE}-{component}", f"--timeout={PATIENCE:.0f}s")
+    _up_to_date(component, kind)
     mine = ("pods", f"--selector=app.kubernetes.io/component={component}")
     wait_until(lambda: len(get(*mine)) == len(pods(component)), f"the end of old pods of {component}")
+
+
+def _up_to_date(component: str, kind: str) -> None:
+    kubectl("rollout", "status", f"{kind}/{RELEASE}-{component}", f"--timeout={PATIENCE:.0f}s")
 
 
 def delete_pod(component: str) -> None:
