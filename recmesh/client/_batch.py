@@ -13,9 +13,9 @@ from recmesh.client._journal import Answer, Journal
 from recmesh.client._many import Failure, ask_all
 from recmesh.client._mesh import NEW_USER, Mesh, check_answer
 from recmesh.client._methods import AS
-from recmesh.client._progress import Meter
 from recmesh.client._tables import ITEM, USER, Query, read_queries, replacing, write_failures
 from recmesh.pb import as_pb2
+from recmesh.progress import Meter
 
 
 @dataclass(frozen=True, slots=True)

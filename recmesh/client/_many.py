@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from recmesh.client._progress import Meter
 from recmesh.errors import DeadlineExceeded, Overloaded, RecmeshError, Unavailable
+from recmesh.progress import Meter
 
 Job = TypeVar("Job")
 

@@ -9,9 +9,9 @@ from rich.console import Console
 from recmesh.client._many import ask_all
 from recmesh.client._mesh import Mesh
 from recmesh.client._model import User
-from recmesh.client._progress import Meter
 from recmesh.client._tables import ITEM, USER, read_pairs, read_profiles, replacing, write_failures
 from recmesh.errors import AnswerFailed
+from recmesh.progress import Meter
 
 
 @dataclass(frozen=True, slots=True)

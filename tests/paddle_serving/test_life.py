@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import socket
+import tempfile
 from pathlib import Path
 
 import grpc
@@ -79,9 +80,16 @@ def test_a_killed_gateway_takes_its_pipelines_along_and_comes_back(trained_shop:
             until_degraded(service, user_id)
             psutil.wait_procs(pipelines, timeout=5)
             assert not [one for one in pipelines if one.is_running()], "an orphan"
+            assert files_of(first)
             with gateway(trained_shop.environment, first.ports):
                 until_whole(target, service, user_id)
+                assert not files_of(first), "left over"
     check_unharmed(answers)
+
+
+def files_of(one: Gateway) -> list[Path]:
+    """The folders that a gateway keeps its pipelines' files in."""
+    return list(Path(tempfile.gettempdir()).glob(f"recmesh-ps-{one.pid}-*"))
 
 
 def test_it_listens_on_the_two_ports_that_it_was_given(paddle_serving: Gateway) -> None:

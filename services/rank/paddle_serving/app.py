@@ -8,6 +8,7 @@ from recmesh.releases import ModelStore
 from recmesh.serving import Endpoint, background
 from recmesh.serving.rpc import Method
 from recmesh.serving.tracing import Tracer
+from services.rank.paddle_serving.fleet import remove_left_over
 from services.rank.paddle_serving.gateway import Gateway
 from services.rank.paddle_serving.releases import SERVICE, ServedReleases
 from services.rank.paddle_serving.settings import PaddleServingSettings
@@ -16,6 +17,7 @@ from services.rank.paddle_serving.settings import PaddleServingSettings
 @asynccontextmanager
 async def build(settings: PaddleServingSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
     """The gateway over the pipelines of the active release."""
+    remove_left_over()
     releases = ServedReleases(ModelStore(settings.model_store), settings)
     descriptor = pipeline_service_pb2.DESCRIPTOR.services_by_name["PipelineService"]
     methods: dict[str, Method] = {"inference": Gateway(releases).inference}

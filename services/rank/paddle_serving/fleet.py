@@ -1,10 +1,11 @@
 """The pipelines of one release: calls are spread over those that are well."""
 
 import asyncio
+import os
 import shutil
 import time
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 
 from recmesh.errors import Unavailable
 from recmesh.pb.pipeline_service_pb2 import Request, Response
@@ -16,6 +17,16 @@ from services.rank.paddle_serving.settings import PaddleServingSettings
 
 _POLL = 0.05
 _DRAIN_SECONDS = 2.0
+_FOLDER = "recmesh-ps-"
+
+
+def remove_left_over() -> None:
+    """Remove the files of gateways that were killed. To be called before the first Fleet: in a container that was
+    started again, this process has the id of the one before."""
+    for folder in Path(gettempdir()).glob(f"{_FOLDER}*-*"):
+        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if owner == str(os.getpid()) or not Path("/proc", owner).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Fleet:
@@ -29,7 +40,7 @@ class Fleet:
     def __init__(self, manifest: Manifest, release: Path, settings: PaddleServingSettings) -> None:
         canary = Canary.load(release)
         # A short path: the sockets are in it.
-        self._folder = Path(mkdtemp(prefix="recmesh-ps-"))
+        self._folder = Path(mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         config.lay_out(manifest, release, self._folder / "model")
         self._pipelines = []
         for number in range(settings.paddle_serving_concurrency):
