@@ -60,10 +60,10 @@ def wait_until(done: Callable[[], Any], what: str, patience: float = PATIENCE) -
     return answer
 
 
-def pods(component: str) -> list[Any]:
-    """The pods of a component that nobody has told to go."""
+def pods(component: str, ending: bool = False) -> list[Any]:
+    """The pods of a component that nobody has told to go; `ending`: those that go as well."""
     found = get("pods", f"--selector=app.kubernetes.io/component={component}")
-    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+    return [pod for pod in found if ending or "deletionTimestamp" not in pod["metadata"]]
 
 
 def ready(component: str, count: int = 1) -> bool:
@@ -95,29 +95,26 @@ def complete(kind: str) -> bool:
 
 
 def roll(component: str) -> None:
-    """Replace every pod of a Deployment, and wait until it is done."""
+    """Replace every pod of a Deployment, and wait until the old ones have ended."""
     kubectl("rollout", "restart", f"deployment/{RELEASE}-{component}")
-    _up_to_date(component, "deployment")
+    rolled_out(component)
 
 
 def rolled_out(component: str, kind: str = "deployment") -> None:
     """Wait until every pod of a Deployment or StatefulSet is as its newest template says, and the others have ended."""
-    _up_to_date(component, kind)
-    mine = ("pods", f"--selector=app.kubernetes.io/component={component}")
-    wait_until(lambda: len(get(*mine)) == len(pods(component)), f"the end of old pods of {component}")
-
-
-def _up_to_date(component: str, kind: str) -> None:
     kubectl("rollout", "status", f"{kind}/{RELEASE}-{component}", f"--timeout={PATIENCE:.0f}s")
+    wait_until(lambda: len(pods(component, True)) == len(pods(component)), f"the end of old pods of {component}")
 
 
 def delete_pod(component: str) -> None:
-    """Delete a pod of a component, and wait until another one is ready in its place."""
+    """Delete a pod of a component, and wait until it has ended and another one is ready in its place."""
     victim = pods(component)[0]["metadata"]
     kubectl("delete", "pod", victim["name"], "--wait=false")
-    wait_until(
-        lambda: ready(component) and pods(component)[0]["metadata"]["uid"] != victim["uid"], f"another {component} pod"
-    )
+
+    def replaced() -> bool:
+        return ready(component) and victim["uid"] not in {pod["metadata"]["uid"] for pod in pods(component, True)}
+
+    wait_until(replaced, f"another {component} pod")
 
 
 def restarts() -> dict[str, int]:
