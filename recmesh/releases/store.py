@@ -5,10 +5,11 @@
 """
 
 import hashlib
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
@@ -33,6 +34,7 @@ from recmesh.releases.manifest import (
 )
 
 _HISTORY = 20
+_COPIES = 3
 _log = structlog.get_logger(__name__)
 
 
@@ -132,7 +134,8 @@ class ModelStore:
     def fetch(self, release_id: str, into: Path) -> Path:
         """The release as a local folder `into/<id>`, every file checked by sha256; a whole one is not fetched again.
 
-        Raises ReleaseError when a file of the store itself is damaged.
+        Of the copies in `into`, the three that were fetched last stay, and that of the active release. Raises
+        ReleaseError when a file of the store itself is damaged.
         """
         manifest = self.manifest(release_id)
         target = into / release_id
@@ -141,6 +144,9 @@ class ModelStore:
         content = manifest.model_dump_json(indent=2).encode()
         if _content(target / MANIFEST) != content:
             replace_file(target / MANIFEST, content)
+        # A folder may be for reading only, and another process may remove a copy as well.
+        with suppress(OSError, Unavailable):
+            self._remove_old_copies(target)
         return target
 
     def active(self) -> str | None:
@@ -265,6 +271,17 @@ class ModelStore:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(damaged, ignore_errors=True)
+
+    def _remove_old_copies(self, newest: Path) -> None:
+        if isinstance(self._fs, LocalFileSystem) and newest.parent.resolve() == Path(self._root / "releases").resolve():
+            return  # the store itself
+        os.utime(newest)
+        copies = [one for one in newest.parent.iterdir() if is_release_id(one.name) and (one / MANIFEST).is_file()]
+        old = sorted(copies, key=lambda one: one.stat().st_mtime_ns)[:-_COPIES]
+        active = self._active_or_none() if old else None
+        for copy in old:
+            if active is None or copy.name != active.id:
+                shutil.rmtree(copy, ignore_errors=True)
 
     def _check_files(self, manifest: Manifest) -> None:
         with self._errors():

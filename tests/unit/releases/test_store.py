@@ -1,3 +1,4 @@
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,26 @@ def test_a_damaged_cache_is_fetched_again(store: ModelStore, make_release: MakeR
     cached.write_bytes(b"x" * cached.stat().st_size)
     assert (store.fetch("r1", tmp_path / "cache") / "ranker.onnx").read_bytes() == b"ranker of r1"
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["r1"]
+
+
+def test_copies_that_nobody_asks_for_go(store: ModelStore, make_release: MakeRelease, tmp_path: Path) -> None:
+    for release_id in ("r1", "r2", "r3", "r4", "r5"):
+        store.put(make_release(release_id))
+    store.activate("r1")
+    for number, release_id in enumerate(("r1", "r2", "r3", "r4", "r2", "r5")):
+        copy = store.fetch(release_id, tmp_path / "cache")
+        os.utime(copy, ns=(number, number))  # whatever the resolution of the clock of files
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {"r1", "r2", "r4", "r5"}
+
+
+def test_a_store_is_no_folder_of_copies(make_release: MakeRelease, tmp_path: Path) -> None:
+    store = ModelStore(str(tmp_path / "store"))
+    names = [f"r{number}" for number in range(5)]
+    for release_id in names:
+        store.put(make_release(release_id))
+    for release_id in names:
+        store.fetch(release_id, tmp_path / "store" / "releases")
+    assert sorted(release.id for release in store.list()) == names
 
 
 def test_a_damaged_store_is_named_and_leaves_no_folder(tmp_path: Path, make_release: MakeRelease) -> None:
