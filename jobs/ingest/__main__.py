@@ -42,7 +42,13 @@ def ingest(
     only: Annotated[Target | None, typer.Option(help="Ingest into this one only.")] = None,
     rejects: Annotated[Path | None, typer.Option(help="File for the rows of the data set that cannot be used.")] = None,
     activate: Annotated[bool, typer.Option(help="Activate the release when its collection is verified.")] = True,
-    mark: Annotated[str, typer.Option(help="Ingest the release that `jobs.train --mark` noted under this name.")] = "",
+    mark: Annotated[
+        str,
+        typer.Option(
+            help="Ingest the release that `jobs.train --mark` noted under this name, unless one was activated since."
+        ),
+    ] = "",
+    prune: Annotated[bool, typer.Option(help="Then delete releases as `recmesh release prune` does.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for Redis, Milvus and the release.")] = 0,
 ) -> None:
     """Ingest a data set and a release. Run again, it verifies and ends; killed, it goes on where it was."""
@@ -58,7 +64,8 @@ def ingest(
         models = ModelStore(store)
         manifest = patience.get("the release", lambda: _chosen(models, release, mark))
         milvus = patience.get("Milvus", lambda: MilvusWriter(milvus_uri))
-        _to_milvus(models, manifest, data, redis, milvus, home / "releases", shard, activate, console)
+        if _to_milvus(models, manifest, data, redis, milvus, home / "releases", shard, activate, console) and prune:
+            console.print(f"Releases deleted: {', '.join(models.prune()) or 'none'}")
 
 
 def _to_milvus(
@@ -71,7 +78,8 @@ def _to_milvus(
     shard: Shard,
     activate: bool,
     console: Console,
-) -> None:
+) -> bool:
+    """Whether it was the last part, and the release is active now."""
     if manifest.fingerprint != data.fingerprint:
         console.print(f"Release {manifest.id} was trained on another state of the data; its vectors are used")
     if data.product_vectors is not None and manifest.vectors != "product_vectors":
@@ -82,18 +90,26 @@ def _to_milvus(
         redis, shard, lambda: user_vectors(folder, data), lambda index: models.set_index(manifest.id, index)
     )
     if not whole or not activate:
-        return
+        return False
     if models.active() != manifest.id:
         checks = (beats_popularity, not_worse_than(models.active_manifest), rows_match(milvus.count))
         models.activate(manifest.id, checks)
         console.print(f"Release {manifest.id} is active")
     _drop_unused_collections(models, milvus, console)
+    return True
 
 
 def _chosen(models: ModelStore, release: str, mark: str) -> Manifest:
     if mark:
-        return models.marked(mark)
+        return _of_training(models, mark)
     return models.manifest(release) if release else _release_to_ingest(models)
+
+
+def _of_training(models: ModelStore, mark: str) -> Manifest:
+    """The release that a training ended with, unless another one was made the active one since: by a training of newer
+    data, or by hand. To ingest again must not undo that."""
+    ended, active = models.marked(mark), models.active_record()
+    return models.manifest(active.id if active and active.since > ended.since else ended.id)
 
 
 def _release_to_ingest(models: ModelStore) -> Manifest:

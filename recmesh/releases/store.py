@@ -2,6 +2,7 @@
 
 <url>/releases/<id>/...     the files of a release; manifest.json is written last, so a release without one is not there
 <url>/active                JSON: the active id and the ids that were active before it, newest first
+<url>/marks/<name>          JSON: the id that a training ended with
 """
 
 import hashlib
@@ -38,13 +39,18 @@ _COPIES = 3
 _log = structlog.get_logger(__name__)
 
 
-class Active(BaseModel):
-    """The `active` object. `history` holds the ids that were active before, newest first."""
+class Mark(BaseModel):
+    """Which release a name stands for, and since when."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     since: AwareDatetime
+
+
+class Active(Mark):
+    """The `active` object. `history` holds the ids that were active before, newest first."""
+
     history: tuple[str, ...] = ()
 
 
@@ -237,14 +243,18 @@ class ModelStore:
 
     def set_mark(self, name: str, release_id: str) -> None:
         """Note under a name which release a training ended with, for whoever waits for that training."""
-        self._write(self._mark_path(name), release_id.encode())
+        mark = Mark(id=release_id, since=datetime.now(timezone.utc))
+        self._write(self._mark_path(name), mark.model_dump_json(indent=2).encode())
 
-    def marked(self, name: str) -> Manifest:
-        """The release that was noted under a name. Raises ReleaseError when none is, or it is gone."""
+    def marked(self, name: str) -> Mark:
+        """The release that was noted under a name, and when. Raises ReleaseError when none is."""
         content = self._read(self._mark_path(name))
         if content is None:
             raise ReleaseError(f"model store {self.url}: no training has ended under the mark {name}")
-        return self.manifest(content.decode())
+        try:
+            return Mark.model_validate_json(content)
+        except ValidationError:
+            raise ReleaseError(f"model store {self.url}: damaged mark {name}; train again") from None
 
     def _mark_path(self, name: str) -> PurePosixPath:
         if not is_release_id(name):

@@ -73,6 +73,10 @@ def test_retraining_fetches_trains_and_ingests_in_one_pod() -> None:
     spec = cron["jobTemplate"]["spec"]["template"]["spec"]
     assert [one["name"] for one in spec["initContainers"]] == ["dataset", "train"]
     assert [one["name"] for one in spec["containers"]] == ["ingest"]
+    assert "--prune" in spec["containers"][0]["args"]
+    kept = find(render("all", "--set=retrain.prune=false"), "CronJob", "retrain")["spec"]["jobTemplate"]["spec"]
+    for template in (kept["template"], find(render("all"), "Job", "ingest")["spec"]["template"]):
+        assert "--prune" not in containers(template)[-1]["args"]
 
 
 def test_the_launcher_has_the_jobs_of_the_installation() -> None:

@@ -53,7 +53,7 @@ template:
       {{- include "recmesh.datasetContainer" $scope | nindent 6 }}
       {{- include "recmesh.trainContainer" $scope | nindent 6 }}
     containers:
-      {{- include "recmesh.ingestContainer" (merge (dict "values" .Values.ingest "shards" 1) $scope) | nindent 6 }}
+      {{- include "recmesh.ingestContainer" (merge (dict "values" .Values.ingest "shards" 1 "prune" .Values.retrain.prune) $scope) | nindent 6 }}
 {{- end -}}
 
 {{- /* A data set by name or URL onto the volume of data sets. */ -}}
@@ -199,6 +199,9 @@ volumes:
     - --rejects=/var/lib/recmesh/rejects.csv
     - --mark={{ .mark }}
     - --wait={{ $values.jobs.waitSeconds }}
+    {{- if .prune }}
+    - --prune
+    {{- end }}
   env:
     {{- if gt (int .shards) 1 }}
     - {name: JOB_COMPLETIONS, value: {{ .shards | quote }}}
