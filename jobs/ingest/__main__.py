@@ -42,12 +42,7 @@ def ingest(
     only: Annotated[Target | None, typer.Option(help="Ingest into this one only.")] = None,
     rejects: Annotated[Path | None, typer.Option(help="File for the rows of the data set that cannot be used.")] = None,
     activate: Annotated[bool, typer.Option(help="Activate the release when its collection is verified.")] = True,
-    mark: Annotated[
-        str,
-        typer.Option(
-            help="Ingest the release that `jobs.train --mark` noted under this name, unless one was activated since."
-        ),
-    ] = "",
+    mark: Annotated[str, typer.Option(help="Ingest the release that `jobs.train --mark` noted under this name.")] = "",
     prune: Annotated[bool, typer.Option(help="Then delete releases as `recmesh release prune` does.")] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for Redis, Milvus and the release.")] = 0,
 ) -> None:
@@ -101,15 +96,8 @@ def _to_milvus(
 
 def _chosen(models: ModelStore, release: str, mark: str) -> Manifest:
     if mark:
-        return _of_training(models, mark)
+        return models.marked(mark)
     return models.manifest(release) if release else _release_to_ingest(models)
-
-
-def _of_training(models: ModelStore, mark: str) -> Manifest:
-    """The release that a training ended with, unless another one was made the active one since: by a training of newer
-    data, or by hand. To ingest again must not undo that."""
-    ended, active = models.marked(mark), models.active_record()
-    return models.manifest(active.id if active and active.since > ended.since else ended.id)
 
 
 def _release_to_ingest(models: ModelStore) -> Manifest:

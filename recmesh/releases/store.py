@@ -2,7 +2,7 @@
 
 <url>/releases/<id>/...     the files of a release; manifest.json is written last, so a release without one is not there
 <url>/active                JSON: the active id and the ids that were active before it, newest first
-<url>/marks/<name>          JSON: the id that a training ended with
+<url>/marks/<name>          the id that the newest training under that name ended with
 """
 
 import hashlib
@@ -39,18 +39,13 @@ _COPIES = 3
 _log = structlog.get_logger(__name__)
 
 
-class Mark(BaseModel):
-    """Which release a name stands for, and since when."""
+class Active(BaseModel):
+    """The `active` object. `history` holds the ids that were active before, newest first."""
 
     model_config = ConfigDict(frozen=True)
 
     id: str
     since: AwareDatetime
-
-
-class Active(Mark):
-    """The `active` object. `history` holds the ids that were active before, newest first."""
-
     history: tuple[str, ...] = ()
 
 
@@ -243,18 +238,14 @@ class ModelStore:
 
     def set_mark(self, name: str, release_id: str) -> None:
         """Note under a name which release a training ended with, for whoever waits for that training."""
-        mark = Mark(id=release_id, since=datetime.now(timezone.utc))
-        self._write(self._mark_path(name), mark.model_dump_json(indent=2).encode())
+        self._write(self._mark_path(name), release_id.encode())
 
-    def marked(self, name: str) -> Mark:
-        """The release that was noted under a name, and when. Raises ReleaseError when none is."""
+    def marked(self, name: str) -> Manifest:
+        """The release that was noted under a name. Raises ReleaseError when none is, or it is gone."""
         content = self._read(self._mark_path(name))
         if content is None:
             raise ReleaseError(f"model store {self.url}: no training has ended under the mark {name}")
-        try:
-            return Mark.model_validate_json(content)
-        except ValidationError:
-            raise ReleaseError(f"model store {self.url}: damaged mark {name}; train again") from None
+        return self.manifest(content.decode())
 
     def _mark_path(self, name: str) -> PurePosixPath:
         if not is_release_id(name):

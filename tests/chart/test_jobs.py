@@ -74,6 +74,14 @@ def test_retraining_fetches_trains_and_ingests_in_one_pod() -> None:
     assert [one["name"] for one in spec["initContainers"]] == ["dataset", "train"]
     assert [one["name"] for one in spec["containers"]] == ["ingest"]
     assert "--prune" in spec["containers"][0]["args"]
+    marks = {
+        argument
+        for one in (spec, find(render("all"), "Job", "train")["spec"]["template"]["spec"])
+        for container in (*one["initContainers"], *one["containers"])
+        for argument in container["args"]
+        if argument.startswith("--mark=")
+    }
+    assert len(marks) == 1, "an ingestion that is run again finds what was trained by the clock"
     kept = find(render("all", "--set=retrain.prune=false"), "CronJob", "retrain")["spec"]["jobTemplate"]["spec"]
     for template in (kept["template"], find(render("all"), "Job", "ingest")["spec"]["template"]):
         assert "--prune" not in containers(template)[-1]["args"]

@@ -40,9 +40,12 @@ template:
       {{- include "recmesh.ingestContainer" (merge (dict "shards" .Values.ingest.shards) $scope) | nindent 6 }}
 {{- end -}}
 
-{{- /* Fetch, train and ingest in one pod: each begins when the one before has ended well. */ -}}
+{{- /*
+Fetch, train and ingest in one pod: each begins when the one before has ended well. The mark is that of the Job train, so that
+an ingestion that is run again brings back what was trained last.
+*/ -}}
 {{- define "recmesh.retrainSpec" -}}
-{{- $scope := dict "root" . "component" "retrain" "values" .Values.train "mark" "retrain" -}}
+{{- $scope := dict "root" . "component" "retrain" "values" .Values.train "mark" (include "recmesh.trainMark" .) -}}
 {{- include "recmesh.jobPolicy" . }}
 template:
   metadata:

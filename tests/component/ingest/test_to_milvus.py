@@ -126,32 +126,24 @@ def test_a_release_is_ingested_activated_followed_and_rolled_back(
     assert "deleted: ingest-1" in pruned.output, pruned.error
 
 
-def test_what_was_activated_after_a_training_is_what_ingesting_again_brings(
+def test_the_job_of_an_installation_run_again_brings_back_what_was_trained_last(
     commands: Commands, make_release: MakeRelease, store: ModelStore, client: "redis.Redis", milvus: MilvusWriter
 ) -> None:
-    """As on a cluster: the Job of the installation names its training, and the nightly one its own."""
-    first = make_release("ingest-1")
-    store.set_mark("installed", first.id)
-    assert commands.ingest("--mark=installed").code == 0
-    for name in ("ingest-2", "ingest-3"):
-        newer = make_release(name)
-        store.set_mark("nightly", newer.id)
-        done = commands.ingest("--mark=nightly", "--prune")
+    """As on a cluster: the training by the clock has the mark of the one at the installation."""
+    for name in ("ingest-1", "ingest-2", "ingest-3"):
+        newest = make_release(name)
+        store.set_mark("settings", name)
+        done = commands.ingest("--mark=settings", "--prune")
         assert done.code == 0, done.error
     assert "Releases deleted: ingest-1" in done.output
     assert {release.id for release in store.list()} == {"ingest-2", "ingest-3"}
 
     client.flushall()
-    milvus.drop(newer.collection)
-    rebuilt = commands.ingest("--mark=installed")
+    milvus.drop(newest.collection)
+    rebuilt = commands.ingest("--mark=settings")
     assert rebuilt.code == 0, rebuilt.error
     assert store.active() == "ingest-3"
-    assert milvus.count(newer.collection) == newer.items
-
-    # Trained anew, as the Job of an earlier installation is after `helm rollback`, it is wanted again.
-    store.set_mark("installed", "ingest-2")
-    assert commands.ingest("--mark=installed").code == 0
-    assert store.active() == "ingest-2"
+    assert milvus.count(newest.collection) == newest.items
 
 
 def test_a_release_that_does_not_beat_popularity_is_ingested_but_not_activated(
