@@ -70,21 +70,22 @@ def test_a_data_set_comes_from_its_source_or_its_volume() -> None:
 def test_retraining_fetches_trains_and_ingests_in_one_pod() -> None:
     cron = find(render("all"), "CronJob", "retrain")["spec"]
     assert (cron["schedule"], cron["concurrencyPolicy"]) == ("0 3 * * *", "Forbid")
-    spec = cron["jobTemplate"]["spec"]["template"]["spec"]
+    template = cron["jobTemplate"]["spec"]["template"]
+    spec = template["spec"]
     assert [one["name"] for one in spec["initContainers"]] == ["dataset", "train"]
     assert [one["name"] for one in spec["containers"]] == ["ingest"]
     assert "--prune" in spec["containers"][0]["args"]
     marks = {
         argument
-        for one in (spec, find(render("all"), "Job", "train")["spec"]["template"]["spec"])
-        for container in (*one["initContainers"], *one["containers"])
+        for one in (template, find(render("all"), "Job", "train")["spec"]["template"])
+        for container in containers(one)
         for argument in container["args"]
         if argument.startswith("--mark=")
     }
     assert len(marks) == 1, "an ingestion that is run again finds what was trained by the clock"
     kept = find(render("all", "--set=retrain.prune=false"), "CronJob", "retrain")["spec"]["jobTemplate"]["spec"]
-    for template in (kept["template"], find(render("all"), "Job", "ingest")["spec"]["template"]):
-        assert "--prune" not in containers(template)[-1]["args"]
+    for one in (kept["template"], find(render("all"), "Job", "ingest")["spec"]["template"]):
+        assert "--prune" not in containers(one)[-1]["args"]
 
 
 def test_the_launcher_has_the_jobs_of_the_installation() -> None:
