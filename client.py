@@ -13,7 +13,7 @@ except ModuleNotFoundError:
     print("client.py: this Python has no grpc; use .venv/bin/python client.py (`make up` makes .venv)", file=sys.stderr)
     sys.exit(2)
 
-from recmesh.client._commands import main
+from recmesh.cli.client import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -116,7 +116,7 @@ async def _run(job: Job) -> Load:
     times = array("d")
     failed: Counter[str] = Counter()
     odd: list[tuple[int, bytes]] = []
-    turns = itertools.count()
+    gate = itertools.count()
     async with grpc.aio.insecure_channel(job.target) as channel:
         call: Call = channel.unary_unary(job.method.path)
         # One after the other they were all answered; connections and caches are warm after one round together.
@@ -127,7 +127,7 @@ async def _run(job: Job) -> Load:
 
         async def work() -> None:
             while (begun := time.perf_counter()) < end:
-                k = next(turns) % len(job.payloads)
+                k = next(gate) % len(job.payloads)
                 try:
                     answer = await call(job.payloads[k], timeout=_TIMEOUT)
                 except grpc.aio.AioRpcError as error:

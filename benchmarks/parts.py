@@ -18,8 +18,8 @@ from benchmarks.traffic import CM_ITEMS, Case
 from recmesh.features import Encoder, User
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.releases import Manifest, ModelStore
-from recmesh.serving.models import Askers, Vector, session
-from recmesh.serving.stages import Asker
+from recmesh.serving.models import UserFeatureCache, Vector, session
+from recmesh.serving.stages import RequestUser
 from recmesh.stores.milvus import MilvusReader
 from recmesh.stores.redis import RedisReader
 
@@ -58,8 +58,8 @@ def measure(cases: Sequence[Case], places: Places) -> list[Part]:
 async def _measure(cases: Sequence[Case], places: Places) -> list[Part]:
     with _release(places) as (folder, manifest):
         encoder, ranker = Encoder.load(folder), session(folder / "ranker.onnx")
-        askers = Askers(encoder, folder)
-        encoded = [askers.encode(_asker(case)) for case in cases]
+        user_features = UserFeatureCache(encoder, folder)
+        encoded = [user_features.encode(_asker(case)) for case in cases]
     vectors = [vector[None] for _, vector in encoded if vector is not None]
     inputs = [_ranker_inputs(encoder, ranker, *one, case) for one, case in zip(encoded, cases, strict=True)]
     parts = [await _part("ranker.onnx alone", _each(inputs, _ranking(ranker)), places)]
@@ -107,8 +107,8 @@ def _ranking(session: Any) -> Callable[[Any], Awaitable[Any]]:
     return run
 
 
-def _asker(case: Case) -> Asker:
-    return Asker(UserInfo.FromString(case.user_info), History.FromString(case.history))
+def _asker(case: Case) -> RequestUser:
+    return RequestUser(UserInfo.FromString(case.user_info), History.FromString(case.history))
 
 
 def _ranker_inputs(encoder: Encoder, ranker: Any, user: User, vector: Vector | None, case: Case) -> dict[str, Any]:

@@ -36,7 +36,7 @@ _COMMAND = """\
 #!{python}
 import sys
 
-from recmesh.client.cli import main
+from recmesh.cli.main import main
 
 sys.exit(main())
 """

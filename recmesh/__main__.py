@@ -2,7 +2,7 @@
 
 import sys
 
-from recmesh.client.cli import main
+from recmesh.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

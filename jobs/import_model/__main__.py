@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from jobs.train.__main__ import limit_threads
-from jobs.train.quiet import quiet
+from jobs.train.silence import quiet
 from recmesh.errors import RecmeshError
 
 _STORE = ".recmesh/store"

@@ -8,7 +8,7 @@ import numpy as np
 from jobs.import_model.given import Given
 from jobs.import_model.paddle_model import first_line
 from jobs.import_model.wrapped import layout, own_inputs
-from jobs.train.export import Inputs, checked
+from jobs.train.export.paddle_models import Inputs, checked
 from recmesh.errors import ReleaseError
 from recmesh.features.mapped_inputs import MATRICES
 from recmesh.features.mapping import DType, ModelMapping

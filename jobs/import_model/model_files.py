@@ -16,9 +16,9 @@ from jobs.import_model.given import ITEM_TOWER, RANKER, USER_TOWER, Given
 from jobs.import_model.paddle_model import PaddleModel, first_line
 from jobs.import_model.requests import RECORDED, Asked
 from jobs.import_model.wrapped import WrappedRanker, WrappedTower, layout, specs
-from jobs.train import canary
-from jobs.train.deepfm import RANKER_OUTPUTS
-from jobs.train.export import Inputs, check_equal, export, session_of
+from jobs.train.export import reference
+from jobs.train.export.paddle_models import Inputs, check_equal, export, session_of
+from jobs.train.models.deepfm import RANKER_OUTPUTS
 from recmesh.errors import ReleaseError
 from recmesh.features import SEGMENTS, Encoder
 from recmesh.features.encoder import FEATURES, ITEM_VECTORS, SPEC
@@ -41,7 +41,7 @@ class Written:
 
 
 def write_ranker(given: Given, encoder: Encoder, asked: Sequence[Asked], target: Path) -> Written:
-    """Write the ranker in both formats, and its canary. It orders the candidates of all segments.
+    """Write the ranker in both formats, and its reference. It orders the candidates of all segments.
 
     Raises ReleaseError when it is not right.
     """
@@ -54,10 +54,10 @@ def write_ranker(given: Given, encoder: Encoder, asked: Sequence[Asked], target:
     checks.scores(session, recorded, given.mapping, given.place)
     difference = checks.same_answers(given, session, recorded, ranked=True)
     check_equal(prefix, path, recorded, ranked=True)
-    canary.record(prefix, recorded, target)
+    reference.record(prefix, recorded, target)
     segments = dict.fromkeys(encoder.spec.channels or SEGMENTS, True)
     encoder.spec.model_copy(update={"rankers": segments}).save(target / FEATURES / SPEC)
-    described = {"ranker": canary.describe(target, prefix), "rankers": dict.fromkeys(segments, _PADDLE_NAME)}
+    described = {"ranker": reference.describe(target, prefix), "rankers": dict.fromkeys(segments, _PADDLE_NAME)}
     return Written(described, {RANKER: difference})
 
 

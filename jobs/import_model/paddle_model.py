@@ -9,8 +9,8 @@ from pathlib import Path
 import paddle
 from paddle import nn
 
-from jobs.train.export import infer, predictor
-from jobs.train.quiet import quiet
+from jobs.train.export.paddle_models import infer, predictor
+from jobs.train.silence import quiet
 from recmesh.errors import ReleaseError
 from recmesh.features.spec import Array
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from jobs.train.rows import HISTORY
+from jobs.train.data.rows import HISTORY
 from recmesh.dataset import DataSet
 from recmesh.features import CHANNELS, Encoder, User
 from recmesh.features.mapped_inputs import Texts

@@ -13,7 +13,7 @@ from jobs.ingest.queries import user_vectors
 from jobs.ingest.shard import Shard
 from jobs.ingest.to_milvus import CollectionOfRelease
 from jobs.ingest.to_redis import to_redis
-from jobs.ingest.waiting import Patience
+from jobs.ingest.waiting import RetryWindow
 from recmesh.dataset import DataSet, read
 from recmesh.errors import ReleaseError
 from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, not_worse_than, rows_match
@@ -50,15 +50,15 @@ def ingest(
     console = Console(soft_wrap=True, highlight=False)
     shard = Shard.from_environment()
     data = read(dataset, rejects)
-    patience = Patience(wait, console)
+    retry_window = RetryWindow(wait, console)
     redis = RedisWriter(redis_url)
-    patience.get("Redis", redis.ping)
+    retry_window.get("Redis", redis.ping)
     if only is not Target.milvus:
         to_redis(data, redis, shard, console)
     if only is not Target.redis:
         models = ModelStore(store)
-        manifest = patience.get("the release", lambda: _chosen(models, release, mark))
-        milvus = patience.get("Milvus", lambda: MilvusWriter(milvus_uri))
+        manifest = retry_window.get("the release", lambda: _chosen(models, release, mark))
+        milvus = retry_window.get("Milvus", lambda: MilvusWriter(milvus_uri))
         if _to_milvus(models, manifest, data, redis, milvus, home / "releases", shard, activate, console) and prune:
             console.print(f"Releases deleted: {', '.join(models.prune()) or 'none'}")
 

@@ -13,7 +13,7 @@ _LOOK_SECONDS = 2.0
 T = TypeVar("T")
 
 
-class Patience:
+class RetryWindow:
     """Tries again what is not there yet, until `seconds` have passed since it was made."""
 
     def __init__(self, seconds: float, console: Console) -> None:
@@ -21,7 +21,7 @@ class Patience:
         self._console = console
 
     def get(self, what: str, attempt: Callable[[], T]) -> T:
-        """The first answer of `attempt`. Raises what it raised last when patience ends."""
+        """The first answer of `attempt`. Raises what it raised last when retry_window ends."""
         said = False
         while True:
             try:

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from jobs.train.budget import Budget
-from jobs.train.quiet import quiet
+from jobs.train.selection.budget import Budget
+from jobs.train.silence import quiet
 from recmesh.errors import RecmeshError
 
 

@@ -12,20 +12,23 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.train import affinity, leaks, ranking, release, statistics
-from jobs.train.budget import Budget
-from jobs.train.prepare import Prepared, prepare
+from jobs.train.data import leaks, statistics
+from jobs.train.data.prepare import Prepared, prepare
+from jobs.train.data.rows import Moment, candidates, retrieved, sampled, segments_of
+from jobs.train.data.windows import Plan, Window, plan
+from jobs.train.export import release
+from jobs.train.models import affinity
+from jobs.train.models.towers import Towers
+from jobs.train.models.two_tower import TwoTower, user_vectors
 from jobs.train.progress import Reporter
-from jobs.train.quotas import STRONG, quotas
-from jobs.train.ranking import Lists
 from jobs.train.report import document
-from jobs.train.report.active import Rival
 from jobs.train.report.document import Sources
+from jobs.train.report.incumbent import Incumbent
 from jobs.train.report.observer import Observer
-from jobs.train.rows import Moment, candidates, retrieved, sampled, segments_of
-from jobs.train.towers import Towers
-from jobs.train.two_tower import TwoTower, user_vectors
-from jobs.train.windows import Plan, Window, plan
+from jobs.train.selection import ranking
+from jobs.train.selection.budget import Budget
+from jobs.train.selection.quotas import STRONG, quotas
+from jobs.train.selection.ranking import Lists
 from recmesh.dataset import read
 from recmesh.errors import ReleaseError
 from recmesh.features import CHANNELS, Encoder, FeatureSpec, Segment, Statistics
@@ -71,7 +74,7 @@ def train(
         f"{len(data.start) - 1:,} users, {len(data.catalogue):,} items, {len(data.items):,} actions; "
         f"{len(windows.windows)} windows, by {'the calendar' if windows.clock else 'the order of each user'}"
     )
-    active = Rival.of(store, work / "active", dataset, data)
+    active = Incumbent.of(store, work / "active", dataset, data)
     trained = _train(data, windows, active, seed, reporter, budget)
     target = work / identity
     shutil.rmtree(target, ignore_errors=True)
@@ -98,7 +101,7 @@ def _stored(store: ModelStore, identity: str) -> Mapping[str, SegmentMetrics] | 
 
 
 def _train(
-    data: Prepared, windows: Plan, active: Rival, seed: int, reporter: Reporter, budget: Budget
+    data: Prepared, windows: Plan, active: Incumbent, seed: int, reporter: Reporter, budget: Budget
 ) -> release.Trained:
     spec = _spec(data, windows)
     models = Towers(data, spec.tower, windows, seed, reporter)
@@ -189,7 +192,7 @@ def _spec(data: Prepared, windows: Plan) -> FeatureSpec:
     return spec.model_copy(update={"dense": dense_names(spec), "columns": column_sizes(spec, *sizes)})
 
 
-def _collect(data: Prepared, moment: Moment, lists: Lists, active: Rival, seed: int, reporter: Reporter) -> None:
+def _collect(data: Prepared, moment: Moment, lists: Lists, active: Incumbent, seed: int, reporter: Reporter) -> None:
     window = moment.window
     users = np.random.default_rng(seed).permutation(window.labelled())
     users = users[: _TESTED_USERS if window.held_out else _TRAINED_USERS]

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from recmesh.dataset.cells import to_number, to_text, to_time
-from recmesh.dataset.rejects import NOBODY
+from recmesh.dataset.rejects import ANONYMOUS
 from recmesh.dataset.rows import RowSource
 from recmesh.dataset.schema import Schema
 from recmesh.dataset.tables import Wanted
@@ -44,7 +44,7 @@ def read_actions(source: RowSource, paths: list[Path], users: pl.Series, items: 
 
 
 class _Coder:
-    """Turns batches of columns into codes; 21 bytes a row."""
+    """ComputeGate batches of columns into codes; 21 bytes a row."""
 
     def __init__(self, schema: Schema, users: pl.Series, items: pl.Series) -> None:
         self._columns = schema.action
@@ -119,7 +119,7 @@ class _Coder:
         )
         reason = (
             pl.when(pl.col("user").is_in(["", "-1"]))
-            .then(pl.lit(NOBODY))
+            .then(pl.lit(ANONYMOUS))
             .when(pl.col("item") == "")
             .then(pl.lit("sku_id is empty"))
             .when("user_id")

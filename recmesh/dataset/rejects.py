@@ -15,7 +15,7 @@ from recmesh.dataset.csvtext import Broken
 from recmesh.dataset.tables import Batch
 from recmesh.errors import DataError
 
-NOBODY = "nobody: the user is empty or -1"
+ANONYMOUS = "nobody: the user is empty or -1"
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Rejects:
         return good
 
     def _add(self, tally: Tally, file: str, line: int, reason: str, text: str) -> None:
-        if reason == NOBODY:
+        if reason == ANONYMOUS:
             tally.nobody += 1
         else:
             tally.reasons[reason] += 1
@@ -92,7 +92,7 @@ class Rejects:
         where = f"; all are in {self.path}" if self.path else ""
         allowed = "" if lost == tally.read else f" (more than the {max_rejected:.0%} that RECMESH_MAX_REJECTED allows)"
         if not tally.rejected:
-            raise DataError(f"{tally.kind}: all {tally.read:,} rows are of {NOBODY}{where}")
+            raise DataError(f"{tally.kind}: all {tally.read:,} rows are of {ANONYMOUS}{where}")
         (reason, count), *_ = tally.reasons.most_common(1)
         raise DataError(
             f"{tally.kind}: {tally.rejected:,} of {tally.read:,} rows cannot be used{allowed}, "

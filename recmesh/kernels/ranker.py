@@ -1,4 +1,4 @@
-"""The ranker's inputs: the structures of kernels.c that hold a release, an asker and the items to score."""
+"""The ranker's inputs: the structures of kernels.c that hold a release, an request_user and the items to score."""
 
 import ctypes
 from collections.abc import Sequence
@@ -127,7 +127,7 @@ def ranker_rows(
     if there is one. unlisted_codes: for each item field int32 [unlisted, width]; unlisted_numbers: float32 [unlisted,
     item fields].
     """
-    asker = _Asker(
+    request_user = _Asker(
         now=now,
         segment=segment,
         moments=moments,
@@ -154,7 +154,7 @@ def ranker_rows(
     dense, sparse = np.zeros((count, release.columns), np.float32), np.empty((count, sparse_columns), np.int64)
     _ranker_rows(
         ctypes.addressof(release),
-        ctypes.addressof(asker),
+        ctypes.addressof(request_user),
         ctypes.addressof(rows),
         scratch.slot,
         scratch.sums,

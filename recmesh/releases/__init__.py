@@ -1,6 +1,5 @@
 """Releases: the manifest of one trained set of artifacts, the store that keeps them, and which of them is active."""
 
-from recmesh.releases.canary import Canary
 from recmesh.releases.checks import Check, beats_popularity, not_worse_than, rows_match
 from recmesh.releases.manifest import (
     FORMAT,
@@ -18,6 +17,7 @@ from recmesh.releases.manifest import (
     verify_folder,
     write_manifest,
 )
+from recmesh.releases.reference import ReferenceRequest
 from recmesh.releases.store import Active, ModelStore
 from recmesh.releases.watch import watch
 
@@ -25,7 +25,6 @@ __all__ = [
     "FORMAT",
     "HEADLINE",
     "Active",
-    "Canary",
     "Check",
     "Compared",
     "Difference",
@@ -34,6 +33,7 @@ __all__ = [
     "Manifest",
     "ModelStore",
     "RankerModel",
+    "ReferenceRequest",
     "SegmentMetrics",
     "TensorInput",
     "beats_popularity",

@@ -14,7 +14,7 @@ from recmesh.errors import ReleaseError
 
 MANIFEST = "manifest.json"
 FORMAT = 2
-"""What is written now. 1, which has no number in its manifest: without `ranker` and its canary."""
+"""What is written now. 1, which has no number in its manifest: without `ranker` and its reference."""
 
 IMPORTED_FROM = "imported"
 """In `extra` of a release with models from elsewhere: which they are, and the release that all else is from."""
@@ -93,7 +93,7 @@ class Compared(_Frozen):
 class Manifest(_Frozen):
     """What a release is made of and how good it is.
 
-    `format` says what it has: from 2 on, the ranker in Paddle's format is described in `ranker` and has a canary.
+    `format` says what it has: from 2 on, the ranker in Paddle's format is described in `ranker` and has a reference.
     `as_of` is in milliseconds since 1970-01-01 UTC: the last moment that the release knows of. The collection holds
     `items` rows of `dim` floats; `vectors` says where these come from. `rankers` names the ranker of each segment.
     `metrics` is keyed by segment (`cold`, `novel`, `repeat`). `compared` is None where a comparison with the release

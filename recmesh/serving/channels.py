@@ -9,7 +9,7 @@ import grpc
 from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
 from recmesh.timeouts import in_time
 
-PATIENCE_S = 0.8
+RECONNECT_WAIT_SECONDS = 0.8
 """When the only pod of a service goes, the next one is found in a third of that."""
 
 _SERVICE_CONFIG: dict[str, Any] = {
@@ -57,7 +57,7 @@ def open_channel(target: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(target, options=options)
 
 
-class Patience:
+class ReconnectWait:
     """Waits for a channel whose servers have all gone to find another one.
 
     The wait begins with the first call that finds none and is over for all calls at once: where a service stays away,
@@ -72,7 +72,7 @@ class Patience:
         """A call was answered."""
         self._search = None
 
-    async def rewarded(self, seconds: float) -> bool:
+    async def reconnected(self, seconds: float) -> bool:
         """Whether there is a server again, after a wait of `seconds` at most; False as well where there was one."""
         if self._channel.get_state() is grpc.ChannelConnectivity.READY:
             return False
@@ -84,7 +84,7 @@ class Patience:
 
     async def _found(self) -> bool:
         try:
-            await in_time(PATIENCE_S, self._channel.channel_ready())
+            await in_time(RECONNECT_WAIT_SECONDS, self._channel.channel_ready())
         except asyncio.TimeoutError:
             return False
         return True

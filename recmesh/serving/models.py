@@ -11,7 +11,7 @@ import onnxruntime
 from recmesh.features import Encoder, User
 from recmesh.features.mapping import USER_ID
 from recmesh.serving import metrics
-from recmesh.serving.stages import Asker
+from recmesh.serving.stages import RequestUser
 from recmesh.stores.wire import user_fields
 
 USER_TOWER = "user_tower.onnx"
@@ -29,13 +29,13 @@ def session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-class Askers:
+class UserFeatureCache:
     """Encodes who is asking: the user's features, and the user tower's vector of them.
 
     Args:
         encoder: of the release.
         folder: of the release; a release without towers gives no vectors.
-        remember: how many of the latest askers are kept, where two stages of one process need the same one.
+        remember: how many of the latest user_features are kept, where two stages of one process need the same one.
     """
 
     def __init__(self, encoder: Encoder, folder: Path, remember: int = 0) -> None:
@@ -43,19 +43,19 @@ class Askers:
         path = folder / USER_TOWER
         self._tower = session(path) if path.exists() else None
         self._remember = remember
-        # By identity; the asker is kept with its encoding, so that its id stays its own.
-        self._latest: OrderedDict[int, tuple[Asker, User, Vector | None]] = OrderedDict()
+        # By identity; the request_user is kept with its encoding, so that its id stays its own.
+        self._latest: OrderedDict[int, tuple[RequestUser, User, Vector | None]] = OrderedDict()
 
-    def encode(self, asker: Asker) -> tuple[User, Vector | None]:
+    def encode(self, request_user: RequestUser) -> tuple[User, Vector | None]:
         """The user and the tower's vector float32 [dim]; the vector is None in a release without towers."""
-        if self._remember and (kept := self._latest.get(id(asker))):
+        if self._remember and (kept := self._latest.get(id(request_user))):
             return kept[1], kept[2]
-        user = encode_user(self._encoder, asker)
+        user = encode_user(self._encoder, request_user)
         vector = None
         if self._tower is not None:
             vector = self._tower.run(None, self._encoder.tower_inputs(user))[0][0]
         if self._remember:
-            self._latest[id(asker)] = (asker, user, vector)
+            self._latest[id(request_user)] = (request_user, user, vector)
             if len(self._latest) > self._remember:
                 self._latest.popitem(last=False)
         return user, vector
@@ -77,12 +77,12 @@ class UnknownValues:
             self._counted = total
 
 
-def encode_user(encoder: Encoder, asker: Asker) -> User:
+def encode_user(encoder: Encoder, request_user: RequestUser) -> User:
     """The user from the wire's profile and history."""
-    history = asker.history
+    history = request_user.history
     names = history.type_names
     return encoder.user(
-        {USER_ID: asker.info.user_id, **user_fields(asker.info)},
+        {USER_ID: request_user.info.user_id, **user_fields(request_user.info)},
         history.sku_ids,
         history.times,
         [names[t] if t < len(names) else "" for t in history.types],

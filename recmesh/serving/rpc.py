@@ -1,7 +1,7 @@
 """Method handlers whose answers may be spliced from bytes that are stored already serialized.
 
-`twin` makes a copy of a message type in which some fields that hold messages are `bytes`: the same on the wire, so a
-stored message becomes part of an answer (and is cut out of one) without being decoded.
+`with_raw_fields` makes a copy of a message type in which some fields that hold messages are `bytes`: the same on the
+wire, so a stored message becomes part of an answer (and is cut out of one) without being decoded.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 Method = Callable[[Any, Any], Awaitable[Any]]
 
 
-def twin(message: type[Message], *fields: str) -> Any:
+def with_raw_fields(message: type[Message], *fields: str) -> Any:
     """A message class like `message`, but with `fields` (of message type) as bytes."""
     pool = descriptor_pool.DescriptorPool()
     _add_with_imports(pool, message.DESCRIPTOR.file, _as_bytes(message.DESCRIPTOR.name, fields))
@@ -23,7 +23,7 @@ def twin(message: type[Message], *fields: str) -> Any:
 
 
 def handlers(service: ServiceDescriptor, methods: Mapping[str, Method]) -> grpc.GenericRpcHandler:
-    """Handlers of a service's methods by name; each answers the method's message or a twin of it.
+    """Handlers of a service's methods by name; each answers the method's message or a with_raw_fields of it.
 
     Raises:
         KeyError: a method of the service is missing.

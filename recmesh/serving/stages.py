@@ -15,23 +15,23 @@ from recmesh.pb import cm_pb2, rank_pb2, recall_pb2, um_pb2
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving import tracing
-from recmesh.serving.channels import Patience, as_recmesh_error
+from recmesh.serving.channels import ReconnectWait, as_recmesh_error
 from recmesh.serving.deadline import Deadline
-from recmesh.serving.rpc import twin
+from recmesh.serving.rpc import with_raw_fields
 
 OK = 200
 FAILED = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class RequestUser:
     """Who is asking: a profile and recent actions, each of which may be empty."""
 
     info: UserInfo
     history: History
 
 
-NOBODY = Asker(UserInfo(), History())
+ANONYMOUS = RequestUser(UserInfo(), History())
 """Someone of whom nothing is known."""
 
 
@@ -46,7 +46,7 @@ class ChannelScores(NamedTuple):
 class CandidateQuery:
     """Candidates wanted for a user; see RecallRequest for the meaning of empty fields. `explain`: `channels` matter."""
 
-    user: Asker
+    user: RequestUser
     size: int
     channel: str = ""
     exclude: Sequence[str] = ()
@@ -76,7 +76,7 @@ class ScoreQuery:
     `ordered`: the items come in an order that stays where the release's ranker does not beat it.
     """
 
-    user: Asker
+    user: RequestUser
     ids: Sequence[str]
     items: Sequence[ItemInfo] = ()
     size: int = 0
@@ -96,15 +96,15 @@ class ScoreList:
     degraded: Sequence[str] = ()
 
 
-class Who(Protocol):
+class UserStage(Protocol):
     """um: who a user is."""
 
-    async def find(self, user_id: str, timeout: float) -> Asker | None:
+    async def find(self, user_id: str, timeout: float) -> RequestUser | None:
         """The user, or None if there is none; raises RecmeshError within `timeout` seconds if um is away."""
         ...
 
 
-class Candidates(Protocol):
+class CandidateStage(Protocol):
     """recall: a few hundred candidates."""
 
     async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
@@ -112,7 +112,7 @@ class Candidates(Protocol):
         ...
 
 
-class Scores(Protocol):
+class RankStage(Protocol):
     """rank: a score for each candidate."""
 
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
@@ -120,7 +120,7 @@ class Scores(Protocol):
         ...
 
 
-class Details(Protocol):
+class ItemStage(Protocol):
     """cm: what items are."""
 
     async def get(self, sku_ids: Sequence[str], timeout: float) -> Sequence[bytes | None]:
@@ -128,26 +128,26 @@ class Details(Protocol):
         ...
 
 
-class RemoteWho:
+class RemoteUserStage:
     """um over gRPC."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._call = _Call("um", channel, "/um.UMService/um_call", um_pb2.UserModelResponse)
 
-    async def find(self, user_id: str, timeout: float) -> Asker | None:
-        """See `Who`."""
+    async def find(self, user_id: str, timeout: float) -> RequestUser | None:
+        """See `UserStage`."""
         answer = await self._call(um_pb2.UserModelRequest(user_id=user_id), timeout)
-        return Asker(answer.user_info, answer.history) if answer.error.code == OK else None
+        return RequestUser(answer.user_info, answer.history) if answer.error.code == OK else None
 
 
-class RemoteCandidates:
+class RemoteCandidateStage:
     """recall over gRPC."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._call = _Call("recall", channel, "/recall.RecallService/recall", recall_pb2.RecallResponse)
 
     async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
-        """See `Candidates`."""
+        """See `CandidateStage`."""
         request = recall_pb2.RecallRequest(
             user_info=query.user.info,
             recall_type=query.channel,
@@ -173,14 +173,14 @@ class RemoteCandidates:
         )
 
 
-class RemoteScores:
+class RemoteRankStage:
     """rank over gRPC."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._call = _Call("rank", channel, "/RankService/rank_predict", rank_pb2.RankResponse)
 
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
-        """See `Scores`."""
+        """See `RankStage`."""
         request = rank_pb2.RankRequest(
             user_info=query.user.info,
             item_infos=query.items,
@@ -199,14 +199,14 @@ class RemoteScores:
         return ScoreList([p.nid for p in pairs], [p.score for p in pairs], answer.release, answer.degraded)
 
 
-class RemoteDetails:
+class RemoteItemStage:
     """cm over gRPC; the items of the answer stay serialized."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._call = _Call("cm", channel, "/cm.CMService/cm_call", twin(cm_pb2.CMResponse, "item_infos"))
+        self._call = _Call("cm", channel, "/cm.CMService/cm_call", with_raw_fields(cm_pb2.CMResponse, "item_infos"))
 
     async def get(self, sku_ids: Sequence[str], timeout: float) -> Sequence[bytes | None]:
-        """See `Details`."""
+        """See `ItemStage`."""
         answer = await self._call(cm_pb2.CMRequest(item_ids=sku_ids), timeout)
         if not answer.missing_ids:
             return list(answer.item_infos)
@@ -220,7 +220,7 @@ class _Call:
 
     def __init__(self, stage: str, channel: grpc.aio.Channel, method: str, answer: Any) -> None:
         self._stage = stage
-        self._patience = Patience(channel)
+        self._reconnect_wait = ReconnectWait(channel)
         self._method: Any = channel.unary_unary(
             method, request_serializer=lambda m: m.SerializeToString(), response_deserializer=answer.FromString
         )
@@ -232,7 +232,7 @@ class _Call:
                 return await self._ask(request, timeout)
             except grpc.aio.AioRpcError as error:
                 away = error.code() is grpc.StatusCode.UNAVAILABLE
-                if not (away and await self._patience.rewarded(left.remaining())):
+                if not (away and await self._reconnect_wait.reconnected(left.remaining())):
                     raise
             return await self._ask(request, left.remaining())
         except grpc.aio.AioRpcError as error:
@@ -240,5 +240,5 @@ class _Call:
 
     async def _ask(self, request: Any, timeout: float) -> Any:
         answer = await self._method(request, timeout=timeout, metadata=tracing.outgoing_metadata())
-        self._patience.answered()
+        self._reconnect_wait.answered()
         return answer

@@ -7,16 +7,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from recmesh.chain.chain import Chain
+from recmesh.chain.popular import PopularList
 from recmesh.errors import Unavailable
 from recmesh.pb import as_pb2
 from recmesh.serving import Endpoint, background
 from recmesh.serving.channels import open_channel
 from recmesh.serving.health import Check, every, once
-from recmesh.serving.stages import RemoteCandidates, RemoteDetails, RemoteScores, RemoteWho
+from recmesh.serving.stages import RemoteCandidateStage, RemoteItemStage, RemoteRankStage, RemoteUserStage
 from recmesh.serving.tracing import Tracer
 
-from .chain import Chain
-from .popular import PopularList
 from .servicer import AsServicer
 from .settings import AsSettings
 
@@ -38,13 +38,13 @@ async def build(settings: AsSettings, tracer: Tracer) -> AsyncIterator[Sequence[
         channels = {
             stage: await stack.enter_async_context(open_channel(target)) for stage, target in settings.targets.items()
         }
-        candidates = RemoteCandidates(channels["recall"])
+        candidates = RemoteCandidateStage(channels["recall"])
         popular = PopularList(candidates)
         chain = Chain(
-            RemoteWho(channels["um"]),
+            RemoteUserStage(channels["um"]),
             candidates,
-            RemoteScores(channels["rank"]),
-            RemoteDetails(channels["cm"]),
+            RemoteRankStage(channels["rank"]),
+            RemoteItemStage(channels["cm"]),
             popular,
             settings.candidates,
             tracer,

@@ -2,18 +2,17 @@
 
 from typing import Any
 
+from recmesh.chain.chain import Answer, Ask, Chain
 from recmesh.errors import InvalidRequest
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
 from recmesh.serving import deadline
-from recmesh.serving.rpc import twin
+from recmesh.serving.rpc import with_raw_fields
 from recmesh.serving.stages import OK
-
-from .chain import Answer, Ask, Chain
 
 DEFAULT_SIZE = 50
 MOST = 200
 
-_Response = twin(ASResponse, "item_infos")
+_Response = with_raw_fields(ASResponse, "item_infos")
 
 
 class AsServicer:

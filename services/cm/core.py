@@ -15,11 +15,11 @@ class ItemReader(Protocol):
 
 
 class CmCore:
-    """Looks items up; the local form of the stage `Details`."""
+    """Looks items up; the local form of the stage `ItemStage`."""
 
     def __init__(self, reader: ItemReader) -> None:
         self._reader = reader
 
     async def get(self, sku_ids: Sequence[str], timeout: float) -> list[bytes | None]:
-        """See `recmesh.serving.stages.Details`."""
+        """See `recmesh.serving.stages.ItemStage`."""
         return await within(timeout, "Redis", self._reader.get_items(sku_ids))

@@ -4,11 +4,11 @@ from typing import Any
 
 from recmesh.pb.cm_pb2 import CMRequest, CMResponse
 from recmesh.serving import deadline
-from recmesh.serving.rpc import twin
+from recmesh.serving.rpc import with_raw_fields
 from recmesh.serving.stages import FAILED, OK
 from services.cm.core import CmCore
 
-_Response = twin(CMResponse, "item_infos")
+_Response = with_raw_fields(CMResponse, "item_infos")
 
 
 class CmServicer:

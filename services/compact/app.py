@@ -7,15 +7,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from recmesh.chain.chain import Chain
+from recmesh.chain.popular import PopularList
 from recmesh.features import Encoder
 from recmesh.releases import Manifest, ModelStore
 from recmesh.serving import Endpoint, background
+from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import every
 from recmesh.serving.milvus import open_milvus
-from recmesh.serving.models import Askers, UnknownValues
+from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.serving.redis import open_redis
 from recmesh.serving.tracing import Tracer
-from recmesh.serving.turns import Turns
 from recmesh.serving.warm import WarmReleases
 from recmesh.stores.milvus import MilvusReader
 from services.cm import app as cm_app
@@ -31,11 +33,9 @@ from services.um.core import UmCore
 
 # `as` is a keyword.
 as_app: Any = import_module("services.as.app")
-as_chain: Any = import_module("services.as.chain")
-as_popular: Any = import_module("services.as.popular")
 
 # recall and rank of one request follow each other: this many requests may be between the two.
-_REMEMBERED_ASKERS = 256
+_CACHED_USERS = 256
 
 P = TypeVar("P", RecallRelease, RankRelease)
 
@@ -61,15 +61,18 @@ class Part(Generic[P]):
         return release_id, self._select(shared)
 
 
-def loader(milvus: MilvusReader, turns: Turns, backends: Backends) -> Callable[[Path, Manifest], Shared]:
+def loader(milvus: MilvusReader, gate: ComputeGate, backends: Backends) -> Callable[[Path, Manifest], Shared]:
     """Loads a release once for both."""
 
     def load(folder: Path, manifest: Manifest) -> Shared:
         encoder = Encoder.load(folder)
-        askers, unknown_values = Askers(encoder, folder, _REMEMBERED_ASKERS), UnknownValues("compact", encoder)
+        user_features, unknown_values = (
+            UserFeatureCache(encoder, folder, _CACHED_USERS),
+            UnknownValues("compact", encoder),
+        )
         return Shared(
-            RecallRelease.warmed(manifest, encoder, askers, unknown_values, milvus, turns),
-            rank_app.warmed(encoder, askers, unknown_values, backends(folder, manifest)),
+            RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate),
+            rank_app.warmed(encoder, user_features, unknown_values, backends(folder, manifest)),
         )
 
     return load
@@ -85,16 +88,16 @@ async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequ
     async with AsyncExitStack() as stack:
         redis, redis_check = await stack.enter_async_context(open_redis(settings))
         milvus = await stack.enter_async_context(open_milvus(settings.milvus_uri))
-        turns = Turns(beside=True)
-        backends = await stack.enter_async_context(open_backends(settings, turns))
-        store, load = ModelStore(settings.model_store), loader(milvus, turns, backends)
+        gate = ComputeGate(beside=True)
+        backends = await stack.enter_async_context(open_backends(settings, gate))
+        store, load = ModelStore(settings.model_store), loader(milvus, gate, backends)
         releases = WarmReleases("compact", store, settings.releases, load, _ready)
 
         um, cm = UmCore(redis), CmCore(redis)
-        recall = RecallCore(Part(releases, lambda shared: shared.recall), turns, settings.channel_timeout)
-        rank = RankCore(Part(releases, lambda shared: shared.rank), turns)
-        popular = as_popular.PopularList(recall)
-        chain = as_chain.Chain(um, recall, rank, cm, popular, settings.candidates, tracer)
+        recall = RecallCore(Part(releases, lambda shared: shared.recall), gate, settings.channel_timeout)
+        rank = RankCore(Part(releases, lambda shared: shared.rank), gate)
+        popular = PopularList(recall)
+        chain = Chain(um, recall, rank, cm, popular, settings.candidates, tracer)
 
         await stack.enter_async_context(background(releases.follow(settings.release_poll)))
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))

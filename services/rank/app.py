@@ -10,11 +10,11 @@ from recmesh.features import Encoder
 from recmesh.pb import rank_pb2
 from recmesh.releases import Manifest, ModelStore
 from recmesh.serving import Endpoint, background
+from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import Check
-from recmesh.serving.models import Askers, UnknownValues
-from recmesh.serving.stages import NOBODY
+from recmesh.serving.models import UnknownValues, UserFeatureCache
+from recmesh.serving.stages import ANONYMOUS
 from recmesh.serving.tracing import Tracer
-from recmesh.serving.turns import Turns
 from recmesh.serving.warm import WarmReleases
 from services.rank.backend import Backend
 from services.rank.backends import open_backends
@@ -30,12 +30,14 @@ def endpoint(port: int, core: RankCore, check: Check) -> Endpoint:
     return Endpoint("rank", port, descriptor, {"rank_predict": servicer.rank_predict}, check)
 
 
-def warmed(encoder: Encoder, askers: Askers, unknown_values: UnknownValues, backend: Backend) -> RankRelease:
+def warmed(
+    encoder: Encoder, user_features: UserFeatureCache, unknown_values: UnknownValues, backend: Backend
+) -> RankRelease:
     """A release around an encoder that is loaded already; every part in this process has run once."""
-    user, vector = askers.encode(NOBODY)
+    user, vector = user_features.encode(ANONYMOUS)
     items = np.arange(min(len(encoder.catalogue), encoder.spec.candidates), dtype=np.int32)
     backend.warm(encoder.ranker_inputs(user, items, False, (), vector))
-    return RankRelease(encoder, askers, unknown_values, backend)
+    return RankRelease(encoder, user_features, unknown_values, backend)
 
 
 async def _ready(release: RankRelease) -> None:
@@ -45,15 +47,15 @@ async def _ready(release: RankRelease) -> None:
 @asynccontextmanager
 async def build(settings: RankSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
     """rank over the active release."""
-    turns = Turns()
-    async with open_backends(settings, turns) as backends:
+    gate = ComputeGate()
+    async with open_backends(settings, gate) as backends:
 
         def load(folder: Path, manifest: Manifest) -> RankRelease:
             encoder = Encoder.load(folder)
             unknown_values = UnknownValues("rank", encoder)
-            return warmed(encoder, Askers(encoder, folder), unknown_values, backends(folder, manifest))
+            return warmed(encoder, UserFeatureCache(encoder, folder), unknown_values, backends(folder, manifest))
 
         store = ModelStore(settings.model_store)
         releases = WarmReleases("rank", store, settings.releases, load, _ready)
         async with background(releases.follow(settings.release_poll)):
-            yield [endpoint(settings.rank_port, RankCore(releases, turns), releases.check)]
+            yield [endpoint(settings.rank_port, RankCore(releases, gate), releases.check)]

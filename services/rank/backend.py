@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from recmesh.serving import metrics
+from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.models import session
-from recmesh.serving.turns import Turns
 
 SCORE, AFFINITY = "score", "affinity"
 ONNX = "onnx"
@@ -48,15 +48,15 @@ class Backend(Protocol):
 class OnnxBackend:
     """The ranker in this process, by ONNX Runtime."""
 
-    def __init__(self, folder: Path, turns: Turns) -> None:
+    def __init__(self, folder: Path, gate: ComputeGate) -> None:
         self._session = session(folder / RANKER)
-        self._turns = turns
+        self._gate = gate
         self._seconds = metrics.BACKEND_SECONDS.labels(ONNX)
 
     async def score(self, inputs: Inputs, timeout: float, output: str = SCORE) -> Scored:
         """See `Backend`."""
         large = len(inputs["dense"]) > LARGE
-        return Scored(await self._turns.run_model(lambda: self._run(inputs, output), in_thread=large))
+        return Scored(await self._gate.run_model(lambda: self._run(inputs, output), in_thread=large))
 
     def warm(self, inputs: Inputs) -> None:
         """See `Backend`."""

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from recmesh.releases import Canary, Manifest
+from recmesh.releases import Manifest, ReferenceRequest
 from recmesh.serving.channels import open_channel
-from recmesh.serving.turns import Turns
+from recmesh.serving.compute_gate import ComputeGate
 from services.rank.backend import Backend, OnnxBackend
 from services.rank.paddle_serving.client import PaddleServing
 from services.rank.remote import RemoteBackend, RemoteOptions
@@ -17,10 +17,10 @@ Backends = Callable[[Path, Manifest], Backend]
 
 
 @asynccontextmanager
-async def open_backends(settings: RankSettings, turns: Turns) -> AsyncIterator[Backends]:
+async def open_backends(settings: RankSettings, gate: ComputeGate) -> AsyncIterator[Backends]:
     """What makes the backends of releases, for the life of the service."""
     if settings.rank_backend == "onnx":
-        yield lambda folder, _manifest: OnnxBackend(folder, turns)
+        yield lambda folder, _manifest: OnnxBackend(folder, gate)
         return
     options = RemoteOptions(
         timeout=settings.paddle_serving_timeout,
@@ -33,7 +33,7 @@ async def open_backends(settings: RankSettings, turns: Turns) -> AsyncIterator[B
         remote = PaddleServing(channel)
 
         def make(folder: Path, manifest: Manifest) -> Backend:
-            canary = Canary.load(folder) if manifest.ranker else None
-            return RemoteBackend(manifest.id, canary, remote, OnnxBackend(folder, turns), options)
+            reference = ReferenceRequest.load(folder) if manifest.ranker else None
+            return RemoteBackend(manifest.id, reference, remote, OnnxBackend(folder, gate), options)
 
         yield make

@@ -10,11 +10,11 @@ from recmesh.errors import InvalidRequest
 from recmesh.features import Encoder
 from recmesh.features.mapping import ITEM_ID
 from recmesh.serving import metrics
+from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.deadline import Deadline, within
-from recmesh.serving.listed import ids_at, numbers
-from recmesh.serving.models import Askers, UnknownValues
+from recmesh.serving.lazy_ids import ids_at, numbers
+from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.serving.stages import ScoreList, ScoreQuery
-from recmesh.serving.turns import Turns
 from recmesh.stores.wire import item_fields
 from services.rank.backend import AFFINITY, LARGE, SCORE, Backend, Inputs, ScoreArray, Scored
 from services.rank.limits import MOST
@@ -25,7 +25,7 @@ class RankRelease:
     """What rank holds of one release."""
 
     encoder: Encoder
-    askers: Askers
+    user_features: UserFeatureCache
     unknown_values: UnknownValues
     backend: Backend
 
@@ -39,14 +39,14 @@ class Releases(Protocol):
 
 
 class RankCore:
-    """Scores items; the local form of the stage `Scores`."""
+    """Scores items; the local form of the stage `RankStage`."""
 
-    def __init__(self, releases: Releases, turns: Turns) -> None:
+    def __init__(self, releases: Releases, gate: ComputeGate) -> None:
         self._releases = releases
-        self._turns = turns
+        self._gate = gate
 
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
-        """See `recmesh.serving.stages.Scores`.
+        """See `recmesh.serving.stages.RankStage`.
 
         Raises:
             DeadlineExceeded: the answer was not ready within `timeout` seconds.
@@ -68,7 +68,7 @@ class RankCore:
         return _best(ids, scored, query, release_id)
 
     async def _scores(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str], deadline: Deadline) -> Scored:
-        asked = await self._turns.run(lambda: _Ask(release, query, ids), in_thread=len(ids) > LARGE)
+        asked = await self._gate.run(lambda: _Ask(release, query, ids), in_thread=len(ids) > LARGE)
         if asked.inputs is None:
             return Scored(falling(len(ids)))
         output = AFFINITY if query.affinity else SCORE
@@ -83,7 +83,7 @@ class _Ask:
 
     def __init__(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str]) -> None:
         encoder = release.encoder
-        user, vector = release.askers.encode(query.user)
+        user, vector = release.user_features.encode(query.user)
         self.inputs: Inputs | None = None
         if query.ordered and not encoder.spec.rankers.get(encoder.segment(user, query.new_only), True):
             return

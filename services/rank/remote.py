@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import structlog
 
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
-from recmesh.releases import Canary
+from recmesh.releases import ReferenceRequest
 from recmesh.serving import metrics
 from recmesh.serving.deadline import Deadline
 from services.rank.backend import SCORE, Inputs, OnnxBackend, ScoreArray, Scored
@@ -30,7 +30,7 @@ class RemoteOptions:
     Attributes:
         timeout: for one request; half of the time that the request has left, where that is less.
         wait: how long a new release waits for Paddle Serving to serve it as well.
-        tolerance: see `Canary.check`.
+        tolerance: see `ReferenceRequest.check`.
         optional: its absence is no degradation until it has answered for the first time.
     """
 
@@ -45,16 +45,21 @@ class RemoteBackend:
 
     Args:
         release: its id.
-        canary: of the release; without one (a release of format 1), everything is computed in this process.
+        reference: of the release; without one (a release of format 1), everything is computed in this process.
         remote: asked first.
         local: asked when that gives no scores.
     """
 
     def __init__(
-        self, release: str, canary: Canary | None, remote: PaddleServing, local: OnnxBackend, options: RemoteOptions
+        self,
+        release: str,
+        reference: ReferenceRequest | None,
+        remote: PaddleServing,
+        local: OnnxBackend,
+        options: RemoteOptions,
     ) -> None:
         self._release = release
-        self._canary = canary
+        self._reference = reference
         self._remote = remote
         self._local = local
         self._options = options
@@ -65,7 +70,7 @@ class RemoteBackend:
     async def score(self, inputs: Inputs, timeout: float, output: str = SCORE) -> Scored:
         """See `Backend`."""
         left = Deadline(timeout)
-        if self._canary is not None and self._breaker.allows():
+        if self._reference is not None and self._breaker.allows():
             try:
                 return Scored(await self._score(inputs, min(self._options.timeout, _SHARE * timeout), output))
             except RecmeshError as error:
@@ -79,8 +84,8 @@ class RemoteBackend:
 
     async def ready(self) -> None:
         """Wait until Paddle Serving answers for this release, so that both move to it together."""
-        if self._canary is None:
-            log.warning("release without a canary: Paddle Serving cannot serve it", release=self._release)
+        if self._reference is None:
+            log.warning("release without a reference: Paddle Serving cannot serve it", release=self._release)
             return
         left = Deadline(self._options.wait)
         while True:
@@ -105,9 +110,9 @@ class RemoteBackend:
         return scores
 
     async def _probe(self) -> None:
-        assert self._canary is not None
-        outputs = await self._remote.infer(self._release, self._canary.inputs, self._options.timeout)
-        self._canary.check(outputs, self._options.tolerance)
+        assert self._reference is not None
+        outputs = await self._remote.infer(self._release, self._reference.inputs, self._options.timeout)
+        self._reference.check(outputs, self._options.tolerance)
         self._answered()
 
     def _answered(self) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from recmesh.pb.rank_pb2 import RankRequest, RankResponse
 from recmesh.serving import deadline
-from recmesh.serving.stages import OK, Asker, ScoreQuery
+from recmesh.serving.stages import OK, RequestUser, ScoreQuery
 from services.rank.core import RankCore
 
 
@@ -17,7 +17,7 @@ class RankServicer:
     async def rank_predict(self, request: RankRequest, _context: Any) -> RankResponse:
         """A score for each item."""
         query = ScoreQuery(
-            user=Asker(request.user_info, request.history),
+            user=RequestUser(request.user_info, request.history),
             ids=request.item_ids,
             items=request.item_infos,
             size=request.size,

@@ -16,7 +16,7 @@ class RankSettings(ReleaseSettings):
         paddle_serving_target: of its gateway.
         paddle_serving_timeout: for one request to it.
         paddle_serving_wait: how long a new release waits for Paddle Serving to serve it as well.
-        paddle_serving_tolerance: how far a score of the canary may be from the recorded one.
+        paddle_serving_tolerance: how far a score of the reference may be from the recorded one.
     """
 
     rank_backend: Literal["onnx", "paddle-serving", "auto"] = "onnx"

@@ -8,11 +8,11 @@ from recmesh.features import Encoder
 from recmesh.pb import recall_pb2
 from recmesh.releases import Manifest, ModelStore
 from recmesh.serving import Endpoint, background
+from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import Check, every, once
 from recmesh.serving.milvus import open_milvus
-from recmesh.serving.models import Askers, UnknownValues
+from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.serving.tracing import Tracer
-from recmesh.serving.turns import Turns
 from recmesh.serving.warm import WarmReleases
 from recmesh.stores.milvus import MilvusReader
 from services.recall.core import RecallCore, RecallRelease
@@ -40,14 +40,14 @@ def ready(release_check: Check, milvus: MilvusReader) -> Check:
 async def build(settings: RecallSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
     """recall over Milvus and the active release."""
     async with open_milvus(settings.milvus_uri) as milvus:
-        turns = Turns()
+        gate = ComputeGate()
 
         def load(folder: Path, manifest: Manifest) -> RecallRelease:
             encoder = Encoder.load(folder)
-            askers, unknown_values = Askers(encoder, folder), UnknownValues("recall", encoder)
-            return RecallRelease.warmed(manifest, encoder, askers, unknown_values, milvus, turns)
+            user_features, unknown_values = UserFeatureCache(encoder, folder), UnknownValues("recall", encoder)
+            return RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate)
 
         releases = WarmReleases("recall", ModelStore(settings.model_store), settings.releases, load)
-        core = RecallCore(releases, turns, settings.channel_timeout)
+        core = RecallCore(releases, gate, settings.channel_timeout)
         async with background(releases.follow(settings.release_poll)):
             yield [endpoint(settings.recall_port, core, ready(releases.check, milvus))]

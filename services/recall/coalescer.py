@@ -38,12 +38,12 @@ class Coalescer:
 
     Args:
         search: (vectors float32 [queries, dim], limit, timeout in seconds) -> the answer of each vector.
-        quiet: a future that is done as soon as the event loop has no computations waiting.
+        idle: a future that is done as soon as the event loop has no computations waiting.
     """
 
-    def __init__(self, search: SearchMany, quiet: "Callable[[], asyncio.Future[None]]") -> None:
+    def __init__(self, search: SearchMany, idle: "Callable[[], asyncio.Future[None]]") -> None:
         self._search = search
-        self._quiet = quiet
+        self._idle = idle
         self._waiting: deque[_Query] = deque()
         self._full: asyncio.Future[None] | None = None
         self._worker: asyncio.Task[None] | None = None
@@ -73,10 +73,10 @@ class Coalescer:
             self._worker = None
 
     async def _gather(self) -> None:
-        quiet = self._quiet()
-        if not quiet.done() and len(self._waiting) < MAX_QUERIES:
+        idle = self._idle()
+        if not idle.done() and len(self._waiting) < MAX_QUERIES:
             self._full = asyncio.get_running_loop().create_future()
-            await asyncio.wait((quiet, self._full), timeout=_GATHER, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((idle, self._full), timeout=_GATHER, return_when=asyncio.FIRST_COMPLETED)
 
     def _next_batch(self) -> list[_Query]:
         batch: list[_Query] = []

@@ -13,11 +13,11 @@ from recmesh.features.encoder import MOST_UNLISTED
 from recmesh.features.spec import Ints
 from recmesh.releases import Manifest
 from recmesh.retrieval import Merged, Retriever, Scored
+from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.deadline import Deadline, within
-from recmesh.serving.listed import Listed
-from recmesh.serving.models import Askers, UnknownValues, Vector
-from recmesh.serving.stages import NOBODY, CandidateList, CandidateQuery, ChannelScores
-from recmesh.serving.turns import Turns
+from recmesh.serving.lazy_ids import LazyIds
+from recmesh.serving.models import UnknownValues, UserFeatureCache, Vector
+from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, ChannelScores
 from recmesh.stores.milvus import MilvusReader
 from services.recall.coalescer import Coalescer
 
@@ -43,7 +43,7 @@ class RecallRelease:
 
     encoder: Encoder
     retriever: Retriever
-    askers: Askers
+    user_features: UserFeatureCache
     unknown_values: UnknownValues
     vectors: Coalescer
 
@@ -52,15 +52,15 @@ class RecallRelease:
         cls,
         manifest: Manifest,
         encoder: Encoder,
-        askers: Askers,
+        user_features: UserFeatureCache,
         unknown_values: UnknownValues,
         milvus: MilvusReader,
-        turns: Turns,
+        gate: ComputeGate,
     ) -> "RecallRelease":
         """Around an encoder that is loaded already; every part has run once."""
-        vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search, turns.quiet)
-        release = cls(encoder, Retriever(encoder), askers, unknown_values, vectors)
-        ask = _Ask(release, CandidateQuery(NOBODY, size=encoder.spec.candidates))
+        vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search, gate.idle)
+        release = cls(encoder, Retriever(encoder), user_features, unknown_values, vectors)
+        ask = _Ask(release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
         ask.answer(manifest.id, ask.in_memory(), ())
         return release
 
@@ -74,21 +74,21 @@ class Releases(Protocol):
 
 
 class RecallCore:
-    """Asks the channels; the local form of the stage `Candidates`.
+    """Asks the channels; the local form of the stage `CandidateStage`.
 
     Args:
         releases: that are ready.
-        turns: for what is computed here.
+        gate: for what is computed here.
         channel_timeout: seconds that Milvus has at most.
     """
 
-    def __init__(self, releases: Releases, turns: Turns, channel_timeout: float) -> None:
+    def __init__(self, releases: Releases, gate: ComputeGate, channel_timeout: float) -> None:
         self._releases = releases
-        self._turns = turns
+        self._gate = gate
         self._channel_timeout = channel_timeout
 
     async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
-        """See `recmesh.serving.stages.Candidates`.
+        """See `recmesh.serving.stages.CandidateStage`.
 
         Raises:
             DeadlineExceeded: the answer was not ready within `timeout` seconds.
@@ -102,12 +102,12 @@ class RecallCore:
         if query.channel and query.channel not in CHANNELS:
             raise InvalidRequest(f"recall_type {query.channel!r} is no channel: use one of {', '.join(CHANNELS)}")
         release_id, release = self._releases.get(query.release)
-        ask = await self._turns.run(lambda: _Ask(release, query))
+        ask = await self._gate.run(lambda: _Ask(release, query))
         search = self._search(ask, deadline) if TWO_TOWER in ask.channels else None
         try:
             # Lets the search leave before this thread computes: Milvus works meanwhile.
             await asyncio.sleep(0)
-            found = await self._turns.run(ask.in_memory)
+            found = await self._gate.run(ask.in_memory)
             degraded: tuple[str, ...] = ()
             if search is not None:
                 try:
@@ -132,7 +132,7 @@ class _Ask:
         self._release = release
         self._query = query
         self._spec = release.encoder.spec
-        self.user, self._vector = release.askers.encode(query.user)
+        self.user, self._vector = release.user_features.encode(query.user)
         release.unknown_values.count()
         self._segment = release.encoder.segment(self.user, query.new_only)
         self._quotas = release.retriever.quotas[self._segment]
@@ -201,7 +201,7 @@ class _Ask:
         """The ids of items, and of those the ones that the catalogue does not hold."""
         catalogue = self._release.encoder.catalogue
         if not self._unlisted:
-            return Listed(catalogue, items), ()
+            return LazyIds(catalogue, items), ()
         sku_ids = catalogue.sku_ids
         listed = len(sku_ids)
         ids = [sku_ids[item] if item < listed else self._unlisted[item - listed] for item in items.tolist()]

@@ -8,7 +8,7 @@ import numpy as np
 from recmesh.errors import InvalidRequest
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.serving import deadline
-from recmesh.serving.stages import FAILED, OK, Asker, CandidateList, CandidateQuery
+from recmesh.serving.stages import FAILED, OK, CandidateList, CandidateQuery, RequestUser
 from services.recall.core import TWO_TOWER, AllChannelsAway, RecallCore
 
 DEFAULT_SIZE = 100
@@ -29,7 +29,7 @@ class RecallServicer:
         if request.request_num > MOST:
             raise InvalidRequest(f"request_num is {request.request_num}: at most {MOST}")
         query = CandidateQuery(
-            user=Asker(request.user_info, request.history),
+            user=RequestUser(request.user_info, request.history),
             size=request.request_num or DEFAULT_SIZE,
             channel=request.recall_type,
             exclude=request.exclude_ids,

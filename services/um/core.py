@@ -4,7 +4,7 @@ from typing import Protocol
 
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving.deadline import within
-from recmesh.serving.stages import Asker
+from recmesh.serving.stages import RequestUser
 
 
 class UserReader(Protocol):
@@ -16,7 +16,7 @@ class UserReader(Protocol):
 
 
 class UmCore:
-    """Looks users up. As the local form of the stage `Who` it decodes them."""
+    """Looks users up. As the local form of the stage `UserStage` it decodes them."""
 
     def __init__(self, reader: UserReader) -> None:
         self._reader = reader
@@ -28,7 +28,7 @@ class UmCore:
             return None
         return profile or UserInfo(user_id=user_id).SerializeToString(), history or b""
 
-    async def find(self, user_id: str, timeout: float) -> Asker | None:
-        """See `recmesh.serving.stages.Who`."""
+    async def find(self, user_id: str, timeout: float) -> RequestUser | None:
+        """See `recmesh.serving.stages.UserStage`."""
         found = await self.fetch(user_id, timeout)
-        return Asker(UserInfo.FromString(found[0]), History.FromString(found[1])) if found else None
+        return RequestUser(UserInfo.FromString(found[0]), History.FromString(found[1])) if found else None

@@ -4,11 +4,11 @@ from typing import Any
 
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from recmesh.serving import deadline
-from recmesh.serving.rpc import twin
+from recmesh.serving.rpc import with_raw_fields
 from recmesh.serving.stages import FAILED, OK
 from services.um.core import UmCore
 
-_Response = twin(UserModelResponse, "user_info", "history")
+_Response = with_raw_fields(UserModelResponse, "user_info", "history")
 
 
 class UmServicer:

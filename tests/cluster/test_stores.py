@@ -72,8 +72,8 @@ def other_stores(mesh: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     kube.rolled_out("redis", "statefulset")
     for service in kube.SERVICES:
         kube.rolled_out(service)
-    start_client("asker", "recmesh.io/operator", "wait.py")
-    return "asker"
+    start_client("request_user", "recmesh.io/operator", "wait.py")
+    return "request_user"
 
 
 def test_answers_are_whole_and_of_the_release_in_s3(other_stores: str) -> None:

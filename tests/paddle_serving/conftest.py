@@ -12,7 +12,7 @@ import pytest
 
 from local.ports import free_ports
 from local.programs import PADDLE_SERVING_PYTHON
-from recmesh.releases import Canary
+from recmesh.releases import ReferenceRequest
 from tests.processes import Service, running
 from tests.servers import spawn, wait_until
 from tests.shop import Shop
@@ -67,9 +67,11 @@ def paddle_serving(trained_shop: Shop) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="session")
-def canary(trained_shop: Shop) -> Canary:
+def reference(trained_shop: Shop) -> ReferenceRequest:
     """Of the active release."""
-    return Canary.load(trained_shop.store.fetch(str(trained_shop.store.active()), trained_shop.folder / "canary"))
+    return ReferenceRequest.load(
+        trained_shop.store.fetch(str(trained_shop.store.active()), trained_shop.folder / "reference")
+    )
 
 
 def by_paddle_serving(shop: Shop, server: Gateway) -> dict[str, str]:

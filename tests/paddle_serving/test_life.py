@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2
 from recmesh.pb.as_pb2 import ASResponse
 from recmesh.pb.pipeline_service_pb2 import Response
 from recmesh.pb.pipeline_service_pb2_grpc import PipelineServiceStub
-from recmesh.releases import Canary, ModelStore, read_manifest, write_manifest
+from recmesh.releases import ModelStore, ReferenceRequest, read_manifest, write_manifest
 from services.rank.paddle_serving import wire
 from tests.mesh.conftest import ask_as
 from tests.mesh.test_faults import FULL, degraded, load, until_whole
@@ -29,9 +29,9 @@ WITHOUT = {"rank", "rank:paddle-serving"}
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-def infer(server: Gateway, canary: Canary, release: str = "") -> Response:
+def infer(server: Gateway, reference: ReferenceRequest, release: str = "") -> Response:
     with grpc.insecure_channel(server.address) as channel:
-        return PipelineServiceStub(channel).inference(wire.make_request(release, canary.inputs), timeout=10)
+        return PipelineServiceStub(channel).inference(wire.make_request(release, reference.inputs), timeout=10)
 
 
 def until_degraded(service: Service, user_id: str) -> None:
@@ -114,19 +114,19 @@ def own_store(trained_shop: Shop, tmp_path: Path) -> ModelStore:
 
 
 def put_copy(store: ModelStore, folder: Path, release: str, *, falsified: bool = False) -> None:
-    """The active release once more, under another id; falsified: its canary expects other scores."""
+    """The active release once more, under another id; falsified: its reference expects other scores."""
     shutil.copytree(store.fetch(str(store.active()), folder / "again"), folder / release)
     if falsified:
-        canary = Canary.load(folder / release)
-        Canary(canary.inputs, {name: scores + np.float32(1) for name, scores in canary.outputs.items()}).save(
-            folder / release
-        )
+        reference = ReferenceRequest.load(folder / release)
+        ReferenceRequest(
+            reference.inputs, {name: scores + np.float32(1) for name, scores in reference.outputs.items()}
+        ).save(folder / release)
     write_manifest(folder / release, read_manifest(folder / release).model_copy(update={"id": release}))
     store.put(folder / release)
 
 
 def test_releases_follow_each_other_without_a_gap_and_nothing_is_left_at_the_end(
-    own_store: ModelStore, trained_shop: Shop, tmp_path: Path, canary: Canary
+    own_store: ModelStore, trained_shop: Shop, tmp_path: Path, reference: ReferenceRequest
 ) -> None:
     first = str(own_store.active())
     settings = {
@@ -137,12 +137,12 @@ def test_releases_follow_each_other_without_a_gap_and_nothing_is_left_at_the_end
     with gateway(settings) as server:
         put_copy(own_store, tmp_path, "second")
         own_store.activate("second", ())
-        while infer(server, canary, "second").err_no == wire.NO_SERVICE:
-            canary.check(wire.read_response(infer(server, canary, first)), 1e-5)
+        while infer(server, reference, "second").err_no == wire.NO_SERVICE:
+            reference.check(wire.read_response(infer(server, reference, first)), 1e-5)
             assert server.serving(NAME)
-        canary.check(wire.read_response(infer(server, canary, "second")), 1e-5)
-        canary.check(wire.read_response(infer(server, canary, first)), 1e-5)
-        wait_until(lambda: infer(server, canary, first).err_no == wire.NO_SERVICE, server, "the end of the first")
+        reference.check(wire.read_response(infer(server, reference, "second")), 1e-5)
+        reference.check(wire.read_response(infer(server, reference, first)), 1e-5)
+        wait_until(lambda: infer(server, reference, first).err_no == wire.NO_SERVICE, server, "the end of the first")
         wait_until(lambda: len(server.pipelines()) == 1, server, "the end of its pipeline")
         (pipeline,) = server.pipelines()
 
@@ -150,8 +150,8 @@ def test_releases_follow_each_other_without_a_gap_and_nothing_is_left_at_the_end
         own_store.activate("false", ())
         wait_until(lambda: "release is not served" in server.log.read_text(), server, "the refusal")
         refusal = next(line for line in server.log.read_text().splitlines() if "is not served" in line)
-        assert "canary" in json.loads(refusal)["reason"]
-        canary.check(wire.read_response(infer(server, canary)), 1e-5)
+        assert "reference" in json.loads(refusal)["reason"]
+        reference.check(wire.read_response(infer(server, reference)), 1e-5)
         assert pipeline.is_running() and server.serving(NAME)
 
         everything = [psutil.Process(server.pid), *server.pipelines()]

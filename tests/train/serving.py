@@ -19,8 +19,8 @@ from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.retrieval import Retriever
 from recmesh.serving import deadline
-from recmesh.serving.models import Askers, UnknownValues
-from recmesh.serving.turns import Turns
+from recmesh.serving.compute_gate import ComputeGate
+from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.stores.wire import item_encoder, user_encoder
 from services.rank.backend import RANKER, SCORE, Inputs, OnnxBackend, Scored
 from services.rank.core import RankCore, RankRelease
@@ -71,17 +71,17 @@ class Serving:
     """
 
     def __init__(self, release: Path, altered: Callable[[FeatureSpec], FeatureSpec] = lambda spec: spec) -> None:
-        turns = Turns()
+        gate = ComputeGate()
         self.encoder = Encoder.load(release)
         self.encoder.spec = altered(self.encoder.spec)
-        self.askers = Askers(self.encoder, release)
-        self.ranker = Noting(OnnxBackend(release, turns) if (release / RANKER).exists() else None)
+        self.user_features = UserFeatureCache(self.encoder, release)
+        self.ranker = Noting(OnnxBackend(release, gate) if (release / RANKER).exists() else None)
         unknown = UnknownValues("test", self.encoder)
         vectors: Any = Exact(self.encoder, np.load(release / "item_vectors.npy"))
-        recall = RecallRelease(self.encoder, Retriever(self.encoder), self.askers, unknown, vectors)
-        rank = RankRelease(self.encoder, self.askers, unknown, self.ranker)
-        self._recall = RecallServicer(RecallCore(_only(recall), turns, _TIMEOUT))
-        self._rank = RankServicer(RankCore(_only(rank), turns))
+        recall = RecallRelease(self.encoder, Retriever(self.encoder), self.user_features, unknown, vectors)
+        rank = RankRelease(self.encoder, self.user_features, unknown, self.ranker)
+        self._recall = RecallServicer(RecallCore(_only(recall), gate, _TIMEOUT))
+        self._rank = RankServicer(RankCore(_only(rank), gate))
 
     async def candidates(self, user: bytes, history: bytes, new_only: bool, channel: str = "") -> list[str]:
         """What recall answers."""
@@ -107,8 +107,8 @@ class Serving:
 
     def tower(self, user: bytes, history: bytes) -> tuple[dict[str, npt.NDArray[Any]], Vector]:
         """The user tower's inputs and answer."""
-        asker: Any = SimpleNamespace(info=UserInfo.FromString(user), history=History.FromString(history))
-        encoded, vector = self.askers.encode(asker)
+        request_user: Any = SimpleNamespace(info=UserInfo.FromString(user), history=History.FromString(history))
+        encoded, vector = self.user_features.encode(request_user)
         assert vector is not None
         return self.encoder.tower_inputs(encoded), vector
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jobs.train.budget import Budget
+from jobs.train.selection.budget import Budget
 from recmesh.errors import SettingsError
 from tests.train.conftest import inside, train
 
@@ -33,10 +33,10 @@ _CHOICES = """
 import json
 from dataclasses import replace
 import numpy as np
-from jobs.train import wide
-from jobs.train.budget import Budget
-from jobs.train.choices import Choice, Setting, improved
-from jobs.train.rows import Rows
+from jobs.train.models import wide
+from jobs.train.selection.budget import Budget
+from jobs.train.selection.choices import Choice, Setting, improved
+from jobs.train.data.rows import Rows
 rng = np.random.default_rng(1)
 base, noise = rng.random((200, 3)), np.resize([1.0, -1.0], 200)[:, None]
 worth = {"better": (0.05, 0.05), "better once": (0.1, -0.01), "noise": (0.001, 0.001), "best": (0.2, 0.2)}
@@ -94,7 +94,7 @@ def test_both_losses_find_what_speaks_for_an_item(loss: str, answers: dict[str, 
 _GAINS = """
 import json
 import numpy as np
-from jobs.train.choices import gain
+from jobs.train.selection.choices import gain
 noise = np.resize([1.0, -1.0], 400)
 def moment(*means):
     return np.stack([mean + 0.2 * noise for mean in means], 1)  # standard errors of .01

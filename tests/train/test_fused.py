@@ -5,9 +5,9 @@ from tests.train.conftest import inside
 _BOTH_FORMS = """
 import json
 import numpy as np, paddle
-from jobs.train.deepfm import Buckets, DeepFM
-from jobs.train.fused import FusedDeepFM
-from jobs.train.wide import Wide
+from jobs.train.models.deepfm import Buckets, DeepFM
+from jobs.train.export.fused import FusedDeepFM
+from jobs.train.models.wide import Wide
 from recmesh.features.spec import SEGMENTS
 rng = np.random.default_rng(3)
 dense = rng.normal(size=(200, 7)).astype(np.float32)

@@ -18,10 +18,10 @@ from recmesh.errors import ReleaseError
 from recmesh.features import Encoder
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
-from recmesh.releases import Canary, ModelStore, beats_popularity, read_manifest
-from recmesh.serving.models import Askers, UnknownValues
-from recmesh.serving.stages import Asker, ScoreQuery
-from recmesh.serving.turns import Turns
+from recmesh.releases import ModelStore, ReferenceRequest, beats_popularity, read_manifest
+from recmesh.serving.compute_gate import ComputeGate
+from recmesh.serving.models import UnknownValues, UserFeatureCache
+from recmesh.serving.stages import RequestUser, ScoreQuery
 from services.rank.app import warmed
 from services.rank.backend import OnnxBackend
 from services.rank.core import RankCore, RankRelease
@@ -175,7 +175,7 @@ import json, sys
 from pathlib import Path
 from jobs.import_model.pipeline import import_models
 from jobs.train.progress import Reporter
-from jobs.train.report.active import Rival
+from jobs.train.report.incumbent import Incumbent
 from recmesh.errors import RecmeshError
 from recmesh.releases import ModelStore
 store, data, work = ModelStore(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
@@ -188,7 +188,7 @@ for name, base, *folders in json.loads(sys.argv[4]):
     except RecmeshError as error:
         made[name] = f"refused: {error}"
 store.activate(made["deepfm"], ())
-facts = Rival.of(store, work, None, None).facts()
+facts = Incumbent.of(store, work, None, None).facts()
 store.rollback(())
 print(json.dumps([made, facts.model_dump()]))
 """
@@ -249,10 +249,10 @@ def damaged(model: Path, folder: Path) -> Path:
 
 
 class OneRelease:
-    def __init__(self, folder: Path, turns: Turns) -> None:
+    def __init__(self, folder: Path, gate: ComputeGate) -> None:
         encoder = Encoder.load(folder)
-        askers = Askers(encoder, folder)
-        self._release = warmed(encoder, askers, UnknownValues("rank", encoder), OnnxBackend(folder, turns))
+        user_features = UserFeatureCache(encoder, folder)
+        self._release = warmed(encoder, user_features, UnknownValues("rank", encoder), OnnxBackend(folder, gate))
 
     def get(self, release: str = "") -> tuple[str, RankRelease]:
         return "one", self._release
@@ -260,9 +260,9 @@ class OneRelease:
 
 async def served(folder: Path, user: UserInfo, **query: Any) -> list[float]:
     """What the service rank answers with a release, in the order of the query."""
-    turns = Turns()
-    core = RankCore(OneRelease(folder, turns), turns)
-    answer = await core.rank(ScoreQuery(**{"user": Asker(user, History()), "ids": (), **query}), 5.0)
+    gate = ComputeGate()
+    core = RankCore(OneRelease(folder, gate), gate)
+    answer = await core.rank(ScoreQuery(**{"user": RequestUser(user, History()), "ids": (), **query}), 5.0)
     by_id = dict(zip(answer.ids, answer.scores, strict=True))
     return [by_id[sku] for sku in (*query.get("ids", ()), *(item.sku_id for item in query.get("items", ())))]
 
@@ -293,7 +293,7 @@ def test_the_release_says_what_it_is_made_of(imports: dict[str, str], store: Mod
     assert set(manifest.rankers.values()) == {"imported"}
     assert manifest.ranker is not None
     assert {name: one.width for name, one in manifest.ranker.inputs.items()} == {"dense": 2, "sparse": 10}
-    assert set(Canary.load(folder).outputs) == {"score", "affinity"}
+    assert set(ReferenceRequest.load(folder).outputs) == {"score", "affinity"}
     assert manifest.extra["imported"]["base"] == store.active()
 
 
@@ -328,11 +328,14 @@ def test_towers_give_their_own_vectors(
 ) -> None:
     folder = store.fetch(imports[release], tmp_path)
     encoder, answers = Encoder.load(folder), models[pair].answers
-    askers = Askers(encoder, folder)
+    user_features = UserFeatureCache(encoder, folder)
 
     expected = _unit([answers["item", item] for item in encoder.catalogue.sku_ids], pair)
     np.testing.assert_allclose(np.load(folder / "item_vectors.npy"), expected, atol=1e-5)
-    asked = [askers.encode(Asker(UserInfo(user_id=one, **profile), History()))[1] for one, profile in users.items()]
+    asked = [
+        user_features.encode(RequestUser(UserInfo(user_id=one, **profile), History()))[1]
+        for one, profile in users.items()
+    ]
     np.testing.assert_allclose(np.array(asked), _unit([answers["user", one] for one in users], pair), atol=1e-5)
     assert read_manifest(folder).dim == expected.shape[1]
 

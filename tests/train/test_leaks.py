@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 import numpy as np
-from jobs.train import pipeline, rows, statistics, two_tower, windows
+from jobs.train import pipeline
+from jobs.train.data import rows, statistics, windows
+from jobs.train.models import two_tower
 from jobs.train.progress import Reporter
 from recmesh.errors import LeakError
 from recmesh.releases import ModelStore

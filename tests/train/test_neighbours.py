@@ -12,7 +12,7 @@ _WEIGHTS = """
 import json
 import numpy as np
 from scipy import sparse
-from jobs.train import neighbours
+from jobs.train.data import neighbours
 rng = np.random.default_rng(1)
 users, items = 900, 60
 taste = rng.integers(4, size=users)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.train import orders
+from jobs.train.selection import orders
 from recmesh.features.spec import Segment
 from recmesh.retrieval import Scored
 from tests.train.serving import Serving, Stored

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jobs.train.quotas import quotas
+from jobs.train.selection.quotas import quotas
 from recmesh.evaluation import Decision
 from recmesh.features.spec import Channel
 from recmesh.kernels import Scratch

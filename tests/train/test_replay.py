@@ -34,13 +34,14 @@ from dataclasses import replace
 from pathlib import Path
 import numpy as np, onnxruntime
 from paddle.static import InputSpec
-from jobs.train import pipeline, statistics
-from jobs.train.export import export
-from jobs.train.prepare import prepare
+from jobs.train import pipeline
+from jobs.train.data import statistics
+from jobs.train.export.paddle_models import export
+from jobs.train.data.prepare import prepare
 from jobs.train.progress import Reporter
-from jobs.train.rows import candidates
-from jobs.train.towers import Towers
-from jobs.train.windows import plan
+from jobs.train.data.rows import candidates
+from jobs.train.models.towers import Towers
+from jobs.train.data.windows import plan
 from recmesh.dataset import read
 folder, work = map(Path, sys.argv[1:])
 data = prepare(read(folder, rejects=work / "rejects.csv"))

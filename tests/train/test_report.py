@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from jobs.train.report.html import Html, table, tag
 from jobs.train.report.page import page
-from recmesh.client.cli import app
+from recmesh.cli.main import app
 from recmesh.dataset import read
 from recmesh.errors import ReleaseError
 from recmesh.evaluation import Report, margin
@@ -167,10 +167,10 @@ _PLANTED = """
 import json
 from types import SimpleNamespace as Some
 import numpy as np
-from jobs.train import wide
+from jobs.train.models import wide
 from jobs.train.report.ablation import ablation
-from jobs.train.report.held_out import Judged
-from jobs.train.rows import Rows
+from jobs.train.selection.held_out import Judged
+from jobs.train.data.rows import Rows
 names = ("popularity_all", "tower", "repeat_rate", "user_items")
 rng = np.random.default_rng(4)
 lists = rng.normal(size=(400, 60, 4)).astype(np.float32)
@@ -209,7 +209,7 @@ import numpy as np
 from jobs.train.report.ablation import group_of
 from jobs.train.report.calibration import calibrate, probability, wilson
 from jobs.train.report.exposure import gini
-from jobs.train.rows import Rows, some
+from jobs.train.data.rows import Rows, some
 rng = np.random.default_rng(1)
 scores = [rng.normal(size=200).astype(np.float32) for _ in range(400)]
 labels = [rng.random(200) < probability(one, 1.5, -3.0) for one in scores]

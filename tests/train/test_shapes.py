@@ -63,7 +63,7 @@ OPTIONAL = {"loss of the wide part", "training windows"}
 _TRAIN = """
 import json, sys
 from pathlib import Path
-from jobs.train.budget import Budget
+from jobs.train.selection.budget import Budget
 from jobs.train.pipeline import train
 from jobs.train.progress import Reporter
 from recmesh.releases import ModelStore

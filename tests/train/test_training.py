@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from recmesh.evaluation import Report
-from recmesh.releases import Canary
+from recmesh.releases import ReferenceRequest
 from tests.train.conftest import DAY_NAMES, Run, inside, orders, train, write
 
 
@@ -32,16 +32,16 @@ def test_the_release_is_whole_and_beats_popularity(trained: Run, release: Path) 
 
 
 def test_the_canary_is_what_the_ranker_answers(trained: Run, release: Path) -> None:
-    manifest, canary = trained.store.manifest(trained.release), Canary.load(release)
+    manifest, reference = trained.store.manifest(trained.release), ReferenceRequest.load(release)
     assert manifest.ranker is not None
     session = onnxruntime.InferenceSession(str(release / "ranker.onnx"))
     names = [output.name for output in session.get_outputs()]
-    assert list(manifest.ranker.outputs) == names == list(canary.outputs)
+    assert list(manifest.ranker.outputs) == names == list(reference.outputs)
     for name, expected in manifest.ranker.inputs.items():
-        assert canary.inputs[name].shape[1] == expected.width
-        assert canary.inputs[name].dtype == expected.dtype
-    canary.check(dict(zip(names, session.run(names, dict(canary.inputs)), strict=True)), 1e-5)
-    assert len(set(canary.outputs["score"].round(4).tolist())) > 1, "equal scores would not show a mix-up"
+        assert reference.inputs[name].shape[1] == expected.width
+        assert reference.inputs[name].dtype == expected.dtype
+    reference.check(dict(zip(names, session.run(names, dict(reference.inputs)), strict=True)), 1e-5)
+    assert len(set(reference.outputs["score"].round(4).tolist())) > 1, "equal scores would not show a mix-up"
 
 
 def test_both_formats_of_the_models_agreed_on_the_recorded_inputs(trained: Run) -> None:
@@ -69,7 +69,7 @@ import json, sys
 import numpy as np, paddle
 from pathlib import Path
 from paddle.static import InputSpec
-from jobs.train.export import check_equal, export
+from jobs.train.export.paddle_models import check_equal, export
 from recmesh.errors import ReleaseError
 
 class Sum(paddle.nn.Layer):

@@ -11,8 +11,8 @@ _PLAN = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from jobs.train.prepare import prepare
-from jobs.train.windows import plan
+from jobs.train.data.prepare import prepare
+from jobs.train.data.windows import plan
 from recmesh.dataset import read
 data = prepare(read(Path(sys.argv[1]), rejects=Path(sys.argv[2])))
 chosen = plan(data, 1)
@@ -64,8 +64,8 @@ _POPULARITY = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from jobs.train import statistics
-from jobs.train.prepare import prepare
+from jobs.train.data import statistics
+from jobs.train.data.prepare import prepare
 from recmesh.dataset import read
 data = prepare(read(Path(sys.argv[1]), rejects=Path(sys.argv[2])))
 spec = data.spec.model_copy(update={"popularities": statistics.OWN_ORDER})

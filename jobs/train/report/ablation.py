@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jobs.train.data.rows import ranked
+from jobs.train.models.wide import Wide
 from jobs.train.report.figures import figures, values_of
-from jobs.train.report.held_out import Judged, Observed
-from jobs.train.rows import ranked
-from jobs.train.wide import Wide
+from jobs.train.selection.held_out import Judged, Observed
 from recmesh.evaluation.metrics import Array
 from recmesh.evaluation.report import FeatureGroup
 from recmesh.features import FeatureSpec

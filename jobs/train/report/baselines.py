@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from jobs.train.rows import Candidates
+from jobs.train.data.rows import Candidates
 from recmesh.evaluation.report import POPULARITY
 from recmesh.features import Encoder, Segment
 from recmesh.features.spec import Ints

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import minimize
 
-from jobs.train import logistic
+from jobs.train.models import logistic
 from recmesh.evaluation.metrics import margin
 from recmesh.evaluation.report import Bin, Calibration
 from recmesh.features.spec import Array, Floats, Mask

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from jobs.train.prepare import Prepared
-from jobs.train.release import Trained
+from jobs.train.data.prepare import Prepared
+from jobs.train.data.windows import Plan, Window
+from jobs.train.export.release import Trained
 from jobs.train.report.ablation import ablation
 from jobs.train.report.calibration import calibrate
 from jobs.train.report.examples import Examples
@@ -15,7 +16,6 @@ from jobs.train.report.exposure import exposures
 from jobs.train.report.figures import chain_of, channel_parts, compared, kinds, systems
 from jobs.train.report.moments import written
 from jobs.train.report.page import page
-from jobs.train.windows import Plan, Window
 from recmesh.dataset import DataSet
 from recmesh.evaluation import METRICS_FILE, PAGE_FILE, Report
 from recmesh.evaluation.report import ActiveFacts, Cost, SegmentReport, WindowFacts

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from jobs.train.prepare import Prepared
+from jobs.train.data.prepare import Prepared
+from jobs.train.data.rows import Candidates
 from jobs.train.report.calibration import probability
-from jobs.train.report.held_out import Judged, Observed
-from jobs.train.rows import Candidates
+from jobs.train.selection.held_out import Judged, Observed
 from recmesh.dataset import DataSet
 from recmesh.evaluation import per_user
 from recmesh.evaluation.report import Calibration, Example, Past, Shown

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from jobs.train.report.held_out import Observed
+from jobs.train.selection.held_out import Observed
 from recmesh.evaluation.report import CHAIN, POPULARITY, Exposure
 from recmesh.features.spec import Array, Ints
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from jobs.train.data.rows import Candidates, ranked
 from jobs.train.report.baselines import LENGTH
-from jobs.train.report.held_out import Judged, Observed
-from jobs.train.rows import Candidates, ranked
+from jobs.train.selection.held_out import Judged, Observed
 from recmesh.evaluation import errors, means, per_user
 from recmesh.evaluation.metrics import Array
 from recmesh.evaluation.report import CHAIN, POPULARITY, ChannelPart, Figure, Figures, Kind, System

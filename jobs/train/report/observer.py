@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jobs.train.prepare import Prepared
-from jobs.train.report.active import Rival
+from jobs.train.data.prepare import Prepared
+from jobs.train.data.rows import Candidates, Moment
 from jobs.train.report.baselines import baselines_of
-from jobs.train.report.held_out import Observed
-from jobs.train.rows import Candidates, Moment
+from jobs.train.report.incumbent import Incumbent
+from jobs.train.selection.held_out import Observed
 from recmesh.evaluation import metrics
 from recmesh.evaluation.report import POPULARITY
 from recmesh.features import Segment
@@ -21,7 +21,7 @@ _HEAD = 0.01
 class Observer:
     """Takes down what other means, and the active release, give for the users of one segment of a held-out window."""
 
-    def __init__(self, data: Prepared, moment: Moment, segment: Segment, active: Rival) -> None:
+    def __init__(self, data: Prepared, moment: Moment, segment: Segment, active: Incumbent) -> None:
         self._data = data
         self._moment = moment
         self._active = active

@@ -9,7 +9,7 @@ from tempfile import gettempdir, mkdtemp
 
 from recmesh.errors import Unavailable
 from recmesh.pb.pipeline_service_pb2 import Request, Response
-from recmesh.releases import Canary, Manifest
+from recmesh.releases import Manifest, ReferenceRequest
 from services.rank.paddle_serving import config
 from services.rank.paddle_serving.keeper import Pipeline
 from services.rank.paddle_serving.plan import Plan
@@ -38,7 +38,7 @@ class Fleet:
     """
 
     def __init__(self, manifest: Manifest, release: Path, settings: PaddleServingSettings) -> None:
-        canary = Canary.load(release)
+        reference = ReferenceRequest.load(release)
         # A short path: the sockets are in it.
         self._folder = Path(mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         config.lay_out(manifest, release, self._folder / "model")
@@ -50,7 +50,7 @@ class Fleet:
             def plan_at(address: str, number: int = number) -> Plan:
                 return config.plan(manifest, self._folder / "model", address, number, settings)
 
-            self._pipelines.append(Pipeline(plan_at, folder, canary, settings.paddle_serving_tolerance))
+            self._pipelines.append(Pipeline(plan_at, folder, reference, settings.paddle_serving_tolerance))
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -59,7 +59,7 @@ class Fleet:
         return [one for one in self._pipelines if not one.fault]
 
     async def start(self) -> None:
-        """Start all pipelines, and wait until each has answered the canary rightly.
+        """Start all pipelines, and wait until each has answered the reference rightly.
 
         Raises Unavailable with the first one's reason when it fails.
         """
@@ -83,7 +83,7 @@ class Fleet:
     def check(self) -> None:
         """Raises Unavailable, with the reason, when no pipeline can be called."""
         if not self.well:
-            raise Unavailable(f"no pipeline answers the canary: {self._pipelines[0].fault}")
+            raise Unavailable(f"no pipeline answers the reference: {self._pipelines[0].fault}")
 
     async def infer(self, request: Request, timeout: float) -> Response:
         """The answer of the pipeline that has least to do. Raises RecmeshError where none comes in time."""

@@ -1,4 +1,4 @@
-"""One pipeline of a release, kept running: replaced when it dies, does not answer the canary, or answers it wrongly."""
+"""One pipeline of a release, kept running: replaced when it dies, or answers the reference wrongly or not at all."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ import structlog
 
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.pb.pipeline_service_pb2 import Request, Response
-from recmesh.releases import Canary
+from recmesh.releases import ReferenceRequest
 from recmesh.serving import metrics
 from recmesh.serving.deadline import within
 from services.rank.paddle_serving import process, wire
@@ -32,11 +32,13 @@ class Pipeline:
     Args:
         plan_at: the plan for an address.
         folder: of its own, for its files and its sockets.
-        canary: what it is asked when it starts, and every second.
-        tolerance: see `Canary.check`.
+        reference: what it is asked when it starts, and every second.
+        tolerance: see `ReferenceRequest.check`.
     """
 
-    def __init__(self, plan_at: Callable[[str], Plan], folder: Path, canary: Canary, tolerance: float) -> None:
+    def __init__(
+        self, plan_at: Callable[[str], Plan], folder: Path, reference: ReferenceRequest, tolerance: float
+    ) -> None:
         self.in_flight = 0
         self.fault = "it starts"
         """Why it cannot be used now; empty while it can."""
@@ -44,8 +46,8 @@ class Pipeline:
         """Whether its first life ended before it could be used."""
         self._plan_at = plan_at
         self._folder = folder
-        self._canary = canary
-        self._question = wire.make_request("", canary.inputs)
+        self._reference = reference
+        self._question = wire.make_request("", reference.inputs)
         self._tolerance = tolerance
         self._process: PipelineProcess | None = None
         self._lives = 0
@@ -101,11 +103,11 @@ class Pipeline:
                     raise Unavailable(await life.wait()) from error
                 await asyncio.sleep(_START_POLL)
             else:
-                self._canary.check(wire.read_response(answer), self._tolerance)
+                self._reference.check(wire.read_response(answer), self._tolerance)
                 return
 
     async def _watch(self, life: PipelineProcess) -> None:
-        """Ask the canary until it fails. Under load it may be late: what answers others is not dead."""
+        """Ask the reference until it fails. Under load it may be late: what answers others is not dead."""
         failures = 0
         while True:
             await asyncio.sleep(_CANARY_INTERVAL)
@@ -119,7 +121,7 @@ class Pipeline:
                 if failures >= _CANARIES_TO_FAIL:
                     raise
             else:
-                self._canary.check(wire.read_response(answer), self._tolerance)
+                self._reference.check(wire.read_response(answer), self._tolerance)
                 failures, self.fault = 0, ""
 
 

@@ -20,7 +20,7 @@ class PaddleServingSettings(ReleaseSettings):
         precision: `fp16` needs TensorRT.
         batch: requests that one pipeline may compute together; 1: each alone.
         batch_window_ms: how long it waits for them.
-        tolerance: how far a score of the canary may be from the recorded one (relative where scores exceed 1).
+        tolerance: how far a score of the reference may be from the recorded one (relative where scores exceed 1).
         linger: seconds that the pipelines of the release before go on, for requests that began with it.
     """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from recmesh.client._commands import main
+from recmesh.cli.client import main
 from recmesh.pb import as_pb2
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.protobuf import text_format
 
-from recmesh.client._commands import main
+from recmesh.cli.client import main
 from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
 
 ROOT = Path(__file__).parents[3]

@@ -2,7 +2,7 @@ import csv
 
 import pytest
 
-from recmesh.client._commands import main
+from recmesh.cli.client import main
 
 
 def rows(path):

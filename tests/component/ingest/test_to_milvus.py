@@ -12,7 +12,7 @@ import pytest
 import redis
 
 import jobs.ingest.__main__
-from recmesh.client import cli
+from recmesh.cli import main as cli
 from recmesh.releases import Manifest, ModelStore
 from recmesh.stores.milvus_writer import MilvusWriter
 from tests.component.ingest.conftest import DIM, MakeRelease

@@ -4,20 +4,17 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import Any
 
 import pytest
 
+from recmesh.chain import chain, popular
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving.deadline import within
-from recmesh.serving.stages import Asker, CandidateList, CandidateQuery, ChannelScores, ScoreList, ScoreQuery
+from recmesh.serving.stages import CandidateList, CandidateQuery, ChannelScores, RequestUser, ScoreList, ScoreQuery
 from recmesh.serving.tracing import Tracer
-
-chain: Any = import_module("services.as.chain")
-popular: Any = import_module("services.as.popular")
 
 CATALOGUE = [f"i{n:03}" for n in range(300)]
 PROFILE = UserInfo(age="3", city="176")
@@ -27,7 +24,7 @@ PROFILE = UserInfo(age="3", city="176")
 class Mesh:
     """Four stages at once. rank turns the order of recall around. `away` fail, `hanging` do not answer."""
 
-    users: dict[str, Asker] = field(default_factory=dict)
+    users: dict[str, RequestUser] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
     unlisted: Sequence[str] = ()
     away: set[str] = field(default_factory=set)
@@ -38,7 +35,7 @@ class Mesh:
     ranked: list[ScoreQuery] = field(default_factory=list)
     looked_up: list[str] = field(default_factory=list)
 
-    async def find(self, user_id: str, timeout: float) -> Asker | None:
+    async def find(self, user_id: str, timeout: float) -> RequestUser | None:
         await self._arrive("um", timeout)
         return self.users.get(user_id)
 
@@ -101,8 +98,8 @@ def best(count: int, of: int = 100) -> list[str]:
     return CATALOGUE[of - count : of][::-1]
 
 
-def known() -> dict[str, Asker]:
-    return {"7": Asker(UserInfo(user_id="7", age="1", sex="0"), History(sku_ids=["i001"], times=[1], types=[0]))}
+def known() -> dict[str, RequestUser]:
+    return {"7": RequestUser(UserInfo(user_id="7", age="1", sex="0"), History(sku_ids=["i001"], times=[1], types=[0]))}
 
 
 async def test_the_best_of_rank_come_with_details_and_score() -> None:

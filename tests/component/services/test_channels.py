@@ -12,9 +12,9 @@ from recmesh.errors import Unavailable
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from recmesh.pb.um_pb2_grpc import UMServiceServicer, UMServiceStub, add_UMServiceServicer_to_server
 from recmesh.serving import channels
-from recmesh.serving.channels import Patience, open_channel
+from recmesh.serving.channels import ReconnectWait, open_channel
 from recmesh.serving.interceptor import Interceptor, Load
-from recmesh.serving.stages import Asker, RemoteWho
+from recmesh.serving.stages import RemoteUserStage, RequestUser
 from recmesh.serving.tracing import Tracer
 
 TIMEOUT = 60.0
@@ -82,11 +82,11 @@ async def test_what_a_service_took_and_could_not_answer_is_not_tried_again() -> 
     um, interceptor = UmWithoutRedis(), Interceptor("test", Load(8), Tracer("test", 0, None), 1.0)
     async with serving(um, 0, [interceptor]) as port, open_channel(f"127.0.0.1:{port}") as channel:
         with pytest.raises(Unavailable, match="Redis is away"):
-            await RemoteWho(channel).find("5", TIMEOUT)
+            await RemoteUserStage(channel).find("5", TIMEOUT)
         assert um.attempts == 1
 
 
-async def find(who: RemoteWho, count: int) -> list[Asker | BaseException | None]:
+async def find(who: RemoteUserStage, count: int) -> list[RequestUser | BaseException | None]:
     """What so many calls at the same time get."""
     return await asyncio.gather(*(who.find("5", TIMEOUT) for _ in range(count)), return_exceptions=True)
 
@@ -94,45 +94,45 @@ async def find(who: RemoteWho, count: int) -> list[Asker | BaseException | None]
 @pytest.fixture
 def searching(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Set when somebody begins to wait for another server."""
-    begun, found = asyncio.Event(), Patience._found
+    begun, found = asyncio.Event(), ReconnectWait._found
 
-    async def noticed(patience: Patience) -> bool:
+    async def noticed(reconnect_wait: ReconnectWait) -> bool:
         begun.set()
-        return await found(patience)
+        return await found(reconnect_wait)
 
-    monkeypatch.setattr(Patience, "_found", noticed)
+    monkeypatch.setattr(ReconnectWait, "_found", noticed)
     return begun
 
 
-def seconds_of_patience(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    monkeypatch.setattr(channels, "PATIENCE_S", seconds)
+def seconds_of_reconnect_wait(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(channels, "RECONNECT_WAIT_SECONDS", seconds)
 
 
 async def test_a_stage_whose_server_has_gone_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, searching: asyncio.Event
 ) -> None:
-    seconds_of_patience(monkeypatch, TIMEOUT)
+    seconds_of_reconnect_wait(monkeypatch, TIMEOUT)
     async with serving(Um()) as port:
         channel = open_channel(f"127.0.0.1:{port}")
-        who = RemoteWho(channel)
+        who = RemoteUserStage(channel)
         assert await who.find("5", TIMEOUT)
     calls = asyncio.create_task(find(who, 50))
     await searching.wait()
     async with serving(Um(), port), channel:
-        assert all(isinstance(found, Asker) for found in await calls)
+        assert all(isinstance(found, RequestUser) for found in await calls)
 
 
 async def test_of_a_stage_that_stays_away_callers_are_told_at_once_until_it_has_answered(
     monkeypatch: pytest.MonkeyPatch, searching: asyncio.Event
 ) -> None:
-    seconds_of_patience(monkeypatch, 0.05)
+    seconds_of_reconnect_wait(monkeypatch, 0.05)
     async with serving(Um()) as port:
         channel = open_channel(f"127.0.0.1:{port}")
-        who = RemoteWho(channel)
+        who = RemoteUserStage(channel)
         assert await who.find("5", TIMEOUT)
     async with channel:
         assert {type(found) for found in await find(who, 50)} == {Unavailable}
-        seconds_of_patience(monkeypatch, 10 * TIMEOUT)  # another wait would end in DeadlineExceeded
+        seconds_of_reconnect_wait(monkeypatch, 10 * TIMEOUT)  # another wait would end in DeadlineExceeded
         assert {type(found) for found in await find(who, 50)} == {Unavailable}
         async with serving(Um(), port):
             await channel.channel_ready()
@@ -141,4 +141,4 @@ async def test_of_a_stage_that_stays_away_callers_are_told_at_once_until_it_has_
         calls = asyncio.create_task(find(who, 50))
         await searching.wait()
         async with serving(Um(), port):
-            assert all(isinstance(found, Asker) for found in await calls)
+            assert all(isinstance(found, RequestUser) for found in await calls)

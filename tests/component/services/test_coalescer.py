@@ -89,13 +89,13 @@ async def test_a_failed_search_fails_for_all_who_wait_and_the_next_one_is_tried(
 async def test_while_the_process_is_busy_a_search_waits_for_company() -> None:
     milvus = Milvus()
     milvus.open.set()
-    quiet = asyncio.get_running_loop().create_future()
-    coalescer = Coalescer(milvus.search, lambda: quiet)
+    idle = asyncio.get_running_loop().create_future()
+    coalescer = Coalescer(milvus.search, lambda: idle)
     calls = [asyncio.create_task(coalescer.search(vector(0), 10, 5))]
     await asyncio.sleep(0)
     calls += [asyncio.create_task(coalescer.search(vector(n), 10, 5)) for n in range(1, 3)]
     await asyncio.sleep(0)
-    quiet.set_result(None)
+    idle.set_result(None)
     await asyncio.gather(*calls)
 
     assert milvus.batches == [(3, 10)]

@@ -13,7 +13,7 @@ import pytest
 from recmesh.errors import DeadlineExceeded, InvalidRequest, RecmeshError, Unavailable
 from recmesh.pb.pipeline_service_pb2 import Request, Response
 from recmesh.pb.pipeline_service_pb2_grpc import add_PipelineServiceServicer_to_server
-from recmesh.releases import Canary
+from recmesh.releases import ReferenceRequest
 from recmesh.serving.channels import open_channel
 from services.rank.backend import Inputs, Scored
 from services.rank.paddle_serving import wire
@@ -21,7 +21,9 @@ from services.rank.paddle_serving.client import PaddleServing
 from services.rank.remote import RemoteBackend, RemoteOptions
 
 INPUTS = {"dense": np.arange(12, dtype=np.float32).reshape(4, 3), "sparse": np.ones((4, 2), np.int64)}
-CANARY = Canary({name: array[:2] for name, array in INPUTS.items()}, {"score": np.array([3, 12], np.float32)})
+REFERENCE_REQUEST = ReferenceRequest(
+    {name: array[:2] for name, array in INPUTS.items()}, {"score": np.array([3, 12], np.float32)}
+)
 OPTIONS = RemoteOptions(timeout=0.3, wait=0.5, tolerance=1e-5, optional=False)
 REMOTE = Scored(np.array([3, 12, 21, 30], np.float32))
 LOCAL = np.array([1, 2, 3, 4], np.float32)
@@ -93,14 +95,16 @@ class Pair:
 
 
 @asynccontextmanager
-async def paired(options: RemoteOptions = OPTIONS, canary: Canary | None = CANARY) -> AsyncIterator[Pair]:
+async def paired(
+    options: RemoteOptions = OPTIONS, reference: ReferenceRequest | None = REFERENCE_REQUEST
+) -> AsyncIterator[Pair]:
     servicer, server = Server(), grpc.aio.server()
     add_PipelineServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with open_channel(f"127.0.0.1:{port}") as channel:
         client = PaddleServing(channel)
-        yield Pair(servicer, client, RemoteBackend("r1", canary, client, Local(), options))
+        yield Pair(servicer, client, RemoteBackend("r1", reference, client, Local(), options))
     await server.stop(0)
 
 
@@ -151,7 +155,7 @@ async def test_after_three_failures_nobody_waits_until_the_canary_is_answered_ri
         answered = pair.server.answered
 
         async def probed_twice() -> bool:
-            assert same(await pair.score(), DEGRADED), "what answers the canary wrongly was asked"
+            assert same(await pair.score(), DEGRADED), "what answers the reference wrongly was asked"
             return pair.server.answered >= answered + 2
 
         await until(probed_twice)
@@ -208,7 +212,7 @@ async def test_auto_is_degraded_only_after_it_was_there() -> None:
 
 
 async def test_a_release_without_a_canary_is_ranked_in_this_process() -> None:
-    async with paired(canary=None) as pair:
+    async with paired(reference=None) as pair:
         await pair.backend.ready()
         assert same(await pair.score(), DEGRADED)
         assert pair.server.asked == 0

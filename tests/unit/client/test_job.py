@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from recmesh.client._job import with_source
+from recmesh.cli.job import with_source
 from recmesh.errors import SettingsError
 
 TRAIN = {

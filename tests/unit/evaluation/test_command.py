@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from recmesh.client.cli import app
+from recmesh.cli.main import app
 from recmesh.dataset import read, synthetic
 from recmesh.errors import DataError, RecmeshError, SettingsError
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from jobs.ingest import waiting
-from jobs.ingest.waiting import Patience
+from jobs.ingest.waiting import RetryWindow
 from recmesh.errors import ReleaseError, SettingsError, Unavailable
 
 
@@ -24,7 +24,7 @@ def test_it_tries_until_there_is_an_answer_and_says_once_what_for() -> None:
             raise failures.pop(0)
         return "here"
 
-    assert Patience(60, Console(file=output, width=200)).get("Redis", attempt) == "here"
+    assert RetryWindow(60, Console(file=output, width=200)).get("Redis", attempt) == "here"
     assert output.getvalue() == "Waiting for Redis: Redis is away\n"
 
 
@@ -34,7 +34,7 @@ def test_it_gives_up_with_the_last_reason(seconds: float) -> None:
         raise Unavailable("Milvus is away")
 
     with pytest.raises(Unavailable, match="Milvus is away"):
-        Patience(seconds, Console(file=io.StringIO())).get("Milvus", attempt)
+        RetryWindow(seconds, Console(file=io.StringIO())).get("Milvus", attempt)
 
 
 def test_a_fault_that_time_does_not_heal_is_raised_at_once() -> None:
@@ -42,4 +42,4 @@ def test_a_fault_that_time_does_not_heal_is_raised_at_once() -> None:
         raise SettingsError("no such scheme")
 
     with pytest.raises(SettingsError):
-        Patience(3600, Console(file=io.StringIO())).get("Redis", attempt)
+        RetryWindow(3600, Console(file=io.StringIO())).get("Redis", attempt)

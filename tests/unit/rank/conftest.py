@@ -3,7 +3,7 @@ from datetime import datetime, timezone
 import numpy as np
 import pytest
 
-from recmesh.releases import Canary, Manifest, RankerModel, TensorInput
+from recmesh.releases import Manifest, RankerModel, ReferenceRequest, TensorInput
 
 INPUTS = {"dense": TensorInput(dtype="float32", width=3), "sparse": TensorInput(dtype="int64", width=2)}
 
@@ -26,7 +26,7 @@ def manifest() -> Manifest:
 
 
 @pytest.fixture
-def canary() -> Canary:
+def reference() -> ReferenceRequest:
     """Two items, whose score is the sum of their dense figures."""
     dense = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
-    return Canary({"dense": dense, "sparse": np.array([[0, 1], [2, 3]])}, {"score": dense.sum(1)})
+    return ReferenceRequest({"dense": dense, "sparse": np.array([[0, 1], [2, 3]])}, {"score": dense.sum(1)})

@@ -9,26 +9,26 @@ import pytest
 
 from recmesh.errors import DeadlineExceeded, InvalidRequest, RecmeshError, Unavailable
 from recmesh.pb.pipeline_service_pb2 import Request, Tensor
-from recmesh.releases import Canary
+from recmesh.releases import ReferenceRequest
 from services.rank.paddle_serving import wire
 from tests.unit.rank.conftest import INPUTS
 
 
-def test_inputs_and_outputs_arrive_as_they_were_sent(canary: Canary) -> None:
-    sent = Request.FromString(wire.make_request("r1", canary.inputs).SerializeToString())
+def test_inputs_and_outputs_arrive_as_they_were_sent(reference: ReferenceRequest) -> None:
+    sent = Request.FromString(wire.make_request("r1", reference.inputs).SerializeToString())
     received = wire.read_request(sent, INPUTS)
 
     assert sent.name == "r1"
-    for name, array in canary.inputs.items():
+    for name, array in reference.inputs.items():
         np.testing.assert_array_equal(received[name], array)
         assert received[name].dtype == array.dtype
-    answer = wire.read_response(wire.make_response(canary.outputs))
-    np.testing.assert_array_equal(answer["score"], canary.outputs["score"])
+    answer = wire.read_response(wire.make_response(reference.outputs))
+    np.testing.assert_array_equal(answer["score"], reference.outputs["score"])
 
 
-def test_floats_are_on_the_wire_as_paddle_serving_declares_them(canary: Canary) -> None:
+def test_floats_are_on_the_wire_as_paddle_serving_declares_them(reference: ReferenceRequest) -> None:
     """`repeated float float_data = 2`, packed: its tag, its length, the floats."""
-    dense = canary.inputs["dense"]
+    dense = reference.inputs["dense"]
     content = wire.make_request("", {"dense": dense}).tensors[0].SerializeToString()
 
     assert b"\x12" + bytes([dense.nbytes]) + dense.tobytes() in content
@@ -51,8 +51,8 @@ def pickled(place: Path) -> bytes:
     return content.getvalue()
 
 
-def test_a_pickle_is_refused_unread(canary: Canary, tmp_path: Path) -> None:
-    request = wire.make_request("", canary.inputs)
+def test_a_pickle_is_refused_unread(reference: ReferenceRequest, tmp_path: Path) -> None:
+    request = wire.make_request("", reference.inputs)
     request.tensors[0].elem_type = 13
     request.tensors[0].byte_data = pickled(tmp_path / "run")
     with pytest.raises(InvalidRequest, match="elem_type 13 is refused"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recmesh.features import Catalogue
-from recmesh.serving.listed import Listed, ids_at, numbers
+from recmesh.serving.lazy_ids import LazyIds, ids_at, numbers
 
 
 def catalogue(*sku_ids: str) -> Catalogue:
@@ -12,7 +12,7 @@ def catalogue(*sku_ids: str) -> Catalogue:
 
 
 SHOP = catalogue("a", "b", "c", "d")
-IDS = Listed(SHOP, np.array([2, 0, 3], np.int32))
+IDS = LazyIds(SHOP, np.array([2, 0, 3], np.int32))
 
 
 def test_they_read_like_a_list() -> None:
@@ -27,11 +27,11 @@ def test_they_read_like_a_list() -> None:
 
 
 @pytest.mark.parametrize("ids", [IDS, ["c", "a", "d"]])
-def test_ids_at_places(ids: Listed | list[str]) -> None:
+def test_ids_at_places(ids: LazyIds | list[str]) -> None:
     assert ids_at(ids, np.array([2, 2, 0])) == ["d", "d", "c"]
 
 
 @pytest.mark.parametrize("ids", [IDS, ["c", "a", "d"]])
-def test_another_release_numbers_them_by_itself(ids: Listed | list[str]) -> None:
+def test_another_release_numbers_them_by_itself(ids: LazyIds | list[str]) -> None:
     assert numbers(ids, SHOP).tolist() == [2, 0, 3]
     assert numbers(ids, catalogue("d", "a", "x")).tolist() == [-1, 1, 0]

@@ -1,0 +1,183 @@
+"""Writes a release folder: features, vectors, models in both formats, and last the manifest."""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from paddle.static import InputSpec
+
+from jobs.train.data.prepare import Prepared
+from jobs.train.data.rows import history_of
+from jobs.train.export import reference
+from jobs.train.export.fused import FusedDeepFM
+from jobs.train.export.paddle_models import Inputs, check_equal, export
+from jobs.train.models.deepfm import RANKER_OUTPUTS, DeepFM
+from jobs.train.models.two_tower import TwoTower, user_vectors
+from jobs.train.selection.held_out import Judged, Observed
+from recmesh.evaluation import Report
+from recmesh.features import CHANNELS, Encoder, Segment, User
+from recmesh.features.encoder import ITEM_VECTORS
+from recmesh.features.spec import Floats
+from recmesh.features.user import NO_ITEMS
+from recmesh.features.vocabulary import MISSING, UNSEEN
+from recmesh.releases.code import training_code
+from recmesh.releases.manifest import FORMAT, Compared, Difference, Manifest, SegmentMetrics, write_manifest
+from recmesh.retrieval import Retriever
+from recmesh.retrieval.channels import two_tower
+
+RECORDED = 1000
+"""Requests on which the two formats of the ranker must agree."""
+
+_RANKER = "ranker"
+_LARGE = 300
+_TOWER_INPUTS = 200
+
+
+@dataclass(frozen=True)
+class Trained:
+    """All that goes into a release. `metrics`: held out, by segment; `explained`: what the ranker has learnt.
+
+    `observed` and `judged`: the held-out lists, for the report.
+    """
+
+    data: Prepared
+    encoder: Encoder
+    towers: TwoTower
+    vectors: Floats
+    ranker: DeepFM
+    metrics: Mapping[str, SegmentMetrics]
+    explained: Mapping[str, object]
+    observed: Mapping[Segment, Observed]
+    judged: Mapping[Segment, Judged]
+
+
+def release_id(fingerprint: str, seed: int, budget: float | None = None) -> str:
+    """The id of what this code makes of a data set: the same data, code, seed and budget (seconds) are the same
+    release."""
+    made = f"{fingerprint} {training_code()} {seed}" + (f" {budget:g}" if budget else "")
+    return f"{fingerprint[:8]}-{hashlib.sha256(made.encode()).hexdigest()[:8]}"
+
+
+def write_artifacts(trained: Trained, folder: Path, seed: int) -> dict[str, float]:
+    """Write all that serving needs. Returns the largest difference between the exported forms of each model.
+
+    Raises ReleaseError when they do not agree.
+    """
+    trained.encoder.save(folder)
+    np.save(folder / ITEM_VECTORS, trained.vectors)
+    return _write_models(trained, folder, seed)
+
+
+def seal(
+    trained: Trained, report: Report, differences: Mapping[str, float], folder: Path, fingerprint: str, schema_hash: str
+) -> Manifest:
+    """Write the manifest, over everything that is in the folder by now."""
+    spec = trained.encoder.spec
+    manifest = Manifest(
+        format=FORMAT,
+        id=report.release,
+        fingerprint=fingerprint,
+        schema_hash=schema_hash,
+        as_of=spec.as_of,
+        repeats=spec.repeats,
+        items=len(trained.encoder.catalogue),
+        dim=trained.vectors.shape[1],
+        ranker=reference.describe(folder, folder / _RANKER / "deepfm"),
+        rankers={segment: "deepfm" if used else "merge" for segment, used in spec.rankers.items()},
+        metrics=dict(trained.metrics),
+        compared=_compared(report),
+        code_version=training_code(),
+        extra={**trained.explained, "export_difference": dict(differences), "recorded_inputs": RECORDED},
+    )
+    return write_manifest(folder, manifest)
+
+
+def _compared(report: Report) -> Compared | None:
+    gains = {
+        name: Difference(
+            users=one.compared_users,
+            mean={metric: gain.mean for metric, gain in one.compared.gain.items()},
+            error={metric: gain.error for metric, gain in one.compared.gain.items()},
+        )
+        for name, one in report.segments.items()
+        if one.compared
+    }
+    return Compared(release=report.active.release, segments=gains) if report.active and gains else None
+
+
+def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]:
+    tower = trained.towers.exported_user_tower(trained.vectors)
+    users, items, ranked = _recorded(trained, seed)
+    spec = trained.encoder.spec
+    long = {name: InputSpec([None, None], "int64", name) for name in ("items", "fields")}
+    plans = (
+        (
+            "user_tower",
+            tower,
+            (long["items"], InputSpec([None, None], "float32", "weights"), long["fields"]),
+            ("vector",),
+            users,
+        ),
+        ("item_tower", trained.towers.items, (InputSpec([None], "int64", "item"), long["fields"]), ("vector",), items),
+        (
+            "ranker",
+            FusedDeepFM(trained.ranker),
+            (
+                InputSpec([None, len(spec.dense)], "float32", "dense"),
+                InputSpec([None, len(spec.columns)], "int64", "sparse"),
+            ),
+            RANKER_OUTPUTS,
+            ranked,
+        ),
+    )
+    differences = {}
+    with tempfile.TemporaryDirectory(prefix="recmesh-export-") as unkept:
+        for name, model, inputs, outputs, recorded in plans:
+            onnx_path = folder / f"{name}.onnx"
+            is_ranker = name == "ranker"
+            # Of the towers only ONNX is served.
+            place, prefix_name = (folder / _RANKER, "deepfm") if is_ranker else (Path(unkept), name)
+            prefix = export(model, inputs, outputs, onnx_path, place, prefix_name)
+            differences[name] = check_equal(prefix, onnx_path, recorded, ranked=is_ranker)
+            if is_ranker:
+                reference.record(prefix, ranked, folder)
+    return differences
+
+
+def _recorded(trained: Trained, seed: int) -> tuple[list[Inputs], list[Inputs], list[Inputs]]:
+    """Real requests of all kinds: users with and without a history, missing and unseen values, 1 and 300 candidates.
+
+    Returns inputs of the user tower, the item tower and the ranker.
+    """
+    rng = np.random.default_rng(seed)
+    encoder = trained.encoder
+    retriever = Retriever(encoder)
+    users = [_some_user(trained, number, rng) for number in range(RECORDED)]
+    vectors = user_vectors(trained.towers.exported_user_tower(trained.vectors), encoder)(users)
+    strange = {item_field.name: "never seen" for item_field in encoder.spec.item_fields}
+    ranked: list[Inputs] = []
+    for number, (user, vector) in enumerate(zip(users, vectors, strict=True)):
+        new_only = bool(number % 2)
+        found = retriever.in_memory(user, CHANNELS, new_only=new_only)
+        found["two_tower"] = two_tower(trained.encoder, vector, trained.vectors, NO_ITEMS, _LARGE)
+        merged = retriever.merge(found, encoder.segment(user, new_only), size=1 if number % 3 == 0 else _LARGE)
+        ranked.append(encoder.ranker_inputs(user, merged.items, new_only, [strange] * (number % 7 == 0), vector))
+    towers = users[:_TOWER_INPUTS]
+    rows = rng.integers(len(encoder.catalogue), size=_TOWER_INPUTS)
+    items: list[Inputs] = [
+        encoder.item_tower_row(int(row)) if row % 7 else encoder.item_tower_inputs(strange) for row in rows
+    ]
+    return [encoder.tower_inputs(user) for user in towers], items, ranked
+
+
+def _some_user(trained: Trained, number: int, rng: np.random.Generator) -> User:
+    data = trained.data
+    row = int(rng.integers(len(data.start) - 1))
+    codes = data.user_codes[row].copy()
+    if number % 5 < 2:
+        codes[rng.random(len(codes)) < 0.5] = (MISSING, UNSEEN)[number % 5]
+    begin, end = int(data.start[row]), int(data.start[row + 1])
+    return trained.encoder.known_user(codes, history_of(data, begin, begin if number % 4 == 0 else end))

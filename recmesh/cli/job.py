@@ -1,0 +1,159 @@
+"""`recmesh job run|logs|list`: the jobs of an installation in Kubernetes."""
+
+import hashlib
+import json
+import time
+from datetime import datetime, timezone
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from recmesh.cli.jobs_api import COMPONENT, Jobs, outcome
+from recmesh.errors import RecmeshError, SettingsError
+
+app = typer.Typer(no_args_is_help=True, help="Jobs in Kubernetes: run, follow, list.")
+
+Kind = Annotated[str, typer.Argument(metavar="train|ingest|import")]
+Release = Annotated[str, typer.Option(envvar="RECMESH_RELEASE", help="Name of the installation, as helm has it.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Its namespace; default: the context's.")]
+Context = Annotated[str, typer.Option(help="Context of the kubeconfig; default: the current one.")]
+
+_LOOK_SECONDS = 1.0
+_NAMED = 63
+
+
+@app.command()
+def run(
+    kind: Kind,
+    watch: Annotated[bool, typer.Option("--watch", help="Print its log, and end when it does.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Run it once more where it has ended.")] = False,
+    dataset: Annotated[str, typer.Option(help="Another data set than the installation's: a name or a URL.")] = "",
+    release: Release = "recmesh",
+    namespace: Namespace = "",
+    context: Context = "",
+) -> None:
+    """Run a job as the installation's values say. One that has run already, from the same values, is not run again."""
+    jobs, console = Jobs(release, namespace, context), Console(soft_wrap=True, highlight=False)
+    manifest = jobs.manifest(kind)
+    if dataset:
+        manifest = with_source(manifest, dataset)
+    name = manifest["metadata"]["name"]
+    existing = jobs.get(name)
+    if existing is not None and outcome(existing) != "running" and again:
+        jobs.delete(name)
+        existing = None
+    if existing is None:
+        jobs.create(manifest)
+        console.print(f"{name}: created")
+    else:
+        console.print(f"{name}: {outcome(existing)} already" + ("; --again runs it once more" if not again else ""))
+    if watch:
+        _follow(jobs, name, console)
+
+
+@app.command()
+def logs(
+    kind: Annotated[str, typer.Argument(metavar="train|ingest|import|NAME", help="A kind: its newest job.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    release: Release = "recmesh",
+    namespace: Namespace = "",
+    context: Context = "",
+) -> None:
+    """Print the log of a job: of all its pods and containers, one after the other."""
+    jobs, console = Jobs(release, namespace, context), Console(soft_wrap=True, highlight=False)
+    fitting = [job for job in jobs.all() if kind in (job.metadata.name, job.metadata.labels.get(COMPONENT))]
+    if not fitting:
+        raise SettingsError(f"{release} has no job {kind} in {jobs.namespace}; `recmesh job list` shows what there is")
+    if follow:
+        _follow(jobs, fitting[0].metadata.name, console)
+    else:
+        for pod in jobs.pods(fitting[0].metadata.name):
+            _print_log(jobs, pod, console, follow=False)
+
+
+@app.command("list")
+def list_jobs(release: Release = "recmesh", namespace: Namespace = "", context: Context = "") -> None:
+    """All jobs of an installation, newest first."""
+    jobs = Jobs(release, namespace, context)
+    table = Table("job", "name", "state", "pods", "began (UTC)", "took")
+    for job in jobs.all():
+        status = job.status
+        table.add_row(
+            job.metadata.labels.get(COMPONENT, ""),
+            job.metadata.name,
+            outcome(job),
+            f"{status.succeeded or 0} of {job.spec.completions or 1}",
+            f"{status.start_time:%Y-%m-%d %H:%M:%S}" if status.start_time else "",
+            _took(job),
+        )
+    Console().print(table if table.rows else f"{release} has no jobs in {jobs.namespace}")
+
+
+def with_source(manifest: dict[str, Any], source: str) -> dict[str, Any]:
+    """The Job on another data set, under the name that its spec has then. Raises SettingsError for one on a volume."""
+    pod = manifest["spec"]["template"]["spec"]
+    fetching = [
+        container
+        for container in (*pod.get("initContainers", ()), *pod["containers"])
+        if container["args"][0] == "jobs.data" and container["args"][1] != "--wait"
+    ]
+    if not fetching:
+        raise SettingsError("this installation reads its data set from a volume: recmesh job run import --dataset ...")
+    for container in fetching:
+        container["args"][1] = source
+    for container in pod["containers"]:
+        container["args"] = [_marked(argument, source) for argument in container["args"]]
+    digest = _digest(json.dumps(manifest["spec"], sort_keys=True))
+    stem = manifest["metadata"]["name"].rpartition("-")[0]
+    manifest["metadata"]["name"] = f"{stem}-{digest}"[:_NAMED]
+    return manifest
+
+
+def _marked(argument: str, source: str) -> str:
+    """The mark by which ingestion finds the release of its own data set: another data set, another mark."""
+    name, _, mark = argument.partition("=")
+    return f"{name}={_digest(mark + source)}" if name == "--mark" else argument
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _follow(jobs: Jobs, name: str, console: Console) -> None:
+    """Print the logs of a Job's pods until it ends. Raises RecmeshError when it fails."""
+    printed: set[str] = set()
+    while True:
+        job = jobs.get(name)
+        if job is None:
+            raise RecmeshError(f"{name} was deleted")
+        for pod in jobs.pods(name):
+            if pod.metadata.name not in printed:
+                printed.add(pod.metadata.name)
+                _print_log(jobs, pod, console, follow=True)
+                break
+        else:
+            if outcome(job) != "running":
+                break
+            time.sleep(_LOOK_SECONDS)
+    if outcome(job) == "failed":
+        raise RecmeshError(f"{name} failed after {_took(job)}")
+    console.print(f"{name}: complete after {_took(job)}")
+
+
+def _print_log(jobs: Jobs, pod: Any, console: Console, follow: bool) -> None:
+    for container in (*(pod.spec.init_containers or ()), *pod.spec.containers):
+        if follow and not jobs.wait_for_container(pod.metadata.name, container.name):
+            return
+        for line in jobs.lines(pod.metadata.name, container.name, follow):
+            console.print(f"{container.name}: {line}", markup=False)
+
+
+def _took(job: Any) -> str:
+    status = job.status
+    if not status.start_time:
+        return ""
+    ends = [condition.last_transition_time for condition in status.conditions or () if condition.status == "True"]
+    end = status.completion_time or max(ends, default=datetime.now(timezone.utc))
+    return f"{(end - status.start_time).total_seconds():.0f} s"
