@@ -19,7 +19,7 @@ LAYERS = [
     {"recmesh.features"},
     {"recmesh.kernels"},
     {"recmesh.dataset"},
-    {"recmesh.errors", "recmesh.pb", "recmesh.timeouts"},
+    {"recmesh.contract", "recmesh.errors", "recmesh.pb", "recmesh.timeouts"},
 ]
 SHARED = (
     "recmesh/errors.py",

@@ -1,0 +1,83 @@
+"""Facts of the wire contract, and the defaults that every part of a mesh must agree on.
+
+The v0 contract (docs/architecture.md) fixes the names, ports, paths and codes; existing clients rely on them. This
+module imports nothing beyond the standard library, so that the client, the services, the jobs and the local runner
+can all take these values from here.
+"""
+
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+ServiceName: TypeAlias = Literal["um", "cm", "recall", "rank", "as"]
+
+PORTS: dict[ServiceName, int] = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930}
+"""The gRPC port of each service."""
+
+METHOD_PATHS: dict[ServiceName, str] = {
+    "um": "/um.UMService/um_call",
+    "cm": "/cm.CMService/cm_call",
+    "recall": "/recall.RecallService/recall",
+    "rank": "/RankService/rank_predict",
+    "as": "/as.ASService/as_call",
+}
+"""The path of the one method of each service."""
+
+OK = 200
+"""`error.code` of an answer that holds what was asked for."""
+
+FAILED = 500
+"""`error.code` of an answer that failed; `error.text` says why."""
+
+NO_USER_IDS = ("", "-1")
+"""User ids that name nobody, in requests and in data sets."""
+
+LEGACY_NEW_USER_ID = "0"
+"""What the legacy client sends as `user_info.user_id` of a new user."""
+
+DEFAULT_RECOMMENDATIONS = 50
+MAX_RECOMMENDATIONS = 200
+"""Items in one answer of `as`."""
+
+DEFAULT_CANDIDATES = 100
+MAX_CANDIDATES = 1_000
+"""Items in one answer of recall."""
+
+MAX_RANKED_ITEMS = 2_000
+"""Items in one request to rank."""
+
+RANK_SCORE_FIELD = 5
+"""Field number of `ItemInfo.rank_score`, a float."""
+
+USER_FIELDS = ("age", "sex", "city_level", "province", "city", "country")
+"""Profile fields with a number of their own in `UserInfo`, in the order of the legacy command line."""
+
+ITEM_FIELDS = ("brand", "shopid", "cate")
+"""Item fields with a number of their own in `ItemInfo`."""
+
+PADDLE_SERVING_PORT = 8961
+"""The gRPC port of the Paddle Serving gateway."""
+
+METRICS_PORT_OFFSET = 10_000
+"""The Prometheus port of a service is its gRPC port plus this."""
+
+MILVUS_PORT = 19530
+REDIS_PORT = 6389
+"""Ports of the stores that `make up` starts."""
+
+DEFAULT_HOME = ".recmesh"
+DEFAULT_MODEL_STORE = ".recmesh/store"
+DEFAULT_REDIS_URL = f"redis://127.0.0.1:{REDIS_PORT}/0"
+DEFAULT_MILVUS_URI = f"http://127.0.0.1:{MILVUS_PORT}"
+
+
+def default_target(service: ServiceName) -> str:
+    """The target of a service on this machine, `host:port`."""
+    return f"127.0.0.1:{PORTS[service]}"
+
+
+def without_credentials(url: str) -> str:
+    """A URL for logs and messages: user and password, if any, are replaced by `***`."""
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}"))
