@@ -134,7 +134,7 @@ def _server() -> Iterator[str]:
     command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]
     with TemporaryDirectory() as folder, subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL) as process:
         try:
-            with redis.Redis(port=port, retry=None) as client:
+            with redis.Redis(port=port) as client:
                 _wait_for(client)
             yield f"redis://127.0.0.1:{port}/0"
         finally:
