@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local.settings import LocalSettings
-from local.steps import Steps
 from recmesh.errors import DataError
+from recmesh.progress import NumberedSteps
 from recmesh.releases.code import code_hash
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Checked:
     new_user: Mapping[str, str]
 
 
-def checked(settings: LocalSettings, dataset: str, steps: Steps) -> Checked:
+def checked(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Checked:
     """Fetch the data set if it has a name and is not there yet, then read and check it unless nothing changed.
 
     Raises DataError as recmesh.dataset does.
@@ -62,7 +62,7 @@ def rejects(settings: LocalSettings, folder: Path) -> Path:
     return path
 
 
-def _folder(settings: LocalSettings, dataset: str, steps: Steps) -> Path:
+def _folder(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Path:
     if dataset not in NAMES:
         return Path(dataset).expanduser().absolute()
     folder = settings.folder / "data" / dataset
@@ -74,7 +74,7 @@ def _folder(settings: LocalSettings, dataset: str, steps: Steps) -> Path:
     return folder
 
 
-def _read(folder: Path, settings: LocalSettings, steps: Steps) -> Checked:
+def _read(folder: Path, settings: LocalSettings, steps: NumberedSteps) -> Checked:
     from recmesh.dataset import read
 
     steps.say("reading and checking every row")

@@ -20,10 +20,10 @@ from local.datasets import Checked
 from local.interrupts import Interrupts
 from local.jobs import run_job
 from local.settings import PADDLE_SERVING, ROOT, SERVICES, LocalSettings, Mode
-from local.steps import Steps
 from local.supervisor import Supervisor
 from recmesh.client import Mesh, Recommendation, Targets
 from recmesh.errors import ReleaseError, SettingsError, Unavailable
+from recmesh.progress import NumberedSteps
 from recmesh.releases import Manifest, ModelStore
 from recmesh.releases.code import code_hash, training_code
 
@@ -43,13 +43,13 @@ class _Run:
     dataset: str
     mode: Mode
     supervisor: Supervisor
-    steps: Steps
+    steps: NumberedSteps
     interrupts: Interrupts
 
 
 def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console) -> None:
     """Bring the mesh up and show what it answers. Raises what its steps raise, after stopping what this run started."""
-    supervisor, interrupts, steps = Supervisor(settings), Interrupts(), Steps(console, 6)
+    supervisor, interrupts, steps = Supervisor(settings), Interrupts(), NumberedSteps(console, 6)
     with interrupts.handled(), _only_one(settings):
         before = {state.name for state in supervisor.states()}
         datasets.check_name(dataset)

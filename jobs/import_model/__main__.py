@@ -38,10 +38,10 @@ def main(
 def _run(store: str, base: str, dataset: Path, ranker: Path | None, towers: Path | None, home: Path) -> None:
     with quiet():
         from jobs.import_model.pipeline import import_models
-        from jobs.train.progress import Reporter
+        from recmesh.progress import TimedReporter
         from recmesh.releases import ModelStore
 
-    outcome = import_models(ModelStore(store), base, dataset, ranker, towers, home, Reporter())
+    outcome = import_models(ModelStore(store), base, dataset, ranker, towers, home, TimedReporter())
     if outcome.current:
         print("current: the model store holds what these models, mappings, base and data make")
     for name, difference in outcome.differences.items():

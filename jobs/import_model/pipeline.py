@@ -8,10 +8,10 @@ from pathlib import Path
 
 from jobs.import_model.given import Given, read_models
 from jobs.import_model.writer import Base, write
-from jobs.train.progress import Reporter
 from recmesh.dataset import DataSet, read
 from recmesh.errors import ReleaseError
 from recmesh.features import Encoder, FeatureSpec
+from recmesh.progress import Reporter
 from recmesh.releases import Manifest, ModelStore, read_manifest
 from recmesh.releases.code import code_hash, training_code
 

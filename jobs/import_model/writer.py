@@ -14,7 +14,6 @@ from jobs.import_model import checks
 from jobs.import_model.given import RANKER, USER_TOWER, Given
 from jobs.import_model.model_files import Written, write_ranker, write_towers
 from jobs.import_model.requests import RECORDED, item_texts, requests
-from jobs.train.progress import Reporter
 from recmesh.dataset import DataSet
 from recmesh.evaluation import METRICS_FILE, PAGE_FILE
 from recmesh.features import Encoder
@@ -22,6 +21,7 @@ from recmesh.features.encoder import FEATURES
 from recmesh.features.mapped_inputs import TABLES, Texts, tables
 from recmesh.features.mapping import Imported, ModelMapping
 from recmesh.features.spec import Array
+from recmesh.progress import Reporter
 from recmesh.releases import Manifest
 from recmesh.releases.manifest import FORMAT, IMPORTED_FROM, MANIFEST, Index, write_manifest
 

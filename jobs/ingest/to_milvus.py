@@ -14,7 +14,7 @@ from jobs.ingest.marks import Marks
 from jobs.ingest.shard import Shard
 from recmesh.errors import RecmeshError, ReleaseError
 from recmesh.features import Catalogue
-from recmesh.progress import Meter
+from recmesh.progress import Meter, Reporter
 from recmesh.releases import Index, Manifest
 from recmesh.stores.ann import ENOUGH, Vectors, longest, smallest_ef
 from recmesh.stores.milvus_writer import HNSW_PARAMS, MilvusWriter
@@ -87,7 +87,9 @@ class CollectionOfRelease:
         replace, written = marks.started(_PART) or not marks.new, marks.rows(_PART)
         radius = longest(self._vectors)
         marks.set_rows(_PART, written)
-        with Meter(f"Milvus {self._name}", len(rows), written, self._console, "written") as meter:
+        with Meter(
+            Reporter(self._console), f"Milvus {self._name}", len(rows), done=written, outcome="written"
+        ) as meter:
             while written < len(rows):
                 chunk = rows[written : written + _CHUNK]
                 ids, vectors = self._sku_ids[chunk.start : chunk.stop], self._vectors[chunk.start : chunk.stop]

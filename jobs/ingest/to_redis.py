@@ -16,7 +16,7 @@ from jobs.ingest.marks import Marks
 from jobs.ingest.shard import Shard
 from recmesh.dataset import DataSet
 from recmesh.errors import RecmeshError
-from recmesh.progress import Meter
+from recmesh.progress import Meter, Reporter
 from recmesh.stores.redis import CHUNK, HISTORY, ITEM, USER, RedisWriter
 from recmesh.stores.wire import Row, item_encoder, user_encoder
 
@@ -90,7 +90,7 @@ def _content(data: DataSet) -> str:
 def _write(part: Part, redis: RedisWriter, marks: Marks, console: Console) -> None:
     rows = marks.shard.rows(len(part.ids))
     written = marks.rows(part.name)
-    with Meter(f"Redis {part.name}", len(rows), written, console, "written") as meter:
+    with Meter(Reporter(console), f"Redis {part.name}", len(rows), done=written, outcome="written") as meter:
         while written < len(rows):
             chunk = rows[written : written + CHUNK]
             redis.write(part.pairs(chunk))

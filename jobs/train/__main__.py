@@ -42,10 +42,10 @@ def _run(dataset: Path, store: str, seed: int, work: Path, budget: Budget, mark:
     # any number but one.
     with quiet():
         from jobs.train.pipeline import Outcome, train
-        from jobs.train.progress import Reporter
+        from recmesh.progress import TimedReporter
         from recmesh.releases import ModelStore
 
-    outcome: Outcome = train(dataset, ModelStore(store), work, seed, Reporter(), budget)
+    outcome: Outcome = train(dataset, ModelStore(store), work, seed, TimedReporter(), budget)
     if mark:
         ModelStore(store).set_mark(mark, outcome.release)
     console = Console(highlight=False)

@@ -20,7 +20,6 @@ from jobs.train.export import release
 from jobs.train.models import affinity
 from jobs.train.models.towers import Towers
 from jobs.train.models.two_tower import TwoTower, user_vectors
-from jobs.train.progress import Reporter
 from jobs.train.report import document
 from jobs.train.report.document import Sources
 from jobs.train.report.incumbent import Incumbent
@@ -35,6 +34,7 @@ from recmesh.features import CHANNELS, Encoder, FeatureSpec, Segment, Statistics
 from recmesh.features.encoder import padded
 from recmesh.features.ranker_inputs import column_sizes, dense_names
 from recmesh.features.spec import Channel, Floats
+from recmesh.progress import Reporter
 from recmesh.releases import ModelStore, SegmentMetrics
 
 _TRAINED_USERS, _TESTED_USERS = 600, 1500

@@ -15,7 +15,7 @@ from recmesh.client import _wire
 from recmesh.client._mesh import NEW_USER, Mesh, check_answer
 from recmesh.client._methods import AS
 from recmesh.pb import as_pb2
-from recmesh.progress import Meter
+from recmesh.progress import Meter, Reporter
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ async def run_batch(mesh: Mesh, options: BatchOptions, console: Console) -> Batc
         async def ask(query: Query) -> None:
             journal.add(await _ask(mesh, query, options))
 
-        meter = Meter("batch", len(queries), resumed, console)
+        meter = Meter(Reporter(console), "batch", len(queries), done=resumed)
         failures = await ask_all(left, ask, concurrency=options.concurrency, meter=meter)
         return _finish(options, queries, journal, resumed, failures)
 

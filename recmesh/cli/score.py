@@ -11,7 +11,7 @@ from recmesh.cli.tables import ITEM, USER, read_pairs, read_profiles, replacing,
 from recmesh.client._mesh import Mesh
 from recmesh.client._model import User
 from recmesh.errors import AnswerFailed
-from recmesh.progress import Meter
+from recmesh.progress import Meter, Reporter
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ async def run_score(mesh: Mesh, options: ScoreOptions, console: Console) -> Scor
         if answer.degraded:
             degraded.add(user_id)
 
-    meter = Meter("score: users", len(wanted), 0, console)
+    meter = Meter(Reporter(console), "score: users", len(wanted))
     failures = await ask_all(list(wanted), ask, concurrency=options.concurrency, meter=meter)
     reasons = {failure.job: str(failure.error) for failure in failures}
     unscored = []

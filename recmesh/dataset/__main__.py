@@ -8,9 +8,9 @@ import typer
 from rich.console import Console
 
 from recmesh.dataset import NAMES, fetch, read, synthetic
-from recmesh.dataset.progress import progress_bar
 from recmesh.dataset.synthetic import Form
 from recmesh.errors import RecmeshError
+from recmesh.progress import Reporter, reading
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -25,7 +25,7 @@ def check(
     ] = None,
 ) -> None:
     """Read a data set as training and ingestion do, and say what became of every row."""
-    with progress_bar() as progress:
+    with reading(Reporter()) as progress:
         data = read(folder, rejects, progress, max_rejected)
     console = Console()
     console.print(data.report.table())

@@ -174,7 +174,7 @@ IMPORT_ALL = """
 import json, sys
 from pathlib import Path
 from jobs.import_model.pipeline import import_models
-from jobs.train.progress import Reporter
+from recmesh.progress import Reporter
 from jobs.train.report.incumbent import Incumbent
 from recmesh.errors import RecmeshError
 from recmesh.releases import ModelStore

@@ -15,7 +15,7 @@ import numpy as np
 from jobs.train import pipeline
 from jobs.train.data import rows, statistics, windows
 from jobs.train.models import two_tower
-from jobs.train.progress import Reporter
+from recmesh.progress import Reporter
 from recmesh.errors import LeakError
 from recmesh.releases import ModelStore
 

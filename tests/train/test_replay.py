@@ -38,7 +38,7 @@ from jobs.train import pipeline
 from jobs.train.data import statistics
 from jobs.train.export.paddle_models import export
 from jobs.train.data.prepare import prepare
-from jobs.train.progress import Reporter
+from recmesh.progress import Reporter
 from jobs.train.data.rows import candidates
 from jobs.train.models.towers import Towers
 from jobs.train.data.windows import plan

@@ -65,7 +65,7 @@ import json, sys
 from pathlib import Path
 from jobs.train.selection.budget import Budget
 from jobs.train.pipeline import train
-from jobs.train.progress import Reporter
+from recmesh.progress import Reporter
 from recmesh.releases import ModelStore
 print(json.dumps([train(Path(folder) / "data", ModelStore(f"{folder}/store"), Path(folder), 1, Reporter(),
     Budget(float(budget) or None)).release for folder, budget in zip(sys.argv[1::2], sys.argv[2::2])]))

@@ -19,7 +19,7 @@ LAYERS = [
     {"recmesh.features"},
     {"recmesh.kernels"},
     {"recmesh.dataset"},
-    {"recmesh.contract", "recmesh.errors", "recmesh.pb", "recmesh.timeouts"},
+    {"recmesh.contract", "recmesh.errors", "recmesh.pb", "recmesh.progress", "recmesh.timeouts"},
 ]
 SHARED = (
     "recmesh/errors.py",
@@ -27,6 +27,7 @@ SHARED = (
     "recmesh/evaluation",
     "recmesh/features",
     "recmesh/kernels",
+    "recmesh/progress.py",
     "recmesh/retrieval",
     "recmesh/releases",
     "jobs/train",

@@ -5,9 +5,9 @@ import numpy as np
 from jobs.train.data.prepare import Prepared
 from jobs.train.data.windows import Plan, Window
 from jobs.train.models.two_tower import FULL_SOFTMAX, Effort, TwoTower
-from jobs.train.progress import Reporter
 from recmesh.features import Statistics
 from recmesh.features.spec import Longs, Tower
+from recmesh.progress import Reporter
 
 _FEW_ITEMS, _MANY_ITEMS = 150, 80
 _MORE_RATE = 2e-3

@@ -15,7 +15,6 @@ from jobs.train.models import affinity, deepfm, wide
 from jobs.train.models.affinity import Pairs
 from jobs.train.models.deepfm import Buckets, DeepFM
 from jobs.train.models.wide import Wide
-from jobs.train.progress import Reporter
 from jobs.train.selection import choices, orders
 from jobs.train.selection.budget import Budget
 from jobs.train.selection.choices import Setting
@@ -26,6 +25,7 @@ from recmesh.evaluation import Decision, errors, means, metrics, of_hits
 from recmesh.features import SEGMENTS, FeatureSpec, Segment
 from recmesh.features.ranker_inputs import forms, never_negative
 from recmesh.features.spec import Array, Floats, Ints, Mask
+from recmesh.progress import Reporter
 from recmesh.releases import SegmentMetrics
 
 ALPHAS = (0.0, 0.25, 0.5, 1.0)
