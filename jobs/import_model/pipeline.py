@@ -13,7 +13,7 @@ from recmesh.errors import ReleaseError
 from recmesh.features import Encoder, FeatureSpec
 from recmesh.progress import Reporter
 from recmesh.releases import Manifest, ModelStore, read_manifest
-from recmesh.releases.code import code_hash, training_code
+from recmesh.releases.versions import TRAINING_VERSION, code_digest
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _check_fields(data: DataSet, spec: FeatureSpec, dataset: Path) -> None:
 
 def _identity(base: Manifest, fingerprint: str, given: Mapping[str, Given]) -> str:
     """The same models, mappings, base, data and code are the same release."""
-    digest = hashlib.sha256(f"{base.id} {fingerprint} {training_code()} {code_hash('jobs/import_model')}".encode())
+    digest = hashlib.sha256(f"{base.id} {fingerprint} {TRAINING_VERSION} {code_digest('jobs/import_model')}".encode())
     for name, one in given.items():
         digest.update(f"{name} {one.model.sha256} {one.mapping.model_dump_json()}".encode())
     return f"{base.fingerprint[:8]}-{digest.hexdigest()[:8]}"

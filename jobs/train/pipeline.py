@@ -36,6 +36,7 @@ from recmesh.features.ranker_inputs import column_sizes, dense_names
 from recmesh.features.spec import Channel, Floats
 from recmesh.progress import Reporter
 from recmesh.releases import ModelStore, SegmentMetrics
+from recmesh.releases.versions import release_ids
 
 _TRAINED_USERS, _TESTED_USERS = 600, 1500
 _LOOKED_AT = 400
@@ -63,10 +64,12 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     with reporter.step("reading the data set"):
         dataset = read(folder, rejects=work / "rejects.csv")
-    identity = release.release_id(dataset.fingerprint, seed, budget.seconds)
-    known = _stored(store, identity)
-    if known is not None:
-        return Outcome(identity, True, known)
+    identities = release_ids(dataset.fingerprint, seed, budget.seconds)
+    for identity in identities:
+        known = _stored(store, identity)
+        if known is not None:
+            return Outcome(identity, True, known)
+    identity = identities[0]
     with reporter.step("preparing"):
         data = prepare(dataset)
         windows = plan(data, seed)

@@ -80,7 +80,7 @@ def show(
         ("data", manifest.fingerprint),
         ("collection", f"{manifest.collection}, {manifest.items:,} x {manifest.dim}, {_index(manifest)}"),
         ("rankers", ", ".join(f"{segment}: {ranker}" for segment, ranker in manifest.rankers.items())),
-        ("code", manifest.code_version),
+        ("training version", manifest.code_version),
     ):
         facts.add_row(name, value)
     console.print(facts, _metrics(manifest), _files(manifest))

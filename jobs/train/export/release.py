@@ -1,6 +1,5 @@
 """Writes a release folder: features, vectors, models in both formats, and last the manifest."""
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,8 +22,8 @@ from recmesh.features.encoder import ITEM_VECTORS
 from recmesh.features.spec import Floats
 from recmesh.features.user import NO_ITEMS
 from recmesh.features.vocabulary import MISSING, UNSEEN
-from recmesh.releases.code import training_code
 from recmesh.releases.manifest import FORMAT, Compared, Difference, Manifest, SegmentMetrics, write_manifest
+from recmesh.releases.versions import training_versions
 from recmesh.retrieval import Retriever
 from recmesh.retrieval.channels import two_tower
 
@@ -52,13 +51,6 @@ class Trained:
     explained: Mapping[str, object]
     observed: Mapping[Segment, Observed]
     judged: Mapping[Segment, Judged]
-
-
-def release_id(fingerprint: str, seed: int, budget: float | None = None) -> str:
-    """The id of what this code makes of a data set: the same data, code, seed and budget (seconds) are the same
-    release."""
-    made = f"{fingerprint} {training_code()} {seed}" + (f" {budget:g}" if budget else "")
-    return f"{fingerprint[:8]}-{hashlib.sha256(made.encode()).hexdigest()[:8]}"
 
 
 def write_artifacts(trained: Trained, folder: Path, seed: int) -> dict[str, float]:
@@ -89,7 +81,7 @@ def seal(
         rankers={segment: "deepfm" if used else "merge" for segment, used in spec.rankers.items()},
         metrics=dict(trained.metrics),
         compared=_compared(report),
-        code_version=training_code(),
+        code_version=training_versions()[0],
         extra={**trained.explained, "export_difference": dict(differences), "recorded_inputs": RECORDED},
     )
     return write_manifest(folder, manifest)

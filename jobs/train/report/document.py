@@ -20,7 +20,7 @@ from recmesh.dataset import DataSet
 from recmesh.evaluation import METRICS_FILE, PAGE_FILE, Report
 from recmesh.evaluation.report import ActiveFacts, Cost, SegmentReport, WindowFacts
 from recmesh.features import Segment
-from recmesh.releases.code import training_code
+from recmesh.releases.versions import TRAINING_VERSION
 
 _MIB = 1024
 """KiB of a MiB: what Linux counts resident memory in."""
@@ -95,7 +95,7 @@ def _facts(sources: Sources) -> dict[str, str]:
         "repeats": "an item that a user acted on may be shown again" if spec.repeats else "only new items",
         "windows": "cut by the calendar" if sources.plan.clock else "cut by the order of each user's own actions",
         "fingerprint of the data": dataset.fingerprint,
-        "code": training_code(),
+        "training version": str(TRAINING_VERSION),
         "seed": str(sources.seed),
     }
 

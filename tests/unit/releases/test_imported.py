@@ -9,8 +9,8 @@ from local.datasets import Checked
 from local.settings import LocalSettings
 from local.up import _current_release
 from recmesh.releases import ModelStore
-from recmesh.releases.code import training_code
 from recmesh.releases.manifest import IMPORTED_FROM
+from recmesh.releases.versions import TRAINING_VERSION
 from tests.unit.releases.conftest import MakeRelease
 
 
@@ -18,8 +18,8 @@ from tests.unit.releases.conftest import MakeRelease
 def store(tmp_path: Path, make_release: MakeRelease) -> ModelStore:
     """A trained release, and a newer one with models from elsewhere."""
     made = ModelStore(str(tmp_path / "store"))
-    made.put(make_release("trained", code_version=training_code()))
-    made.put(make_release("imported", code_version=training_code(), extra={IMPORTED_FROM: {}}))
+    made.put(make_release("trained", code_version=str(TRAINING_VERSION)))
+    made.put(make_release("imported", code_version=str(TRAINING_VERSION), extra={IMPORTED_FROM: {}}))
     return made
 
 
