@@ -1,9 +1,15 @@
-"""`python docker/images.py build [IMAGE ...]`: build images and bring them to a cluster; `sbom IMAGE`: what is in one.
+"""`python docker/images.py build [IMAGE ...]` builds images and loads them into a cluster; `sbom` lists their packages.
 
-Both steps are commands that may be set, with {tag}, {file}, {arguments} and {context} in them: RECMESH_IMAGE_BUILD
-(default: docker) and RECMESH_IMAGE_LOAD (default: kind; empty: the build does it). RECMESH_IMAGE_REGISTRY (with a slash
-at its end), RECMESH_IMAGE_TAG (default: the version) and RECMESH_IMAGE_BASE (the base image, best by digest) are what
-they are built as and from. Standard library only.
+Environment variables set the commands and the names:
+
+- `RECMESH_IMAGE_BUILD`: the command that builds an image (default: docker). {tag}, {file}, {arguments} and {context}
+  in it are filled in.
+- `RECMESH_IMAGE_LOAD`: the command that loads an image into the cluster (default: kind). Empty: the build has done it.
+- `RECMESH_IMAGE_REGISTRY`: prefix of the names, with a slash at its end.
+- `RECMESH_IMAGE_TAG`: tag of the images (default: the version of recmesh).
+- `RECMESH_IMAGE_BASE`: the base image, preferably by digest.
+
+Uses the standard library only, so any Python can run it.
 """
 
 import argparse
@@ -15,38 +21,56 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import requirements
+from typing import TypedDict
 
 ROOT = Path(__file__).resolve().parent.parent
+SERVICES = ("um", "cm", "as", "recall", "rank", "compact")
+"""The images of the services; `compact` runs all five in one process."""
+IMAGES = (*SERVICES, "ingest", "train", "paddle-serving", "paddle-serving-gpu")
+
 _BUILD = "docker build --tag {tag} --file {file} {arguments} {context}"
 _LOAD = "kind load docker-image {tag}"
-_DEFAULT = [image for image in requirements.IMAGES if image != "paddle-serving-gpu"]
+_DEFAULT = [image for image in IMAGES if image != "paddle-serving-gpu"]
+# One package of a lock file: its name, its version, and everything up to the next package.
+_PIN = re.compile(r"(?m)^([A-Za-z0-9._-]+)==([^\s;\\]+)((?:.*\n)(?: .*\n?)*)")
+
+Hash = TypedDict("Hash", {"alg": str, "content": str})
+Component = TypedDict("Component", {"type": str, "name": str, "version": str, "purl": str, "hashes": list[Hash]})
+Image = TypedDict("Image", {"type": str, "name": str, "version": str})
+Metadata = TypedDict("Metadata", {"component": Image})
+Bill = TypedDict(
+    "Bill", {"bomFormat": str, "specVersion": str, "version": int, "metadata": Metadata, "components": list[Component]}
+)
+"""A software bill of materials: the part of CycloneDX 1.5 that `sbom` fills in."""
 
 
 def version() -> str:
-    """Of recmesh, from pyproject.toml."""
-    found = re.search(r'(?m)^version = "(.+)"$', (ROOT / "pyproject.toml").read_text())
-    assert found, "pyproject.toml has a version"
+    """Return the version of recmesh, read without importing it."""
+    found = re.search(r'(?m)^__version__ = "(.+)"$', (ROOT / "recmesh" / "__init__.py").read_text())
+    assert found, "recmesh/__init__.py defines __version__"
     return found[1]
 
 
 def tag(image: str) -> str:
-    """The full name of an image."""
+    """Return the full name of an image."""
     registry = os.environ.get("RECMESH_IMAGE_REGISTRY", "")
     return f"{registry}recmesh/{image}:{os.environ.get('RECMESH_IMAGE_TAG') or version()}"
 
 
+def lock_file(image: str) -> Path:
+    """Return the hash-pinned requirements that an image installs."""
+    return ROOT / "requirements" / (f"{image}.txt" if image.startswith("paddle") else f"images/{image}.txt")
+
+
 def file_and_arguments(image: str) -> tuple[str, list[str]]:
-    """The Dockerfile of an image, and its build arguments."""
-    if image in requirements.SERVICES:
+    """Return the name of an image's Dockerfile, and its build arguments."""
+    if image in SERVICES:
         return "service", [f"SERVICE={image}"]
     return ("jobs", [f"JOB={image}"]) if image in ("train", "ingest") else (image, [])
 
 
 def commands(image: str) -> Iterator[list[str]]:
-    """What builds an image and brings it to the cluster."""
+    """Yield the commands that build an image and load it into the cluster."""
     name, arguments = file_and_arguments(image)
     arguments += [f"VERSION={version()}", f"REVISION={_revision()}"]
     if (base := os.environ.get("RECMESH_IMAGE_BASE")) and image != "paddle-serving-gpu":
@@ -62,21 +86,19 @@ def commands(image: str) -> Iterator[list[str]]:
             yield shlex.split(command.format(**values))
 
 
-def sbom(image: str) -> dict[str, Any]:
-    """The Python packages of an image, with hashes, as a CycloneDX 1.5 document."""
+def sbom(image: str) -> Bill:
+    """Return the Python packages of an image, with their hashes, as a CycloneDX 1.5 document."""
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
         "version": 1,
         "metadata": {"component": {"type": "container", "name": f"recmesh/{image}", "version": version()}},
-        "components": [
-            component for entry in requirements.of_image(image).values() for component in _components(entry)
-        ],
+        "components": list(_components(lock_file(image).read_text())),
     }
 
 
-def _components(entry: str) -> Iterator[dict[str, Any]]:
-    for name, pinned, rest in re.findall(r"(?m)^([A-Za-z0-9._-]+)==([^\s;]+)((?:.*\n)(?: .*\n?)*)", entry):
+def _components(locked: str) -> Iterator[Component]:
+    for name, pinned, rest in _PIN.findall(locked):
         yield {
             "type": "library",
             "name": name,
@@ -98,14 +120,14 @@ def _revision() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. -> its exit code."""
-    parser = argparse.ArgumentParser(prog="docker/images.py", description="Images of recmesh.")
+    """Run one command and return its exit code."""
+    parser = argparse.ArgumentParser(prog="docker/images.py", description="Build the images of recmesh.")
     parser.add_argument("command", choices=("build", "sbom"))
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"of {', '.join(requirements.IMAGES)}")
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"any of {', '.join(IMAGES)}")
     options = parser.parse_args(arguments)
     images = options.images or _DEFAULT
-    if unknown := set(images) - set(requirements.IMAGES):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; images are {', '.join(requirements.IMAGES)}")
+    if unknown := set(images) - set(IMAGES):
+        parser.error(f"no such image: {', '.join(sorted(unknown))}; choose from {', '.join(IMAGES)}")
     if options.command == "sbom":
         print(json.dumps([sbom(image) for image in images] if len(images) > 1 else sbom(images[0]), indent=2))
         return 0

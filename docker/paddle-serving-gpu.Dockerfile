@@ -16,10 +16,8 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3-pip \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY docker/requirements.py docker/
-COPY requirements requirements
-RUN python docker/requirements.py paddle-serving-gpu > image.txt \
-    && pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --target /packages -r image.txt
+COPY requirements/paddle-serving-gpu.txt image.txt
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --target /packages -r image.txt
 
 FROM python
 ARG VERSION=unknown

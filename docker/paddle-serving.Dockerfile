@@ -3,10 +3,8 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS packages
 WORKDIR /build
-COPY docker/requirements.py docker/
-COPY requirements requirements
-RUN python docker/requirements.py paddle-serving > image.txt \
-    && pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --prefix /packages -r image.txt
+COPY requirements/paddle-serving.txt image.txt
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --prefix /packages -r image.txt
 
 FROM ${BASE}
 ARG VERSION=unknown

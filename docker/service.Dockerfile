@@ -12,10 +12,8 @@ RUN python recmesh/kernels/build.py
 FROM ${BASE} AS packages
 ARG SERVICE
 WORKDIR /build
-COPY docker/requirements.py docker/
-COPY requirements requirements
-RUN python docker/requirements.py "${SERVICE}" > image.txt \
-    && pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --prefix /packages -r image.txt
+COPY requirements/images/${SERVICE}.txt image.txt
+RUN pip install --no-cache-dir --no-deps --require-hashes --only-binary :all: --prefix /packages -r image.txt
 
 FROM ${BASE}
 ARG SERVICE

@@ -4,11 +4,9 @@ ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS wheel
 WORKDIR /build
-COPY docker/requirements.py docker/
-COPY requirements/serving.txt requirements/
+COPY requirements/images/milvus.txt ./
 COPY tests/cluster/images/milvus.py ./
-RUN PYTHONPATH=docker python -c "import requirements; print(requirements.locked('serving')['milvus'])" > milvus.txt \
-    && pip install --no-cache-dir --no-deps --require-hashes --target wheel -r milvus.txt \
+RUN pip install --no-cache-dir --no-deps --require-hashes --target wheel -r milvus.txt \
     && python milvus.py wheel/milvus/data /milvus
 
 FROM ${BASE}

@@ -1,7 +1,7 @@
 # An s3 server for the test cluster, which reaches no registry of images: moto, as its public image runs it.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 FROM ${BASE}
-COPY requirements/s3.txt /tmp/
-RUN pip install --no-cache-dir --no-deps --require-hashes -r /tmp/s3.txt
+COPY requirements/s3-server.txt /tmp/
+RUN pip install --no-cache-dir --no-deps --require-hashes -r /tmp/s3-server.txt
 EXPOSE 5000
 ENTRYPOINT ["moto_server", "-H", "0.0.0.0"]
