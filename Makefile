@@ -5,8 +5,9 @@ MODE ?= compact
 BACKEND ?= $(or $(RECMESH_RANK_BACKEND),onnx)
 SERVICE ?=
 FOLLOW ?=
-TESTS ?= tests/unit tests/component tests/contract tests/train tests/mesh tests/paddle_serving tests/local tests/chart
+TESTS ?= tests/unit tests/packaging tests/component tests/contract tests/train tests/mesh tests/paddle_serving tests/local tests/chart
 IMAGES ?=
+UPGRADE ?=
 
 # The first interpreter that runs and is of a version that all requirements have wheels for.
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
@@ -20,10 +21,6 @@ LOCAL := test -x $(BIN)/python || { echo 'nothing was ever started here; make up
 CODE := recmesh services jobs local benchmarks tests docker charts client.py
 PROTOS := $(wildcard protos/recmesh/pb/*.proto)
 CLUSTER_TESTS = PATH='$(CURDIR)/$(BIN)':"$$PATH" $(BIN)/python -m pytest -s
-LOCK = UV_PYTHON_DOWNLOADS=never uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url
-# In images only, so for their Python alone; a universal one is more than uv can find.
-IMAGE_LOCK = $(subst --universal --python-version 3.10,--python-version 3.11 --python-platform x86_64-manylinux_2_28,$(LOCK))
-PADDLE_SERVING_LOCK = --overrides requirements/paddle-serving.overrides --excludes requirements/paddle-serving.excludes
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status logs clean test check protos bench bench-faults lock environments environments-dev \
@@ -83,16 +80,8 @@ cluster-smoke: environments-cluster ## Install on the cluster of the current con
 cluster-test: environments-cluster ## The same, and everything that can go away or change under load
 	$(CLUSTER_TESTS) tests/cluster
 
-lock: ## Pin the requirements anew, with hashes (needs uv)
-	for group in serving dev train build paddle-serving paddle-serving-gpu kubernetes; do \
-		echo "requirements/$$group.txt"; \
-		case $$group in paddle*) with='$(PADDLE_SERVING_LOCK)';; *) with=;; esac; \
-		$(LOCK) $$with requirements/$$group.in --output-file requirements/$$group.txt || exit 1; \
-	done
-	for group in stores s3; do \
-		echo "requirements/$$group.txt"; \
-		$(IMAGE_LOCK) requirements/$$group.in --output-file requirements/$$group.txt || exit 1; \
-	done
+lock: environments-dev ## Make requirements/*.txt from pyproject.toml. UPGRADE=--upgrade, or '--upgrade-package NAME', moves pins
+	$(BIN)/python -m local.locks $(UPGRADE)
 
 helm: environments-dev ## Fetch helm and kubectl into .venv/bin, unless they are there
 	$(BIN)/python -m local.helm

@@ -21,7 +21,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("um", "cm", "as", "recall", "rank", "compact")
@@ -33,15 +33,6 @@ _LOAD = "kind load docker-image {tag}"
 _DEFAULT = [image for image in IMAGES if image != "paddle-serving-gpu"]
 # One package of a lock file: its name, its version, and everything up to the next package.
 _PIN = re.compile(r"(?m)^([A-Za-z0-9._-]+)==([^\s;\\]+)((?:.*\n)(?: .*\n?)*)")
-
-Hash = TypedDict("Hash", {"alg": str, "content": str})
-Component = TypedDict("Component", {"type": str, "name": str, "version": str, "purl": str, "hashes": list[Hash]})
-Image = TypedDict("Image", {"type": str, "name": str, "version": str})
-Metadata = TypedDict("Metadata", {"component": Image})
-Bill = TypedDict(
-    "Bill", {"bomFormat": str, "specVersion": str, "version": int, "metadata": Metadata, "components": list[Component]}
-)
-"""A software bill of materials: the part of CycloneDX 1.5 that `sbom` fills in."""
 
 
 def version() -> str:
@@ -86,7 +77,7 @@ def commands(image: str) -> Iterator[list[str]]:
             yield shlex.split(command.format(**values))
 
 
-def sbom(image: str) -> Bill:
+def sbom(image: str) -> dict[str, Any]:
     """Return the Python packages of an image, with their hashes, as a CycloneDX 1.5 document."""
     return {
         "bomFormat": "CycloneDX",
@@ -97,7 +88,7 @@ def sbom(image: str) -> Bill:
     }
 
 
-def _components(locked: str) -> Iterator[Component]:
+def _components(locked: str) -> Iterator[dict[str, Any]]:
     for name, pinned, rest in _PIN.findall(locked):
         yield {
             "type": "library",

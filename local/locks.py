@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from local.environments import ROOT
 
@@ -21,7 +20,7 @@ else:
 REQUIREMENTS = ROOT / "requirements"
 
 _COMPILE = (
-    *("uv", "pip", "compile", "-", "--quiet", "--no-python-downloads"),
+    *(sys.executable, "-m", "uv", "pip", "compile", "-", "--quiet", "--no-python-downloads"),
     *("--generate-hashes", "--no-header", "--no-emit-index-url", "--no-config"),
 )
 _UNIVERSAL = ("--universal", "--python-version", "3.10")

@@ -31,7 +31,9 @@ class Jobs:
         try:
             from kubernetes import client, config
         except ImportError as error:
-            raise SettingsError(f"{error}: `recmesh job` needs pip install -r requirements/kubernetes.txt") from error
+            raise SettingsError(
+                "this command needs the extra \"kubernetes\": pip install 'recmesh[kubernetes]'"
+            ) from error
         self._release = release
         with _errors():
             try:

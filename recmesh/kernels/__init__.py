@@ -31,7 +31,9 @@ _POINTER, _NUMBER, _REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 def _load() -> ctypes.CDLL:
     path = library()
     if not path.exists():
-        raise ImportError(f"{path.name} is not compiled: run `make environments`, or python -m recmesh.kernels.build")
+        raise ImportError(
+            "recmesh.kernels is not compiled: run pip install 'recmesh[build]' and python -m recmesh.kernels.build"
+        )
     return ctypes.CDLL(str(path))
 
 

@@ -7,5 +7,5 @@ grpc.health.v1 beside it. Behind it each pipeline is a process that runs Paddle 
                      ├─► pipeline 1                            releases.py, fleet.py, process.py
                      └─► ... of the one before it, for a while  in each process: pipeline.py, op.py
 
-This package runs in an environment of its own (requirements/paddle-serving.in); only `pipeline` imports Paddle.
+This package runs in an environment of its own (the extra paddle-serving); only `pipeline` imports Paddle.
 """
