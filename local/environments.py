@@ -1,14 +1,16 @@
 """Make the Python environments: `python3 -m local.environments serving train dev`. Standard library only.
 
-`serving`, `dev` and `kubernetes` go into .venv, `train` into .venv-train, `paddle-serving` (or `paddle-serving-gpu`)
-into .venv-paddle-serving; all that are asked for are made at the same time. A stamp, written last, holds the hash of
-the requirement file that was installed: nothing is done while it is current. An environment whose installation was cut
-off is made anew. One more, for the compiler of recmesh/kernels, lives only while that compiles.
+`serving`, `dev` and `kubernetes` go into .venv, `train` into .venv-train, `paddle-serving` and `paddle-serving-gpu`
+into .venv-paddle-serving. uv installs them all at the same time; pip installs uv into .venv-installer. A stamp, written
+last, holds the hash of the lock file that was installed: nothing is done while it is current. An interrupted
+installation starts again from an empty folder. The compiler of recmesh/kernels has an environment that is deleted after
+use.
 """
 
+import ast
 import fcntl
 import hashlib
-import re
+import os
 import runpy
 import shutil
 import subprocess
@@ -24,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ((3, 10), (3, 12))
 _KERNELS = ROOT / "recmesh" / "kernels" / "build.py"
 _FOLDERS = {
+    "installer": ".venv-installer",
+    "build": ".venv-build",
     "serving": ".venv",
     "dev": ".venv",
     "kubernetes": ".venv",
@@ -36,11 +40,25 @@ _COMMAND = """\
 #!{python}
 import sys
 
-from recmesh.cli.main import main
+from recmesh.__main__ import main
 
 sys.exit(main())
 """
 _SETTINGS_ERROR = 2
+_DISK_FULL = "the disk is full: free about 3 GB for {}"
+# pip's settings for its index, and the variables that set the same for uv, which reads none of pip's.
+_UV_VARIABLES = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "no-index": "UV_NO_INDEX",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+    "client-cert": "SSL_CLIENT_CERT",
+    "proxy": "ALL_PROXY",
+    "timeout": "UV_HTTP_TIMEOUT",
+    "default-timeout": "UV_HTTP_TIMEOUT",
+    "retries": "UV_HTTP_RETRIES",
+}
 
 
 class InstallationError(Exception):
@@ -49,29 +67,37 @@ class InstallationError(Exception):
 
 @dataclass(frozen=True)
 class Environment:
-    """One virtual environment and the requirement files that it must have installed."""
+    """A virtual environment, and the groups (lock files by name) that it must have installed."""
 
     folder: Path
     groups: Sequence[str]
 
     @property
     def python(self) -> Path:
+        """The Python of the environment."""
         return self.folder / "bin" / "python"
 
     @property
     def log(self) -> Path:
+        """Everything that the installers printed."""
         return self.folder / "install.log"
 
     @property
     def unfinished(self) -> Path:
+        """A file that exists while packages are being installed."""
         return self.folder / ".unfinished"
 
     def stamp(self, group: str) -> Path:
+        """The file that says what is installed of a group."""
         return self.folder / f".installed-{group}"
 
     def missing(self) -> list[str]:
-        """The groups that are not installed as their requirement files say."""
+        """Return the groups that are not installed as their lock files say."""
         return [group for group in self.groups if not _same(self.stamp(group), _wanted(group))]
+
+    def is_current(self) -> bool:
+        """Return whether there is nothing to do."""
+        return not self.missing() and self.python.exists() and not self.unfinished.exists()
 
 
 def _requirements(group: str) -> Path:
@@ -86,10 +112,18 @@ def _same(path: Path, content: str) -> bool:
     return path.is_file() and path.read_text() == content
 
 
+INSTALLER = Environment(ROOT / _FOLDERS["installer"], ["installer"])
+"""The environment of uv, which makes all others."""
+_COMPILER = Environment(ROOT / _FOLDERS["build"], ["build"])
+
+
 def make(environment: Environment) -> None:
-    """Install what is missing. Raises InstallationError."""
-    name = environment.folder.name
-    if not environment.missing() and environment.python.exists():
+    """Install what is missing in an environment.
+
+    Raises:
+        InstallationError: It cannot be installed.
+    """
+    if environment.is_current():
         return
     began = time.monotonic()
     _create(environment)
@@ -100,20 +134,52 @@ def make(environment: Environment) -> None:
     environment.unfinished.unlink()
     for group in missing:
         _write(environment.stamp(group), _wanted(group))
-    _say(f"{name}: ready after {time.monotonic() - began:.0f} s")
+    _say(f"{environment.folder.name}: ready after {time.monotonic() - began:.0f} s")
 
 
 def compile_kernels() -> None:
-    """Compile recmesh/kernels where that is not done. Raises InstallationError."""
-    if runpy.run_path(str(_KERNELS))["library"]().exists():
+    """Compile recmesh/kernels unless that has been done.
+
+    Raises:
+        InstallationError: The compiler cannot be installed, or fails.
+    """
+    if _kernels_are_compiled():
         return
-    compiler = Environment(ROOT / ".venv-build", ["build"])
-    make(compiler)
+    make(_COMPILER)
     _say("recmesh/kernels: compiling")
-    result = subprocess.run([str(compiler.python), str(_KERNELS)], capture_output=True, text=True, check=False)
+    result = subprocess.run([str(_COMPILER.python), str(_KERNELS)], capture_output=True, text=True, check=False)
     if result.returncode:
         raise InstallationError(f"{_KERNELS} failed: {' '.join(result.stderr.splitlines()[-1:])}")
-    shutil.rmtree(compiler.folder)
+    shutil.rmtree(_COMPILER.folder)
+
+
+def _kernels_are_compiled() -> bool:
+    return bool(runpy.run_path(str(_KERNELS))["library"]().exists())
+
+
+def installer_variables() -> dict[str, str]:
+    """Return the environment variables to run uv with: the present ones, and pip's settings in uv's words.
+
+    Where both pip and uv are configured, uv's own variables count.
+    """
+    python = INSTALLER.python if INSTALLER.python.exists() else sys.executable
+    command = [str(python), "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    settings: dict[str, str] = {}
+    # pip's order: a variable of the environment overrides a section for one command, and that the section for all.
+    for section in ("global.", "install.", ":env:."):
+        for line in listed.splitlines():
+            if line.startswith(section):
+                name, _, value = line.removeprefix(section).partition("=")
+                settings[name] = str(ast.literal_eval(value))
+    # The hashes decide what is installed, so that any index may supply it.
+    variables = {"UV_NO_PROGRESS": "1", "UV_INDEX_STRATEGY": "unsafe-best-match"}
+    for name in settings.keys() & _UV_VARIABLES.keys():
+        variables[_UV_VARIABLES[name]] = " ".join(settings[name].split())
+    # A folder that does not exist is an error for uv, and a warning for pip.
+    links = [link for link in settings.get("find-links", "").split() if "://" in link or Path(link).exists()]
+    variables["UV_FIND_LINKS"] = ",".join(links)
+    return {**variables, **os.environ}
 
 
 def _create(environment: Environment) -> None:
@@ -122,9 +188,14 @@ def _create(environment: Environment) -> None:
         return
     shutil.rmtree(environment.folder, ignore_errors=True)
     _say(f"{environment.folder.name}: new, with Python {sys.version.split()[0]}")
-    result = subprocess.run([sys.executable, "-m", "venv", str(environment.folder)], capture_output=True, check=False)
+    command = [str(INSTALLER.python), "-m", "uv", "venv", "--quiet", "--no-config", "--python", sys.executable]
+    if environment is INSTALLER:
+        command = [sys.executable, "-m", "venv"]
+    result = subprocess.run([*command, str(environment.folder)], capture_output=True, text=True, check=False)
     if result.returncode:
         shutil.rmtree(environment.folder, ignore_errors=True)
+        if "No space left" in result.stderr:
+            raise InstallationError(_DISK_FULL.format(environment.folder.name))
         raise InstallationError(
             f"{sys.executable} cannot make virtual environments: install its venv module (apt install python3-venv)"
         )
@@ -136,18 +207,32 @@ def _version_fits(python: Path) -> bool:
 
 
 def _install(environment: Environment, group: str) -> None:
-    requirements = _requirements(group)
-    total = len(re.findall(r"^[A-Za-z0-9]", requirements.read_text(), re.MULTILINE))
-    # The file names everything that is needed. What packages ask for themselves is not looked at again: Paddle Serving
-    # asks for versions of 2020.
-    arguments = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(requirements)]
-    _pip(environment, arguments, f"{environment.folder.name}: {group}", total)
+    python = str(environment.python)
+    if environment is INSTALLER:
+        installer = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--progress-bar",
+            "off",
+        ]
+        variables = None
+    else:
+        installer = [str(INSTALLER.python), "-m", "uv", "pip", "install", "--no-config", "--python", python]
+        variables = installer_variables()
+    # A lock file names everything that is needed. What its packages ask for is not looked at again, because Paddle
+    # Serving asks for versions of 2020.
+    arguments = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(_requirements(group))]
+    _run(environment, [*installer, *arguments], variables, f"{environment.folder.name}: {group}")
     if group == "serving":
         _link(environment)
 
 
 def _link(environment: Environment) -> None:
-    """recmesh itself, as it lies in the repository, and its command: an editable install without a build backend."""
+    """Make recmesh importable from the repository, with its command: an editable install without a build backend."""
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = subprocess.run([str(environment.python), "-c", code], capture_output=True, text=True, check=True)
     _write(Path(packages.stdout.strip()) / "recmesh.pth", f"{ROOT}\n")
@@ -156,36 +241,34 @@ def _link(environment: Environment) -> None:
     command.chmod(0o755)
 
 
-def _pip(environment: Environment, arguments: Sequence[str], title: str, total: int) -> None:
-    """Run pip, its output in a log, a line of progress now and then."""
-    command = [str(environment.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    command += ["--progress-bar", "off", *arguments]
-    collected, last = 0, time.monotonic()
+def _run(environment: Environment, command: Sequence[str], variables: dict[str, str] | None, title: str) -> None:
+    """Run an installer; write its output to the log, and print a line of it now and then."""
+    last = time.monotonic()
+    lines: list[str] = []
     with environment.log.open("a") as log:
-        pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert pip.stdout is not None
-        lines: list[str] = []
-        for line in pip.stdout:
+        installer = subprocess.Popen(
+            command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert installer.stdout is not None
+        for line in installer.stdout:
             log.write(line)
             lines.append(line.strip())
-            collected += line.startswith(("Collecting ", "Requirement already"))
-            installing = line.startswith("Installing collected")
-            if installing or time.monotonic() - last > _LINE_SECONDS:
+            if time.monotonic() - last > _LINE_SECONDS:
                 last = time.monotonic()
-                _say(f"{title}: " + ("installing" if installing else f"{min(collected, total)} of {total} packages"))
-    if pip.wait():
+                _say(f"{title}: {lines[-1]}")
+    if installer.wait():
         raise InstallationError(_reason(lines, environment))
 
 
 def _reason(lines: Sequence[str], environment: Environment) -> str:
-    """What went wrong, in one line."""
+    """Say in one line what went wrong."""
     text = "\n".join(lines)
     if "No space left" in text:
-        return f"the disk is full: free about 3 GB for {environment.folder.name}"
-    if any(sign in text for sign in ("NewConnectionError", "Failed to establish", "Name or service", "Connection")):
-        return "no network: pip does not reach its package index; check the connection or pip's settings, and try again"
-    errors = [line for line in lines if line.startswith("ERROR")] or lines[-1:]
-    return f"pip failed: {' '.join(errors[-1:])} (all of it: {environment.log})"
+        return _DISK_FULL.format(environment.folder.name)
+    if any(sign in text for sign in ("Failed to fetch", "Failed to establish", "Name or service", "Connection")):
+        return "no network: the package index does not answer; check the connection or pip's settings, and try again"
+    errors = [line for line in lines if line.lower().startswith(("error", "cause"))] or lines[-1:]
+    return f"installation failed: {' '.join(errors[-1:])} (full log: {environment.log})"
 
 
 def _write(path: Path, content: str) -> None:
@@ -203,19 +286,22 @@ def _say(line: str) -> None:
 
 
 def main(groups: Sequence[str]) -> int:
+    """Make the environments that hold the given groups; return the exit code."""
     if not VERSIONS[0] <= sys.version_info[:2] <= VERSIONS[1]:
-        return _fail(f"Python 3.10 to 3.12 is needed, this is {sys.version.split()[0]}: set PYTHON=python3.11, for one")
+        return _fail(f"Python 3.10 to 3.12 is needed, this is {sys.version.split()[0]}: set PYTHON, e.g. to python3.11")
     folders = {_FOLDERS[group] for group in groups}
     environments = [Environment(ROOT / f, [g for g in groups if _FOLDERS[g] == f]) for f in sorted(folders)]
     with (ROOT / ".environments.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # `make up` and `make test` may come at the same time
-        with ThreadPoolExecutor(max_workers=1 + len(environments)) as pool:
-            work = [pool.submit(compile_kernels), *(pool.submit(make, one) for one in environments)]
-            failures = [future.exception() for future in work]
-    for failure in filter(None, failures):
-        if not isinstance(failure, InstallationError):
-            raise failure
-        return _fail(str(failure))
+        fcntl.flock(lock, fcntl.LOCK_EX)  # `make up` and `make test` may run at the same time
+        try:
+            if not _kernels_are_compiled() or not all(environment.is_current() for environment in environments):
+                make(INSTALLER)
+            with ThreadPoolExecutor(max_workers=1 + len(environments)) as pool:
+                work = [pool.submit(compile_kernels), *(pool.submit(make, wanted) for wanted in environments)]
+            for future in work:
+                future.result()
+        except InstallationError as failure:
+            return _fail(str(failure))
     return 0
 
 
@@ -228,4 +314,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
-        sys.exit(_fail("interrupted; the next run makes anew what is not whole"))
+        sys.exit(_fail("interrupted; the next run starts again with what is incomplete"))

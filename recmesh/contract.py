@@ -8,6 +8,35 @@ can all take these values from here.
 from typing import Literal, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
+__all__ = [
+    "DEFAULT_CANDIDATES",
+    "DEFAULT_HOME",
+    "DEFAULT_MILVUS_URI",
+    "DEFAULT_MODEL_STORE",
+    "DEFAULT_RECOMMENDATIONS",
+    "DEFAULT_REDIS_URL",
+    "FAILED",
+    "ITEM_FIELDS",
+    "LEGACY_NEW_USER_ID",
+    "MAX_CANDIDATES",
+    "MAX_RANKED_ITEMS",
+    "MAX_RECOMMENDATIONS",
+    "METHOD_PATHS",
+    "METRICS_PORT_OFFSET",
+    "MILVUS_PORT",
+    "NO_USER_IDS",
+    "OK",
+    "PADDLE_SERVING_PORT",
+    "PORTS",
+    "RANK_SCORE_FIELD",
+    "REDIS_PORT",
+    "USER_FIELDS",
+    "ServiceName",
+    "default_target",
+    "without_credentials",
+]
+
+
 ServiceName: TypeAlias = Literal["um", "cm", "recall", "rank", "as"]
 
 PORTS: dict[ServiceName, int] = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930}

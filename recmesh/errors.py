@@ -5,6 +5,19 @@ Raise the most specific one, with a message that names the place and says what t
 
 from typing import ClassVar
 
+__all__ = [
+    "AnswerFailed",
+    "DataError",
+    "DeadlineExceeded",
+    "InvalidRequest",
+    "LeakError",
+    "Overloaded",
+    "RecmeshError",
+    "ReleaseError",
+    "SettingsError",
+    "Unavailable",
+]
+
 
 class RecmeshError(Exception):
     """Base of every error that recmesh raises on purpose."""

@@ -60,7 +60,10 @@ class ModelStore:
         self.url = url
         try:
             self._fs, root = fsspec.url_to_fs(str(url), use_listings_cache=False)
-        except (ValueError, ImportError) as error:
+        except ImportError as error:
+            needed = "needs the extra \"s3\": pip install 'recmesh[s3]'" if url.startswith("s3:") else str(error)
+            raise ReleaseError(f"model store {url}: {needed}") from None
+        except ValueError as error:
             raise ReleaseError(f"model store {url}: {error}; use a folder or a file://, s3:// or gs:// URL") from None
         self._root = PurePosixPath(root)
 

@@ -1,0 +1,47 @@
+"""The public names of the library. Users see every change of this table: CHANGELOG.md needs a line about it."""
+
+import importlib
+
+import pytest
+
+PUBLIC_NAMES = {
+    "recmesh": "__version__",
+    "recmesh.client": """
+        AS CM RANK RECALL UM Candidate Candidates History Item Items Mesh Method Recommendation Scores Targets User
+    """,
+    "recmesh.contract": """
+        DEFAULT_CANDIDATES DEFAULT_HOME DEFAULT_MILVUS_URI DEFAULT_MODEL_STORE DEFAULT_RECOMMENDATIONS DEFAULT_REDIS_URL
+        FAILED ITEM_FIELDS LEGACY_NEW_USER_ID MAX_CANDIDATES MAX_RANKED_ITEMS MAX_RECOMMENDATIONS METHOD_PATHS
+        METRICS_PORT_OFFSET MILVUS_PORT NO_USER_IDS OK PADDLE_SERVING_PORT PORTS RANK_SCORE_FIELD REDIS_PORT
+        ServiceName USER_FIELDS default_target without_credentials
+    """,
+    "recmesh.dataset": """
+        ITEM_WIRE_FIELDS NAMES USER_WIRE_FIELDS Action DataSet Field Progress Report Schema Side fetch read synthetic
+    """,
+    "recmesh.errors": """
+        AnswerFailed DataError DeadlineExceeded InvalidRequest LeakError Overloaded RecmeshError ReleaseError
+        SettingsError Unavailable
+    """,
+    "recmesh.evaluation": """
+        METRICS_FILE PAGE_FILE Decision Report Scored errors margin means metrics names of_hits per_user score
+    """,
+    "recmesh.features": """
+        CHANNELS SEGMENTS Catalogue Encoder FeatureSpec History Lists Segment Statistics User
+    """,
+    "recmesh.releases": """
+        FORMAT HEADLINE Active Check Compared Difference FileEntry Index Manifest ModelStore RankerModel
+        ReferenceRequest SegmentMetrics TensorInput beats_popularity collection_name not_worse_than read_manifest
+        rows_match verify_folder watch write_manifest
+    """,
+    "recmesh.retrieval": "IN_MEMORY Merged Retriever Scored merge",
+    "recmesh.serving": "Endpoint RedisSettings ReleaseSettings ServerSettings background load_settings run",
+    "recmesh.stores": "",
+}
+
+
+@pytest.mark.parametrize("module", PUBLIC_NAMES)
+def test_a_public_module_exports_the_names_in_the_table(module: str) -> None:
+    imported = importlib.import_module(module)
+    exported = getattr(imported, "__all__", [])
+    assert sorted(exported) == sorted(PUBLIC_NAMES[module].split())
+    assert [name for name in exported if not hasattr(imported, name)] == []
