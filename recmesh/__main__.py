@@ -13,7 +13,7 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if (error.name or "recmesh").partition(".")[0] == "recmesh":
             raise
-        print('recmesh: this command needs the extra "cli": pip install \'recmesh[cli]\'', file=sys.stderr)
+        print("recmesh: this command needs the extra \"cli\": pip install 'recmesh[cli]'", file=sys.stderr)
         return 2
     return run()
 

@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _ORDER.index(item.path.relative_to(ROOT / "tests").parts[0]))
 
 
-class _Together(LoadScopeScheduling):
+class _Together(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Of several workers, one gets all tests that share something long in the making."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -35,7 +35,7 @@ class Service(Server):
         return sum(value for series, value in self.metrics().items() if series.partition("{")[0] == name)
 
     def serving(self, name: str) -> bool:
-        return health_of(self.target(name)) == health_pb2.HealthCheckResponse.SERVING
+        return bool(health_of(self.target(name)) == health_pb2.HealthCheckResponse.SERVING)
 
 
 def health_of(target: str, timeout: float = 1.0, name: str = "") -> int | None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from local.ports import free_ports
@@ -67,7 +68,7 @@ def running_apart(shop: Shop) -> Iterator[dict[str, Service]]:
     with contextlib.ExitStack() as stack:
         services = {name: stack.enter_context(running(name, shop.environment, ports, ready=False)) for name in NAMES}
         for name, service in services.items():
-            wait_until(lambda name=name, service=service: service.serving(name), service, name)
+            wait_until(partial(service.serving, name), service, name)
         yield services
 
 

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytest
@@ -103,7 +104,7 @@ def mesh(namespace: str) -> None:
     kube.upgrade()  # of an installation that is there, by nothing
     note(f"helm install: {time.monotonic() - began:.1f} s")
     for kind in ("train", "ingest"):
-        kube.wait_until(lambda kind=kind: kube.complete(kind), f"the job {kind}")
+        kube.wait_until(partial(kube.complete, kind), f"the job {kind}")
         note(f"job {kind} complete: {time.monotonic() - began:.0f} s after the start")
     kube.wait_until(kube.all_ready, "all services ready")
     note(f"all services ready: {time.monotonic() - began:.0f} s after the start")

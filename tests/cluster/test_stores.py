@@ -1,6 +1,7 @@
 """`make cluster-test`: data set and releases in s3, Redis behind TLS and a password, sharded ingestion, retraining."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def other_stores(mesh: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     secret("redis-password", **REDIS)
     kube.upgrade(f"--values={HERE / 'stores.yaml'}")
     for kind in ("train", "ingest"):
-        kube.wait_until(lambda kind=kind: kube.complete(kind), f"the job {kind}")
+        kube.wait_until(partial(kube.complete, kind), f"the job {kind}")
     kube.rolled_out("redis", "statefulset")
     for service in kube.SERVICES:
         kube.rolled_out(service)

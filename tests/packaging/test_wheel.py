@@ -1,8 +1,10 @@
 """The wheel, as a user gets it: installed into an empty environment, and run without the checkout."""
 
+import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -50,13 +52,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def environment(folder: Path, requirement: str, *options: str) -> Path:
-    """Make a virtual environment that holds one requirement and its dependencies; return its Python."""
+def environment(folder: Path, *requirements: str) -> Path:
+    """Make a virtual environment that holds some requirements and their dependencies; return its Python."""
     uv = [sys.executable, "-m", "uv", "--quiet"]
     python = folder / "bin" / "python"
     for command in (
         ["venv", "--python", sys.executable, str(folder)],
-        ["pip", "install", "--python", str(python), "--only-binary", ":all:", *options, requirement],
+        ["pip", "install", "--python", str(python), "--only-binary", ":all:", *requirements],
     ):
         run = subprocess.run([*uv, *command], env=installer_variables(), capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
@@ -75,7 +77,7 @@ def cli(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment(tmp_path_factory.mktemp("cli"), f"{wheel}[cli]")
 
 
-def run(command: list[str | Path], folder: Path) -> "subprocess.CompletedProcess[str]":
+def run(command: Sequence[str | Path], folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -101,13 +103,21 @@ def test_the_core_imports_the_client(core: Path, tmp_path: Path) -> None:
 
 
 def test_the_core_runs_with_the_oldest_versions_that_it_allows(wheel: Path, tmp_path: Path) -> None:
-    oldest = environment(tmp_path / "oldest", str(wheel), "--resolution", "lowest-direct")
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(f"recmesh-{recmesh.__version__}.dist-info/METADATA").decode()
+    bounds = re.findall(r"(?m)^Requires-Dist: ([\w-]+)>=([\d.]+)$", metadata)
+    assert [name for name, _ in bounds] == ["grpcio", "protobuf"]
+    oldest = environment(tmp_path / "oldest", str(wheel), *(f"{name}~={bound}.0" for name, bound in bounds))
     imported = run([oldest, "-c", IMPORT_CORE], tmp_path)
     assert imported.returncode == 0, imported.stderr
 
 
 def test_the_command_says_which_extra_is_missing(core: Path, tmp_path: Path) -> None:
-    for command in ([core.parent / "recmesh", "--help"], [core, "-m", "recmesh", "release", "list"]):
+    commands: list[list[str | Path]] = [
+        [core.parent / "recmesh", "--help"],
+        [core, "-m", "recmesh", "release", "list"],
+    ]
+    for command in commands:
         result = run(command, tmp_path)
         assert (result.returncode, result.stdout, result.stderr) == (2, "", NEEDS_CLI)
 
