@@ -222,6 +222,8 @@ def _install(environment: Environment, group: str) -> None:
         variables = None
     else:
         installer = [str(INSTALLER.python), "-m", "uv", "pip", "install", "--no-config", "--python", python]
+        # As pip does. Otherwise every process compiles what it imports where PYTHONDONTWRITEBYTECODE is set.
+        installer.append("--compile-bytecode")
         variables = installer_variables()
     # A lock file names everything that is needed. What its packages ask for is not looked at again, because Paddle
     # Serving asks for versions of 2020.
