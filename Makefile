@@ -73,7 +73,7 @@ images: ## Build the images and bring them to the cluster: docker and kind, unle
 sbom: ## Print what is in the images, as CycloneDX. IMAGES= some
 	python3 docker/images.py sbom $(IMAGES)
 
-values: environments-dev ## Write docs/values.md anew, from the charts' values.schema.json
+values: environments-dev ## Write docs/values.md from the charts' values.schema.json
 	$(BIN)/python charts/values_page.py > docs/values.md
 
 cluster-smoke: environments-cluster ## Install on the cluster of the current context, ask everything, renew it under load

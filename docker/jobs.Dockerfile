@@ -1,5 +1,5 @@
-# The jobs: --build-arg JOB=train, or JOB=ingest, which holds the client and the operator's command line as well.
-# BASE may be given by digest. Context: the repository.
+# The jobs: --build-arg JOB=train, or JOB=ingest, which also contains the client and the operator's command line.
+# BASE can be a digest. The build context is the repository.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS kernels
@@ -24,7 +24,7 @@ LABEL org.opencontainers.image.title="recmesh ${JOB}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=packages /packages /usr/local
-# Paddle's threads; the version follows the base.
+# libgomp runs Paddle's threads; its version is that of the base image.
 # hadolint ignore=DL3008
 RUN if [ "${JOB}" = train ]; then \
         apt-get update \
@@ -41,5 +41,5 @@ ENV RECMESH_HOME=/var/lib/recmesh \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1
 USER 1000:0
-# A module follows: jobs.train, jobs.ingest, recmesh, recmesh.dataset, client.
+# The argument is a module: jobs.train, jobs.ingest, jobs.data, recmesh, recmesh.dataset or client.
 ENTRYPOINT ["python", "-m"]

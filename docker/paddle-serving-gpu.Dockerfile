@@ -1,9 +1,9 @@
-# The gateway of Paddle Serving on GPUs: docs/gpu.md. BASE has CUDA 11.8 and cuDNN 8.6, and may be given by digest.
-# Context: the repository.
+# The gateway of Paddle Serving on GPUs: docs/gpu.md. BASE contains CUDA 11.8 and cuDNN 8.6, and can be a digest.
+# The build context is the repository.
 ARG BASE=docker.io/nvidia/cuda:11.8.0-cudnn8-runtime-ubuntu22.04
 
 FROM ${BASE} AS python
-# Ubuntu 22.04 has Python 3.10; the version of its package follows the base.
+# Ubuntu 22.04 has Python 3.10; package versions are those of the base image.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 libgomp1 \

@@ -1,4 +1,4 @@
-# The gateway of Paddle Serving, on CPUs. BASE may be given by digest. Context: the repository.
+# The gateway of Paddle Serving, on CPUs. BASE can be a digest. The build context is the repository.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS packages
@@ -14,7 +14,7 @@ LABEL org.opencontainers.image.title="recmesh paddle-serving" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=packages /packages /usr/local
-# Paddle's threads; the version follows the base.
+# libgomp runs Paddle's threads; its version is that of the base image.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 \

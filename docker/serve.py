@@ -1,4 +1,4 @@
-"""The entry point of a service's image: runs services.<RECMESH_SERVICE>, which is set when the image is built."""
+"""The entry point of a service's image: run services.<RECMESH_SERVICE>, which the image sets when it is built."""
 
 import os
 import runpy

@@ -1,5 +1,5 @@
 # One service, or all five in one process: --build-arg SERVICE=um (cm, recall, rank, as, compact).
-# BASE may be given by digest. Context: the repository.
+# BASE can be a digest. The build context is the repository.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS kernels
@@ -29,13 +29,13 @@ COPY docker/serve.py ./
 COPY services services
 COPY recmesh recmesh
 COPY --from=kernels /build/recmesh/kernels recmesh/kernels
-# The root file system is read-only where this runs: compile now.
+# Compile now, because the root file system is read-only at run time.
 RUN python -m compileall -q .
 ENV RECMESH_SERVICE=${SERVICE} \
     RECMESH_HOST=0.0.0.0 \
     RECMESH_HOME=/var/lib/recmesh \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1
-# Any user will do, as long as its group is 0.
+# Any user works, as long as its group is 0.
 USER 1000:0
 ENTRYPOINT ["python", "serve.py"]

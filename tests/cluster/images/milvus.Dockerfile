@@ -1,4 +1,4 @@
-# Milvus standalone for the test cluster, which reaches no registry of images: the server of the wheel, with program,
+# Milvus standalone for test clusters that reach no image registry: the server from the wheel, with its program,
 # libraries and configuration where the public image has them.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 

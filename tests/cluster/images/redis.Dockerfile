@@ -1,4 +1,4 @@
-# Redis for the test cluster, which reaches no registry of images: Debian's, where the public image has it.
+# Redis for test clusters that reach no image registry: Debian's package, with the user and folder of the public image.
 ARG BASE=docker.io/library/debian:bookworm-slim
 FROM ${BASE}
 # hadolint ignore=DL3008

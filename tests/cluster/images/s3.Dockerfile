@@ -1,4 +1,4 @@
-# An s3 server for the test cluster, which reaches no registry of images: moto, as its public image runs it.
+# An s3 server for test clusters that reach no image registry: moto, started as in its public image.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 FROM ${BASE}
 COPY requirements/s3-server.txt /tmp/
