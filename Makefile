@@ -5,7 +5,7 @@ MODE ?= compact
 BACKEND ?= $(or $(RECMESH_RANK_BACKEND),onnx)
 SERVICE ?=
 FOLLOW ?=
-TESTS ?= tests/unit tests/packaging tests/component tests/contract tests/train tests/mesh tests/paddle_serving tests/local tests/chart
+TESTS ?= tests/unit tests/packaging tests/component tests/contract tests/clients tests/train tests/mesh tests/paddle_serving tests/local tests/chart
 IMAGES ?=
 UPGRADE ?=
 
@@ -19,7 +19,6 @@ ENVIRONMENTS = python='$(PYTHON)'; test -n "$$python" || { echo $(NO_PYTHON) >&2
 NO_PYTHON := 'recmesh: no Python 3.10 to 3.12 found: install python3.11, or set PYTHON=/path/to/it'
 LOCAL := test -x $(BIN)/python || { echo 'nothing was ever started here; make up does'; exit 0; }; exec $(BIN)/python -m local
 CODE := recmesh services jobs local benchmarks tests docker charts client.py
-PROTOS := $(wildcard protos/recmesh/pb/*.proto)
 CLUSTER_TESTS = PATH='$(CURDIR)/$(BIN)':"$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
@@ -56,10 +55,11 @@ check: environments-dev ## Lint, formatting, types, spelling, prose, protos
 	$(BIN)/codespell
 	$(BIN)/proselint --config .proselintrc.json check --output-format compact $$(git ls-files '*.md')
 	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/baseline.txtpb
 	$(BIN)/hadolint docker/*.Dockerfile tests/cluster/images/*.Dockerfile
 
-protos: environments-dev ## Generate recmesh/pb from protos/
-	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+protos: environments-dev ## Generate recmesh/pb from protos/, unless a change breaks existing clients
+	$(BIN)/python -m local.protos
 
 bench: environments ## Measure the running mesh: each service, the chain, their raw parts
 	exec $(BIN)/python -m benchmarks.run

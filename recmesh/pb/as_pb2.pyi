@@ -3,8 +3,7 @@ from recmesh.pb import user_info_pb2 as _user_info_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable, Mapping as _Mapping
-from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -24,7 +23,7 @@ class ASRequest(_message.Message):
     exclude_ids: _containers.RepeatedScalarFieldContainer[str]
     new_only: bool
     explain: bool
-    def __init__(self, log_id: _Optional[int] = ..., user_id: _Optional[str] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., size: _Optional[int] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: _Optional[bool] = ..., explain: _Optional[bool] = ...) -> None: ...
+    def __init__(self, log_id: _Optional[int] = ..., user_id: _Optional[str] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., size: _Optional[int] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., explain: bool = ...) -> None: ...
 
 class ASResponse(_message.Message):
     __slots__ = ("error", "item_infos", "release", "degraded", "reasons")

@@ -3,8 +3,7 @@ from recmesh.pb import user_info_pb2 as _user_info_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable, Mapping as _Mapping
-from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -30,7 +29,7 @@ class RankRequest(_message.Message):
     size: int
     affinity: bool
     ordered: bool
-    def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., item_infos: _Optional[_Iterable[_Union[_item_info_pb2.ItemInfo, _Mapping]]] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., release: _Optional[str] = ..., new_only: _Optional[bool] = ..., item_ids: _Optional[_Iterable[str]] = ..., size: _Optional[int] = ..., affinity: _Optional[bool] = ..., ordered: _Optional[bool] = ...) -> None: ...
+    def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., item_infos: _Optional[_Iterable[_Union[_item_info_pb2.ItemInfo, _Mapping]]] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., release: _Optional[str] = ..., new_only: bool = ..., item_ids: _Optional[_Iterable[str]] = ..., size: _Optional[int] = ..., affinity: bool = ..., ordered: bool = ...) -> None: ...
 
 class RankResponse(_message.Message):
     __slots__ = ("error", "score_pairs", "release", "degraded")

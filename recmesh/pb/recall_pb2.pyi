@@ -2,8 +2,7 @@ from recmesh.pb import user_info_pb2 as _user_info_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Iterable as _Iterable, Mapping as _Mapping
-from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -29,7 +28,7 @@ class RecallRequest(_message.Message):
     release: str
     columnar: bool
     explain: bool
-    def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., recall_type: _Optional[str] = ..., request_num: _Optional[int] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: _Optional[bool] = ..., release: _Optional[str] = ..., columnar: _Optional[bool] = ..., explain: _Optional[bool] = ...) -> None: ...
+    def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., recall_type: _Optional[str] = ..., request_num: _Optional[int] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., release: _Optional[str] = ..., columnar: bool = ..., explain: bool = ...) -> None: ...
 
 class RecallResponse(_message.Message):
     __slots__ = ("error", "score_pairs", "release", "degraded", "channels", "candidates", "unlisted_ids", "new_only")
@@ -79,4 +78,4 @@ class RecallResponse(_message.Message):
     candidates: RecallResponse.Candidates
     unlisted_ids: _containers.RepeatedScalarFieldContainer[str]
     new_only: bool
-    def __init__(self, error: _Optional[_Union[RecallResponse.Error, _Mapping]] = ..., score_pairs: _Optional[_Iterable[_Union[RecallResponse.ScorePair, _Mapping]]] = ..., release: _Optional[str] = ..., degraded: _Optional[_Iterable[str]] = ..., channels: _Optional[_Iterable[_Union[RecallResponse.Channel, _Mapping]]] = ..., candidates: _Optional[_Union[RecallResponse.Candidates, _Mapping]] = ..., unlisted_ids: _Optional[_Iterable[str]] = ..., new_only: _Optional[bool] = ...) -> None: ...
+    def __init__(self, error: _Optional[_Union[RecallResponse.Error, _Mapping]] = ..., score_pairs: _Optional[_Iterable[_Union[RecallResponse.ScorePair, _Mapping]]] = ..., release: _Optional[str] = ..., degraded: _Optional[_Iterable[str]] = ..., channels: _Optional[_Iterable[_Union[RecallResponse.Channel, _Mapping]]] = ..., candidates: _Optional[_Union[RecallResponse.Candidates, _Mapping]] = ..., unlisted_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ...) -> None: ...
