@@ -1,4 +1,4 @@
-"""The seed's client, generated anew from its messages."""
+"""The legacy client, with messages and stubs generated from the v0 protos."""
 
 import json
 import subprocess
@@ -9,31 +9,30 @@ from typing import Any
 
 import pytest
 
+from local.protos import compile_protos
 from tests.processes import Service
 
 HERE = Path(__file__).parent
-SeedClient = Callable[..., dict[str, Any]]
+LegacyClient = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Messages and stubs compiled from the seed's protos."""
-    folder = tmp_path_factory.mktemp("seed")
-    protos = sorted(str(path) for path in (HERE / "protos").glob("*.proto"))
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{HERE / 'protos'}"]
-    subprocess.run([*command, f"--python_out={folder}", f"--grpc_python_out={folder}", *protos], check=True)
+    """The folder with messages and stubs generated from the v0 protos."""
+    folder = tmp_path_factory.mktemp("v0")
+    compile_protos(HERE / "protos", folder, kinds=("python", "grpc_python"))
     return folder
 
 
 @pytest.fixture(scope="session")
-def seed_client(generated: Path) -> SeedClient:
-    """Runs the seed's client against a service: `seed_client(service, "um", "5")` -> the answer as a dict."""
+def legacy_client(generated: Path) -> LegacyClient:
+    """Runs the legacy client: `legacy_client(service, "um", "5")` returns the answer as a dict."""
 
     def run(service: Service, *arguments: str) -> dict[str, Any]:
-        command = [sys.executable, str(HERE / "seed_client.py"), str(generated), json.dumps(service.ports), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == 0, done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
+        command = [sys.executable, str(HERE / "legacy_client.py"), str(generated), json.dumps(service.ports)]
+        result = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+        assert result.returncode == 0, result.stderr
+        answer: dict[str, Any] = json.loads(result.stdout)
         return answer
 
     return run
