@@ -12,7 +12,7 @@ from tests.servers import ROOT, MilvusServer, RedisServer, running_milvus, runni
 from tests.shop import Shop, open_shop, running_apart
 
 _OF_THE_SHOP = ("contract", "mesh", "paddle_serving")
-_ORDER = ("unit", "packaging", "component", "chart", "train", *_OF_THE_SHOP, "local", "cluster")
+_ORDER = ("unit", "packaging", "component", "chart", "train", *_OF_THE_SHOP, "clients", "local", "cluster")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
