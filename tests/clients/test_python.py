@@ -9,14 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import tomli
 from google.protobuf.message import Message
 
 from recmesh.pb import as_pb2, cm_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
 from tests.clients.conftest import AsServer
 from tests.servers import ROOT
 
-# The lower bounds of the distribution. grpcio 1.59 is the first version with wheels for Python 3.12.
-_OLDEST = {"grpcio": "1.49.1" if sys.version_info < (3, 12) else "1.59.0", "protobuf": "3.20.2"}
+_DEPENDENCIES = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+_OLDEST = dict(dependency.split(">=") for dependency in _DEPENDENCIES)
 _NEWEST = {name: version(name) for name in ("grpcio", "protobuf")}
 _RUNTIMES = [_OLDEST, {"grpcio": "1.68.1", "protobuf": "5.29.6"}, {"grpcio": "1.76.0", "protobuf": "6.33.6"}, _NEWEST]
 
