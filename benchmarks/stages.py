@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from recmesh.client import Targets
-from recmesh.serving.settings import METRICS_PORT_OFFSET
+from recmesh.contract import METRICS_PORT_OFFSET
 
 Totals: TypeAlias = Mapping[str, tuple[float, float]]
 """Seconds and count by stage."""

@@ -6,7 +6,6 @@ can all take these values from here.
 """
 
 from typing import Literal, TypeAlias
-from urllib.parse import urlsplit, urlunsplit
 
 __all__ = [
     "DEFAULT_CANDIDATES",
@@ -74,6 +73,13 @@ MAX_CANDIDATES = 1_000
 MAX_RANKED_ITEMS = 2_000
 """Items in one request to rank."""
 
+POPULAR = "popular"
+TWO_TOWER = "two_tower"
+"""Names of channels in `recall_type`, `channels` and `degraded`: popular items, and the search in Milvus."""
+
+FIRST_ADDED_FIELD = 16
+"""Fields that the v0 contract lacks are numbered from here, in every message."""
+
 RANK_SCORE_FIELD = 5
 """Field number of `ItemInfo.rank_score`, a float."""
 
@@ -105,8 +111,11 @@ def default_target(service: ServiceName) -> str:
 
 
 def without_credentials(url: str) -> str:
-    """A URL for logs and messages: user and password, if any, are replaced by `***`."""
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}"))
+    """A URL for logs and messages: user and password, if any, are replaced by `***`.
+
+    Any text may be passed: settings are printed before it is known whether they are valid URLs.
+    """
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    _, at, host = authority.rpartition("@")
+    return f"{scheme}{separator}***@{host}{slash}{path}" if at else url

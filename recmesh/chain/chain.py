@@ -1,11 +1,11 @@
-"""The path of a request, from top to bottom: who is asking, candidates, their scores, details of the best.
+"""The path of a request, from top to bottom: the user, candidates, their scores, and the fields of the best items.
 
-A stage that is away, or does not answer within its share of the remaining time, is replaced and named in `degraded`:
+A stage that fails, or does not answer within its share of the remaining time, is replaced and named in `degraded`:
 
-    um      as a new user, by the profile that came with the request
+    um      the profile in the request alone, without a stored profile or history
     recall  the popular list that this service keeps
     rank    the order of recall
-    cm      items by their ids alone
+    cm      items with their ids only
 """
 
 import struct
@@ -13,9 +13,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Final
 
 import structlog
 
+from recmesh.chain.popular import PopularList
+from recmesh.contract import NO_USER_IDS, POPULAR, RANK_SCORE_FIELD, ServiceName
 from recmesh.errors import InvalidRequest, RecmeshError
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
@@ -35,47 +38,54 @@ from recmesh.serving.stages import (
 )
 from recmesh.serving.tracing import Tracer
 
-from .popular import PopularList
+# A stage may take this share of the time that is left when it starts: one that hangs leaves enough for those after it.
+_TIME_SHARES: Final[dict[ServiceName, float]] = {"um": 0.3, "recall": 0.5, "rank": 0.5, "cm": 0.7}
+# Kept back for assembling the answer and sending it.
+_RESERVED_TIME_SHARE = 0.05
 
-POPULAR = "popular"
-NO_USER = ("", "-1")
+# rank is asked for this many items more than the answer needs, to replace items that cm does not know.
+_SPARE_ITEMS = 10
 
-# What a stage may take of the time that is left when it starts: whoever hangs leaves enough for those after it.
-_SHARES = {"um": 0.3, "recall": 0.5, "rank": 0.5, "cm": 0.7}
-_STAGE_SECONDS = {stage: metrics.STAGE_SECONDS.labels(stage) for stage in _SHARES}
-# Kept for putting the answer together and sending it.
-_RESERVE = 0.05
-
-# rank is asked for this many items more than the answer needs, in place of those that cm does not know.
-_MARGIN = 10
-
-# Appended to a serialized ItemInfo, this and a float set its field rank_score (5, 32 bits).
+# A tag and a float, appended to a serialized ItemInfo, set its field rank_score (docs/adr/017-raw-protobuf-fields.md).
 _RANK_SCORE = struct.Struct("<Bf")
-_RANK_SCORE_TAG = 5 << 3 | 5
+_WIRE_TYPE_32_BITS = 5
+_RANK_SCORE_TAG = RANK_SCORE_FIELD << 3 | _WIRE_TYPE_32_BITS
+
+_LOG_INTERVAL_SECONDS = 1.0
+_STAGE_SECONDS = {stage: metrics.STAGE_SECONDS.labels(stage) for stage in _TIME_SHARES}
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """A request: `given` is the profile that came with it, and wins over what is stored."""
+class Request:
+    """A request for recommendations.
+
+    Attributes:
+        user_id: A known user, or one of `NO_USER_IDS`.
+        profile: Sent with the request. Its fields take precedence over stored ones.
+        size: Number of items in the answer.
+        exclude: Ids of items that must not be in the answer.
+        new_only: Whether to leave out items of the user's history.
+        explain: Whether the answer contains reasons.
+    """
 
     user_id: str
-    given: UserInfo
+    profile: UserInfo
     size: int
     exclude: Sequence[str] = ()
     new_only: bool = False
     explain: bool = False
 
-    @property
-    def by_id(self) -> bool:
-        """Whether a known user is meant."""
-        return self.user_id not in NO_USER
-
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A recommended item: `info` is a serialized ItemInfo that ends with its rank_score."""
+    """A recommended item.
+
+    Attributes:
+        sku_id: Its id.
+        info: A serialized ItemInfo that ends with its rank_score.
+    """
 
     sku_id: str
     info: bytes
@@ -83,7 +93,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """The channels that gave an item, each with its score."""
+    """The channels that proposed an item, each with its score."""
 
     sku_id: str
     channels: Sequence[tuple[str, float]]
@@ -91,7 +101,14 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Items best first; reasons only where they were asked for."""
+    """Recommendations.
+
+    Attributes:
+        items: Best first.
+        release: The release that gave the candidates.
+        degraded: The stages, and parts of stages, that are missing from the answer.
+        reasons: One for each item, in the order of the items, if the request asks for them.
+    """
 
     items: Sequence[Item]
     release: str
@@ -100,147 +117,163 @@ class Answer:
 
 
 @dataclass(slots=True)
-class _Trip:
-    """One request under way."""
+class _Progress:
+    """The state of a request on its way through the chain."""
 
-    ask: Ask
+    request: Request
     deadline: Deadline
     degraded: list[str] = field(default_factory=list)
 
-    def time_for(self, stage: str) -> float:
-        return self.deadline.share(_SHARES[stage])
+    def time_for(self, stage: ServiceName) -> float:
+        """Seconds for a call to a stage that starts now."""
+        return self.deadline.share(_TIME_SHARES[stage])
 
-    def without(self, *parts: str) -> None:
+    def mark_degraded(self, *parts: str) -> None:
         self.degraded.extend(part for part in parts if part not in self.degraded)
 
 
 class Chain:
-    """Answers requests from the four stages.
-
-    Args:
-        popular: what to recommend while recall is away.
-        candidates_size: how many candidates are asked for.
-    """
+    """Answers requests by calling the four stages."""
 
     def __init__(
         self,
-        who: UserStage,
+        users: UserStage,
         candidates: CandidateStage,
-        scores: RankStage,
-        details: ItemStage,
+        ranker: RankStage,
+        items: ItemStage,
         popular: PopularList,
-        candidates_size: int,
+        candidate_count: int,
         tracer: Tracer,
     ) -> None:
-        self._who = who
-        self._candidates = candidates
-        self._scores = scores
-        self._details = details
-        self._popular = popular
-        self._candidates_size = candidates_size
-        self._tracer = tracer
-        self._misses = _Misses()
+        """Connect the stages.
 
-    async def answer(self, ask: Ask, timeout: float) -> Answer:
+        Args:
+            users: um.
+            candidates: recall.
+            ranker: rank.
+            items: cm.
+            popular: Replaces recall while it is unavailable.
+            candidate_count: Number of candidates per request.
+            tracer: Creates a span for each call to a stage.
+        """
+        self._users = users
+        self._candidates = candidates
+        self._ranker = ranker
+        self._items = items
+        self._popular = popular
+        self._candidate_count = candidate_count
+        self._tracer = tracer
+        self._failure_log = _FailureLog()
+
+    async def answer(self, request: Request, timeout: float) -> Answer:
         """Recommendations within `timeout` seconds.
 
         Raises:
-            Unavailable: recall is away and was never there.
+            InvalidRequest: A stage refused the request.
+            Unavailable: recall failed, and has never answered since the start.
         """
-        trip = _Trip(ask, Deadline(timeout * (1 - _RESERVE)))
-        user = await self._who_asks(trip)
-        found = await self._find_candidates(trip, user)
-        found, scored = await self._score(trip, user, found)
-        items = await self._describe(trip, user, found, scored)
-        for part in trip.degraded:
+        progress = _Progress(request, Deadline(timeout * (1 - _RESERVED_TIME_SHARE)))
+        user = await self._find_user(progress)
+        found = await self._find_candidates(progress, user)
+        found, ranked = await self._rank_by_one_release(progress, user, found)
+        items = await self._describe_best(progress, user, found, ranked)
+        for part in progress.degraded:
             metrics.DEGRADED.labels(part).inc()
-        reasons = _reasons(items, found) if ask.explain else ()
-        return Answer(items, found.release, trip.degraded, reasons)
+        reasons = _reasons(items, found) if request.explain else ()
+        return Answer(items, found.release, progress.degraded, reasons)
 
-    async def _who_asks(self, trip: _Trip) -> RequestUser:
-        """um: a stored user, completed by the given profile; a new one by the given profile alone."""
-        ask = trip.ask
-        newcomer = RequestUser(ask.given, History()) if _has_profile(ask.given) else ANONYMOUS
-        if not ask.by_id:
-            return newcomer
+    async def _find_user(self, progress: _Progress) -> RequestUser:
+        """um: a stored user, updated by the profile in the request; for new users the profile alone."""
+        user_id, profile = progress.request.user_id, progress.request.profile
+        new_user = RequestUser(profile, History()) if _has_fields(profile) else ANONYMOUS
+        if user_id in NO_USER_IDS:
+            return new_user
         try:
             with self._stage("um"):
-                stored = await self._who.find(ask.user_id, trip.time_for("um"))
+                stored = await self._users.find(user_id, progress.time_for("um"))
         except RecmeshError as error:
-            self._miss(trip, "um", error)
-            return newcomer
+            self._failed(progress, "um", error)
+            return new_user
         if stored is None:
-            if newcomer is ANONYMOUS:
-                trip.without("um")
-            return newcomer
-        return RequestUser(_completed(stored.info, ask.given), stored.history) if _has_profile(ask.given) else stored
+            if new_user is ANONYMOUS:
+                progress.mark_degraded("um")
+            return new_user
+        return RequestUser(_updated(stored.profile, profile), stored.history) if _has_fields(profile) else stored
 
-    async def _find_candidates(self, trip: _Trip, user: RequestUser, release: str = "") -> CandidateList:
-        """recall: candidates from all channels; of somebody wholly unknown, what is popular."""
+    async def _find_candidates(self, progress: _Progress, user: RequestUser, release: str = "") -> CandidateList:
+        """recall: candidates from all channels; popular items for an anonymous user."""
+        request = progress.request
         query = CandidateQuery(
             user=user,
-            size=self._candidates_size,
+            size=self._candidate_count,
             channel=POPULAR if user is ANONYMOUS else "",
-            exclude=trip.ask.exclude,
-            new_only=trip.ask.new_only,
+            exclude=request.exclude,
+            new_only=request.new_only,
             release=release,
-            explain=trip.ask.explain,
+            explain=request.explain,
         )
         try:
             with self._stage("recall"):
-                found = await self._candidates.recall(query, trip.time_for("recall"))
+                found = await self._candidates.recall(query, progress.time_for("recall"))
         except RecmeshError as error:
-            self._miss(trip, "recall", error)
+            self._failed(progress, "recall", error)
             return self._popular.candidates(query)
         if found.degraded:
-            trip.without("recall", *(f"recall:{channel}" for channel in found.degraded))
+            progress.mark_degraded("recall", *(f"recall:{channel}" for channel in found.degraded))
         return found
 
-    async def _score(self, trip: _Trip, user: RequestUser, found: CandidateList) -> tuple[CandidateList, ScoreList]:
-        """rank: the best of the candidates, by the release that they come from."""
-        scored = await self._rank(trip, user, found, trip.ask.size + _MARGIN)
-        if scored.release != found.release and not trip.degraded:
-            # In the middle of a switch: recall still holds the release that rank is at, so both can answer from it.
-            found = await self._find_candidates(trip, user, scored.release)
-            scored = await self._rank(trip, user, found, trip.ask.size + _MARGIN)
-            if scored.release != found.release:
-                trip.without("rank", "rank:release")
-        return found, scored
+    async def _rank_by_one_release(
+        self, progress: _Progress, user: RequestUser, found: CandidateList
+    ) -> tuple[CandidateList, ScoreList]:
+        """rank: the best candidates, scored by the release that gave them."""
+        size = progress.request.size + _SPARE_ITEMS
+        ranked = await self._rank(progress, user, found, size)
+        if ranked.release != found.release and not progress.degraded:
+            # recall has switched to a new release and rank has not. recall still holds the old one, so use that.
+            found = await self._find_candidates(progress, user, ranked.release)
+            ranked = await self._rank(progress, user, found, size)
+            if ranked.release != found.release:
+                progress.mark_degraded("rank", "rank:release")
+        return found, ranked
 
-    async def _rank(self, trip: _Trip, user: RequestUser, found: CandidateList, size: int) -> ScoreList:
+    async def _rank(self, progress: _Progress, user: RequestUser, found: CandidateList, size: int) -> ScoreList:
+        """The `size` best candidates (0: all of them); the order of recall if rank fails."""
         if not found.ids:
             return ScoreList((), (), found.release)
-        ids, items = found.ids, await self._unlisted_items(trip, found)
+        ids, items = found.ids, await self._unlisted_items(progress, found)
         if found.unlisted:
             unlisted = set(found.unlisted)
             ids = [sku_id for sku_id in ids if sku_id not in unlisted]
         query = ScoreQuery(user, ids, items, size, found.new_only, found.release, ordered=True)
         try:
             with self._stage("rank"):
-                scored = await self._scores.rank(query, trip.time_for("rank"))
+                ranked = await self._ranker.rank(query, progress.time_for("rank"))
         except RecmeshError as error:
-            self._miss(trip, "rank", error)
+            self._failed(progress, "rank", error)
             return ScoreList(found.ids, found.scores, found.release)
-        if scored.degraded:
-            trip.without("rank", *(f"rank:{backend}" for backend in scored.degraded))
-        return scored
+        if ranked.degraded:
+            progress.mark_degraded("rank", *(f"rank:{backend}" for backend in ranked.degraded))
+        return ranked
 
-    async def _unlisted_items(self, trip: _Trip, found: CandidateList) -> list[ItemInfo]:
-        """Candidates younger than the release: rank can score them only by their fields."""
-        infos = await self._look_up(trip, found.unlisted) if found.unlisted else ()
+    async def _unlisted_items(self, progress: _Progress, found: CandidateList) -> list[ItemInfo]:
+        """The fields of candidates that are newer than the release. rank can score these by their fields only."""
+        infos = await self._look_up(progress, found.unlisted) if found.unlisted else ()
         return [ItemInfo.FromString(info) for info in infos if info is not None]
 
-    async def _describe(self, trip: _Trip, user: RequestUser, found: CandidateList, scored: ScoreList) -> list[Item]:
-        """cm: details of the best. Items that cm does not know drop out, and the next best move up."""
-        size, asked = trip.ask.size, trip.ask.size + _MARGIN
-        items = await self._items(trip, scored.ids[:asked], scored.scores[:asked])
-        if len(items) < size and len(found.ids) > asked:
-            everything = await self._rank(trip, user, found, size=0)
-            items += await self._items(trip, everything.ids[asked:], everything.scores[asked:])
+    async def _describe_best(
+        self, progress: _Progress, user: RequestUser, found: CandidateList, ranked: ScoreList
+    ) -> list[Item]:
+        """cm: the fields of the best items. Items that cm does not know are left out, and the next best follow."""
+        size = progress.request.size
+        first = size + _SPARE_ITEMS
+        items = await self._describe(progress, ranked.ids[:first], ranked.scores[:first])
+        if len(items) < size and len(found.ids) > first:
+            ranked = await self._rank(progress, user, found, size=0)
+            items += await self._describe(progress, ranked.ids[first:], ranked.scores[first:])
         return items[:size]
 
-    async def _items(self, trip: _Trip, ids: Sequence[str], scores: Sequence[float]) -> list[Item]:
-        infos = await self._look_up(trip, ids) if ids else ()
+    async def _describe(self, progress: _Progress, ids: Sequence[str], scores: Sequence[float]) -> list[Item]:
+        infos = await self._look_up(progress, ids) if ids else ()
         pack = _RANK_SCORE.pack
         return [
             Item(sku_id, info + pack(_RANK_SCORE_TAG, score))
@@ -248,62 +281,64 @@ class Chain:
             if info is not None
         ]
 
-    async def _look_up(self, trip: _Trip, ids: Sequence[str]) -> Sequence[bytes | None]:
+    async def _look_up(self, progress: _Progress, ids: Sequence[str]) -> Sequence[bytes | None]:
         try:
             with self._stage("cm"):
-                return await self._details.get(ids, trip.time_for("cm"))
+                return await self._items.get(ids, progress.time_for("cm"))
         except RecmeshError as error:
-            self._miss(trip, "cm", error)
+            self._failed(progress, "cm", error)
             return [ItemInfo(sku_id=sku_id).SerializeToString() for sku_id in ids]
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def _stage(self, stage: ServiceName) -> Iterator[None]:
+        """Measure and trace a call to a stage."""
         started = time.perf_counter()
-        with self._tracer.span(name):
+        with self._tracer.span(stage):
             yield
-        _STAGE_SECONDS[name].observe(time.perf_counter() - started)
+        _STAGE_SECONDS[stage].observe(time.perf_counter() - started)
 
-    def _miss(self, trip: _Trip, stage: str, error: RecmeshError) -> None:
+    def _failed(self, progress: _Progress, stage: ServiceName, error: RecmeshError) -> None:
+        """Continue without a stage, unless the request itself is at fault."""
         if isinstance(error, InvalidRequest):
             raise error
-        trip.without(stage)
-        self._misses.report(stage, error)
+        progress.mark_degraded(stage)
+        self._failure_log.add(stage, error)
 
 
-class _Misses:
-    """Logs which stages are away: each once a second, however many requests miss it."""
+class _FailureLog:
+    """Logs failures of stages, at most once a second for each stage."""
 
     def __init__(self) -> None:
-        self._unreported: dict[str, int] = {}
-        self._next_report: dict[str, float] = {}
+        self._unlogged: dict[ServiceName, int] = {}
+        self._next_entry: dict[ServiceName, float] = {}
 
-    def report(self, stage: str, error: RecmeshError) -> None:
-        """Count a request that was answered without a stage, and log the count when it is time."""
-        self._unreported[stage] = self._unreported.get(stage, 0) + 1
+    def add(self, stage: ServiceName, error: RecmeshError) -> None:
+        self._unlogged[stage] = self._unlogged.get(stage, 0) + 1
         now = time.monotonic()
-        if now >= self._next_report.get(stage, 0.0):
-            log.warning("answered without a stage", stage=stage, requests=self._unreported[stage], reason=str(error))
-            self._unreported[stage] = 0
-            self._next_report[stage] = now + 1.0
+        if now >= self._next_entry.get(stage, 0.0):
+            log.warning("stage failed", stage=stage, requests=self._unlogged[stage], reason=str(error))
+            self._unlogged[stage] = 0
+            self._next_entry[stage] = now + _LOG_INTERVAL_SECONDS
 
 
-def _has_profile(info: UserInfo) -> bool:
-    """Whether anything but an id is given: the seed system's client sends "0" for that."""
-    return any(descriptor.name != "user_id" for descriptor, _ in info.ListFields())
+def _has_fields(profile: UserInfo) -> bool:
+    """Whether a profile has any field besides `user_id`, which the legacy client sets to "0" for new users."""
+    return any(descriptor.name != "user_id" for descriptor, _ in profile.ListFields())
 
 
-def _completed(stored: UserInfo, given: UserInfo) -> UserInfo:
-    info = UserInfo()
-    info.CopyFrom(stored)
-    info.MergeFrom(given)
-    info.user_id = stored.user_id
-    return info
+def _updated(stored: UserInfo, given: UserInfo) -> UserInfo:
+    """The stored profile with the fields of the given one; the id stays."""
+    profile = UserInfo()
+    profile.CopyFrom(stored)
+    profile.MergeFrom(given)
+    profile.user_id = stored.user_id
+    return profile
 
 
 def _reasons(items: Sequence[Item], found: CandidateList) -> list[Reason]:
     channels: dict[str, list[tuple[str, float]]] = {item.sku_id: [] for item in items}
     for name, part in found.channels.items():
         for position, score in zip(part.positions, part.scores, strict=True):
-            if (given := channels.get(found.ids[position])) is not None:
-                given.append((name, float(score)))
-    return [Reason(sku_id, given) for sku_id, given in channels.items()]
+            if (reason := channels.get(found.ids[position])) is not None:
+                reason.append((name, float(score)))
+    return [Reason(sku_id, reason) for sku_id, reason in channels.items()]

@@ -1,67 +1,68 @@
-"""What is popular, kept here: the candidates of every request while recall is away."""
+"""A copy of the popular list, which provides candidates while recall is unavailable."""
 
 import asyncio
 
 import structlog
 
+from recmesh.contract import MAX_CANDIDATES, POPULAR
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, CandidateStage, ChannelScores
 
-_RETRY_AFTER = 0.5
-_TIMEOUT = 2.0
-_SIZE = 1_000
+_RETRY_INTERVAL_SECONDS = 0.5
+_TIMEOUT_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
 
 class PopularList:
-    """Asked of recall at the start and again and again; the last answer is kept while recall is away."""
+    """Refreshes the list from recall at intervals, and keeps the latest one."""
 
     def __init__(self, candidates: CandidateStage) -> None:
+        """Hold no list yet; `follow` fetches it."""
         self._candidates = candidates
         self._latest: CandidateList | None = None
 
     async def follow(self, interval: float) -> None:
-        """Ask for ever, each `interval` seconds."""
+        """Refresh the list every `interval` seconds until cancelled."""
         while True:
             refreshed = await self._refresh()
-            await asyncio.sleep(interval if refreshed else _RETRY_AFTER)
+            await asyncio.sleep(interval if refreshed else _RETRY_INTERVAL_SECONDS)
 
     async def check(self) -> None:
-        """Pass once there is a list; see `Health`."""
-        self._held()
+        """Pass once there is a list: a `recmesh.serving.health.Check`."""
+        self._list()
 
     def candidates(self, query: CandidateQuery) -> CandidateList:
-        """The part of the list that a query allows.
+        """The popular items that a query allows.
 
         Raises:
-            Unavailable: recall was never there.
+            Unavailable: recall has never answered.
         """
-        popular = self._held()
+        popular = self._list()
         new_only = query.new_only or popular.new_only
-        unwanted = set(query.exclude)
+        excluded = set(query.exclude)
         if new_only:
             history = query.user.history
-            unwanted.update(history.sku_ids, history.older_sku_ids)
-        kept = [k for k, sku_id in enumerate(popular.ids) if sku_id not in unwanted][: query.size]
-        scores = [popular.scores[k] for k in kept]
+            excluded.update(history.sku_ids, history.older_sku_ids)
+        kept = [position for position, sku_id in enumerate(popular.ids) if sku_id not in excluded][: query.size]
+        scores = [popular.scores[position] for position in kept]
         return CandidateList(
-            ids=[popular.ids[k] for k in kept],
+            ids=[popular.ids[position] for position in kept],
             scores=scores,
             release=popular.release,
             new_only=new_only,
-            channels={"popular": ChannelScores(range(len(kept)), scores)},
+            channels={POPULAR: ChannelScores(range(len(kept)), scores)},
         )
 
-    def _held(self) -> CandidateList:
+    def _list(self) -> CandidateList:
         if self._latest is None:
             raise Unavailable("as: recall has not answered yet")
         return self._latest
 
     async def _refresh(self) -> bool:
-        query = CandidateQuery(ANONYMOUS, size=_SIZE, channel="popular")
+        query = CandidateQuery(ANONYMOUS, size=MAX_CANDIDATES, channel=POPULAR)
         try:
-            self._latest = await self._candidates.recall(query, _TIMEOUT)
+            self._latest = await self._candidates.recall(query, _TIMEOUT_SECONDS)
         except RecmeshError as error:
             log.warning("popular list not refreshed", reason=str(error))
             return False

@@ -1,6 +1,6 @@
-"""The gRPC server that every service runs, and the stages that connect them.
+"""The gRPC server that every service runs, and the stages that connect the services.
 
-Nothing here imports a store: `redis` and `milvus` are imported by those who open them.
+Nothing here imports a store, except `redis` and `milvus`, which only services that need a store import.
 """
 
 from recmesh.serving.server import Endpoint, background, run

@@ -1,4 +1,4 @@
-"""gRPC channels to the other services: one for each target and process."""
+"""gRPC channels to the other services."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, Recmesh
 from recmesh.timeouts import in_time
 
 RECONNECT_WAIT_SECONDS = 0.8
-"""When the only pod of a service goes, the next one is found in a third of that."""
+"""If the only pod of a service is replaced, finding the new one takes about a third of this."""
 
 _SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -51,38 +51,41 @@ _ERRORS: dict[grpc.StatusCode, type[RecmeshError]] = {
 
 
 def open_channel(target: str) -> grpc.aio.Channel:
-    """A channel that spreads calls over the target's healthy servers and retries, for less than a tenth of a second,
-    only what no server took."""
+    """A channel that spreads calls over the healthy servers of a target.
+
+    It retries calls that no server has accepted, for less than 0.1 s.
+    """
     options = [("grpc.service_config", json.dumps(_SERVICE_CONFIG)), *_OPTIONS]
     return grpc.aio.insecure_channel(target, options=options)
 
 
 class ReconnectWait:
-    """Waits for a channel whose servers have all gone to find another one.
+    """Waits for a channel with no live backend to reconnect.
 
-    The wait begins with the first call that finds none and is over for all calls at once: where a service stays away,
-    callers must not pile up. After that they are told at once, until one has been answered.
+    Concurrent calls share one wait. Once it expires, calls fail immediately until one succeeds: requests must not pile
+    up in front of a service that stays unavailable.
     """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Watch a channel."""
         self._channel = channel
-        self._search: asyncio.Task[bool] | None = None
+        self._wait: asyncio.Task[bool] | None = None
 
     def answered(self) -> None:
-        """A call was answered."""
-        self._search = None
+        """Report that a call succeeded."""
+        self._wait = None
 
     async def reconnected(self, seconds: float) -> bool:
-        """Whether there is a server again, after a wait of `seconds` at most; False as well where there was one."""
+        """Whether the channel has reconnected within `seconds`; False if it was connected all along."""
         if self._channel.get_state() is grpc.ChannelConnectivity.READY:
             return False
-        if self._search is None:
-            self._search = asyncio.create_task(self._found())
-        search = self._search
-        await asyncio.wait([search], timeout=seconds)
-        return search.done() and search.result()
+        if self._wait is None:
+            self._wait = asyncio.create_task(self._reconnect())
+        wait = self._wait
+        await asyncio.wait([wait], timeout=seconds)
+        return wait.done() and wait.result()
 
-    async def _found(self) -> bool:
+    async def _reconnect(self) -> bool:
         try:
             await in_time(RECONNECT_WAIT_SECONDS, self._channel.channel_ready())
         except asyncio.TimeoutError:
@@ -91,6 +94,11 @@ class ReconnectWait:
 
 
 def as_recmesh_error(stage: str, error: grpc.aio.AioRpcError) -> RecmeshError:
-    """The error that a failed call means to the one who made it."""
+    """The error to raise for a failed call.
+
+    Args:
+        stage: Names the called service in the message.
+        error: The error that gRPC raised.
+    """
     kind = _ERRORS.get(error.code(), Unavailable)
     return kind(f"{stage}: {error.code().name} {error.details()}")

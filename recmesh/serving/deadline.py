@@ -1,6 +1,6 @@
-"""How long there is left for the request that runs now.
+"""The time that is left for the current request.
 
-The interceptor starts the clock; whoever waits for something else takes a share of what remains.
+The interceptor starts the clock. Code that waits for another service or a store takes a share of the time left.
 """
 
 import asyncio
@@ -18,25 +18,26 @@ _ends_at: ContextVar[float] = ContextVar("recmesh_deadline")
 
 
 def start(seconds: float) -> None:
-    """The request of this task must be answered within `seconds`."""
+    """Give the request of the current task `seconds` from now."""
     _ends_at.set(time.monotonic() + seconds)
 
 
 def remaining() -> float:
-    """Seconds left; never negative.
+    """Seconds left for the request of the current task; never negative.
 
     Raises:
-        LookupError: no request runs in this task.
+        LookupError: The current task does not answer a request.
     """
     return max(0.0, _ends_at.get() - time.monotonic())
 
 
 class Deadline:
-    """A moment to be ready by, for code that shares its time among several stages."""
+    """A deadline that several stages share."""
 
     __slots__ = ("_ends_at",)
 
     def __init__(self, seconds: float) -> None:
+        """End `seconds` from now."""
         self._ends_at = time.monotonic() + seconds
 
     def remaining(self) -> float:
@@ -44,17 +45,22 @@ class Deadline:
         return max(0.0, self._ends_at - time.monotonic())
 
     def share(self, fraction: float) -> float:
-        """That part of the seconds left."""
+        """A fraction of the seconds left."""
         return fraction * self.remaining()
 
 
 async def within(seconds: float, what: str, awaitable: Awaitable[T]) -> T:
-    """Await, but no longer than `seconds`.
+    """The result of `awaitable`, if it comes within `seconds`.
+
+    Args:
+        seconds: The limit.
+        what: Names the awaited part in the error.
+        awaitable: Cancelled when the time is up.
 
     Raises:
-        DeadlineExceeded: it took longer; `what` is named in the message.
+        DeadlineExceeded: The time is up.
     """
     try:
         return await in_time(seconds, awaitable)
-    except (TimeoutError, asyncio.TimeoutError) as error:  # Two classes before 3.11.
+    except (TimeoutError, asyncio.TimeoutError) as error:  # Two classes before Python 3.11.
         raise DeadlineExceeded(f"{what} did not answer within {seconds * 1000:.0f} ms") from error

@@ -1,4 +1,4 @@
-"""grpc.health.v1 for one port: SERVING only while the service's check passes."""
+"""The health service (grpc.health.v1) of one port: SERVING only while the service's check passes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,28 +12,30 @@ from recmesh.serving import metrics
 from recmesh.serving.deadline import within
 
 Check = Callable[[], Awaitable[None]]
+"""Returns if the service can answer; raises a RecmeshError that says what is missing."""
 
 LIVE = "live"
-"""Health answers SERVING for this name as long as the process is able to answer, whatever the service waits for."""
+"""The health service answers SERVING for this name while the process runs, even if the service cannot answer."""
 
-_CHECK_TIMEOUT = 1.0
-_INTERVAL = 1.0
-_START_INTERVAL = 0.1
-_FAILURES_TO_TURN = 2
+_CHECK_TIMEOUT_SECONDS = 1.0
+_CHECK_INTERVAL_SECONDS = 1.0
+_CHECK_INTERVAL_UNTIL_SERVING_SECONDS = 0.1
+_MAX_FAILURES = 2
 
 log = structlog.get_logger(__name__)
 
 
 class Health:
-    """Follows a check: the service serves from its first success, until it fails twice in a row.
-
-    Args:
-        service: name in logs and metrics.
-        names: the names that health answers for: the empty one and the gRPC service's.
-        check: returns when the service can answer; raises a RecmeshError that says what is missing.
-    """
+    """Repeats a check. The status is SERVING from the first success until the check fails twice in a row."""
 
     def __init__(self, service: str, names: Sequence[str], check: Check) -> None:
+        """Start with the status NOT_SERVING; `run` updates it.
+
+        Args:
+            service: Name in logs and metrics.
+            names: The names that clients may ask for: the empty one and the name of the gRPC service.
+            check: See `Check`.
+        """
         self.servicer = health_aio.HealthServicer()
         self._service = service
         self._names = names
@@ -42,29 +44,32 @@ class Health:
         self._reason = ""
 
     async def run(self) -> None:
-        """Check for ever."""
-        failures = _FAILURES_TO_TURN
+        """Check until cancelled."""
+        failures = _MAX_FAILURES
         await self.servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
-        await self._announce(False, "starting")
+        await self._publish(False, "starting")
         while True:
             try:
-                await within(_CHECK_TIMEOUT, "check", self._check())
+                await within(_CHECK_TIMEOUT_SECONDS, "check", self._check())
                 failures = 0
                 await self._announce(True, "")
             except RecmeshError as error:
                 failures += 1
-                if failures >= _FAILURES_TO_TURN:
+                if failures >= _MAX_FAILURES:
                     await self._announce(False, str(error))
-            await asyncio.sleep(_INTERVAL if self._serving else _START_INTERVAL)
+            await asyncio.sleep(_CHECK_INTERVAL_SECONDS if self._serving else _CHECK_INTERVAL_UNTIL_SERVING_SECONDS)
 
     async def leave(self) -> None:
-        """NOT_SERVING from now on."""
+        """Set the status to NOT_SERVING for good."""
         await self.servicer.enter_graceful_shutdown()
         metrics.SERVING.labels(self._service).set(0)
 
     async def _announce(self, serving: bool, reason: str) -> None:
-        if (serving, reason) == (self._serving, self._reason) and reason != "starting":
-            return
+        """Publish the status if it, or its reason, has changed."""
+        if (serving, reason) != (self._serving, self._reason):
+            await self._publish(serving, reason)
+
+    async def _publish(self, serving: bool, reason: str) -> None:
         self._serving, self._reason = serving, reason
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in self._names:
@@ -77,17 +82,17 @@ class Health:
 
 
 def every(*checks: Check) -> Check:
-    """Passes when all do."""
+    """A check that passes if all of `checks` pass."""
 
-    async def check() -> None:
-        for one in checks:
-            await one()
+    async def check_all() -> None:
+        for check in checks:
+            await check()
 
-    return check
+    return check_all
 
 
 def once(check: Check) -> Check:
-    """Passes for good after its first success: for what a service needs to start, and can answer without later."""
+    """A check that passes for good after its first success: for dependencies that only the start requires."""
     passed = False
 
     async def checked() -> None:

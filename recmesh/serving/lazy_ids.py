@@ -1,7 +1,8 @@
-"""Ids of catalogue items that stay numbers until somebody reads them.
+"""Item ids that are looked up only when they are read.
 
-recall finds items by their numbers in the catalogue, and rank scores them by these. Where both hold the same catalogue,
-in one process, looking up a few hundred ids one way and back would cost as much as the merge.
+recall finds items by their positions in the catalogue, and rank scores them by these positions. If both run in one
+process and hold the same catalogue, converting a few hundred positions to ids and back would cost as much as the merge
+of the channels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,43 +13,47 @@ from recmesh.features.spec import Ints, Longs
 
 
 class LazyIds(Sequence[str]):
-    """The ids of catalogue items, by their numbers int32 [n]."""
+    """The ids of items, given by their catalogue positions."""
 
-    __slots__ = ("_catalogue", "_items")
+    __slots__ = ("_catalogue", "_positions")
 
-    def __init__(self, catalogue: Catalogue, items: Ints) -> None:
+    def __init__(self, catalogue: Catalogue, positions: Ints) -> None:
+        """Refer to items of `catalogue`; positions: int32 [n]."""
         self._catalogue = catalogue
-        self._items = items
+        self._positions = positions
 
     def __len__(self) -> int:
-        return len(self._items)
+        """The number of ids."""
+        return len(self._positions)
 
     def __iter__(self) -> Iterator[str]:
-        return map(self._catalogue.sku_ids.__getitem__, self._items.tolist())
+        """The ids in order."""
+        return map(self._catalogue.sku_ids.__getitem__, self._positions.tolist())
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> "LazyIds": ...
-    def __getitem__(self, place: int | slice) -> "str | LazyIds":
-        if isinstance(place, slice):
-            return LazyIds(self._catalogue, self._items[place])
-        return self._catalogue.sku_ids[int(self._items[place])]
+    def __getitem__(self, index: slice) -> "LazyIds": ...
+    def __getitem__(self, index: int | slice) -> "str | LazyIds":
+        """The id at an index, or a lazy sequence of the ids in a slice."""
+        if isinstance(index, slice):
+            return LazyIds(self._catalogue, self._positions[index])
+        return self._catalogue.sku_ids[int(self._positions[index])]
 
-    def at(self, places: Longs) -> list[str]:
-        """The ids at some places, int64 [m]."""
-        return list(LazyIds(self._catalogue, self._items[places]))
+    def take(self, indices: Longs) -> list[str]:
+        """The ids at `indices`, int64 [m]."""
+        return list(LazyIds(self._catalogue, self._positions[indices]))
 
-    def numbers_in(self, catalogue: Catalogue) -> Ints:
-        """See `numbers`."""
-        return self._items if catalogue is self._catalogue else catalogue.encode(self)
-
-
-def numbers(ids: Sequence[str], catalogue: Catalogue) -> Ints:
-    """Item numbers int32 of ids; -1 where the catalogue does not hold them."""
-    return ids.numbers_in(catalogue) if isinstance(ids, LazyIds) else catalogue.encode(ids)
+    def positions_in(self, catalogue: Catalogue) -> Ints:
+        """See `catalogue_positions`."""
+        return self._positions if catalogue is self._catalogue else catalogue.encode(self)
 
 
-def ids_at(ids: Sequence[str], places: Longs) -> list[str]:
-    """The ids at some places, int64 [m]."""
-    return ids.at(places) if isinstance(ids, LazyIds) else [ids[place] for place in places.tolist()]
+def catalogue_positions(ids: Sequence[str], catalogue: Catalogue) -> Ints:
+    """The positions int32 [n] of ids in a catalogue; -1 for ids that it does not contain."""
+    return ids.positions_in(catalogue) if isinstance(ids, LazyIds) else catalogue.encode(ids)
+
+
+def take(ids: Sequence[str], indices: Longs) -> list[str]:
+    """The ids at `indices`, int64 [m]."""
+    return ids.take(indices) if isinstance(ids, LazyIds) else [ids[index] for index in indices.tolist()]

@@ -1,4 +1,4 @@
-"""JSON logs: one object a line on stdout, each with the trace id of the request that caused it."""
+"""JSON logs on stdout: one object per line, each with the trace id of the request that caused it."""
 
 import logging
 import sys
@@ -10,7 +10,12 @@ from recmesh.serving import tracing
 
 
 def configure(level: str, service: str) -> None:
-    """Send structlog's and the standard library's records to stdout as JSON."""
+    """Send the records of structlog and of the standard library to stdout as JSON.
+
+    Args:
+        level: The lowest level of recmesh's own records. Libraries log warnings and errors only.
+        service: Added to every record that names no service.
+    """
 
     def name_service(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         event.setdefault("service", service)
@@ -43,7 +48,7 @@ def configure(level: str, service: str) -> None:
 
 
 def _add_trace(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    trace = tracing.current()
-    if trace is not None:
-        event["trace_id"] = trace.trace_id_hex
+    trace_id = tracing.current_trace_id()
+    if trace_id is not None:
+        event["trace_id"] = trace_id
     return event

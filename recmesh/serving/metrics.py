@@ -1,4 +1,4 @@
-"""Every metric of the services, by name: code, dashboards and tests read them here."""
+"""All metrics of the services: code, dashboards and tests take their names from here."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,47 +8,62 @@ from prometheus_client import Counter, Gauge, Histogram
 from recmesh.errors import SettingsError
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
-_LAG_INTERVAL = 0.25
+_LAG_INTERVAL_SECONDS = 0.25
 
 REQUESTS = Counter("recmesh_requests", "Requests by method and gRPC status", ["service", "method", "status"])
-REQUEST_SECONDS = Histogram("recmesh_request_seconds", "Time to answer", ["service", "method"], buckets=_SECONDS)
-IN_FLIGHT = Gauge("recmesh_requests_in_flight", "Requests being answered", ["service"])
-STAGE_SECONDS = Histogram("recmesh_stage_seconds", "Time of one stage of the chain", ["stage"], buckets=_SECONDS)
-DEGRADED = Counter("recmesh_degraded", "Answers given without a stage or a part of one", ["part"])
+REQUEST_SECONDS = Histogram(
+    "recmesh_request_seconds", "Time from receipt to answer", ["service", "method"], buckets=_SECONDS
+)
+IN_FLIGHT = Gauge("recmesh_requests_in_flight", "Requests in progress", ["service"])
+STAGE_SECONDS = Histogram(
+    "recmesh_stage_seconds", "Time of one successful call to a stage of the chain", ["stage"], buckets=_SECONDS
+)
+DEGRADED = Counter("recmesh_degraded", "Answers made without a stage or a part of one", ["part"])
 SEARCH_QUERIES = Histogram(
-    "recmesh_search_queries", "Queries sent together in one Milvus search", buckets=(1, 2, 4, 8, 12, 16)
+    "recmesh_search_queries", "Queries in one search request to Milvus", buckets=(1, 2, 4, 8, 12, 16)
 )
 RANKED_ITEMS = Histogram(
-    "recmesh_ranked_items", "Items of one rank request", buckets=(1, 10, 50, 100, 200, 400, 800, 1200, 2000)
+    "recmesh_ranked_items", "Items in one request to rank", buckets=(1, 10, 50, 100, 200, 400, 800, 1200, 2000)
 )
 BACKEND_SECONDS = Histogram(
-    "recmesh_rank_backend_seconds", "Time of one run of the ranker, where it gave scores", ["backend"], buckets=_SECONDS
+    "recmesh_rank_backend_seconds", "Time of one successful run of the ranker", ["backend"], buckets=_SECONDS
 )
-BACKEND_FAILURES = Counter("recmesh_rank_backend_failures", "Runs of the ranker that gave none", ["backend", "reason"])
-BACKEND_OPEN = Gauge("recmesh_rank_backend_open", "1 while the backend is not asked, as it failed lately", ["backend"])
-PADDLE_SERVING_ANSWERS = Counter("recmesh_paddle_serving_answers", "Answers of the gateway by err_no", ["err_no"])
-PIPELINE_RESTARTS = Counter("recmesh_pipeline_restarts", "Pipelines that were replaced")
-UNKNOWN_VALUES = Counter("recmesh_unknown_values", "Field values outside the vocabularies", ["service"])
-SERVING = Gauge("recmesh_serving", "1 while the service's health is SERVING", ["service"])
-RELEASE_SWITCHES = Counter("recmesh_release_switches", "Releases loaded and made current", ["service"])
-RELEASE_ACTIVE = Gauge("recmesh_release_active", "1 for the release that new requests get", ["service", "release"])
-LOOP_LAG = Gauge("recmesh_event_loop_lag_seconds", "How late the event loop ran its last timer")
+BACKEND_FAILURES = Counter("recmesh_rank_backend_failures", "Failed runs of the ranker", ["backend", "reason"])
+BACKEND_OPEN = Gauge(
+    "recmesh_rank_backend_open", "1 while the circuit breaker keeps requests from the backend", ["backend"]
+)
+PADDLE_SERVING_ANSWERS = Counter(
+    "recmesh_paddle_serving_answers", "Answers of the Paddle Serving gateway by err_no", ["err_no"]
+)
+PIPELINE_RESTARTS = Counter("recmesh_pipeline_restarts", "Restarts of Paddle Serving pipelines")
+UNKNOWN_VALUES = Counter("recmesh_unknown_values", "Field values that the vocabularies do not contain", ["service"])
+SERVING = Gauge("recmesh_serving", "1 while the health status of the service is SERVING", ["service"])
+RELEASE_SWITCHES = Counter("recmesh_release_switches", "Switches to another release", ["service"])
+RELEASE_ACTIVE = Gauge("recmesh_release_active", "1 for the release that new requests use", ["service", "release"])
+LOOP_LAG = Gauge("recmesh_event_loop_lag_seconds", "Delay of the latest timer on the event loop")
 
 
 async def watch_loop_lag() -> None:
-    """Measure for ever how late the event loop is."""
+    """Measure the delay of timers on the event loop until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
-        due = loop.time() + _LAG_INTERVAL
-        await asyncio.sleep(_LAG_INTERVAL)
+        due = loop.time() + _LAG_INTERVAL_SECONDS
+        await asyncio.sleep(_LAG_INTERVAL_SECONDS)
         LOOP_LAG.set(max(0.0, loop.time() - due))
 
 
 def serve_metrics(host: str, port: int) -> Callable[[], None]:
-    """Answer scrapes on a side port, from a thread of its own; the result stops it.
+    """Answer scrapes from a thread.
+
+    Args:
+        host: Address to bind.
+        port: 0 means any free port.
+
+    Returns:
+        A function that stops the thread and closes the port.
 
     Raises:
-        SettingsError: the port is taken.
+        SettingsError: The port cannot be bound.
     """
     from prometheus_client import start_http_server
 

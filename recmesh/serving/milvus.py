@@ -1,4 +1,4 @@
-"""Milvus, as a service opens it at start and closes it after the drain."""
+"""Milvus for the lifetime of a service."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from recmesh.stores.milvus import MilvusReader
 
 @asynccontextmanager
 async def open_milvus(uri: str) -> AsyncIterator[MilvusReader]:
-    """A Milvus channel for the life of the service."""
+    """A reader that is closed at the end of the block."""
     reader = MilvusReader(uri)
     try:
         yield reader

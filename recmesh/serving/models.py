@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions of a release, and who is asking as its models see it."""
+"""ONNX Runtime sessions of a release, and the features of the requesting user."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -17,60 +17,68 @@ from recmesh.stores.wire import user_fields
 USER_TOWER = "user_tower.onnx"
 Vector = npt.NDArray[np.float32]
 
+_LOG_ERRORS_ONLY = 3
+
 
 def session(path: Path) -> Any:
-    """An inference session with one thread that does not spin: one model call takes less than handing it out."""
+    """An inference session with one thread that does not spin: handing a call to more threads costs more than the call.
+
+    Returns:
+        An `onnxruntime.InferenceSession`; ONNX Runtime has no type information.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.log_severity_level = _LOG_ERRORS_ONLY
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class UserFeatureCache:
-    """Encodes who is asking: the user's features, and the user tower's vector of them.
+    """Encodes users of requests, and caches the latest for the next stage in the same process."""
 
-    Args:
-        encoder: of the release.
-        folder: of the release; a release without towers gives no vectors.
-        remember: how many of the latest user_features are kept, where two stages of one process need the same one.
-    """
+    def __init__(self, encoder: Encoder, folder: Path, size: int = 0) -> None:
+        """Load the user tower of a release, if it has one.
 
-    def __init__(self, encoder: Encoder, folder: Path, remember: int = 0) -> None:
+        Args:
+            encoder: Of the release.
+            folder: Of the release.
+            size: Number of users in the cache; 0 disables it.
+        """
         self._encoder = encoder
         path = folder / USER_TOWER
         self._tower = session(path) if path.exists() else None
-        self._remember = remember
-        # By identity; the request_user is kept with its encoding, so that its id stays its own.
+        self._size = size
+        # Keyed by identity. Each entry keeps its RequestUser alive, so that no other object can get the same id.
         self._latest: OrderedDict[int, tuple[RequestUser, User, Vector | None]] = OrderedDict()
 
     def encode(self, request_user: RequestUser) -> tuple[User, Vector | None]:
-        """The user and the tower's vector float32 [dim]; the vector is None in a release without towers."""
-        if self._remember and (kept := self._latest.get(id(request_user))):
-            return kept[1], kept[2]
+        """The user's features, and the vector float32 [dim] of the user tower; None if the release has no towers."""
+        if self._size and (cached := self._latest.get(id(request_user))):
+            return cached[1], cached[2]
         user = encode_user(self._encoder, request_user)
         vector = None
         if self._tower is not None:
             vector = self._tower.run(None, self._encoder.tower_inputs(user))[0][0]
-        if self._remember:
+        if self._size:
             self._latest[id(request_user)] = (request_user, user, vector)
-            if len(self._latest) > self._remember:
+            if len(self._latest) > self._size:
                 self._latest.popitem(last=False)
         return user, vector
 
 
 class UnknownValues:
-    """Moves an encoder's count of values outside its vocabularies into the metric."""
+    """Copies an encoder's count of values outside its vocabularies into the metric."""
 
     def __init__(self, service: str, encoder: Encoder) -> None:
+        """Start at the encoder's present count; `service` is the label of the metric."""
         self._encoder = encoder
         self._counted = encoder.unknown_values
         self._metric = metrics.UNKNOWN_VALUES.labels(service)
 
     def count(self) -> None:
-        """Add what came since the last time."""
+        """Add the values encountered since the last call."""
         total = self._encoder.unknown_values
         if total > self._counted:
             self._metric.inc(total - self._counted)
@@ -78,14 +86,14 @@ class UnknownValues:
 
 
 def encode_user(encoder: Encoder, request_user: RequestUser) -> User:
-    """The user from the wire's profile and history."""
-    history = request_user.history
+    """The features of a user, from the messages of the request."""
+    profile, history = request_user.profile, request_user.history
     names = history.type_names
     return encoder.user(
-        {USER_ID: request_user.info.user_id, **user_fields(request_user.info)},
+        {USER_ID: profile.user_id, **user_fields(profile)},
         history.sku_ids,
         history.times,
-        [names[t] if t < len(names) else "" for t in history.types],
+        [names[code] if code < len(names) else "" for code in history.types],
         history.values,
         history.older_sku_ids,
     )

@@ -1,4 +1,4 @@
-"""Redis, as a service opens it at start and closes it after the drain."""
+"""Redis for the lifetime of a service."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,9 +10,9 @@ from recmesh.stores.redis import RedisReader
 
 @asynccontextmanager
 async def open_redis(settings: RedisSettings) -> AsyncIterator[tuple[RedisReader, Check]]:
-    """A Redis pool for the life of the service, and a check that Redis answers.
+    """A reader with a connection pool, and a check that Redis answers; both are closed at the end of the block.
 
-    The check has a connection of its own: a pool that is busy must not take the service out of service.
+    The check has a connection of its own: a busy pool must not make the service NOT_SERVING.
     """
     reader = RedisReader(settings.redis_url, settings.redis_pool, settings.default_timeout)
     probe = RedisReader(settings.redis_url, 1, settings.default_timeout)

@@ -1,32 +1,42 @@
-"""Method handlers whose answers may be spliced from bytes that are stored already serialized.
+"""Method handlers, and message classes that leave embedded messages serialized.
 
-`with_raw_fields` makes a copy of a message type in which some fields that hold messages are `bytes`: the same on the
-wire, so a stored message becomes part of an answer (and is cut out of one) without being decoded.
+A field of a message type and a field of type bytes have the same form on the wire. `with_raw_fields` copies a message
+class and declares some of its fields as bytes, so a stored message is put into an answer, or taken out of one, without
+being decoded (docs/adr/017-raw-protobuf-fields.md).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 
-Method = Callable[[Any, Any], Awaitable[Any]]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Method: TypeAlias = Callable[[Any, Context], Awaitable[Message]]
+"""The implementation of a unary method: the request and gRPC's context to the response."""
+
+_Edit: TypeAlias = Callable[[descriptor_pb2.FileDescriptorProto], None]
 
 
-def with_raw_fields(message: type[Message], *fields: str) -> Any:
-    """A message class like `message`, but with `fields` (of message type) as bytes."""
+def with_raw_fields(message: type[Message], *fields: str) -> type[Message]:
+    """A message class with the wire format of `message`, in which the message fields `fields` have the type bytes."""
     pool = descriptor_pool.DescriptorPool()
-    _add_with_imports(pool, message.DESCRIPTOR.file, _as_bytes(message.DESCRIPTOR.name, fields))
+    file = cast("FileDescriptor", message.DESCRIPTOR.file)
+    _add_with_imports(pool, file, _as_bytes(message.DESCRIPTOR.name, fields))
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(message.DESCRIPTOR.full_name))
 
 
 def handlers(service: ServiceDescriptor, methods: Mapping[str, Method]) -> grpc.GenericRpcHandler:
-    """Handlers of a service's methods by name; each answers the method's message or a with_raw_fields of it.
+    """Handlers for all methods of a service.
+
+    Args:
+        service: Defines the methods and their requests.
+        methods: Implementation by method name. It returns the response of the definition, or one `with_raw_fields`.
 
     Raises:
-        KeyError: a method of the service is missing.
+        KeyError: `methods` lacks a method of the service.
     """
     return grpc.method_handlers_generic_handler(
         service.full_name,
@@ -45,24 +55,22 @@ def _serialize(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _as_bytes(name: str, fields: tuple[str, ...]) -> Callable[[descriptor_pb2.FileDescriptorProto], None]:
-    def change(file: descriptor_pb2.FileDescriptorProto) -> None:
-        (message,) = (m for m in file.message_type if m.name == name)
+def _as_bytes(name: str, fields: tuple[str, ...]) -> _Edit:
+    def edit(file: descriptor_pb2.FileDescriptorProto) -> None:
+        (message,) = (candidate for candidate in file.message_type if candidate.name == name)
         for field in message.field:
             if field.name in fields:
                 field.type = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
                 field.ClearField("type_name")
         del file.service[:]
 
-    return change
+    return edit
 
 
-def _add_with_imports(
-    pool: descriptor_pool.DescriptorPool, file: Any, change: Callable[[descriptor_pb2.FileDescriptorProto], None]
-) -> None:
+def _add_with_imports(pool: descriptor_pool.DescriptorPool, file: FileDescriptor, edit: _Edit) -> None:
     for imported in file.dependencies:
         _add_with_imports(pool, imported, lambda _file: None)
     proto = descriptor_pb2.FileDescriptorProto()
     file.CopyToProto(proto)
-    change(proto)
+    edit(proto)
     pool.Add(proto)

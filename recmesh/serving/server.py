@@ -1,13 +1,14 @@
-"""The life of a service process: settings, logs, metrics, ports, health, and a graceful end at SIGTERM."""
+"""The lifecycle of a service process: settings, logs, metrics, ports, health, and a graceful shutdown at SIGTERM."""
 
 import asyncio
 import random
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from types import TracebackType
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -26,7 +27,8 @@ from recmesh.serving.tracing import Tracer
 
 S = TypeVar("S", bound=ServerSettings)
 
-_SETTLE = 0.05
+_ACCEPT_SECONDS = 0.05
+_CONNECTION_AGE_GRACE_MS = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -36,11 +38,11 @@ class Endpoint:
     """One gRPC service on one port.
 
     Attributes:
-        name: in metrics and logs (`um`, `cm`, ...).
-        port: to listen on.
-        descriptor: of the gRPC service.
-        methods: implementation of each method by its name.
-        check: returns when the service can answer; raises a RecmeshError that says what is missing.
+        name: Name in metrics and logs (`um`, `cm`, ...).
+        port: The port to bind.
+        descriptor: Of the gRPC service.
+        methods: The implementation of each method by its name.
+        check: Decides the health status.
     """
 
     name: str
@@ -50,17 +52,18 @@ class Endpoint:
     check: Check
 
 
-Build = Callable[[S, Tracer], AbstractAsyncContextManager[Sequence[Endpoint]]]
+Build: TypeAlias = Callable[[S, Tracer], AbstractAsyncContextManager[Sequence[Endpoint]]]
+"""Opens what a service needs and yields its endpoints; closed after the drain."""
 
 
 def run(name: str, settings_class: type[S], build: Build[S], port_of: Callable[[S], int]) -> NoReturn:
-    """Run a service process until SIGTERM or SIGINT, then exit.
+    """Run a service process until SIGTERM or SIGINT, and exit.
 
     Args:
-        name: of the process.
-        settings_class: read from the environment.
-        build: opens what the service needs and yields its endpoints; closed after the drain.
-        port_of: the port from which the metrics port follows.
+        name: Of the process.
+        settings_class: Settings to read from the environment.
+        build: See `Build`.
+        port_of: The port from which the default metrics port is derived.
     """
     try:
         settings = load_settings(settings_class)
@@ -83,33 +86,38 @@ async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
         stack.callback(tracer.close)
         await stack.enter_async_context(background(metrics.watch_loop_lag()))
         endpoints = await stack.enter_async_context(build(settings, tracer))
-        ports = [_Port(endpoint, settings, tracer) for endpoint in endpoints]
-        for one in ports:
-            await one.start()
-            await stack.enter_async_context(background(one.health.run()))
+        servers = [_EndpointServer(endpoint, settings, tracer) for endpoint in endpoints]
+        for server in servers:
+            await server.start()
+            await stack.enter_async_context(background(server.health.run()))
         await stop.wait()
         log.info("draining")
-        await asyncio.gather(*(one.drain() for one in ports))
+        await asyncio.gather(*(server.drain() for server in servers))
     log.info("stopped")
 
 
 class background(AbstractAsyncContextManager["asyncio.Task[None]"]):  # noqa: N801 - used like a function
-    """Run a coroutine beside the block, and cancel it at its end."""
+    """Runs a coroutine as a task for the duration of a block, and cancels it at the end."""
 
-    def __init__(self, coroutine: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Start nothing yet; the task is created on entry."""
         self._coroutine = coroutine
 
     async def __aenter__(self) -> "asyncio.Task[None]":
+        """Create the task."""
         self._task = asyncio.create_task(self._coroutine)
         return self._task
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        """Cancel the task and wait for its end."""
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
 
 
-class _Port:
+class _EndpointServer:
     """A gRPC server for one endpoint, with health and reflection."""
 
     def __init__(self, endpoint: Endpoint, settings: ServerSettings, tracer: Tracer) -> None:
@@ -140,26 +148,26 @@ class _Port:
         log.info("listening", service=self._endpoint.name, address=address)
 
     async def drain(self) -> None:
-        """NOT_SERVING; once the clients have heard it refuse new calls; end when those in flight have ended."""
+        """Announce NOT_SERVING, give clients time to react, refuse new calls, and wait for those in flight."""
         await self.health.leave()
         await asyncio.sleep(self._settings.drain_delay)
         stopping = asyncio.create_task(self._server.stop(self._settings.drain_timeout))
-        # Calls accepted in the last moment must count as in flight before we ask whether any are.
-        await asyncio.sleep(_SETTLE)
-        # The server would also wait for the health watches of its clients, which never end.
+        # Calls that were accepted just before must be counted before the load is checked.
+        await asyncio.sleep(_ACCEPT_SECONDS)
+        # The server itself would also wait for the clients' health watches, which never end.
         await asyncio.wait([stopping, asyncio.create_task(self._load.idle())], return_when=asyncio.FIRST_COMPLETED)
         await self._server.stop(0)
         await stopping
 
 
 def _server_options(settings: ServerSettings) -> list[tuple[str, int]]:
-    # Jittered, so that the clients of one pod do not all reconnect at once.
-    age = settings.connection_age * random.uniform(0.7, 1.3)
+    # Jitter keeps the clients of one pod from reconnecting all at once.
+    age_seconds = settings.connection_age * random.uniform(0.7, 1.3)
     return [
-        # Two servers on one port would each get a part of the calls: better to fail.
+        # Two servers on one port would share its calls: starting the second one must fail.
         ("grpc.so_reuseport", 0),
-        ("grpc.max_connection_age_ms", int(age * 1000)),
-        ("grpc.max_connection_age_grace_ms", 10_000),
+        ("grpc.max_connection_age_ms", int(age_seconds * 1000)),
+        ("grpc.max_connection_age_grace_ms", _CONNECTION_AGE_GRACE_MS),
         ("grpc.keepalive_time_ms", channels.KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", channels.KEEPALIVE_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),

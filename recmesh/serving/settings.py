@@ -1,42 +1,49 @@
-"""Settings of the services: read from RECMESH_* variables, checked at start, printed once with secrets masked."""
+"""Settings of the services: read from RECMESH_* variables, validated at start, and logged with secrets masked."""
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from recmesh.contract import (
+    DEFAULT_HOME,
+    DEFAULT_MODEL_STORE,
+    DEFAULT_REDIS_URL,
+    METRICS_PORT_OFFSET,
+    PORTS,
+    without_credentials,
+)
 from recmesh.errors import SettingsError
 
-METRICS_PORT_OFFSET = 10_000
+MAX_PORT = 65535
 
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=MAX_PORT)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 S = TypeVar("S", bound="ServerSettings")
 
 
 class ServerSettings(BaseSettings):
-    """What every service has. Times are in seconds.
+    """Settings of every service. Times are in seconds.
 
     Attributes:
-        metrics_port: 0: any free port; unset: the service port + 10000.
-        default_timeout: for requests that come without a deadline.
-        drain_delay: between NOT_SERVING and the refusal of new calls.
-        drain_timeout: for the calls in flight at SIGTERM.
-        connection_age: after it a client must reconnect, which is how it finds new pods.
-        trace_ratio: share of requests without a trace parent that are sampled.
+        metrics_port: 0 means any free port; unset means the service port + 10000.
+        default_timeout: For requests without a deadline.
+        drain_delay: Between the health status NOT_SERVING and the refusal of new calls.
+        drain_timeout: For the calls in flight at SIGTERM.
+        connection_age: Clients must reconnect after this time, and so discover new pods.
+        trace_ratio: Share of the requests without a trace parent that are sampled.
     """
 
     model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     host: str = "127.0.0.1"
-    um_port: Port = 8910
-    cm_port: Port = 8920
-    recall_port: Port = 8950
-    rank_port: Port = 8960
-    as_port: Port = 8930
-    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    um_port: Port = PORTS["um"]
+    cm_port: Port = PORTS["cm"]
+    recall_port: Port = PORTS["recall"]
+    rank_port: Port = PORTS["rank"]
+    as_port: Port = PORTS["as"]
+    metrics_port: Annotated[int, Field(ge=0, le=MAX_PORT)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     max_in_flight: PositiveInt = 256
     default_timeout: PositiveFloat = 1.0
@@ -47,54 +54,70 @@ class ServerSettings(BaseSettings):
     trace_ratio: Ratio = 0.01
 
     def metrics_port_for(self, service_port: int) -> int:
-        """The side port of a service that listens on `service_port`."""
+        """The metrics port of a service that listens on `service_port`.
+
+        Raises:
+            SettingsError: The port would be above 65535.
+        """
         port = service_port + METRICS_PORT_OFFSET if self.metrics_port is None else self.metrics_port
-        if port > 65535:
-            raise SettingsError(f"service port {service_port} leaves no metrics port {port}: set RECMESH_METRICS_PORT")
+        if port > MAX_PORT:
+            raise SettingsError(
+                f"the metrics port {port} of service port {service_port} is above {MAX_PORT}: set RECMESH_METRICS_PORT"
+            )
         return port
 
 
 class RedisSettings(ServerSettings):
-    """Of services that read Redis. `redis_pool`: connections; calls beyond them wait within their deadline."""
+    """Settings of services that read Redis.
 
-    redis_url: str = "redis://127.0.0.1:6389/0"
+    Attributes:
+        redis_pool: Number of connections. Calls beyond it wait until their deadline.
+    """
+
+    redis_url: str = DEFAULT_REDIS_URL
     redis_pool: PositiveInt = 16
 
 
 class ReleaseSettings(ServerSettings):
-    """Of services that follow the active release. `release_poll`: seconds between two looks at it."""
+    """Settings of services that follow the active release.
 
-    home: Path = Path(".recmesh")
-    model_store: str = ".recmesh/store"
+    Attributes:
+        home: Folder for downloaded releases.
+        model_store: An fsspec URL.
+        release_poll: Seconds between two checks which release is active.
+    """
+
+    home: Path = Path(DEFAULT_HOME)
+    model_store: str = DEFAULT_MODEL_STORE
     release_poll: PositiveFloat = 2.0
 
     @property
     def releases(self) -> Path:
-        """Where releases are fetched to."""
+        """The folder into which releases are downloaded."""
         return self.home / "releases"
 
 
 def load_settings(cls: type[S]) -> S:
-    """Read `cls` from the environment.
+    """Settings from the environment.
 
     Raises:
-        SettingsError: a value cannot work; the message names each variable.
+        SettingsError: Values are invalid; the message names their variables.
     """
     try:
         return cls()
     except ValidationError as error:
-        problems = (f"RECMESH_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        problems = (
+            f"RECMESH_{'_'.join(map(str, detail['loc'])).upper()}: {detail['msg']}" for detail in error.errors()
+        )
         raise SettingsError("; ".join(problems)) from error
 
 
-def printable(settings: ServerSettings) -> dict[str, Any]:
-    """The settings as JSON values, with passwords in URLs and secret values masked."""
+def printable(settings: ServerSettings) -> dict[str, object]:
+    """The settings as JSON values, with secrets and the credentials in URLs masked."""
     return {name: _masked(value) for name, value in settings}
 
 
 def _masked(value: object) -> object:
     if isinstance(value, SecretStr):
         return "***"
-    if isinstance(value, str | Path):
-        return re.sub(r"://[^@/]*@", "://***@", str(value))
-    return value
+    return without_credentials(str(value)) if isinstance(value, str | Path) else value

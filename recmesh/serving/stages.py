@@ -1,15 +1,18 @@
-"""The four stages that the chain talks to, and their remote form.
+"""The four stages of the chain, and their remote implementation.
 
-A stage is a protocol. Its remote form is the gRPC client here; its local form is the core of the service itself, in the
-same process (services/compact). Both take and give the same plain values, so the chain cannot tell them apart.
+A stage is a protocol. The remote implementation is the gRPC client in this module; the local one is the core of the
+service in the same process (services/compact). Both exchange the same plain values, so the chain does not depend on
+which one it calls.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 
 import grpc
+from google.protobuf.message import Message
 
+from recmesh.contract import METHOD_PATHS, OK, ServiceName
 from recmesh.errors import Unavailable
 from recmesh.pb import cm_pb2, rank_pb2, recall_pb2, um_pb2
 from recmesh.pb.item_info_pb2 import ItemInfo
@@ -19,24 +22,23 @@ from recmesh.serving.channels import ReconnectWait, as_recmesh_error
 from recmesh.serving.deadline import Deadline
 from recmesh.serving.rpc import with_raw_fields
 
-OK = 200
-FAILED = 500
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class RequestUser:
-    """Who is asking: a profile and recent actions, each of which may be empty."""
+    """The user of a request. Profile and history may each be empty."""
 
-    info: UserInfo
+    profile: UserInfo
     history: History
 
 
 ANONYMOUS = RequestUser(UserInfo(), History())
-"""Someone of whom nothing is known."""
+"""A user of whom nothing is known."""
 
 
 class ChannelScores(NamedTuple):
-    """What one channel gave: its score of the candidate at each position of the list. Lists or arrays."""
+    """The candidates of one channel: their positions in the candidate list, and their scores. Lists or arrays."""
 
     positions: Iterable[int]
     scores: Iterable[float]
@@ -44,7 +46,17 @@ class ChannelScores(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CandidateQuery:
-    """Candidates wanted for a user; see RecallRequest for the meaning of empty fields. `explain`: `channels` matter."""
+    """A query for candidates.
+
+    Attributes:
+        user: The user of the request.
+        size: Number of candidates.
+        channel: The only channel to ask; empty means all channels, merged.
+        exclude: Ids of items that must not be candidates.
+        new_only: Whether to leave out items of the user's history.
+        release: The release to use if it is held; empty means the active one.
+        explain: Whether `CandidateList.channels` is needed.
+    """
 
     user: RequestUser
     size: int
@@ -57,7 +69,17 @@ class CandidateQuery:
 
 @dataclass(frozen=True, slots=True)
 class CandidateList:
-    """Candidates, best first; `unlisted` are those that the release's item table does not hold."""
+    """Candidates, best first.
+
+    Attributes:
+        ids: Item ids.
+        scores: Falling, one for each id.
+        release: The release that gave the candidates.
+        new_only: Whether items of the user's history are left out, by the query or by the release.
+        channels: The candidates of each channel by its name; empty if the query does not ask for it.
+        unlisted: The ids that the release's catalogue does not contain.
+        degraded: Names of the channels that did not answer.
+    """
 
     ids: Sequence[str]
     scores: Sequence[float]
@@ -70,10 +92,19 @@ class CandidateList:
 
 @dataclass(frozen=True, slots=True)
 class ScoreQuery:
-    """Items to score for a user: by id, then (`items`) by their fields. `size` best are answered; 0: all.
+    """Items to score for a user.
 
-    `affinity`: not for a list, but to judge pairs: how much more the user is drawn to an item than its popularity says.
-    `ordered`: the items come in an order that stays where the release's ranker does not beat it.
+    Attributes:
+        user: The user of the request.
+        ids: Items of the catalogue, by id.
+        items: More items, by their fields.
+        size: Number of items in the answer; 0 means all.
+        new_only: Whether the list contains new items only. It selects the segment, not the items.
+        release: The release to use if it is held; empty means the active one.
+        debiased: Whether to score by how much more the user is drawn to an item than its popularity suggests
+            (`RankRequest.affinity`). Such scores judge single pairs; they do not order lists.
+        ordered: Whether the items are already ordered. That order is kept if the release has no ranker for the
+            segment.
     """
 
     user: RequestUser
@@ -82,13 +113,20 @@ class ScoreQuery:
     size: int = 0
     new_only: bool = False
     release: str = ""
-    affinity: bool = False
+    debiased: bool = False
     ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreList:
-    """Scored items: best first, or in the order asked for where items came by their fields alone."""
+    """Scored items, best first; in the order of the query if it gives all items by their fields and no size.
+
+    Attributes:
+        ids: Item ids.
+        scores: One for each id.
+        release: The release that scored the items.
+        degraded: Names of the backends that did not answer.
+    """
 
     ids: Sequence[str]
     scores: Sequence[float]
@@ -97,34 +135,50 @@ class ScoreList:
 
 
 class UserStage(Protocol):
-    """um: who a user is."""
+    """um: looks users up."""
 
     async def find(self, user_id: str, timeout: float) -> RequestUser | None:
-        """The user, or None if there is none; raises RecmeshError within `timeout` seconds if um is away."""
+        """The user, or None if there is no such user.
+
+        Raises:
+            RecmeshError: um did not answer within `timeout` seconds, or failed.
+        """
         ...
 
 
 class CandidateStage(Protocol):
-    """recall: a few hundred candidates."""
+    """recall: finds a few hundred candidates."""
 
     async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
-        """Raises RecmeshError within `timeout` seconds if recall is away."""
+        """Candidates, best first.
+
+        Raises:
+            RecmeshError: recall did not answer within `timeout` seconds, or failed.
+        """
         ...
 
 
 class RankStage(Protocol):
-    """rank: a score for each candidate."""
+    """rank: scores candidates."""
 
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
-        """Raises RecmeshError within `timeout` seconds if rank is away."""
+        """The items of the query with their scores.
+
+        Raises:
+            RecmeshError: rank did not answer within `timeout` seconds, or failed.
+        """
         ...
 
 
 class ItemStage(Protocol):
-    """cm: what items are."""
+    """cm: looks up the fields of items."""
 
     async def get(self, sku_ids: Sequence[str], timeout: float) -> Sequence[bytes | None]:
-        """A serialized ItemInfo for each id, or None where there is none; raises RecmeshError if cm is away."""
+        """A serialized ItemInfo for each id; None for ids that do not exist.
+
+        Raises:
+            RecmeshError: cm did not answer within `timeout` seconds, or failed.
+        """
         ...
 
 
@@ -132,10 +186,11 @@ class RemoteUserStage:
     """um over gRPC."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._call = _Call("um", channel, "/um.UMService/um_call", um_pb2.UserModelResponse)
+        """Call um on a channel."""
+        self._call = _Call("um", channel, um_pb2.UserModelResponse.FromString)
 
     async def find(self, user_id: str, timeout: float) -> RequestUser | None:
-        """See `UserStage`."""
+        """See `UserStage.find`."""
         answer = await self._call(um_pb2.UserModelRequest(user_id=user_id), timeout)
         return RequestUser(answer.user_info, answer.history) if answer.error.code == OK else None
 
@@ -144,12 +199,13 @@ class RemoteCandidateStage:
     """recall over gRPC."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._call = _Call("recall", channel, "/recall.RecallService/recall", recall_pb2.RecallResponse)
+        """Call recall on a channel."""
+        self._call = _Call("recall", channel, recall_pb2.RecallResponse.FromString)
 
     async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
-        """See `CandidateStage`."""
+        """See `CandidateStage.recall`."""
         request = recall_pb2.RecallRequest(
-            user_info=query.user.info,
+            user_info=query.user.profile,
             recall_type=query.channel,
             request_num=query.size,
             history=query.user.history,
@@ -167,7 +223,7 @@ class RemoteCandidateStage:
             scores=answer.candidates.scores,
             release=answer.release,
             new_only=answer.new_only,
-            channels={c.name: ChannelScores(c.positions, c.scores) for c in answer.channels},
+            channels={part.name: ChannelScores(part.positions, part.scores) for part in answer.channels},
             unlisted=answer.unlisted_ids,
             degraded=answer.degraded,
         )
@@ -177,36 +233,49 @@ class RemoteRankStage:
     """rank over gRPC."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._call = _Call("rank", channel, "/RankService/rank_predict", rank_pb2.RankResponse)
+        """Call rank on a channel."""
+        self._call = _Call("rank", channel, rank_pb2.RankResponse.FromString)
 
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
-        """See `RankStage`."""
+        """See `RankStage.rank`."""
         request = rank_pb2.RankRequest(
-            user_info=query.user.info,
+            user_info=query.user.profile,
             item_infos=query.items,
             history=query.user.history,
             release=query.release,
             new_only=query.new_only,
             item_ids=query.ids,
             size=query.size,
-            affinity=query.affinity,
+            affinity=query.debiased,
             ordered=query.ordered,
         )
         answer = await self._call(request, timeout)
         if answer.error.code != OK:
             raise Unavailable(f"rank: {answer.error.text}")
         pairs = answer.score_pairs
-        return ScoreList([p.nid for p in pairs], [p.score for p in pairs], answer.release, answer.degraded)
+        return ScoreList([pair.nid for pair in pairs], [pair.score for pair in pairs], answer.release, answer.degraded)
+
+
+class _RawItems(Protocol):
+    """A CMResponse whose items are serialized."""
+
+    @property
+    def item_infos(self) -> Sequence[bytes]: ...
+
+    @property
+    def missing_ids(self) -> Sequence[str]: ...
 
 
 class RemoteItemStage:
-    """cm over gRPC; the items of the answer stay serialized."""
+    """cm over gRPC. The items of the answer stay serialized."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._call = _Call("cm", channel, "/cm.CMService/cm_call", with_raw_fields(cm_pb2.CMResponse, "item_infos"))
+        """Call cm on a channel."""
+        raw = with_raw_fields(cm_pb2.CMResponse, "item_infos")
+        self._call = _Call("cm", channel, cast("Callable[[bytes], _RawItems]", raw.FromString))
 
     async def get(self, sku_ids: Sequence[str], timeout: float) -> Sequence[bytes | None]:
-        """See `ItemStage`."""
+        """See `ItemStage.get`."""
         answer = await self._call(cm_pb2.CMRequest(item_ids=sku_ids), timeout)
         if not answer.missing_ids:
             return list(answer.item_infos)
@@ -214,31 +283,37 @@ class RemoteItemStage:
         return [None if sku_id in missing else next(found) for sku_id in sku_ids]
 
 
-class _Call:
-    """One unary method: passes the trace on, waits for another server where the last one has gone, and turns failures
-    into RecmeshErrors."""
+class _Call(Generic[R]):
+    """Calls the method of one service.
 
-    def __init__(self, stage: str, channel: grpc.aio.Channel, method: str, answer: Any) -> None:
-        self._stage = stage
+    It passes the trace on, waits for another server if the last one has gone, and raises RecmeshErrors.
+    """
+
+    def __init__(self, service: ServiceName, channel: grpc.aio.Channel, deserialize: Callable[[bytes], R]) -> None:
+        self._service = service
         self._reconnect_wait = ReconnectWait(channel)
-        self._method: Any = channel.unary_unary(
-            method, request_serializer=lambda m: m.SerializeToString(), response_deserializer=answer.FromString
+        self._method: grpc.aio.UnaryUnaryMultiCallable[Message, R] = channel.unary_unary(
+            METHOD_PATHS[service], request_serializer=_serialize, response_deserializer=deserialize
         )
 
-    async def __call__(self, request: Any, timeout: float) -> Any:
-        left = Deadline(timeout)
+    async def __call__(self, request: Message, timeout: float) -> R:
+        deadline = Deadline(timeout)
         try:
             try:
-                return await self._ask(request, timeout)
+                return await self._attempt(request, timeout)
             except grpc.aio.AioRpcError as error:
-                away = error.code() is grpc.StatusCode.UNAVAILABLE
-                if not (away and await self._reconnect_wait.reconnected(left.remaining())):
+                unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
+                if not (unavailable and await self._reconnect_wait.reconnected(deadline.remaining())):
                     raise
-            return await self._ask(request, left.remaining())
+            return await self._attempt(request, deadline.remaining())
         except grpc.aio.AioRpcError as error:
-            raise as_recmesh_error(self._stage, error) from error
+            raise as_recmesh_error(self._service, error) from error
 
-    async def _ask(self, request: Any, timeout: float) -> Any:
+    async def _attempt(self, request: Message, timeout: float) -> R:
         answer = await self._method(request, timeout=timeout, metadata=tracing.outgoing_metadata())
         self._reconnect_wait.answered()
         return answer
+
+
+def _serialize(message: Message) -> bytes:
+    return message.SerializeToString()

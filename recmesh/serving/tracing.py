@@ -1,67 +1,82 @@
-"""Trace context (W3C traceparent) of the request that runs now, and OpenTelemetry spans for the sampled ones.
+"""Distributed tracing: the W3C trace context of the current request, and spans for the sampled requests.
 
-An unsampled request costs no span object: only its ids travel, in a context variable and in the metadata of calls.
+An unsampled request creates no recording span. Its trace id still goes into logs and into calls to other services.
+The context is OpenTelemetry's own, and so are its wire format and parser (docs/adr/022-trace-context.md).
 """
 
 import random
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach
+from opentelemetry.propagators.textmap import Getter, Setter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, set_span_in_context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    TraceFlags,
+    format_trace_id,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-HEADER = "traceparent"
+Metadata = Iterable[tuple[str, str | bytes]]
+
+_EMPTY_CONTEXT = Context()
 _NO_SPAN = nullcontext()
+_TRACE_ID_BITS = 128
+_SPAN_ID_BITS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """Where in which trace we are."""
+class _MetadataGetter(Getter[Metadata]):
+    """Reads headers from the metadata of a gRPC call."""
 
-    trace_id: int
-    span_id: int
-    sampled: bool
+    def get(self, carrier: Metadata, key: str) -> list[str] | None:
+        return [value for name, value in carrier if name == key and isinstance(value, str)] or None
 
-    @property
-    def trace_id_hex(self) -> str:
-        """As logs and OpenTelemetry write it."""
-        return f"{self.trace_id:032x}"
-
-    @property
-    def header(self) -> str:
-        """The traceparent to send with calls."""
-        return f"00-{self.trace_id:032x}-{self.span_id:016x}-{'01' if self.sampled else '00'}"
+    def keys(self, carrier: Metadata) -> list[str]:
+        return [name for name, _ in carrier]
 
 
-_current: ContextVar[Trace | None] = ContextVar("recmesh_trace", default=None)
+class _MetadataSetter(Setter[list[tuple[str, str]]]):
+    """Writes headers into the metadata of a gRPC call."""
+
+    def set(self, carrier: list[tuple[str, str]], key: str, value: str) -> None:
+        carrier.append((key, value))
 
 
-def current() -> Trace | None:
-    """The trace of this task's request, if it has one."""
-    return _current.get()
+_PROPAGATOR = TraceContextTextMapPropagator()
+_GETTER, _SETTER = _MetadataGetter(), _MetadataSetter()
 
 
-def outgoing_metadata() -> tuple[tuple[str, str], ...] | None:
-    """Metadata that continues this trace in a call."""
-    trace = _current.get()
-    return None if trace is None else ((HEADER, trace.header),)
+def current_trace_id() -> str | None:
+    """The trace id of the current request, 32 hexadecimal digits; None outside a request."""
+    context = get_current_span().get_span_context()
+    return format_trace_id(context.trace_id) if context.is_valid else None
+
+
+def outgoing_metadata() -> Sequence[tuple[str, str]] | None:
+    """Metadata that continues the current trace in a call; None outside a request."""
+    metadata: list[tuple[str, str]] = []
+    _PROPAGATOR.inject(metadata, setter=_SETTER)
+    return tuple(metadata) or None
 
 
 class Tracer:
-    """Starts the trace of each request and its spans.
-
-    Args:
-        service: name in the exported spans.
-        ratio: share of requests without a parent that are sampled; those with one follow it.
-        processor: where finished spans go; None: nowhere, and nothing is sampled.
-    """
+    """Starts or continues the trace of each request, and creates its spans."""
 
     def __init__(self, service: str, ratio: float, processor: SpanProcessor | None) -> None:
+        """Trace one service.
+
+        Args:
+            service: Name in the exported spans.
+            ratio: Share of the requests without a parent that are sampled. Others follow their parent.
+            processor: Receives finished spans. Without one, the tracer creates no spans and samples no request.
+        """
         self._ratio = ratio
         self._provider: TracerProvider | None = None
         if processor is not None:
@@ -70,73 +85,48 @@ class Tracer:
 
     @classmethod
     def to_otlp(cls, service: str, ratio: float, endpoint: str) -> "Tracer":
-        """Export to an OTLP endpoint (gRPC); an empty endpoint exports nothing."""
+        """A tracer that exports to an OTLP endpoint over gRPC, or nowhere if `endpoint` is empty."""
         if not endpoint:
             return cls(service, ratio, None)
-        # Imported late: it costs start-up time that a process without an endpoint does not owe.
+        # Imported here, because it delays the start of processes that export nothing.
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
-        return cls(
-            service,
-            ratio,
-            BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https:"))),
-        )
+        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https:"))
+        return cls(service, ratio, BatchSpanProcessor(exporter))
 
-    def begin(self, metadata: Iterable[tuple[str, str | bytes]] | None) -> Trace:
-        """Continue the caller's trace or start one, and make it current in this task."""
-        trace = _parent(metadata) or self._root()
-        _current.set(trace)
-        return trace
+    def begin(self, metadata: Metadata | None) -> None:
+        """Continue the caller's trace, or start one, in the current task.
 
-    def span(self, name: str, *, server: bool = False) -> AbstractContextManager[None]:
-        """A span under the current trace while the block runs, if the request is sampled."""
-        parent = _current.get()
-        if self._provider is None or parent is None or not parent.sampled:
+        A malformed header counts as none, as the W3C recommendation Trace Context requires.
+
+        Args:
+            metadata: Of the incoming call.
+        """
+        attach(_PROPAGATOR.extract(metadata or (), _EMPTY_CONTEXT, _GETTER) or self._new_trace())
+
+    def span(self, name: str, *, server: bool = False) -> AbstractContextManager[object]:
+        """A child span of the current one for the duration of the block, if the request is sampled.
+
+        Args:
+            name: Of the span.
+            server: Whether the span covers the handling of an incoming call.
+        """
+        if self._provider is None or not get_current_span().get_span_context().trace_flags.sampled:
             return _NO_SPAN
-        return _recorded(self._provider, parent, name, SpanKind.SERVER if server else SpanKind.INTERNAL)
+        kind = SpanKind.SERVER if server else SpanKind.INTERNAL
+        return self._provider.get_tracer("recmesh").start_as_current_span(name, kind=kind)
 
     def close(self) -> None:
-        """Export what is waiting."""
+        """Export the remaining spans."""
         if self._provider is not None:
             self._provider.shutdown()
 
-    def _root(self) -> Trace:
+    def _new_trace(self) -> Context:
         sampled = self._provider is not None and random.random() < self._ratio
-        return Trace(random.getrandbits(128) or 1, random.getrandbits(64) or 1, sampled)
-
-
-@contextmanager
-def _recorded(provider: TracerProvider, parent: Trace, name: str, kind: SpanKind) -> Iterator[None]:
-    tracer = provider.get_tracer("recmesh")
-    with tracer.start_as_current_span(name, context=_context_of(parent), kind=kind) as span:
-        child = span.get_span_context()
-        token = _current.set(Trace(child.trace_id, child.span_id, True))
-        try:
-            yield
-        finally:
-            _current.reset(token)
-
-
-def _parent(metadata: Iterable[tuple[str, str | bytes]] | None) -> Trace | None:
-    for key, value in metadata or ():
-        if key == HEADER and isinstance(value, str):
-            return _parse(value)
-    return None
-
-
-def _parse(header: str) -> Trace | None:
-    """A malformed header is no parent: the specification says to start anew."""
-    parts = header.split("-")
-    if len(parts) < 4 or len(parts[1]) != 32 or len(parts[2]) != 16:
-        return None
-    try:
-        trace_id, span_id, flags = (int(part, 16) for part in parts[1:4])
-    except ValueError:
-        return None
-    return Trace(trace_id, span_id, bool(flags & 1)) if trace_id and span_id else None
-
-
-def _context_of(trace: Trace) -> Context:
-    flags = TraceFlags(TraceFlags.SAMPLED)
-    parent = SpanContext(trace.trace_id, trace.span_id, is_remote=True, trace_flags=flags)
-    return set_span_in_context(NonRecordingSpan(parent))
+        parent = SpanContext(
+            trace_id=random.getrandbits(_TRACE_ID_BITS) or 1,
+            span_id=random.getrandbits(_SPAN_ID_BITS) or 1,
+            is_remote=True,
+            trace_flags=TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT),
+        )
+        return set_span_in_context(NonRecordingSpan(parent), _EMPTY_CONTEXT)

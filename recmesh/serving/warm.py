@@ -1,9 +1,9 @@
-"""The releases that a service holds ready: the active one, and the one before it for requests that began with it."""
+"""The releases that a service holds in memory: the active one, and the previous one for requests that still use it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
@@ -12,22 +12,27 @@ from recmesh.releases import Manifest, ModelStore, read_manifest, watch
 from recmesh.serving import metrics
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
-_RETRY_AFTER = 1.0
+_RETRY_INTERVAL_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
 
-class WarmReleases(Generic[T]):
-    """Follows the active release: loads and warms the new one beside the old one, then swaps.
+class Releases(Protocol[T_co]):
+    """The releases that are loaded and warmed up."""
 
-    Args:
-        service: name in logs and metrics.
-        store: where the releases are.
-        folder: where their files are fetched to.
-        load: makes a release ready to answer at full speed, in a thread.
-        ready: waits until what a loaded release needs of others is there as well.
-    """
+    def get(self, release: str = "") -> tuple[str, T_co]:
+        """The id of a release and what is loaded of it: release `release` if it is held, else the active one.
+
+        Raises:
+            Unavailable: No release is ready.
+        """
+        ...
+
+
+class WarmReleases(Generic[T]):
+    """Follows the active release: loads and warms up a new one while the old one still serves, then switches."""
 
     def __init__(
         self,
@@ -37,6 +42,15 @@ class WarmReleases(Generic[T]):
         load: Callable[[Path, Manifest], T],
         ready: Callable[[T], Awaitable[None]] | None = None,
     ) -> None:
+        """Hold no release yet; `follow` loads them.
+
+        Args:
+            service: Name in logs and metrics.
+            store: Holds the releases.
+            folder: Releases are downloaded into it.
+            load: Loads a release and warms it up. Runs in a thread.
+            ready: Waits until the dependencies of a loaded release are ready.
+        """
         self._service = service
         self._store = store
         self._folder = folder
@@ -46,27 +60,23 @@ class WarmReleases(Generic[T]):
         self._active = ""
 
     def get(self, release: str = "") -> tuple[str, T]:
-        """A release that is ready: the asked-for one if it is held, else the active one.
-
-        Raises:
-            Unavailable: none is ready.
-        """
+        """See `Releases.get`."""
         chosen = release if release in self._ready else self._active
         if not chosen:
             raise Unavailable(f"{self._service}: no release is ready yet: it is being loaded, or none is active")
         return chosen, self._ready[chosen]
 
     async def check(self) -> None:
-        """Pass once a release is ready; see `Health`."""
+        """Pass once a release is ready: a `recmesh.serving.health.Check`."""
         self.get()
 
     async def follow(self, interval: float) -> None:
-        """Follow the active release for ever, looking at it each `interval` seconds."""
+        """Follow the active release until cancelled, and check it every `interval` seconds."""
         while True:
             async for release in watch(self._store, interval):
                 if not await self._switch_to(release):
-                    break  # A new watch gives the active release again, whichever it is by then.
-            await asyncio.sleep(_RETRY_AFTER)
+                    break  # A new watch starts with the release that is active by then.
+            await asyncio.sleep(_RETRY_INTERVAL_SECONDS)
 
     async def _switch_to(self, release: str) -> bool:
         if release == self._active:

@@ -1,1 +1,4 @@
-"""as: the chain from a user to recommendations. `as` is a Python keyword: import this package with importlib."""
+"""as: the chain from a user to recommendations.
+
+`as` is a Python keyword, so this package holds only what `python -m services.as` needs; see recmesh/chain.
+"""

@@ -1,4 +1,4 @@
-"""as as an endpoint: what `python -m services.as` serves, and compact as well."""
+"""The endpoint of as over four remote stages, which `python -m services.as` serves."""
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -9,31 +9,25 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from recmesh.chain.chain import Chain
 from recmesh.chain.popular import PopularList
+from recmesh.chain.servicer import endpoint
+from recmesh.contract import ServiceName
 from recmesh.errors import Unavailable
-from recmesh.pb import as_pb2
 from recmesh.serving import Endpoint, background
 from recmesh.serving.channels import open_channel
 from recmesh.serving.health import Check, every, once
 from recmesh.serving.stages import RemoteCandidateStage, RemoteItemStage, RemoteRankStage, RemoteUserStage
 from recmesh.serving.tracing import Tracer
 
-from .servicer import AsServicer
 from .settings import AsSettings
 
-# A stage that is away for longer than this must not keep as from starting: it can answer without.
-_PATIENCE = 60.0
-
-
-def endpoint(port: int, chain: Chain, check: Check) -> Endpoint:
-    """as.ASService on a port."""
-    servicer = AsServicer(chain)
-    descriptor = as_pb2.DESCRIPTOR.services_by_name["ASService"]
-    return Endpoint("as", port, descriptor, {"as_call": servicer.as_call}, check)
+# as starts without a stage that stays unavailable for longer: it can answer without it.
+_MAX_WAIT_SECONDS = 60.0
+_HEALTH_TIMEOUT_SECONDS = 0.5
 
 
 @asynccontextmanager
 async def build(settings: AsSettings, tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
-    """The chain over four remote stages."""
+    """Serve as with four remote stages."""
     async with AsyncExitStack() as stack:
         channels = {
             stage: await stack.enter_async_context(open_channel(target)) for stage, target in settings.targets.items()
@@ -50,19 +44,20 @@ async def build(settings: AsSettings, tracer: Tracer) -> AsyncIterator[Sequence[
             tracer,
         )
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
-        yield [endpoint(settings.as_port, chain, every(popular.check, once(_all_seen(channels))))]
+        yield [endpoint(settings.as_port, chain, every(popular.check, once(_all_serving(channels))))]
 
 
-def _all_seen(channels: Mapping[str, grpc.aio.Channel]) -> Check:
-    """Passes when every stage serves, or when one keeps us waiting for too long."""
-    patient_until = time.monotonic() + _PATIENCE
+def _all_serving(channels: Mapping[ServiceName, grpc.aio.Channel]) -> Check:
+    """A check that passes once every stage serves, and in any case after `_MAX_WAIT_SECONDS`."""
+    wait_until = time.monotonic() + _MAX_WAIT_SECONDS
 
     async def check() -> None:
         for stage, channel in channels.items():
+            stub = health_pb2_grpc.HealthStub(channel)
             try:
-                await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=0.5)
+                await stub.Check(health_pb2.HealthCheckRequest(), timeout=_HEALTH_TIMEOUT_SECONDS)
             except grpc.aio.AioRpcError as error:
-                if time.monotonic() < patient_until:
+                if time.monotonic() < wait_until:
                     raise Unavailable(f"{stage} does not serve yet: {error.code().name}") from error
 
     return check

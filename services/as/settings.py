@@ -1,19 +1,11 @@
 """Settings of as."""
 
-from pydantic import Field, PositiveFloat, PositiveInt
-
-from recmesh.serving import ServerSettings
-
-
-class ChainSettings(ServerSettings):
-    """`candidates`: how many recall is asked for. `popular_refresh`: seconds between two looks at the popular list."""
-
-    candidates: PositiveInt = Field(400, le=1_000)
-    popular_refresh: PositiveFloat = 30.0
+from recmesh.chain.settings import ChainSettings
+from recmesh.contract import ServiceName
 
 
 class AsSettings(ChainSettings):
-    """Where the stages are; empty: on this machine, at their ports."""
+    """The targets of the stages. An empty target means this machine and the port of the service."""
 
     um_target: str = ""
     cm_target: str = ""
@@ -21,7 +13,7 @@ class AsSettings(ChainSettings):
     rank_target: str = ""
 
     @property
-    def targets(self) -> dict[str, str]:
+    def targets(self) -> dict[ServiceName, str]:
         """The gRPC target of each stage."""
         return {
             "um": self.um_target or f"127.0.0.1:{self.um_port}",

@@ -1,1 +1,1 @@
-"""cm: what items are, from Redis."""
+"""cm: the fields of items, from Redis."""

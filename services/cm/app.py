@@ -1,4 +1,4 @@
-"""cm as an endpoint: what `python -m services.cm` serves, and compact as well."""
+"""The endpoint of cm, which `python -m services.cm` and compact serve."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,13 +15,12 @@ from services.cm.settings import CmSettings
 
 def endpoint(port: int, core: CmCore, check: Check) -> Endpoint:
     """cm.CMService on a port."""
-    servicer = CmServicer(core)
     descriptor = cm_pb2.DESCRIPTOR.services_by_name["CMService"]
-    return Endpoint("cm", port, descriptor, {"cm_call": servicer.cm_call}, check)
+    return Endpoint("cm", port, descriptor, {"cm_call": CmServicer(core).cm_call}, check)
 
 
 @asynccontextmanager
 async def build(settings: CmSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
-    """cm over its own Redis pool."""
+    """Serve cm with its own Redis pool."""
     async with open_redis(settings) as (reader, check):
         yield [endpoint(settings.cm_port, CmCore(reader), check)]

@@ -1,4 +1,4 @@
-"""What cm knows about items, without any transport."""
+"""Looks items up, independently of the transport."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,17 +7,18 @@ from recmesh.serving.deadline import within
 
 
 class ItemReader(Protocol):
-    """Where items are kept."""
+    """Reads stored items."""
 
     async def get_items(self, sku_ids: Sequence[str]) -> list[bytes | None]:
-        """A serialized ItemInfo for each id; None where there is none."""
+        """A serialized ItemInfo for each id; None for ids that are not stored."""
         ...
 
 
 class CmCore:
-    """Looks items up; the local form of the stage `ItemStage`."""
+    """Looks items up: the local `ItemStage`."""
 
     def __init__(self, reader: ItemReader) -> None:
+        """Read items from `reader`."""
         self._reader = reader
 
     async def get(self, sku_ids: Sequence[str], timeout: float) -> list[bytes | None]:

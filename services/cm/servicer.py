@@ -1,24 +1,25 @@
-"""cm on the wire: stored bytes go into the answer as they are."""
+"""cm on the wire: stored bytes are copied into the answer."""
 
-from typing import Any
+from google.protobuf.message import Message
 
+from recmesh.contract import FAILED, OK
 from recmesh.pb.cm_pb2 import CMRequest, CMResponse
 from recmesh.serving import deadline
-from recmesh.serving.rpc import with_raw_fields
-from recmesh.serving.stages import FAILED, OK
+from recmesh.serving.rpc import Context, with_raw_fields
 from services.cm.core import CmCore
 
 _Response = with_raw_fields(CMResponse, "item_infos")
 
 
 class CmServicer:
-    """cm.CMService."""
+    """Implements cm.CMService."""
 
     def __init__(self, core: CmCore) -> None:
+        """Answer from a core."""
         self._core = core
 
-    async def cm_call(self, request: CMRequest, _context: Any) -> Any:
-        """The items that exist and the ids that do not; error 500 only where none of those asked for exists."""
+    async def cm_call(self, request: CMRequest, _context: Context) -> Message:
+        """The items that exist, and the ids of those that do not; `error.code` 500 if none exists."""
         ids = request.item_ids
         items = await self._core.get(ids, deadline.remaining())
         found = [item for item in items if item is not None]

@@ -4,4 +4,4 @@ from recmesh.serving import RedisSettings
 
 
 class CmSettings(RedisSettings):
-    """Nothing beyond Redis."""
+    """cm needs Redis and nothing else."""

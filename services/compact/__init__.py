@@ -1,1 +1,1 @@
-"""compact: all five services in one process, the stages called in process."""
+"""compact: all five services in one process, which calls the stages directly."""

@@ -1,4 +1,4 @@
-"""`python -m services.compact`: serve all five until SIGTERM."""
+"""`python -m services.compact`: serve all five services until SIGTERM."""
 
 from recmesh.serving import run
 from services.compact.app import build

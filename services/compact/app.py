@@ -1,12 +1,12 @@
-"""All five endpoints around one copy of everything: one Redis pool, one release, one event loop."""
+"""The five endpoints around shared resources: one Redis pool, one copy of each release, and one event loop."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
+from recmesh.chain import servicer as chain_servicer
 from recmesh.chain.chain import Chain
 from recmesh.chain.popular import PopularList
 from recmesh.features import Encoder
@@ -31,29 +31,32 @@ from services.recall.core import RecallCore, RecallRelease
 from services.um import app as um_app
 from services.um.core import UmCore
 
-# `as` is a keyword.
-as_app: Any = import_module("services.as.app")
-
-# recall and rank of one request follow each other: this many requests may be between the two.
+# Between recall and rank of one request, up to this many other requests may run recall.
 _CACHED_USERS = 256
 
 P = TypeVar("P", RecallRelease, RankRelease)
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedRelease:
     """One release, loaded once for recall and rank."""
 
     recall: RecallRelease
     rank: RankRelease
 
 
-class Part(Generic[P]):
-    """What one service sees of the shared releases."""
+class ReleasesOf(Generic[P]):
+    """The part of the shared releases that one service uses: a `recmesh.serving.warm.Releases`."""
 
-    def __init__(self, releases: WarmReleases[Shared], select: Callable[[Shared], P]) -> None:
+    def __init__(self, releases: WarmReleases[SharedRelease], select: Callable[[SharedRelease], P]) -> None:
+        """Take a part of each release.
+
+        Args:
+            releases: The shared releases.
+            select: Takes the part from a release.
+        """
         self._releases = releases
-        self._select: Callable[[Shared], P] = select
+        self._select: Callable[[SharedRelease], P] = select
 
     def get(self, release: str = "") -> tuple[str, P]:
         """See `WarmReleases.get`."""
@@ -61,16 +64,14 @@ class Part(Generic[P]):
         return release_id, self._select(shared)
 
 
-def loader(milvus: MilvusReader, gate: ComputeGate, backends: Backends) -> Callable[[Path, Manifest], Shared]:
-    """Loads a release once for both."""
+def loader(milvus: MilvusReader, gate: ComputeGate, backends: Backends) -> Callable[[Path, Manifest], SharedRelease]:
+    """A function that loads a release from its folder and its manifest."""
 
-    def load(folder: Path, manifest: Manifest) -> Shared:
+    def load(folder: Path, manifest: Manifest) -> SharedRelease:
         encoder = Encoder.load(folder)
-        user_features, unknown_values = (
-            UserFeatureCache(encoder, folder, _CACHED_USERS),
-            UnknownValues("compact", encoder),
-        )
-        return Shared(
+        user_features = UserFeatureCache(encoder, folder, _CACHED_USERS)
+        unknown_values = UnknownValues("compact", encoder)
+        return SharedRelease(
             RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate),
             rank_app.warmed(encoder, user_features, unknown_values, backends(folder, manifest)),
         )
@@ -78,24 +79,24 @@ def loader(milvus: MilvusReader, gate: ComputeGate, backends: Backends) -> Calla
     return load
 
 
-async def _ready(shared: Shared) -> None:
-    await shared.rank.backend.ready()
+async def _ready(release: SharedRelease) -> None:
+    await release.rank.backend.ready()
 
 
 @asynccontextmanager
 async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
-    """The five endpoints, and the chain over their cores."""
+    """Serve the five endpoints, with a chain that calls the cores of the services."""
     async with AsyncExitStack() as stack:
         redis, redis_check = await stack.enter_async_context(open_redis(settings))
         milvus = await stack.enter_async_context(open_milvus(settings.milvus_uri))
-        gate = ComputeGate(beside=True)
+        gate = ComputeGate(model_thread=True)
         backends = await stack.enter_async_context(open_backends(settings, gate))
         store, load = ModelStore(settings.model_store), loader(milvus, gate, backends)
         releases = WarmReleases("compact", store, settings.releases, load, _ready)
 
         um, cm = UmCore(redis), CmCore(redis)
-        recall = RecallCore(Part(releases, lambda shared: shared.recall), gate, settings.channel_timeout)
-        rank = RankCore(Part(releases, lambda shared: shared.rank), gate)
+        recall = RecallCore(ReleasesOf(releases, lambda release: release.recall), gate, settings.channel_timeout)
+        rank = RankCore(ReleasesOf(releases, lambda release: release.rank), gate)
         popular = PopularList(recall)
         chain = Chain(um, recall, rank, cm, popular, settings.candidates, tracer)
 
@@ -107,5 +108,5 @@ async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequ
             cm_app.endpoint(settings.cm_port, cm, redis_check),
             recall_app.endpoint(settings.recall_port, recall, recall_check),
             rank_app.endpoint(settings.rank_port, rank, releases.check),
-            as_app.endpoint(settings.as_port, chain, every(popular.check, recall_check)),
+            chain_servicer.endpoint(settings.as_port, chain, every(popular.check, recall_check)),
         ]

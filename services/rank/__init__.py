@@ -1,1 +1,1 @@
-"""rank: a score for each candidate."""
+"""rank: scores for candidates."""

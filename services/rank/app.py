@@ -1,4 +1,4 @@
-"""rank as an endpoint: what `python -m services.rank` serves, and compact as well."""
+"""The endpoint of rank, which `python -m services.rank` and compact serve."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -25,15 +25,14 @@ from services.rank.settings import RankSettings
 
 def endpoint(port: int, core: RankCore, check: Check) -> Endpoint:
     """RankService on a port."""
-    servicer = RankServicer(core)
     descriptor = rank_pb2.DESCRIPTOR.services_by_name["RankService"]
-    return Endpoint("rank", port, descriptor, {"rank_predict": servicer.rank_predict}, check)
+    return Endpoint("rank", port, descriptor, {"rank_predict": RankServicer(core).rank_predict}, check)
 
 
 def warmed(
     encoder: Encoder, user_features: UserFeatureCache, unknown_values: UnknownValues, backend: Backend
 ) -> RankRelease:
-    """A release around an encoder that is loaded already; every part in this process has run once."""
+    """A release with a loaded encoder, after one run of every part in this process."""
     user, vector = user_features.encode(ANONYMOUS)
     items = np.arange(min(len(encoder.catalogue), encoder.spec.candidates), dtype=np.int32)
     backend.warm(encoder.ranker_inputs(user, items, False, (), vector))
@@ -46,7 +45,7 @@ async def _ready(release: RankRelease) -> None:
 
 @asynccontextmanager
 async def build(settings: RankSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
-    """rank over the active release."""
+    """Serve rank with the active release."""
     gate = ComputeGate()
     async with open_backends(settings, gate) as backends:
 

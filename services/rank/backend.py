@@ -1,4 +1,4 @@
-"""Where the ranker runs: one small interface, so that the core does not know."""
+"""The interface of ranker backends, and the backend in this process."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,18 +12,32 @@ from recmesh.serving import metrics
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.models import session
 
-SCORE, AFFINITY = "score", "affinity"
+SCORE = "score"
+"""The ranker's output that orders lists."""
+
+DEBIASED_SCORE = "affinity"
+"""The ranker's output that judges pairs: how much more the user is drawn to an item than its popularity suggests."""
+
 ONNX = "onnx"
+"""Name of the backend in this process, in metrics."""
+
 RANKER = "ranker.onnx"
-LARGE = 500
-"""Requests of more items than this compute in a thread: they take longer than health checks should wait."""
+"""File of the ranker in a release."""
+
+MAX_ITEMS_ON_LOOP = 500
+"""Computations for more items run in a thread: they would delay health checks."""
 
 Inputs = Mapping[str, npt.NDArray[Any]]
 ScoreArray = npt.NDArray[np.float32]
 
 
 class Scored(NamedTuple):
-    """Scores float32 [N], and the backends that should have given them and did not."""
+    """The result of a backend.
+
+    Attributes:
+        scores: float32 [items].
+        missing: Names of the backends that should have given the scores and did not.
+    """
 
     scores: ScoreArray
     missing: Sequence[str] = ()
@@ -33,40 +47,47 @@ class Backend(Protocol):
     """Runs the ranker of one release."""
 
     async def score(self, inputs: Inputs, timeout: float, output: str = SCORE) -> Scored:
-        """`dense` float32 [N, D] and `sparse` int64 [N, C] -> one of the ranker's outputs, within `timeout` seconds."""
+        """One of the ranker's outputs.
+
+        Args:
+            inputs: `dense` float32 [items, features] and `sparse` int64 [items, features].
+            timeout: In seconds.
+            output: `SCORE` or `DEBIASED_SCORE`.
+        """
         ...
 
     def warm(self, inputs: Inputs) -> None:
-        """Run what runs in this process once; in a thread, before anything is asked."""
+        """Run the parts in this process once. Called in a thread, before the first request."""
         ...
 
     async def ready(self) -> None:
-        """Wait until it can be asked; not for ever, where it can do without what it waits for."""
+        """Wait until the backend can answer, or until it is clear that it must work without its remote part."""
         ...
 
 
 class OnnxBackend:
-    """The ranker in this process, by ONNX Runtime."""
+    """Runs the ranker in this process with ONNX Runtime."""
 
     def __init__(self, folder: Path, gate: ComputeGate) -> None:
+        """Load the ranker of the release in `folder`; `gate` runs it."""
         self._session = session(folder / RANKER)
         self._gate = gate
         self._seconds = metrics.BACKEND_SECONDS.labels(ONNX)
 
     async def score(self, inputs: Inputs, timeout: float, output: str = SCORE) -> Scored:
-        """See `Backend`."""
-        large = len(inputs["dense"]) > LARGE
-        return Scored(await self._gate.run_model(lambda: self._run(inputs, output), in_thread=large))
+        """See `Backend.score`."""
+        in_thread = len(inputs["dense"]) > MAX_ITEMS_ON_LOOP
+        return Scored(await self._gate.run_model(lambda: self._run(inputs, output), in_thread=in_thread))
 
     def warm(self, inputs: Inputs) -> None:
-        """See `Backend`."""
+        """See `Backend.warm`."""
         self._run(inputs, SCORE)
 
     async def ready(self) -> None:
-        """See `Backend`: it always is."""
+        """See `Backend.ready`; this backend is always ready."""
 
     def _run(self, inputs: Inputs, output: str) -> ScoreArray:
-        began = time.perf_counter()
+        started = time.perf_counter()
         scores: ScoreArray = self._session.run([output], dict(inputs))[0]
-        self._seconds.observe(time.perf_counter() - began)
+        self._seconds.observe(time.perf_counter() - started)
         return scores

@@ -1,4 +1,4 @@
-"""The backend that each release gets, by RECMESH_RANK_BACKEND."""
+"""Creates the backend of each release, as RECMESH_RANK_BACKEND says."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,12 +13,17 @@ from services.rank.remote import RemoteBackend, RemoteOptions
 from services.rank.settings import RankSettings
 
 Backends = Callable[[Path, Manifest], Backend]
-"""Makes the backend of a release from its folder and its manifest; in a thread."""
+"""Creates the backend of a release from its folder and its manifest. Called in a thread."""
 
 
 @asynccontextmanager
 async def open_backends(settings: RankSettings, gate: ComputeGate) -> AsyncIterator[Backends]:
-    """What makes the backends of releases, for the life of the service."""
+    """A factory of backends for the lifetime of the service.
+
+    Args:
+        settings: Choose the backend.
+        gate: Runs the ranker in this process.
+    """
     if settings.rank_backend == "onnx":
         yield lambda folder, _manifest: OnnxBackend(folder, gate)
         return
@@ -28,12 +33,11 @@ async def open_backends(settings: RankSettings, gate: ComputeGate) -> AsyncItera
         tolerance=settings.paddle_serving_tolerance,
         optional=settings.rank_backend == "auto",
     )
-    # What it does not score in time, ONNX Runtime does.
     async with open_channel(settings.paddle_serving_target) as channel:
         remote = PaddleServing(channel)
 
-        def make(folder: Path, manifest: Manifest) -> Backend:
+        def create(folder: Path, manifest: Manifest) -> Backend:
             reference = ReferenceRequest.load(folder) if manifest.ranker else None
             return RemoteBackend(manifest.id, reference, remote, OnnxBackend(folder, gate), options)
 
-        yield make
+        yield create

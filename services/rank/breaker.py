@@ -1,4 +1,4 @@
-"""Spares requests the wait for a backend that failed lately."""
+"""A circuit breaker: requests do not wait for a backend that has just failed."""
 
 import asyncio
 import time
@@ -9,22 +9,26 @@ import structlog
 from recmesh.errors import RecmeshError
 from recmesh.serving import metrics
 
-_FAILURES_TO_OPEN = 3
-_PROBE_INTERVAL = 0.5
+_MAX_FAILURES = 3
+_PROBE_INTERVAL_SECONDS = 0.5
 
 log = structlog.get_logger(__name__)
 
 
 class Breaker:
-    """Closed: requests go to the backend. Open, after several failures in a row: they do not, and every half second
-    one of them has the backend probed beside it; the first probe that passes closes it.
+    """Opens after several consecutive failures, and closes once a probe of the backend succeeds.
 
-    Args:
-        backend: name in logs and metrics.
-        probe: returns when the backend answers rightly; raises RecmeshError otherwise.
+    While it is closed, requests go to the backend. While it is open they do not, and the breaker probes the backend in
+    the background, at most once per interval. Only requests trigger probes.
     """
 
     def __init__(self, backend: str, probe: Callable[[], Awaitable[None]]) -> None:
+        """Start closed.
+
+        Args:
+            backend: Name in logs and metrics.
+            probe: Returns if the backend answers correctly; raises a RecmeshError otherwise.
+        """
         self._backend = backend
         self._probe = probe
         self._failures = 0
@@ -33,38 +37,38 @@ class Breaker:
         self._probing: asyncio.Task[None] | None = None
 
     def allows(self) -> bool:
-        """Whether the request at hand may go to the backend."""
+        """Whether the current request may go to the backend."""
         if self._open and self._probing is None and time.monotonic() >= self._next_probe:
-            self._probing = asyncio.create_task(self._half_open())
+            self._probing = asyncio.create_task(self._probe_backend())
         return not self._open
 
     def failed(self, error: RecmeshError) -> None:
-        """A request got no answer."""
+        """Report that a request failed."""
         self._failures += 1
-        if self._failures >= _FAILURES_TO_OPEN:
+        if self._failures >= _MAX_FAILURES:
             self.open(str(error))
 
     def succeeded(self) -> None:
-        """A request or a probe got a right answer."""
+        """Report that a request or a probe succeeded."""
         self._failures = 0
         if self._open:
             self._open = False
             metrics.BACKEND_OPEN.labels(self._backend).set(0)
-            log.info("backend is asked again", backend=self._backend)
+            log.info("circuit breaker closed", backend=self._backend)
 
     def open(self, reason: str) -> None:
-        """No more requests until a probe passes."""
+        """Keep requests from the backend until a probe succeeds."""
         if not self._open:
             self._open = True
             metrics.BACKEND_OPEN.labels(self._backend).set(1)
-            log.warning("backend is not asked any more", backend=self._backend, reason=reason)
-        self._next_probe = time.monotonic() + _PROBE_INTERVAL
+            log.warning("circuit breaker opened", backend=self._backend, reason=reason)
+        self._next_probe = time.monotonic() + _PROBE_INTERVAL_SECONDS
 
-    async def _half_open(self) -> None:
+    async def _probe_backend(self) -> None:
         try:
             await self._probe()
             self.succeeded()
         except RecmeshError:
-            self._next_probe = time.monotonic() + _PROBE_INTERVAL
+            self._next_probe = time.monotonic() + _PROBE_INTERVAL_SECONDS
         finally:
             self._probing = None

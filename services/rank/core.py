@@ -1,28 +1,28 @@
-"""Scores of items for a user, without any transport."""
+"""Scores items for a user, independently of the transport."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from recmesh.contract import MAX_RANKED_ITEMS
 from recmesh.errors import InvalidRequest
 from recmesh.features import Encoder
 from recmesh.features.mapping import ITEM_ID
 from recmesh.serving import metrics
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.deadline import Deadline, within
-from recmesh.serving.lazy_ids import ids_at, numbers
+from recmesh.serving.lazy_ids import catalogue_positions, take
 from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.serving.stages import ScoreList, ScoreQuery
+from recmesh.serving.warm import Releases
 from recmesh.stores.wire import item_fields
-from services.rank.backend import AFFINITY, LARGE, SCORE, Backend, Inputs, ScoreArray, Scored
-from services.rank.limits import MOST
+from services.rank.backend import DEBIASED_SCORE, MAX_ITEMS_ON_LOOP, SCORE, Backend, Inputs, ScoreArray, Scored
 
 
 @dataclass(frozen=True)
 class RankRelease:
-    """What rank holds of one release."""
+    """One release, as rank holds it."""
 
     encoder: Encoder
     user_features: UserFeatureCache
@@ -30,18 +30,11 @@ class RankRelease:
     backend: Backend
 
 
-class Releases(Protocol):
-    """The releases that are ready."""
-
-    def get(self, release: str = "") -> tuple[str, RankRelease]:
-        """The asked-for release if it is held, else the active one; raises Unavailable when none is ready."""
-        ...
-
-
 class RankCore:
-    """Scores items; the local form of the stage `RankStage`."""
+    """Scores items: the local `RankStage`."""
 
-    def __init__(self, releases: Releases, gate: ComputeGate) -> None:
+    def __init__(self, releases: Releases[RankRelease], gate: ComputeGate) -> None:
+        """Answer from the releases that are ready; `gate` runs the computations."""
         self._releases = releases
         self._gate = gate
 
@@ -49,37 +42,45 @@ class RankCore:
         """See `recmesh.serving.stages.RankStage`.
 
         Raises:
-            DeadlineExceeded: the answer was not ready within `timeout` seconds.
-            InvalidRequest: too many items.
-            Unavailable: no release is ready.
+            DeadlineExceeded: The scores were not ready within `timeout` seconds.
+            InvalidRequest: The query has too many items.
+            Unavailable: No release is ready.
         """
         return await within(timeout, "rank", self._rank(query, Deadline(timeout)))
 
     async def _rank(self, query: ScoreQuery, deadline: Deadline) -> ScoreList:
         count = len(query.ids) + len(query.items)
-        if count > MOST:
-            raise InvalidRequest(f"{count} items to rank: at most {MOST}")
+        if count > MAX_RANKED_ITEMS:
+            raise InvalidRequest(f"{count} items to rank: at most {MAX_RANKED_ITEMS}")
         metrics.RANKED_ITEMS.observe(count)
         release_id, release = self._releases.get(query.release)
         ids = [*query.ids, *(item.sku_id for item in query.items)] if query.items else query.ids
         if not ids:
             return ScoreList((), (), release_id)
-        scored = await self._scores(release, query, ids, deadline)
+        scored = await self._score(release, query, ids, deadline)
         return _best(ids, scored, query, release_id)
 
-    async def _scores(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str], deadline: Deadline) -> Scored:
-        asked = await self._gate.run(lambda: _Ask(release, query, ids), in_thread=len(ids) > LARGE)
-        if asked.inputs is None:
-            return Scored(falling(len(ids)))
-        output = AFFINITY if query.affinity else SCORE
-        scored = await release.backend.score(asked.inputs, deadline.remaining(), output)
+    async def _score(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str], deadline: Deadline) -> Scored:
+        """A score for each id, in the order of `ids`."""
+        encoded = await self._gate.run(
+            lambda: _EncodedQuery(release, query, ids), in_thread=len(ids) > MAX_ITEMS_ON_LOOP
+        )
+        if encoded.inputs is None:
+            return Scored(_falling_scores(len(ids)))
+        output = DEBIASED_SCORE if query.debiased else SCORE
+        scored = await release.backend.score(encoded.inputs, deadline.remaining(), output)
         scores = np.empty(len(ids), np.float32)
-        scores[asked.order] = scored.scores
+        scores[encoded.order] = scored.scores
         return Scored(scores, scored.missing)
 
 
-class _Ask:
-    """The ranker's inputs of one request, and the place in the query of each of their rows."""
+class _EncodedQuery:
+    """The ranker's inputs for a query.
+
+    Attributes:
+        inputs: One row for each id; None if the query is ordered and the release has no ranker for its segment.
+        order: The position of each row in the query.
+    """
 
     def __init__(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str]) -> None:
         encoder = release.encoder
@@ -87,7 +88,7 @@ class _Ask:
         self.inputs: Inputs | None = None
         if query.ordered and not encoder.spec.rankers.get(encoder.segment(user, query.new_only), True):
             return
-        items = numbers(ids, encoder.catalogue)
+        items = catalogue_positions(ids, encoder.catalogue)
         unlisted = np.flatnonzero(items < 0)
         listed = np.flatnonzero(items >= 0)
         self.order = np.concatenate([listed, unlisted])
@@ -97,13 +98,13 @@ class _Ask:
 
 
 def _fields(query: ScoreQuery, position: int) -> dict[str, str]:
-    """What the query says of the item at a position; nothing where it came by its id alone."""
+    """The fields of the item at a position of the query; empty for items that the query names by id."""
     position -= len(query.ids)
     return item_fields(query.items[position]) if position >= 0 else {}
 
 
-def falling(count: int) -> ScoreArray:
-    """Scores that keep an order: from 1 down to 1 / count."""
+def _falling_scores(count: int) -> ScoreArray:
+    """Scores from 1 down to 1 / count, which keep the order of the items."""
     return np.linspace(1, 1 / max(count, 1), count, dtype=np.float32)
 
 
@@ -112,4 +113,4 @@ def _best(ids: Sequence[str], scored: Scored, query: ScoreQuery, release_id: str
     if not query.size and not query.ids:
         return ScoreList(ids, scores.tolist(), release_id, missing)
     order = np.argsort(-scores, kind="stable")[: query.size or len(ids)]
-    return ScoreList(ids_at(ids, order), scores[order].tolist(), release_id, missing)
+    return ScoreList(take(ids, order), scores[order].tolist(), release_id, missing)

@@ -1,4 +1,4 @@
-"""The ranker in Paddle Serving, and in this process while that is away or slow."""
+"""The backend that runs the ranker in Paddle Serving, and in this process if Paddle Serving fails."""
 
 import asyncio
 import time
@@ -10,28 +10,30 @@ from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.releases import ReferenceRequest
 from recmesh.serving import metrics
 from recmesh.serving.deadline import Deadline
-from services.rank.backend import SCORE, Inputs, OnnxBackend, ScoreArray, Scored
+from services.rank.backend import SCORE, Backend, Inputs, ScoreArray, Scored
 from services.rank.breaker import Breaker
 from services.rank.paddle_serving.client import PaddleServing
 from services.rank.paddle_serving.wire import NotHeld
 
 PADDLE_SERVING = "paddle-serving"
-# Of the time that a request has left: what remains is enough for the ranker in this process.
-_SHARE = 0.5
-_READY_POLL = 0.1
+"""Name of the backend in metrics and in `degraded`."""
+
+# Paddle Serving gets at most this share of the remaining time; the rest is enough for the ranker in this process.
+_TIME_SHARE = 0.5
+_READY_POLL_SECONDS = 0.1
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class RemoteOptions:
-    """How rank deals with Paddle Serving. Times are in seconds.
+    """How rank uses Paddle Serving. Times are in seconds.
 
     Attributes:
-        timeout: for one request; half of the time that the request has left, where that is less.
-        wait: how long a new release waits for Paddle Serving to serve it as well.
-        tolerance: see `ReferenceRequest.check`.
-        optional: its absence is no degradation until it has answered for the first time.
+        timeout: For one call; at most half of the time that the request has left.
+        wait: How long a new release waits until Paddle Serving serves it too.
+        tolerance: See `ReferenceRequest.check`.
+        optional: Whether answers without Paddle Serving count as degraded only after its first success.
     """
 
     timeout: float
@@ -41,23 +43,25 @@ class RemoteOptions:
 
 
 class RemoteBackend:
-    """The ranker of one release.
-
-    Args:
-        release: its id.
-        reference: of the release; without one (a release of format 1), everything is computed in this process.
-        remote: asked first.
-        local: asked when that gives no scores.
-    """
+    """The ranker of one release."""
 
     def __init__(
         self,
         release: str,
         reference: ReferenceRequest | None,
         remote: PaddleServing,
-        local: OnnxBackend,
+        local: Backend,
         options: RemoteOptions,
     ) -> None:
+        """Start with a closed circuit breaker.
+
+        Args:
+            release: Id of the release.
+            reference: Of the release. Releases of format 1 have none, and are scored in this process only.
+            remote: Called first.
+            local: Called if `remote` gives no scores.
+            options: See `RemoteOptions`.
+        """
         self._release = release
         self._reference = reference
         self._remote = remote
@@ -68,45 +72,49 @@ class RemoteBackend:
         self._seconds = metrics.BACKEND_SECONDS.labels(PADDLE_SERVING)
 
     async def score(self, inputs: Inputs, timeout: float, output: str = SCORE) -> Scored:
-        """See `Backend`."""
-        left = Deadline(timeout)
+        """See `Backend.score`."""
+        deadline = Deadline(timeout)
         if self._reference is not None and self._breaker.allows():
             try:
-                return Scored(await self._score(inputs, min(self._options.timeout, _SHARE * timeout), output))
+                return Scored(await self._score(inputs, min(self._options.timeout, _TIME_SHARE * timeout), output))
             except RecmeshError as error:
                 self._failed(error)
-        scored = await self._local.score(inputs, left.remaining(), output)
+        scored = await self._local.score(inputs, deadline.remaining(), output)
         return Scored(scored.scores, self._missing)
 
     def warm(self, inputs: Inputs) -> None:
-        """See `Backend`."""
+        """See `Backend.warm`."""
         self._local.warm(inputs)
 
     async def ready(self) -> None:
-        """Wait until Paddle Serving answers for this release, so that both move to it together."""
+        """Wait until Paddle Serving serves this release, so that both switch together.
+
+        If it does not in time, the circuit breaker opens.
+        """
         if self._reference is None:
-            log.warning("release without a reference: Paddle Serving cannot serve it", release=self._release)
+            log.warning("release has no reference request: Paddle Serving cannot serve it", release=self._release)
             return
-        left = Deadline(self._options.wait)
+        deadline = Deadline(self._options.wait)
         while True:
             try:
                 await self._probe()
                 return
             except RecmeshError as error:
-                moves = isinstance(error, NotHeld)
-                if not left.remaining() or (self._options.optional and not moves):
+                # If Paddle Serving is optional, wait only while it is running and about to switch.
+                switching = isinstance(error, NotHeld)
+                if not deadline.remaining() or (self._options.optional and not switching):
                     self._breaker.open(str(error))
                     return
-                await asyncio.sleep(_READY_POLL)
+                await asyncio.sleep(_READY_POLL_SECONDS)
 
     async def _score(self, inputs: Inputs, timeout: float, output: str) -> ScoreArray:
-        began = time.perf_counter()
+        started = time.perf_counter()
         outputs = await self._remote.infer(self._release, inputs, timeout)
         scores = outputs.get(output)
         if scores is None or len(scores) != len(inputs["dense"]):
-            raise Unavailable(f"Paddle Serving: {output} is missing or of another length")
+            raise Unavailable(f"Paddle Serving: output {output} is missing or has the wrong length")
         self._answered()
-        self._seconds.observe(time.perf_counter() - began)
+        self._seconds.observe(time.perf_counter() - started)
         return scores
 
     async def _probe(self) -> None:

@@ -1,20 +1,21 @@
 """rank on the wire."""
 
-from typing import Any
-
+from recmesh.contract import OK
 from recmesh.pb.rank_pb2 import RankRequest, RankResponse
 from recmesh.serving import deadline
-from recmesh.serving.stages import OK, RequestUser, ScoreQuery
+from recmesh.serving.rpc import Context
+from recmesh.serving.stages import RequestUser, ScoreQuery
 from services.rank.core import RankCore
 
 
 class RankServicer:
-    """RankService."""
+    """Implements RankService."""
 
     def __init__(self, core: RankCore) -> None:
+        """Answer from a core."""
         self._core = core
 
-    async def rank_predict(self, request: RankRequest, _context: Any) -> RankResponse:
+    async def rank_predict(self, request: RankRequest, _context: Context) -> RankResponse:
         """A score for each item."""
         query = ScoreQuery(
             user=RequestUser(request.user_info, request.history),
@@ -23,11 +24,11 @@ class RankServicer:
             size=request.size,
             new_only=request.new_only,
             release=request.release,
-            affinity=request.affinity,
+            debiased=request.affinity,
             ordered=request.ordered,
         )
-        found = await self._core.rank(query, deadline.remaining())
-        response = RankResponse(error=RankResponse.Error(code=OK), release=found.release, degraded=found.degraded)
-        for sku_id, score in zip(found.ids, found.scores, strict=True):
+        scored = await self._core.rank(query, deadline.remaining())
+        response = RankResponse(error=RankResponse.Error(code=OK), release=scored.release, degraded=scored.degraded)
+        for sku_id, score in zip(scored.ids, scored.scores, strict=True):
             response.score_pairs.add(nid=sku_id, score=score)
         return response

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import PositiveFloat
 
+from recmesh.contract import PADDLE_SERVING_PORT
 from recmesh.serving import ReleaseSettings
 
 
@@ -11,16 +12,18 @@ class RankSettings(ReleaseSettings):
     """Where the ranker runs. Times are in seconds.
 
     Attributes:
-        rank_backend: `onnx`: in this process. `paddle-serving`: there, and in this process, degraded, while that is
-            away or slow. `auto`: the same, but not degraded as long as it has never answered.
-        paddle_serving_target: of its gateway.
-        paddle_serving_timeout: for one request to it.
-        paddle_serving_wait: how long a new release waits for Paddle Serving to serve it as well.
-        paddle_serving_tolerance: how far a score of the reference may be from the recorded one.
+        rank_backend: `onnx`: in this process. `paddle-serving`: in Paddle Serving; if that fails, in this process, and
+            the answer is degraded. `auto`: the same, but answers count as degraded only after Paddle Serving's first
+            success.
+        paddle_serving_target: gRPC target of the gateway.
+        paddle_serving_timeout: For one call.
+        paddle_serving_wait: How long a new release waits until Paddle Serving serves it too.
+        paddle_serving_tolerance: Largest difference between a score of the reference request and the recorded score
+            (relative for scores above 1).
     """
 
     rank_backend: Literal["onnx", "paddle-serving", "auto"] = "onnx"
-    paddle_serving_target: str = "127.0.0.1:8961"
+    paddle_serving_target: str = f"127.0.0.1:{PADDLE_SERVING_PORT}"
     paddle_serving_timeout: PositiveFloat = 0.2
     paddle_serving_wait: PositiveFloat = 30.0
     paddle_serving_tolerance: PositiveFloat = 1e-5

@@ -1,4 +1,4 @@
-"""recall as an endpoint: what `python -m services.recall` serves, and compact as well."""
+"""The endpoint of recall, which `python -m services.recall` and compact serve."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,26 +19,27 @@ from services.recall.core import RecallCore, RecallRelease
 from services.recall.servicer import RecallServicer
 from services.recall.settings import RecallSettings
 
+_PING_TIMEOUT_SECONDS = 1.0
+
 
 def endpoint(port: int, core: RecallCore, check: Check) -> Endpoint:
     """recall.RecallService on a port."""
-    servicer = RecallServicer(core)
     descriptor = recall_pb2.DESCRIPTOR.services_by_name["RecallService"]
-    return Endpoint("recall", port, descriptor, {"recall": servicer.recall}, check)
+    return Endpoint("recall", port, descriptor, {"recall": RecallServicer(core).recall}, check)
 
 
 def ready(release_check: Check, milvus: MilvusReader) -> Check:
-    """A release, and Milvus at the start; without Milvus later recall still answers from its other channels."""
+    """A check that requires a release, and Milvus at the start only: later, the other channels answer without it."""
 
     async def milvus_answers() -> None:
-        await milvus.ping(1.0)
+        await milvus.ping(_PING_TIMEOUT_SECONDS)
 
     return every(release_check, once(milvus_answers))
 
 
 @asynccontextmanager
 async def build(settings: RecallSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
-    """recall over Milvus and the active release."""
+    """Serve recall with Milvus and the active release."""
     async with open_milvus(settings.milvus_uri) as milvus:
         gate = ComputeGate()
 

@@ -1,8 +1,8 @@
-"""Searches that wait for each other go to Milvus as one request.
+"""Sends waiting searches to Milvus in one request.
 
-A request costs Milvus about 2 ms of CPU time whatever it holds, and each query in it .2 ms more. So one request is in
-flight at a time, and what arrives meanwhile goes with the next. While this process has more to compute than it can,
-a search also waits for others that are about to come: it costs no throughput then. An idle service searches at once.
+A request costs Milvus about 2 ms of CPU time, and each query in it 0.2 ms more. So only one request is in flight at a
+time, and searches that arrive meanwhile go into the next one. While this process has computations waiting, a search
+also waits for others that are about to come; this costs no throughput then. An idle process searches immediately.
 """
 
 import asyncio
@@ -21,8 +21,9 @@ from recmesh.stores.milvus import Answer, Vectors
 SearchMany = Callable[[Vectors, int, float], Awaitable[Sequence[Answer]]]
 
 MAX_QUERIES = 16
-_GATHER = 0.01
-"""Seconds that a search waits for company at most."""
+"""Queries in one request."""
+
+_MAX_GATHER_SECONDS = 0.01
 
 
 @dataclass
@@ -34,14 +35,15 @@ class _Query:
 
 
 class Coalescer:
-    """Searches one collection: one vector at a time for its callers, several at a time in Milvus.
-
-    Args:
-        search: (vectors float32 [queries, dim], limit, timeout in seconds) -> the answer of each vector.
-        idle: a future that is done as soon as the event loop has no computations waiting.
-    """
+    """Searches one collection: each caller sends one vector, Milvus gets several at a time."""
 
     def __init__(self, search: SearchMany, idle: "Callable[[], asyncio.Future[None]]") -> None:
+        """Coalesce searches of one collection.
+
+        Args:
+            search: Vectors float32 [queries, dim], limit and timeout in seconds to the answer for each vector.
+            idle: A future that is done once the process has no computations waiting.
+        """
         self._search = search
         self._idle = idle
         self._waiting: deque[_Query] = deque()
@@ -49,11 +51,11 @@ class Coalescer:
         self._worker: asyncio.Task[None] | None = None
 
     async def search(self, vector: Vectors, limit: int, timeout: float) -> Answer:
-        """The `limit` items of largest inner product with `vector`, float32 [dim].
+        """The `limit` items with the largest inner products with `vector`, float32 [dim].
 
         Raises:
             DeadlineExceeded: Milvus did not answer within `timeout` seconds.
-            Unavailable: Milvus is away.
+            Unavailable: Milvus failed.
         """
         query = _Query(vector, limit, time.monotonic() + timeout)
         self._waiting.append(query)
@@ -73,22 +75,23 @@ class Coalescer:
             self._worker = None
 
     async def _gather(self) -> None:
+        """Wait for more queries while the process is busy."""
         idle = self._idle()
         if not idle.done() and len(self._waiting) < MAX_QUERIES:
             self._full = asyncio.get_running_loop().create_future()
-            await asyncio.wait((idle, self._full), timeout=_GATHER, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((idle, self._full), timeout=_MAX_GATHER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
 
     def _next_batch(self) -> list[_Query]:
         batch: list[_Query] = []
-        passed_over: deque[_Query] = deque()
+        deferred: deque[_Query] = deque()
         while self._waiting and len(batch) < MAX_QUERIES:
             query = self._waiting.popleft()
             if query.answer.done():
-                continue  # Its caller has given up.
-            # Only equal limits together: the limit is part of how a graph index searches, and an answer must not
-            # depend on its company.
-            (batch if not batch or query.limit == batch[0].limit else passed_over).append(query)
-        self._waiting.extendleft(reversed(passed_over))
+                continue  # The caller has given up.
+            # Queries of one batch must have equal limits. The limit affects how a graph index is searched, and an
+            # answer must not depend on the other queries.
+            (batch if not batch or query.limit == batch[0].limit else deferred).append(query)
+        self._waiting.extendleft(reversed(deferred))
         return batch
 
     async def _answer(self, batch: list[_Query]) -> None:

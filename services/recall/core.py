@@ -1,12 +1,12 @@
-"""Candidates for a user, without any transport: ask the channels, merge what they give."""
+"""Finds candidates for a user, independently of the transport: asks the channels and merges their candidates."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
+from recmesh.contract import POPULAR, TWO_TOWER
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.features import CHANNELS, Encoder
 from recmesh.features.encoder import MOST_UNLISTED
@@ -18,28 +18,27 @@ from recmesh.serving.deadline import Deadline, within
 from recmesh.serving.lazy_ids import LazyIds
 from recmesh.serving.models import UnknownValues, UserFeatureCache, Vector
 from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, ChannelScores
+from recmesh.serving.warm import Releases
 from recmesh.stores.milvus import MilvusReader
 from services.recall.coalescer import Coalescer
 
-TWO_TOWER, POPULAR = "two_tower", "popular"
+# The channels together give about as many candidates as the ranker is trained on. Popular items are added only if the
+# caller asks for more than that, or if the channels give fewer than the chain needs for its longest answer.
+_MIN_CANDIDATES = 250
 
-# The channels give about as many candidates as the ranker is trained on. More follow only where the caller asks for
-# more than that, or where they give fewer than the chain needs for the largest answer.
-_ENOUGH = 250
-
-# Of what a caller gives us, Milvus gets at most this part: there must be time left to answer without it.
-_SEARCH_SHARE = 0.6
-# What must not come makes a search longer, in steps of this many: searches of equal limits can go together.
+# Milvus gets at most this share of the remaining time, so that there is time left to answer without it.
+_SEARCH_TIME_SHARE = 0.6
+# Excluded items make a search longer, in steps of this many: only searches with equal limits go into one request.
 _LIMIT_STEP = 64
 
 
-class AllChannelsAway(Unavailable):
+class NoChannelAnswered(Unavailable):
     """None of the channels that were asked could answer."""
 
 
 @dataclass(frozen=True)
 class RecallRelease:
-    """What recall holds of one release."""
+    """One release, as recall holds it."""
 
     encoder: Encoder
     retriever: Retriever
@@ -57,32 +56,25 @@ class RecallRelease:
         milvus: MilvusReader,
         gate: ComputeGate,
     ) -> "RecallRelease":
-        """Around an encoder that is loaded already; every part has run once."""
+        """A release with a loaded encoder, after one query that has run all of it except Milvus."""
         vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search, gate.idle)
         release = cls(encoder, Retriever(encoder), user_features, unknown_values, vectors)
-        ask = _Ask(release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
-        ask.answer(manifest.id, ask.in_memory(), ())
+        retrieval = _Retrieval(release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
+        retrieval.candidates(manifest.id, retrieval.in_memory(), ())
         return release
 
 
-class Releases(Protocol):
-    """The releases that are ready."""
-
-    def get(self, release: str = "") -> tuple[str, RecallRelease]:
-        """The asked-for release if it is held, else the active one; raises Unavailable when none is ready."""
-        ...
-
-
 class RecallCore:
-    """Asks the channels; the local form of the stage `CandidateStage`.
+    """Finds candidates: the local `CandidateStage`."""
 
-    Args:
-        releases: that are ready.
-        gate: for what is computed here.
-        channel_timeout: seconds that Milvus has at most.
-    """
+    def __init__(self, releases: Releases[RecallRelease], gate: ComputeGate, channel_timeout: float) -> None:
+        """Answer from the releases that are ready.
 
-    def __init__(self, releases: Releases, gate: ComputeGate, channel_timeout: float) -> None:
+        Args:
+            releases: The releases.
+            gate: Runs the computations.
+            channel_timeout: The limit for Milvus, in seconds.
+        """
         self._releases = releases
         self._gate = gate
         self._channel_timeout = channel_timeout
@@ -91,42 +83,43 @@ class RecallCore:
         """See `recmesh.serving.stages.CandidateStage`.
 
         Raises:
-            DeadlineExceeded: the answer was not ready within `timeout` seconds.
-            InvalidRequest: there is no such channel.
-            AllChannelsAway: no channel that was asked could answer.
-            Unavailable: no release is ready.
+            DeadlineExceeded: The candidates were not ready within `timeout` seconds.
+            InvalidRequest: There is no such channel.
+            NoChannelAnswered: No channel that was asked could answer.
+            Unavailable: No release is ready.
         """
         return await within(timeout, "recall", self._recall(query, Deadline(timeout)))
 
     async def _recall(self, query: CandidateQuery, deadline: Deadline) -> CandidateList:
         if query.channel and query.channel not in CHANNELS:
-            raise InvalidRequest(f"recall_type {query.channel!r} is no channel: use one of {', '.join(CHANNELS)}")
+            raise InvalidRequest(f"recall_type {query.channel!r} is unknown: use one of {', '.join(CHANNELS)}")
         release_id, release = self._releases.get(query.release)
-        ask = await self._gate.run(lambda: _Ask(release, query))
-        search = self._search(ask, deadline) if TWO_TOWER in ask.channels else None
+        retrieval = await self._gate.run(lambda: _Retrieval(release, query))
+        search = self._search(retrieval, deadline) if TWO_TOWER in retrieval.channels else None
         try:
-            # Lets the search leave before this thread computes: Milvus works meanwhile.
+            # Let the search leave before this thread computes: Milvus works meanwhile.
             await asyncio.sleep(0)
-            found = await self._gate.run(ask.in_memory)
+            found = await self._gate.run(retrieval.in_memory)
             degraded: tuple[str, ...] = ()
             if search is not None:
                 try:
                     found[TWO_TOWER] = await search
                 except RecmeshError as error:
                     if not found:
-                        raise AllChannelsAway(str(error)) from error
+                        raise NoChannelAnswered(str(error)) from error
                     degraded = (TWO_TOWER,)
-            return ask.answer(release_id, found, degraded)
+            return retrieval.candidates(release_id, found, degraded)
         finally:
             if search is not None:
                 search.cancel()
 
-    def _search(self, ask: "_Ask", deadline: Deadline) -> "asyncio.Task[Scored]":
-        return asyncio.create_task(ask.search(min(self._channel_timeout, deadline.share(_SEARCH_SHARE))))
+    def _search(self, retrieval: "_Retrieval", deadline: Deadline) -> "asyncio.Task[Scored]":
+        timeout = min(self._channel_timeout, deadline.share(_SEARCH_TIME_SHARE))
+        return asyncio.create_task(retrieval.search(timeout))
 
 
-class _Ask:
-    """One request: who is asking, which channels serve it, and what must not come."""
+class _Retrieval:
+    """The retrieval for one query: the encoded user, the channels to ask, and the items to exclude."""
 
     def __init__(self, release: RecallRelease, query: CandidateQuery) -> None:
         self._release = release
@@ -138,17 +131,18 @@ class _Ask:
         self._quotas = release.retriever.quotas[self._segment]
         self._exclude = release.retriever.excluded(self.user, query.new_only, query.exclude)
         self.channels = self._channels()
-        # Ids found in Milvus that are younger than the release; numbered on from the end of the catalogue.
+        # Ids from Milvus that the catalogue does not contain. Their numbers continue those of the catalogue.
         self._unlisted: list[str] = []
 
     def _channels(self) -> Sequence[str]:
-        wanted = [self._query.channel] if self._query.channel else list(self._quotas)
-        return [name for name in wanted if name != TWO_TOWER or self._vector is not None]
+        names = [self._query.channel] if self._query.channel else list(self._quotas)
+        return [name for name in names if name != TWO_TOWER or self._vector is not None]
 
     async def search(self, timeout: float) -> Scored:
-        """The channel `two_tower`, without what must not come."""
+        """The candidates of the channel `two_tower`, without excluded items."""
         depth = self._query.size if self._query.channel else self._quotas[TWO_TOWER].depth
-        limit = min(depth + -(-len(self._exclude) // _LIMIT_STEP) * _LIMIT_STEP, MOST_UNLISTED)
+        margin = -(-len(self._exclude) // _LIMIT_STEP) * _LIMIT_STEP
+        limit = min(depth + margin, MOST_UNLISTED)
         assert self._vector is not None
         ids, scores = await self._release.vectors.search(self._vector, limit, timeout)
         items = self._release.encoder.catalogue.encode(ids)
@@ -160,13 +154,14 @@ class _Ask:
         return Scored(items[:depth], scores[:depth])
 
     def _with_unlisted(self, ids: Sequence[str], items: Ints, scores: Vector) -> tuple[Ints, Vector]:
+        """Number the ids that the catalogue does not contain, and drop those that are excluded."""
         history = self._query.user.history
-        unwanted = set(self._query.exclude)
+        excluded = set(self._query.exclude)
         if self._new_only:
-            unwanted.update(history.sku_ids, history.older_sku_ids)
+            excluded.update(history.sku_ids, history.older_sku_ids)
         kept = items >= 0
         for position in np.flatnonzero(items < 0).tolist():
-            if ids[position] not in unwanted:
+            if ids[position] not in excluded:
                 kept[position] = True
                 items[position] = len(self._release.encoder.catalogue) + len(self._unlisted)
                 self._unlisted.append(ids[position])
@@ -177,16 +172,16 @@ class _Ask:
         return self._query.new_only or not self._spec.repeats
 
     def in_memory(self) -> dict[str, Scored]:
-        """The other channels."""
+        """The candidates of the other channels, by channel."""
         depth = self._query.size if self._query.channel else None
         return self._release.retriever.in_memory(
             self.user, self.channels, self._exclude, depth=depth, new_only=self._query.new_only
         )
 
-    def answer(self, release_id: str, found: dict[str, Scored], degraded: Sequence[str]) -> CandidateList:
-        """The merged list, or what the one channel gave."""
+    def candidates(self, release_id: str, found: dict[str, Scored], degraded: Sequence[str]) -> CandidateList:
+        """The merged list, or the candidates of the one channel that was asked."""
         merged = self._merge(found)
-        ids, unlisted = self._named(merged.items)
+        ids, unlisted = self._ids_of(merged.items)
         return CandidateList(
             ids=ids,
             scores=merged.scores.tolist(),
@@ -197,8 +192,8 @@ class _Ask:
             degraded=degraded,
         )
 
-    def _named(self, items: Ints) -> tuple[Sequence[str], Sequence[str]]:
-        """The ids of items, and of those the ones that the catalogue does not hold."""
+    def _ids_of(self, items: Ints) -> tuple[Sequence[str], Sequence[str]]:
+        """The ids of items, and those of them that the catalogue does not contain."""
         catalogue = self._release.encoder.catalogue
         if not self._unlisted:
             return LazyIds(catalogue, items), ()
@@ -211,26 +206,25 @@ class _Ask:
         size = self._query.size
         if self._query.channel:
             only = found.get(self._query.channel, Scored.none())
-            items, scores = only.items[:size], only.scores[:size]
-            return Merged(items, scores, {self._query.channel: only})
+            return Merged(only.items[:size], only.scores[:size], {self._query.channel: only})
         merged = self._release.retriever.merge(found, self._segment, size=size)
-        enough = size if size > self._spec.candidates else min(size, _ENOUGH)
-        return merged if len(merged.items) >= enough else self._filled(merged, enough)
+        minimum = size if size > self._spec.candidates else min(size, _MIN_CANDIDATES)
+        return merged if len(merged.items) >= minimum else self._filled(merged, minimum)
 
     def _filled(self, merged: Merged, size: int) -> Merged:
-        """More was asked for than the channels give by their quotas: the next popular items follow."""
+        """The merged candidates, and popular items after them up to `size`."""
         order = self._release.encoder.statistics.order
-        unwanted = np.concatenate([self._exclude, merged.items])
-        pool = order[: size + len(unwanted)]
-        more = pool[~np.isin(pool, unwanted)][: size - len(merged.items)]
-        # Below every merged score, and falling on.
+        excluded = np.concatenate([self._exclude, merged.items])
+        pool = order[: size + len(excluded)]
+        added = pool[~np.isin(pool, excluded)][: size - len(merged.items)]
+        # Below all merged scores, and falling.
         lowest = merged.scores[-1] if len(merged.scores) else np.float32(1)
-        tail = (lowest / np.arange(2, len(more) + 2)).astype(np.float32)
+        scores = (lowest / np.arange(2, len(added) + 2)).astype(np.float32)
         given = merged.given.get(POPULAR, Scored.none())
-        popular = Scored(np.concatenate([given.items, more]), np.concatenate([given.scores, tail]))
+        popular = Scored(np.concatenate([given.items, added]), np.concatenate([given.scores, scores]))
         return Merged(
-            np.concatenate([merged.items, more]),
-            np.concatenate([merged.scores, tail]),
+            np.concatenate([merged.items, added]),
+            np.concatenate([merged.scores, scores]),
             {**merged.given, POPULAR: popular},
         )
 

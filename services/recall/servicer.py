@@ -1,36 +1,39 @@
 """recall on the wire."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
+from recmesh.contract import DEFAULT_CANDIDATES, FAILED, FIRST_ADDED_FIELD, MAX_CANDIDATES, OK, TWO_TOWER
 from recmesh.errors import InvalidRequest
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.serving import deadline
-from recmesh.serving.stages import FAILED, OK, CandidateList, CandidateQuery, RequestUser
-from services.recall.core import TWO_TOWER, AllChannelsAway, RecallCore
+from recmesh.serving.rpc import Context
+from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
+from services.recall.core import NoChannelAnswered, RecallCore
 
-DEFAULT_SIZE = 100
-MOST = 1_000
-
-# Fields of the contract that the seed system did not have are numbered from here.
-_FIRST_ADDITION = 16
+T = TypeVar("T", int, float)
 
 
 class RecallServicer:
-    """recall.RecallService."""
+    """Implements recall.RecallService."""
 
     def __init__(self, core: RecallCore) -> None:
+        """Answer from a core."""
         self._core = core
 
-    async def recall(self, request: RecallRequest, _context: Any) -> RecallResponse:
-        """Candidates, best first; error 500 where no channel that was asked could answer."""
-        if request.request_num > MOST:
-            raise InvalidRequest(f"request_num is {request.request_num}: at most {MOST}")
+    async def recall(self, request: RecallRequest, _context: Context) -> RecallResponse:
+        """Candidates, best first; `error.code` 500 if no channel that was asked could answer.
+
+        Raises:
+            InvalidRequest: The request asks for too many candidates.
+        """
+        if request.request_num > MAX_CANDIDATES:
+            raise InvalidRequest(f"request_num is {request.request_num}: at most {MAX_CANDIDATES}")
         query = CandidateQuery(
             user=RequestUser(request.user_info, request.history),
-            size=request.request_num or DEFAULT_SIZE,
+            size=request.request_num or DEFAULT_CANDIDATES,
             channel=request.recall_type,
             exclude=request.exclude_ids,
             new_only=request.new_only,
@@ -39,7 +42,7 @@ class RecallServicer:
         )
         try:
             found = await self._core.recall(query, deadline.remaining())
-        except AllChannelsAway:
+        except NoChannelAnswered:
             return _failed(request)
         return _response(found, request.columnar, query.explain)
 
@@ -54,7 +57,6 @@ def _response(found: CandidateList, columnar: bool, explain: bool) -> RecallResp
     )
     if explain:
         for name, part in found.channels.items():
-            # From lists: several times faster than from arrays.
             response.channels.add(name=name, positions=_list(part.positions), scores=_list(part.scores))
     if columnar:
         response.candidates.ids.extend(found.ids)
@@ -65,16 +67,18 @@ def _response(found: CandidateList, columnar: bool, explain: bool) -> RecallResp
     return response
 
 
-def _list(values: Iterable[Any]) -> Any:
-    return np.asarray(values).tolist()
+def _list(values: Iterable[T]) -> list[T]:
+    """Values as a list: protobuf copies lists several times faster than arrays."""
+    converted: list[T] = np.asarray(values).tolist()
+    return converted
 
 
 def _failed(request: RecallRequest) -> RecallResponse:
-    """The seed system's error, which prints the request: here without what was added to it since."""
-    seed = RecallRequest()
-    seed.CopyFrom(request)
+    """The error of the v0 contract, whose text prints the request: here without the fields that were added to it."""
+    printed = RecallRequest()
+    printed.CopyFrom(request)
     for field in RecallRequest.DESCRIPTOR.fields:
-        if field.number >= _FIRST_ADDITION:
-            seed.ClearField(field.name)
-    text = f"Recall server get milvus fail. ({seed})"
+        if field.number >= FIRST_ADDED_FIELD:
+            printed.ClearField(field.name)
+    text = f"Recall server get milvus fail. ({printed})"
     return RecallResponse(error=RecallResponse.Error(code=FAILED, text=text), degraded=[TWO_TOWER])

@@ -2,11 +2,16 @@
 
 from pydantic import PositiveFloat
 
+from recmesh.contract import DEFAULT_MILVUS_URI
 from recmesh.serving import ReleaseSettings
 
 
 class RecallSettings(ReleaseSettings):
-    """`channel_timeout`: seconds that the channel in Milvus has at most; the others are in memory."""
+    """Settings of recall.
 
-    milvus_uri: str = "http://127.0.0.1:19530"
+    Attributes:
+        channel_timeout: The limit for the search in Milvus, in seconds. The other channels run in memory.
+    """
+
+    milvus_uri: str = DEFAULT_MILVUS_URI
     channel_timeout: PositiveFloat = 0.5

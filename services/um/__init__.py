@@ -1,1 +1,1 @@
-"""um: who a user is, from Redis."""
+"""um: the profiles and histories of users, from Redis."""

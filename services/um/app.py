@@ -1,4 +1,4 @@
-"""um as an endpoint: what `python -m services.um` serves, and compact as well."""
+"""The endpoint of um, which `python -m services.um` and compact serve."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,13 +15,12 @@ from services.um.settings import UmSettings
 
 def endpoint(port: int, core: UmCore, check: Check) -> Endpoint:
     """um.UMService on a port."""
-    servicer = UmServicer(core)
     descriptor = um_pb2.DESCRIPTOR.services_by_name["UMService"]
-    return Endpoint("um", port, descriptor, {"um_call": servicer.um_call}, check)
+    return Endpoint("um", port, descriptor, {"um_call": UmServicer(core).um_call}, check)
 
 
 @asynccontextmanager
 async def build(settings: UmSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
-    """um over its own Redis pool."""
+    """Serve um with its own Redis pool."""
     async with open_redis(settings) as (reader, check):
         yield [endpoint(settings.um_port, UmCore(reader), check)]

@@ -1,4 +1,4 @@
-"""What um knows about a user, without any transport."""
+"""Looks users up, independently of the transport."""
 
 from typing import Protocol
 
@@ -8,21 +8,30 @@ from recmesh.serving.stages import RequestUser
 
 
 class UserReader(Protocol):
-    """Where users and their histories are kept."""
+    """Reads stored users."""
 
     async def get_user(self, user_id: str) -> tuple[bytes | None, bytes | None]:
-        """Serialized UserInfo and History; None for what is not there."""
+        """Serialized UserInfo and History; None for what is not stored."""
         ...
 
 
 class UmCore:
-    """Looks users up. As the local form of the stage `UserStage` it decodes them."""
+    """Looks users up, and decodes them as the local `UserStage`."""
 
     def __init__(self, reader: UserReader) -> None:
+        """Read users from `reader`."""
         self._reader = reader
 
     async def fetch(self, user_id: str, timeout: float) -> tuple[bytes, bytes] | None:
-        """Serialized UserInfo and History (empty: no actions); None where there is no such user."""
+        """Serialized UserInfo and History of a user; None if there is no such user.
+
+        Without actions, the History is empty.
+
+        Raises:
+            DeadlineExceeded: Redis did not answer within `timeout` seconds.
+            Overloaded: No connection to Redis became free in time.
+            Unavailable: Redis does not answer.
+        """
         profile, history = await within(timeout, "Redis", self._reader.get_user(user_id))
         if profile is None and history is None:
             return None

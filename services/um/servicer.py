@@ -1,24 +1,25 @@
-"""um on the wire: stored bytes go into the answer as they are."""
+"""um on the wire: stored bytes are copied into the answer."""
 
-from typing import Any
+from google.protobuf.message import Message
 
+from recmesh.contract import FAILED, OK
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from recmesh.serving import deadline
-from recmesh.serving.rpc import with_raw_fields
-from recmesh.serving.stages import FAILED, OK
+from recmesh.serving.rpc import Context, with_raw_fields
 from services.um.core import UmCore
 
 _Response = with_raw_fields(UserModelResponse, "user_info", "history")
 
 
 class UmServicer:
-    """um.UMService."""
+    """Implements um.UMService."""
 
     def __init__(self, core: UmCore) -> None:
+        """Answer from a core."""
         self._core = core
 
-    async def um_call(self, request: UserModelRequest, _context: Any) -> Any:
-        """The user; error 500 where there is none."""
+    async def um_call(self, request: UserModelRequest, _context: Context) -> Message:
+        """The user; `error.code` 500 if there is no such user."""
         found = await self._core.fetch(request.user_id, deadline.remaining())
         if found is None:
             text = f"UM server get user_info from redis fail. ({request})"

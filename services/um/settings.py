@@ -4,4 +4,4 @@ from recmesh.serving import RedisSettings
 
 
 class UmSettings(RedisSettings):
-    """Nothing beyond Redis."""
+    """um needs Redis and nothing else."""

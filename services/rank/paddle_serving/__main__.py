@@ -1,4 +1,4 @@
-"""`python -m services.rank.paddle_serving`: serve the ranker by Paddle Serving until SIGTERM."""
+"""`python -m services.rank.paddle_serving`: serve the ranker with Paddle Serving until SIGTERM."""
 
 from recmesh.serving import run
 from services.rank.paddle_serving.app import build

@@ -1,4 +1,4 @@
-"""The gateway as an endpoint: what `python -m services.rank.paddle_serving` serves."""
+"""The endpoint of the gateway, which `python -m services.rank.paddle_serving` serves."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from recmesh.releases import ModelStore
 from recmesh.serving import Endpoint, background
 from recmesh.serving.rpc import Method
 from recmesh.serving.tracing import Tracer
-from services.rank.paddle_serving.fleet import remove_left_over
+from services.rank.paddle_serving.fleet import remove_stale_folders
 from services.rank.paddle_serving.gateway import Gateway
 from services.rank.paddle_serving.releases import SERVICE, ServedReleases
 from services.rank.paddle_serving.settings import PaddleServingSettings
@@ -16,8 +16,8 @@ from services.rank.paddle_serving.settings import PaddleServingSettings
 
 @asynccontextmanager
 async def build(settings: PaddleServingSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
-    """The gateway over the pipelines of the active release."""
-    remove_left_over()
+    """Serve the gateway with the pipelines of the active release."""
+    remove_stale_folders()
     releases = ServedReleases(ModelStore(settings.model_store), settings)
     descriptor = pipeline_service_pb2.DESCRIPTOR.services_by_name["PipelineService"]
     methods: dict[str, Method] = {"inference": Gateway(releases).inference}

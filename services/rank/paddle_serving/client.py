@@ -1,4 +1,4 @@
-"""Asks Paddle Serving: the client that rank has of it."""
+"""rank's client of Paddle Serving."""
 
 import grpc
 import numpy as np
@@ -10,18 +10,29 @@ from services.rank.paddle_serving import wire
 
 
 class PaddleServing:
-    """Runs rankers remotely, over one channel; a request holds all items."""
+    """Runs rankers in Paddle Serving. One call scores all items of a request."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        """Call the gateway on a channel."""
         self._inference = wire.inference(channel)
 
     async def infer(self, release: str, inputs: wire.Arrays, timeout: float) -> dict[str, npt.NDArray[np.float32]]:
-        """The outputs of a release's ranker, float32 [N] by name. `inputs`: float32 or int64 [N, width] by name.
+        """The outputs of a release's ranker.
+
+        Args:
+            release: Id of the release.
+            inputs: float32 or int64 [items, width] by name.
+            timeout: In seconds.
+
+        Returns:
+            float32 [items] by name.
 
         Raises:
-            NotHeld: it is up, but does not serve that release.
-            InvalidRequest: it refused the inputs.
-            DeadlineExceeded, Overloaded, Unavailable: no answer within `timeout` seconds.
+            NotHeld: Paddle Serving is running, but does not serve the release.
+            InvalidRequest: Paddle Serving refused the inputs.
+            DeadlineExceeded: It did not answer in time.
+            Overloaded: It has no capacity.
+            Unavailable: It failed.
         """
         request = wire.make_request(release, inputs)
         try:

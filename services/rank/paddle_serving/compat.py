@@ -1,7 +1,8 @@
-"""Lets the unmodified wheels of Paddle Serving 0.9.0 run their pipeline mode on today's Python and protobuf.
+"""Lets the unmodified wheels of Paddle Serving 0.9.0 run their pipeline mode with current Python and protobuf.
 
-Only that mode is imported: the packages' own `__init__` would load the C++ mode, whose binary no registry has, and an
-HTTP front. What is replaced: the client of the C++ mode, and generated modules that are older than protobuf 4.
+Only that mode is imported. The `__init__` modules of the packages would load the C++ mode, whose binary no registry
+has, and an HTTP front end. Two parts are replaced: the client of the C++ mode, and generated modules that protobuf 4
+and later cannot load.
 """
 
 import ast
@@ -16,18 +17,18 @@ from recmesh.pb import pipeline_service_pb2
 
 
 def install() -> None:
-    """Put the replacements in place; call it before the first import of `paddle_serving_server.pipeline`."""
+    """Install the replacements. Call this before the first import of `paddle_serving_server.pipeline`."""
     for name in ("paddle_serving_server", "paddle_serving_app"):
         sys.modules[name] = _bare_package(name)
     sys.modules["paddle_serving_client"] = _client()
-    sys.modules["func_timeout"] = ModuleType("func_timeout")  # For time limits of ops: ours have none.
+    sys.modules["func_timeout"] = ModuleType("func_timeout")  # For time limits of ops, which are not used here.
     sys.modules["paddle_serving_server.pipeline.proto.pipeline_service_pb2"] = pipeline_service_pb2
     old = "paddle_serving_app.proto.general_model_config_pb2"
     sys.modules[old] = _messages(old)
 
 
 def _bare_package(name: str) -> ModuleType:
-    """A package whose modules can be imported, without what its `__init__` does."""
+    """A package whose modules can be imported without running its `__init__`."""
     spec = importlib.util.find_spec(name)
     if spec is None:
         raise ImportError(f"{name} is not installed: it is in requirements/paddle-serving.txt", name=name)
@@ -38,14 +39,14 @@ def _bare_package(name: str) -> ModuleType:
 
 
 def _client() -> ModuleType:
-    """Pipelines with a local predictor need no more of the client than that it has this name."""
+    """A client module with nothing but the name `Client`: pipelines with a local predictor use no more of it."""
     module = ModuleType("paddle_serving_client")
     vars(module)["Client"] = type("Client", (), {})
     return module
 
 
 def _messages(name: str) -> ModuleType:
-    """The message classes of an old generated module, from the file descriptor in its source."""
+    """The message classes of an old generated module, created from the file descriptor in its source."""
     spec = importlib.util.find_spec(name)
     assert spec is not None and spec.origin is not None
     nodes = ast.walk(ast.parse(Path(spec.origin).read_text()))

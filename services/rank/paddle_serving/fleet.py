@@ -1,4 +1,4 @@
-"""The pipelines of one release: calls are spread over those that are well."""
+"""The pipelines of one release. Calls go to the least busy healthy pipeline."""
 
 import asyncio
 import os
@@ -11,38 +11,46 @@ from recmesh.errors import Unavailable
 from recmesh.pb.pipeline_service_pb2 import Request, Response
 from recmesh.releases import Manifest, ReferenceRequest
 from services.rank.paddle_serving import config
-from services.rank.paddle_serving.keeper import Pipeline
 from services.rank.paddle_serving.plan import Plan
 from services.rank.paddle_serving.settings import PaddleServingSettings
+from services.rank.paddle_serving.supervisor import SupervisedPipeline
 
-_POLL = 0.05
+_POLL_SECONDS = 0.05
 _DRAIN_SECONDS = 2.0
-_FOLDER = "recmesh-ps-"
+_FOLDER_PREFIX = "recmesh-ps-"
 
 
-def remove_left_over() -> None:
-    """Remove the files of gateways that were killed. To be called before the first Fleet: in a container that was
-    started again, this process has the id of the one before."""
-    for folder in Path(gettempdir()).glob(f"{_FOLDER}*-*"):
-        owner = folder.name.removeprefix(_FOLDER).partition("-")[0]
+def remove_stale_folders() -> None:
+    """Remove the files of gateways that were killed.
+
+    Call this before the first `Fleet` is created: in a restarted container, this process may have the process id of
+    the killed gateway.
+    """
+    for folder in Path(gettempdir()).glob(f"{_FOLDER_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
         if owner == str(os.getpid()) or not Path("/proc", owner).exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 
 class Fleet:
-    """Starts and stops the pipelines of a release.
-
-    Args:
-        manifest: of the release.
-        release: its folder.
-    """
+    """Starts and stops the pipelines of a release."""
 
     def __init__(self, manifest: Manifest, release: Path, settings: PaddleServingSettings) -> None:
+        """Prepare the files of the pipelines.
+
+        Args:
+            manifest: Of the release.
+            release: The folder of the release.
+            settings: Of the gateway.
+
+        Raises:
+            ReleaseError: The release is too old to be served by Paddle Serving.
+        """
         reference = ReferenceRequest.load(release)
-        # A short path: the sockets are in it.
-        self._folder = Path(mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
-        config.lay_out(manifest, release, self._folder / "model")
-        self._pipelines = []
+        # The path must be short, because it is part of the addresses of sockets.
+        self._folder = Path(mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
+        config.write_model_folder(manifest, release, self._folder / "model")
+        self._pipelines: list[SupervisedPipeline] = []
         for number in range(settings.paddle_serving_concurrency):
             folder = self._folder / str(number)
             folder.mkdir()
@@ -50,42 +58,51 @@ class Fleet:
             def plan_at(address: str, number: int = number) -> Plan:
                 return config.plan(manifest, self._folder / "model", address, number, settings)
 
-            self._pipelines.append(Pipeline(plan_at, folder, reference, settings.paddle_serving_tolerance))
+            self._pipelines.append(SupervisedPipeline(plan_at, folder, reference, settings.paddle_serving_tolerance))
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
-    def well(self) -> list[Pipeline]:
+    def healthy(self) -> list[SupervisedPipeline]:
         """The pipelines that can be called."""
-        return [one for one in self._pipelines if not one.fault]
+        return [pipeline for pipeline in self._pipelines if not pipeline.fault]
 
     async def start(self) -> None:
-        """Start all pipelines, and wait until each has answered the reference rightly.
+        """Start all pipelines, and wait until each gives the recorded scores for the reference request.
 
-        Raises Unavailable with the first one's reason when it fails.
+        Raises:
+            Unavailable: A pipeline failed to start; the message gives its reason.
         """
-        self._tasks = [asyncio.create_task(one.run()) for one in self._pipelines]
-        while len(self.well) < len(self._pipelines):
-            for one in self._pipelines:
-                if one.failed_to_start:
-                    raise Unavailable(f"a pipeline does not start: {one.fault}")
-            await asyncio.sleep(_POLL)
+        self._tasks = [asyncio.create_task(pipeline.run()) for pipeline in self._pipelines]
+        while len(self.healthy) < len(self._pipelines):
+            for pipeline in self._pipelines:
+                if pipeline.failed_to_start:
+                    raise Unavailable(f"a pipeline failed to start: {pipeline.fault}")
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def stop(self) -> None:
-        """End all pipelines, whole, once the calls in flight have ended, and remove their files."""
+        """End the processes of all pipelines once the calls in flight have ended, and remove their files."""
         limit = time.monotonic() + _DRAIN_SECONDS
-        while any(one.in_flight for one in self._pipelines) and time.monotonic() < limit:  # noqa: ASYNC110 - once a release
-            await asyncio.sleep(_POLL)
+        while any(pipeline.in_flight for pipeline in self._pipelines) and time.monotonic() < limit:  # noqa: ASYNC110 - rare
+            await asyncio.sleep(_POLL_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def check(self) -> None:
-        """Raises Unavailable, with the reason, when no pipeline can be called."""
-        if not self.well:
-            raise Unavailable(f"no pipeline answers the reference: {self._pipelines[0].fault}")
+        """Return if a pipeline can be called.
+
+        Raises:
+            Unavailable: None can; the message gives the reason of the first.
+        """
+        if not self.healthy:
+            raise Unavailable(f"no pipeline answers the reference request: {self._pipelines[0].fault}")
 
     async def infer(self, request: Request, timeout: float) -> Response:
-        """The answer of the pipeline that has least to do. Raises RecmeshError where none comes in time."""
+        """The answer of the least busy pipeline.
+
+        Raises:
+            RecmeshError: There was no answer within `timeout` seconds.
+        """
         self.check()
-        return await min(self.well, key=lambda one: one.in_flight).infer(request, timeout)
+        return await min(self.healthy, key=lambda pipeline: pipeline.in_flight).infer(request, timeout)

@@ -1,21 +1,21 @@
-"""Paddle Serving's service, answered by the pipelines."""
-
-from typing import Any
+"""Paddle Serving's gRPC service, answered by the pipelines."""
 
 from recmesh.pb.pipeline_service_pb2 import Request, Response
 from recmesh.serving import deadline, metrics
+from recmesh.serving.rpc import Context
 from services.rank.paddle_serving import wire
 from services.rank.paddle_serving.releases import ServedReleases
 
 
 class Gateway:
-    """PipelineService."""
+    """Implements PipelineService."""
 
     def __init__(self, releases: ServedReleases) -> None:
+        """Answer from the releases that are served."""
         self._releases = releases
 
-    async def inference(self, request: Request, _context: Any) -> Response:
-        """The outputs of the ranker, or an error number, as Paddle Serving gives them."""
+    async def inference(self, request: Request, _context: Context) -> Response:
+        """The outputs of the ranker, or one of Paddle Serving's error numbers."""
         try:
             fleet = self._releases.get(request.name)
         except wire.NotHeld as error:

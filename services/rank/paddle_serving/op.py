@@ -1,4 +1,4 @@
-"""The ops of the pipeline: read a request, run the ranker, write its answer. Imported by `pipeline` alone."""
+"""The ops of the pipeline: read a request, run the ranker, write the answer. Only `pipeline` imports this module."""
 
 from typing import Any
 
@@ -12,14 +12,15 @@ from services.rank.paddle_serving.plan import OP, Plan
 
 
 class ReadRequest(RequestOp):  # type: ignore[misc]
-    """Takes the ranker's inputs and nothing else; Paddle Serving's own form runs code that a request may bring."""
+    """Reads the ranker's inputs and nothing else. Paddle Serving's own op runs code that a request may contain."""
 
     def __init__(self, plan: Plan) -> None:
+        """Expect the inputs of a plan."""
         self._expected = plan.inputs
         super().__init__()
 
     def unpack_request_package(self, request: Request) -> tuple[dict[str, Any], int, int | None, str]:
-        """Inputs, log id, and the number and text of a refusal."""
+        """The inputs, the log id, and the error number and text of a refusal."""
         try:
             return wire.read_request(request, self._expected), request.logid, None, ""
         except InvalidRequest as error:
@@ -27,25 +28,26 @@ class ReadRequest(RequestOp):  # type: ignore[misc]
 
 
 class Rank(Op):  # type: ignore[misc]
-    """Runs the ranker on the inputs as they came."""
+    """Runs the ranker on the inputs without preprocessing."""
 
     def __init__(self, plan: Plan, read: ReadRequest) -> None:
+        """Follow `read` in the pipeline."""
         self._plan = plan
         super().__init__(name=OP, input_ops=[read])
 
     def set_dynamic_shape_info(self) -> None:
-        """Called by Paddle Serving: the shapes for TensorRT."""
+        """Set the shapes for TensorRT. Paddle Serving calls this."""
         self.dynamic_shape_info = self._plan.dynamic_shapes
 
     def postprocess(
         self, _inputs: Any, fetched: dict[str, Any], _data_id: int = 0, _log_id: int = 0
     ) -> tuple[dict[str, Any], None, str]:
-        """The outputs by our names, [N] each."""
-        return {ours: fetched[theirs].reshape(-1) for ours, theirs in self._plan.outputs.items()}, None, ""
+        """The outputs by the names in the manifest, [items] each."""
+        return {name: fetched[paddle_name].reshape(-1) for name, paddle_name in self._plan.outputs.items()}, None, ""
 
 
 class WriteResponse(ResponseOp):  # type: ignore[misc]
-    """Answers tensors; Paddle Serving's own form answers text."""
+    """Answers with tensors. Paddle Serving's own op answers with text."""
 
     def pack_response_package(self, data: Any) -> Response:
         """A result of the pipeline as a message."""
@@ -56,5 +58,5 @@ class WriteResponse(ResponseOp):  # type: ignore[misc]
 
 
 def response_op(plan: Plan) -> ResponseOp:
-    """The three ops, one after the other."""
+    """The last of the three ops, connected to the others."""
     return WriteResponse([Rank(plan, ReadRequest(plan))])

@@ -2,8 +2,8 @@
 
     python -m services.rank.paddle_serving.pipeline PLAN GATEWAY_PID
 
-It is started and stopped by the gateway, and ends with it. Of Paddle Serving's own start-up two things are left out:
-the HTTP front, a child process that keeps the port when its parent dies, and listening on all interfaces.
+The gateway starts and stops it, and it ends with the gateway. Two parts of Paddle Serving's start-up are left out: the
+HTTP front end, a child process that keeps its port when its parent dies, and listening on all network interfaces.
 """
 
 import ctypes
@@ -14,17 +14,17 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc  # before Paddle: the other way round the process aborts
+import grpc  # Before Paddle: in the other order, the process aborts.
 
 from services.rank.paddle_serving import compat
 from services.rank.paddle_serving.plan import Plan
 
 _PR_SET_PDEATHSIG = 1
-_LARGEST_MESSAGE = 4 << 20
+_MAX_MESSAGE_BYTES = 4 << 20
 
 
 def main(plan: Plan) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is killed."""
     compat.install()
     from paddle_serving_server.pipeline import PipelineServer
     from paddle_serving_server.pipeline.pipeline_server import PipelineServicer, ServerYamlConfChecker
@@ -32,8 +32,8 @@ def main(plan: Plan) -> None:
 
     from services.rank.paddle_serving.op import response_op
 
-    _be_quiet()
-    _without_onednn()
+    _disable_logging()
+    _disable_onednn()
     configuration = ServerYamlConfChecker.load_server_yaml_conf(yml_dict=plan.server)
     last = response_op(plan)
     pipeline = PipelineServer(plan.release)
@@ -41,7 +41,7 @@ def main(plan: Plan) -> None:
     pipeline._init_ops(configuration["op"])
     server = grpc.server(
         ThreadPoolExecutor(configuration["worker_num"]),
-        options=[("grpc.max_receive_message_length", _LARGEST_MESSAGE), ("grpc.so_reuseport", 0)],
+        options=[("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)],
     )
     add_PipelineServiceServicer_to_server(PipelineServicer(plan.release, last, configuration), server)
     server.add_insecure_port(plan.address)
@@ -50,30 +50,32 @@ def main(plan: Plan) -> None:
 
 
 def _end_with(gateway: int) -> None:
-    """Have the kernel end this process when the gateway, its parent, is gone, however that came."""
+    """Have the kernel kill this process when its parent, the gateway, ends for any reason."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != gateway:
-        sys.exit("the gateway is gone")
+        sys.exit("the gateway has ended")
 
 
-def _be_quiet() -> None:
-    """Paddle Serving logs several lines a request into files of its own; what failed is in the answers anyway."""
+def _disable_logging() -> None:
+    """Stop Paddle Serving from writing several lines per request to files. Errors are in the answers anyway."""
     logging.getLogger().handlers = [logging.StreamHandler()]
     logging.disable(logging.ERROR)
 
 
-def _without_onednn() -> None:
-    """Paddle 2.6 uses oneDNN unless it is told not to, which `use_mkldnn: false` of Paddle Serving does not do; with it
-    this ranker takes half as long again."""
+def _disable_onednn() -> None:
+    """Disable oneDNN, with which this ranker takes 1.5 times as long.
+
+    Paddle 2.6 uses oneDNN by default, and Paddle Serving's `use_mkldnn: false` does not change that.
+    """
     from paddle import inference
 
-    make = inference.Config
+    create = inference.Config
 
     def config(*files: str) -> inference.Config:
-        made = make(*files)
-        made.disable_mkldnn()
-        made.disable_glog_info()
-        return made
+        created = create(*files)
+        created.disable_mkldnn()
+        created.disable_glog_info()
+        return created
 
     inference.Config = config
 

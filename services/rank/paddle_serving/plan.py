@@ -1,4 +1,4 @@
-"""What one pipeline is started with: written by the gateway, read by the pipeline."""
+"""The plan of a pipeline: the gateway writes it, and the pipeline reads it at its start."""
 
 from typing import Any
 
@@ -7,16 +7,22 @@ from pydantic import BaseModel
 from recmesh.releases import TensorInput
 
 OP = "rank"
-"""The one op that computes."""
+"""Name of the op that runs the ranker."""
 
 Shapes = dict[str, dict[str, list[int]]]
-"""For each of TensorRT's three (`min_input_shape`, ...): the shape of each input."""
+"""For each of TensorRT's bounds (`min_input_shape`, ...), the shape of each input by name."""
 
 
 class Plan(BaseModel):
-    """One pipeline: `server` is the configuration that Paddle Serving reads, the rest is for our ops.
+    """The plan of one pipeline.
 
-    `address` is where it listens; `inputs` and `outputs` are those of the manifest's `ranker`.
+    Attributes:
+        release: Id of the release.
+        address: gRPC address at which the pipeline listens.
+        inputs: Of the ranker, from the manifest.
+        outputs: Of the ranker, from the manifest: Paddle's name by recmesh's name.
+        server: Paddle Serving's own configuration.
+        dynamic_shapes: Empty without TensorRT.
     """
 
     release: str

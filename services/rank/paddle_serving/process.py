@@ -1,4 +1,4 @@
-"""One life of a pipeline process."""
+"""The process of a pipeline."""
 
 import asyncio
 import os
@@ -15,10 +15,10 @@ from recmesh.serving.channels import as_recmesh_error
 from services.rank.paddle_serving import wire
 from services.rank.paddle_serving.plan import OP, Plan
 
-_LAST_WORDS = 500
-_CLOSE_SECONDS = 1.0
+_MAX_OUTPUT_CHARACTERS = 500
+_CLOSE_GRACE_SECONDS = 1.0
 _OPTIONS = [
-    # One that starts is asked again and again.
+    # A process that is starting is called every few milliseconds.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 200),
@@ -29,35 +29,48 @@ class PipelineProcess:
     """A process that runs one pipeline, and the channel to it."""
 
     def __init__(self, process: asyncio.subprocess.Process, channel: grpc.aio.Channel, output: Path) -> None:
+        """Wrap a running process.
+
+        Args:
+            process: The process.
+            channel: Connected to the process.
+            output: The file with its stdout and stderr.
+        """
         self._process = process
         self._output = output
         self._inference = wire.inference(channel)
 
     @property
     def ended(self) -> bool:
-        """Whether the process is gone."""
+        """Whether the process has ended."""
         return self._process.returncode is not None
 
     async def wait(self) -> str:
-        """How it ended, once it has."""
+        """Wait for the end of the process; its exit status and the end of its output."""
         code = await self._process.wait()
-        said = self._output.read_text(errors="replace").split("\n")
-        return f"it ended with {code}: {' | '.join(line for line in said if line.strip())[-_LAST_WORDS:]}"
+        lines = self._output.read_text(errors="replace").split("\n")
+        output = " | ".join(line for line in lines if line.strip())[-_MAX_OUTPUT_CHARACTERS:]
+        return f"it ended with {code}: {output}"
 
     async def infer(self, request: Request, timeout: float) -> Response:
-        """Paddle Serving's answer, whatever its error number. Raises RecmeshError where none comes in time."""
+        """Paddle Serving's answer, with any error number.
+
+        Raises:
+            RecmeshError: There was no answer within `timeout` seconds.
+        """
         try:
-            response: Response = await self._inference(request, timeout=timeout)
-            return response
+            return await self._inference(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
             raise as_recmesh_error("pipeline", error) from error
 
 
 @asynccontextmanager
 async def running(plan: Plan, folder: Path) -> AsyncIterator[PipelineProcess]:
-    """A pipeline process for the length of a block, in a process group of its own that ends with it, whole.
+    """Run a pipeline for the duration of a block, in a process group that is killed at the end.
 
-    folder: for its files.
+    Args:
+        plan: Of the pipeline.
+        folder: For its files.
     """
     path = folder / "plan.json"
     path.write_text(plan.model_dump_json())
@@ -76,13 +89,13 @@ async def running(plan: Plan, folder: Path) -> AsyncIterator[PipelineProcess]:
     try:
         yield PipelineProcess(process, channel, output)
     finally:
-        # It holds nothing that would need an orderly end.
+        # The process holds nothing that needs an orderly shutdown.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-        # Calls in flight fail by the broken connection; closed at once, they would be cancelled, and their callers with
-        # them, without an answer.
-        await channel.close(_CLOSE_SECONDS)
+        # Within the grace period, calls in flight fail because the connection breaks. Without it they would be
+        # cancelled, and so would their callers, who would get no answer.
+        await channel.close(_CLOSE_GRACE_SECONDS)
 
 
 def _environment(plan: Plan, folder: Path) -> dict[str, str]:
@@ -90,7 +103,7 @@ def _environment(plan: Plan, folder: Path) -> dict[str, str]:
     return {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
-        # Where Paddle Serving puts what it always writes.
+        # Paddle Serving writes files here in any case.
         "SERVING_HOME": str(folder),
         "SERVING_LOG_PATH": str(folder),
         "GLOG_minloglevel": "2",

@@ -5,26 +5,28 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from typing_extensions import Self
 
+from recmesh.contract import PADDLE_SERVING_PORT
 from recmesh.serving.settings import Port, ReleaseSettings
 
 
 class PaddleServingSettings(ReleaseSettings):
-    """Where and how the ranker runs in Paddle Serving; all variables begin with RECMESH_PADDLE_SERVING_.
+    """How the ranker runs in Paddle Serving.
 
     Attributes:
-        port: of the gateway.
-        device: `cpu`, `gpu`, or `tensorrt` (a GPU, with TensorRT).
-        devices: ids of the GPUs, with commas; pipelines take them in turn.
-        concurrency: pipelines of a release, each a process with a predictor of its own.
-        threads: of the mathematics of one pipeline, on a CPU.
-        precision: `fp16` needs TensorRT.
-        batch: requests that one pipeline may compute together; 1: each alone.
-        batch_window_ms: how long it waits for them.
-        tolerance: how far a score of the reference may be from the recorded one (relative where scores exceed 1).
-        linger: seconds that the pipelines of the release before go on, for requests that began with it.
+        paddle_serving_port: Of the gateway.
+        paddle_serving_device: `cpu`, `gpu`, or `tensorrt` (a GPU with TensorRT).
+        paddle_serving_devices: Ids of the GPUs, separated by commas. Pipelines use them in turn.
+        paddle_serving_concurrency: Pipelines per release, each a process with its own predictor.
+        paddle_serving_threads: Threads of the math library in a pipeline, on a CPU.
+        paddle_serving_precision: `fp16` requires TensorRT.
+        paddle_serving_batch: Requests that a pipeline may compute together; 1 disables batching.
+        paddle_serving_batch_window_ms: How long a pipeline waits for a batch to fill, in milliseconds.
+        paddle_serving_tolerance: Largest difference between a score of the reference request and the recorded score
+            (relative for scores above 1).
+        paddle_serving_linger: Seconds that the previous release is still served, for requests that use it.
     """
 
-    paddle_serving_port: Port = 8961
+    paddle_serving_port: Port = PADDLE_SERVING_PORT
     paddle_serving_device: Literal["cpu", "gpu", "tensorrt"] = "cpu"
     paddle_serving_devices: Annotated[str, Field(pattern=r"^\d+(,\d+)*$")] = "0"
     paddle_serving_concurrency: PositiveInt = 1
@@ -38,5 +40,5 @@ class PaddleServingSettings(ReleaseSettings):
     @model_validator(mode="after")
     def _precision_fits(self) -> Self:
         if self.paddle_serving_precision != "fp32" and self.paddle_serving_device != "tensorrt":
-            raise ValueError("RECMESH_PADDLE_SERVING_PRECISION=fp16 has an effect on tensorrt only")
+            raise ValueError("RECMESH_PADDLE_SERVING_PRECISION=fp16 requires RECMESH_PADDLE_SERVING_DEVICE=tensorrt")
         return self

@@ -1,0 +1,64 @@
+"""as on the wire: serialized items are copied into the answer."""
+
+from google.protobuf.message import Message
+
+from recmesh.chain.chain import Answer, Chain, Request
+from recmesh.contract import DEFAULT_RECOMMENDATIONS, MAX_RECOMMENDATIONS, OK
+from recmesh.errors import InvalidRequest
+from recmesh.pb import as_pb2
+from recmesh.serving import Endpoint, deadline
+from recmesh.serving.health import Check
+from recmesh.serving.rpc import Context, with_raw_fields
+
+_Response = with_raw_fields(as_pb2.ASResponse, "item_infos")
+
+
+class AsServicer:
+    """Implements as.ASService."""
+
+    def __init__(self, chain: Chain) -> None:
+        """Answer from a chain."""
+        self._chain = chain
+
+    async def as_call(self, request: as_pb2.ASRequest, _context: Context) -> Message:
+        """Recommendations, best first.
+
+        Raises:
+            InvalidRequest: The request asks for too many items.
+        """
+        if request.size > MAX_RECOMMENDATIONS:
+            raise InvalidRequest(f"size is {request.size}: at most {MAX_RECOMMENDATIONS}")
+        answer = await self._chain.answer(
+            Request(
+                user_id=request.user_id,
+                profile=request.user_info,
+                size=request.size or DEFAULT_RECOMMENDATIONS,
+                exclude=request.exclude_ids,
+                new_only=request.new_only,
+                explain=request.explain,
+            ),
+            deadline.remaining(),
+        )
+        return _response(answer)
+
+
+def endpoint(port: int, chain: Chain, check: Check) -> Endpoint:
+    """as.ASService on a port."""
+    descriptor = as_pb2.DESCRIPTOR.services_by_name["ASService"]
+    return Endpoint("as", port, descriptor, {"as_call": AsServicer(chain).as_call}, check)
+
+
+def _response(answer: Answer) -> Message:
+    return _Response(
+        error={"code": OK},
+        item_infos=[item.info for item in answer.items],
+        release=answer.release,
+        degraded=answer.degraded,
+        reasons=[
+            {
+                "sku_id": reason.sku_id,
+                "channels": [{"channel": channel, "score": score} for channel, score in reason.channels],
+            }
+            for reason in answer.reasons
+        ],
+    )
