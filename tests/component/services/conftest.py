@@ -15,7 +15,7 @@ ITEMS = {str(n): ItemInfo(sku_id=str(n), brand=f"b{n % 7}", cate=f"c{n % 3}", sh
 
 @pytest.fixture(scope="session")
 def shop(redis_server: RedisServer) -> RedisServer:
-    """Redis with user 5 (profile and history), user 6 (profile only) and items 1 to 300."""
+    """A Redis with user 5 (profile and history), user 6 (profile only) and items 1 to 300."""
     writer = RedisWriter(redis_server.url)
     user = user_encoder(["age", "city", "income"])
     item = item_encoder(["brand", "shopid", "cate"])
@@ -33,11 +33,13 @@ def shop(redis_server: RedisServer) -> RedisServer:
 
 @pytest.fixture(scope="session")
 def um(shop: RedisServer) -> Iterator[Service]:
+    """um over the shop."""
     with running("um", {"RECMESH_REDIS_URL": shop.url}) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
 def cm(shop: RedisServer) -> Iterator[Service]:
+    """cm over the shop."""
     with running("cm", {"RECMESH_REDIS_URL": shop.url}) as service:
         yield service

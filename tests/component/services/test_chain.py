@@ -1,14 +1,14 @@
-"""The chain over made-up stages: who wins, what drops out, and what happens when a stage is away."""
+"""The chain over simulated stages: which profile wins, what is left out, and what happens without a stage."""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pytest
 
-from recmesh.chain import chain, popular
+from recmesh.chain.chain import Answer, Chain, Request
+from recmesh.chain.popular import PopularList
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
@@ -17,17 +17,32 @@ from recmesh.serving.stages import CandidateList, CandidateQuery, ChannelScores,
 from recmesh.serving.tracing import Tracer
 
 CATALOGUE = [f"i{n:03}" for n in range(300)]
+CANDIDATES = 100
 PROFILE = UserInfo(age="3", city="176")
+NEVER = 3600.0
 
 
 @dataclass
-class Mesh:
-    """Four stages at once. rank turns the order of recall around. `away` fail, `hanging` do not answer."""
+class Stages:
+    """All four stages. rank reverses the order of recall.
+
+    Attributes:
+        users: That um knows, by id.
+        absent: Ids that cm does not know.
+        unlisted: Ids that recall marks as newer than the release.
+        failing: Stages, or the channel `two_tower`, that fail immediately.
+        hanging: Stages that never answer.
+        recall_release: That recall answers from, unless the query names another.
+        rank_release: That rank answers from.
+        recalled: The queries to recall.
+        ranked: The queries to rank.
+        looked_up: The ids that cm was asked for.
+    """
 
     users: dict[str, RequestUser] = field(default_factory=dict)
     absent: set[str] = field(default_factory=set)
     unlisted: Sequence[str] = ()
-    away: set[str] = field(default_factory=set)
+    failing: set[str] = field(default_factory=set)
     hanging: set[str] = field(default_factory=set)
     recall_release: str = "r1"
     rank_release: str = "r1"
@@ -36,15 +51,15 @@ class Mesh:
     looked_up: list[str] = field(default_factory=list)
 
     async def find(self, user_id: str, timeout: float) -> RequestUser | None:
-        await self._arrive("um", timeout)
+        await self._simulate("um", timeout)
         return self.users.get(user_id)
 
     async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
-        await self._arrive("recall", timeout)
+        await self._simulate("recall", timeout)
         self.recalled.append(query)
-        unwanted = {*query.exclude, *(query.user.history.sku_ids if query.new_only else ())}
-        ids = [sku for sku in CATALOGUE if sku not in unwanted][: query.size]
-        scores = [1 / (1 + k) for k in range(len(ids))]
+        excluded = {*query.exclude, *(query.user.history.sku_ids if query.new_only else ())}
+        ids = [sku_id for sku_id in CATALOGUE if sku_id not in excluded][: query.size]
+        scores = [1 / (1 + position) for position in range(len(ids))]
         return CandidateList(
             ids,
             scores,
@@ -52,58 +67,73 @@ class Mesh:
             query.new_only,
             {query.channel or "two_tower": ChannelScores(range(len(ids)), scores)},
             self.unlisted,
-            ("two_tower",) if "two_tower" in self.away else (),
+            ("two_tower",) if "two_tower" in self.failing else (),
         )
 
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
-        await self._arrive("rank", timeout)
+        await self._simulate("rank", timeout)
         self.ranked.append(query)
         ids = sorted([*query.ids, *(item.sku_id for item in query.items)], reverse=True)[: query.size or None]
-        return ScoreList(ids, [float(sku[1:]) for sku in ids], self.rank_release)
+        return ScoreList(ids, [float(sku_id[1:]) for sku_id in ids], self.rank_release)
 
     async def get(self, sku_ids: Sequence[str], timeout: float) -> list[bytes | None]:
-        await self._arrive("cm", timeout)
+        await self._simulate("cm", timeout)
         self.looked_up += sku_ids
-        return [None if sku in self.absent else ItemInfo(sku_id=sku, brand="b").SerializeToString() for sku in sku_ids]
+        return [
+            None if sku_id in self.absent else ItemInfo(sku_id=sku_id, brand="b").SerializeToString()
+            for sku_id in sku_ids
+        ]
 
-    async def _arrive(self, stage: str, timeout: float) -> None:
-        if stage in self.away:
-            raise Unavailable(f"{stage} is away")
+    async def _simulate(self, stage: str, timeout: float) -> None:
+        if stage in self.failing:
+            raise Unavailable(f"{stage} is unavailable")
         if stage in self.hanging:
             await within(timeout, stage, asyncio.Event().wait())
 
 
-async def ask(mesh: Mesh, timeout: float = 5.0, **request: Any) -> Any:
-    """The answer of a chain that has seen recall once."""
-    away, mesh.away, hanging, mesh.hanging = mesh.away, set(), mesh.hanging, set()
-    kept = popular.PopularList(mesh)
-    task = asyncio.create_task(kept.follow(3600))
+def chain_over(stages: Stages, popular: PopularList) -> Chain:
+    return Chain(stages, stages, stages, stages, popular, CANDIDATES, Tracer("test", 0, None))
+
+
+async def ask(
+    stages: Stages,
+    user_id: str = "",
+    profile: UserInfo | None = None,
+    exclude: Sequence[str] = (),
+    *,
+    new_only: bool = False,
+    explain: bool = False,
+    timeout: float = 5.0,
+) -> Answer:
+    """The answer of a chain that has fetched the popular list once; five items."""
+    failing, stages.failing, hanging, stages.hanging = stages.failing, set(), stages.hanging, set()
+    popular = PopularList(stages)
+    following = asyncio.create_task(popular.follow(NEVER))
     await asyncio.sleep(0)
-    mesh.away, mesh.hanging = away, hanging
-    mesh.recalled.clear()
-    request = {"user_id": "", "given": UserInfo(), "size": 5, **request}
+    stages.failing, stages.hanging = failing, hanging
+    stages.recalled.clear()
+    request = Request(user_id, profile or UserInfo(), 5, exclude, new_only, explain)
     try:
-        one = chain.Chain(mesh, mesh, mesh, mesh, kept, 100, Tracer("test", 0, None))
-        return await one.answer(chain.Ask(**request), timeout)
+        return await chain_over(stages, popular).answer(request, timeout)
     finally:
-        task.cancel()
+        following.cancel()
 
 
-def ids(answer: Any) -> list[str]:
+def ids(answer: Answer) -> list[str]:
     return [item.sku_id for item in answer.items]
 
 
-def best(count: int, of: int = 100) -> list[str]:
-    """What rank puts first of the first `of` items."""
+def best(count: int, of: int = CANDIDATES) -> list[str]:
+    """What rank puts first among the first `of` items of the catalogue."""
     return CATALOGUE[of - count : of][::-1]
 
 
-def known() -> dict[str, RequestUser]:
+def known_users() -> dict[str, RequestUser]:
     return {"7": RequestUser(UserInfo(user_id="7", age="1", sex="0"), History(sku_ids=["i001"], times=[1], types=[0]))}
 
 
-async def test_the_best_of_rank_come_with_details_and_score() -> None:
-    answer = await ask(Mesh(users=known()), user_id="7")
+async def test_the_best_items_have_fields_and_a_score() -> None:
+    answer = await ask(Stages(users=known_users()), "7")
 
     assert ids(answer) == best(5)
     info = ItemInfo.FromString(answer.items[0].info)
@@ -111,181 +141,179 @@ async def test_the_best_of_rank_come_with_details_and_score() -> None:
     assert (answer.release, answer.degraded) == ("r1", [])
 
 
-async def test_only_the_best_are_looked_up() -> None:
-    mesh = Mesh()
-    await ask(mesh, given=PROFILE)
+async def test_only_the_best_items_are_looked_up() -> None:
+    stages = Stages()
+    await ask(stages, profile=PROFILE)
 
-    assert len(mesh.looked_up) == 5 + 10
+    assert len(stages.looked_up) == 5 + 10
 
 
-async def test_given_fields_win_over_stored_ones() -> None:
-    mesh = Mesh(users=known())
-    await ask(mesh, user_id="7", given=UserInfo(user_id="0", age="9"))
+async def test_fields_in_the_request_take_precedence_over_stored_ones() -> None:
+    stages = Stages(users=known_users())
+    await ask(stages, "7", UserInfo(user_id="0", age="9"))
 
-    (query,) = mesh.recalled
-    assert query.user.info == UserInfo(user_id="7", age="9", sex="0")
+    (query,) = stages.recalled
+    assert query.user.profile == UserInfo(user_id="7", age="9", sex="0")
     assert list(query.user.history.sku_ids) == ["i001"]
 
 
 @pytest.mark.parametrize("user_id", ["", "-1"])
-async def test_a_new_user_is_known_by_profile(user_id: str) -> None:
-    mesh = Mesh(away={"um"})
-    answer = await ask(mesh, user_id=user_id, given=UserInfo(user_id="0", age="3"))
+async def test_a_new_user_is_described_by_the_profile(user_id: str) -> None:
+    stages = Stages(failing={"um"})
+    answer = await ask(stages, user_id, UserInfo(user_id="0", age="3"))
 
     assert answer.degraded == []
-    assert mesh.recalled[0].channel == ""
-    assert mesh.recalled[0].user.info.age == "3"
+    assert stages.recalled[0].channel == ""
+    assert stages.recalled[0].user.profile.age == "3"
 
 
-async def test_an_unknown_id_without_profile_gets_what_is_popular() -> None:
-    mesh = Mesh()
-    answer = await ask(mesh, user_id="nobody")
+async def test_an_unknown_id_without_a_profile_gets_popular_items() -> None:
+    stages = Stages()
+    answer = await ask(stages, "nobody")
 
     assert len(answer.items) == 5
     assert answer.degraded == ["um"]
-    assert mesh.recalled[0].channel == "popular"
+    assert stages.recalled[0].channel == "popular"
 
 
 async def test_an_unknown_id_with_a_profile_is_a_new_user() -> None:
-    answer = await ask(Mesh(), user_id="nobody", given=PROFILE)
+    answer = await ask(Stages(), "nobody", PROFILE)
 
     assert answer.degraded == []
 
 
-async def test_items_that_cm_does_not_know_are_replaced_by_the_next_best() -> None:
-    mesh = Mesh(absent=set(best(40)))
-    answer = await ask(mesh, given=PROFILE)
+async def test_items_unknown_to_cm_are_replaced_by_the_next_best() -> None:
+    answer = await ask(Stages(absent=set(best(40))), profile=PROFILE)
 
     assert ids(answer) == best(45)[40:]
     assert answer.degraded == []
 
 
-async def test_a_list_ends_where_the_candidates_end() -> None:
-    answer = await ask(Mesh(absent=set(CATALOGUE[3:])), given=PROFILE)
+async def test_a_list_is_shorter_if_there_are_not_enough_candidates() -> None:
+    answer = await ask(Stages(absent=set(CATALOGUE[3:])), profile=PROFILE)
 
     assert ids(answer) == ["i002", "i001", "i000"]
 
 
-async def test_excluded_items_do_not_come_and_pages_do_not_overlap() -> None:
-    first = await ask(Mesh(), given=PROFILE)
-    second = await ask(Mesh(), given=PROFILE, exclude=ids(first))
+async def test_pages_do_not_overlap_if_earlier_items_are_excluded() -> None:
+    first = await ask(Stages(), profile=PROFILE)
+    second = await ask(Stages(), profile=PROFILE, exclude=ids(first))
 
     assert len(set(ids(first)) | set(ids(second))) == 10
 
 
 async def test_new_only_reaches_recall_and_rank() -> None:
-    mesh = Mesh(users=known())
-    await ask(mesh, user_id="7", new_only=True)
+    stages = Stages(users=known_users())
+    await ask(stages, "7", new_only=True)
 
-    assert mesh.recalled[0].new_only
-    assert mesh.ranked[0].new_only
-    assert "i001" not in mesh.ranked[0].ids
+    assert stages.recalled[0].new_only
+    assert stages.ranked[0].new_only
+    assert "i001" not in stages.ranked[0].ids
 
 
-async def test_items_younger_than_the_release_are_ranked_by_their_fields() -> None:
-    mesh = Mesh(unlisted=["i004", "i050"])
-    answer = await ask(mesh, given=PROFILE)
+async def test_items_newer_than_the_release_are_ranked_by_their_fields() -> None:
+    stages = Stages(unlisted=["i004", "i050"])
+    answer = await ask(stages, profile=PROFILE)
 
-    assert [item.sku_id for item in mesh.ranked[0].items] == ["i004", "i050"]
-    assert not {"i004", "i050"} & set(mesh.ranked[0].ids)
+    assert [item.sku_id for item in stages.ranked[0].items] == ["i004", "i050"]
+    assert not {"i004", "i050"} & set(stages.ranked[0].ids)
     assert ids(answer) == best(5)
 
 
-async def test_reasons_say_which_channel_gave_an_item() -> None:
-    answer = await ask(Mesh(), given=PROFILE, explain=True)
+async def test_reasons_name_the_channel_of_each_item() -> None:
+    answer = await ask(Stages(), profile=PROFILE, explain=True)
 
     assert [reason.sku_id for reason in answer.reasons] == ids(answer)
     assert [name for name, _ in answer.reasons[0].channels] == ["two_tower"]
 
 
-async def test_without_um_a_known_user_is_taken_for_a_new_one() -> None:
-    answer = await ask(Mesh(users=known(), away={"um"}), user_id="7", given=PROFILE)
+async def test_without_um_a_known_user_is_treated_as_new() -> None:
+    answer = await ask(Stages(users=known_users(), failing={"um"}), "7", PROFILE)
 
     assert ids(answer) == best(5)
     assert answer.degraded == ["um"]
 
 
-async def test_without_recall_the_kept_popular_list_is_ranked() -> None:
-    mesh = Mesh(users=known(), away={"recall"})
-    answer = await ask(mesh, user_id="7", new_only=True, exclude=["i099"])
+async def test_without_recall_the_popular_list_is_ranked() -> None:
+    stages = Stages(users=known_users(), failing={"recall"})
+    answer = await ask(stages, "7", new_only=True, exclude=["i099"])
 
     assert ids(answer) == ["i101", "i100", "i098", "i097", "i096"]
     assert answer.degraded == ["recall"]
 
 
-async def test_without_a_channel_recall_is_named_with_it() -> None:
-    answer = await ask(Mesh(away={"two_tower"}), given=PROFILE)
+async def test_a_failed_channel_is_named_together_with_recall() -> None:
+    answer = await ask(Stages(failing={"two_tower"}), profile=PROFILE)
 
     assert ids(answer) == best(5)
     assert answer.degraded == ["recall", "recall:two_tower"]
 
 
-async def test_without_rank_the_order_of_recall_stays() -> None:
-    answer = await ask(Mesh(away={"rank"}), given=PROFILE)
+async def test_without_rank_the_order_of_recall_is_kept() -> None:
+    answer = await ask(Stages(failing={"rank"}), profile=PROFILE)
 
     assert ids(answer) == CATALOGUE[:5]
     assert answer.degraded == ["rank"]
 
 
-async def test_a_backend_that_rank_went_without_is_named() -> None:
-    class Fallback(Mesh):
+async def test_a_failed_backend_is_named_together_with_rank() -> None:
+    class WithoutBackend(Stages):
         async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
             return replace(await super().rank(query, timeout), degraded=("paddle_serving",))
 
-    answer = await ask(Fallback(), given=PROFILE)
+    answer = await ask(WithoutBackend(), profile=PROFILE)
 
     assert ids(answer) == best(5)
     assert answer.degraded == ["rank", "rank:paddle_serving"]
 
 
-async def test_without_cm_items_come_by_id_alone() -> None:
-    answer = await ask(Mesh(away={"cm"}), given=PROFILE)
+async def test_without_cm_items_have_only_an_id_and_a_score() -> None:
+    answer = await ask(Stages(failing={"cm"}), profile=PROFILE)
 
     assert ids(answer) == best(5)
     assert ItemInfo.FromString(answer.items[0].info) == ItemInfo(sku_id="i099", rank_score=99.0)
     assert answer.degraded == ["cm"]
 
 
-async def test_without_anything_there_still_is_an_answer() -> None:
-    answer = await ask(Mesh(users=known(), away={"um", "recall", "rank", "cm"}), user_id="7")
+async def test_there_is_an_answer_even_without_any_stage() -> None:
+    answer = await ask(Stages(users=known_users(), failing={"um", "recall", "rank", "cm"}), "7")
 
     assert ids(answer) == CATALOGUE[:5]
     assert answer.degraded == ["um", "recall", "rank", "cm"]
 
 
-async def test_stages_that_hang_leave_time_to_answer() -> None:
-    mesh = Mesh(users=known(), hanging={"um", "recall", "rank", "cm"})
+async def test_hanging_stages_leave_time_to_answer() -> None:
+    stages = Stages(users=known_users(), hanging={"um", "recall", "rank", "cm"})
     started = time.monotonic()
-    answer = await ask(mesh, user_id="7", timeout=1.0)
+    answer = await ask(stages, "7", timeout=1.0)
 
     assert time.monotonic() - started < 1.0
     assert len(answer.items) == 5
     assert answer.degraded == ["um", "recall", "rank", "cm"]
 
 
-async def test_without_recall_since_the_start_the_caller_is_told() -> None:
-    mesh = Mesh(away={"recall"})
-    one = chain.Chain(mesh, mesh, mesh, mesh, popular.PopularList(mesh), 100, Tracer("test", 0, None))
+async def test_there_is_no_answer_if_recall_has_never_answered() -> None:
+    stages = Stages(failing={"recall"})
 
     with pytest.raises(RecmeshError, match="recall"):
-        await one.answer(chain.Ask("", PROFILE, 5), 1.0)
+        await chain_over(stages, PopularList(stages)).answer(Request("", PROFILE, 5), 1.0)
 
 
-async def test_during_a_switch_recall_and_rank_answer_from_one_release() -> None:
-    mesh = Mesh(recall_release="r2", rank_release="r1")
-    answer = await ask(mesh, given=PROFILE)
+async def test_during_a_switch_recall_and_rank_use_one_release() -> None:
+    stages = Stages(recall_release="r2", rank_release="r1")
+    answer = await ask(stages, profile=PROFILE)
 
     assert answer.release == "r1"
     assert answer.degraded == []
-    assert [query.release for query in mesh.recalled] == ["", "r1"]
-    assert replace(mesh.recalled[0], release="r1") == mesh.recalled[1]
+    assert [query.release for query in stages.recalled] == ["", "r1"]
+    assert replace(stages.recalled[0], release="r1") == stages.recalled[1]
 
 
-async def test_two_releases_in_one_answer_are_named() -> None:
-    class Stubborn(Mesh):
+async def test_an_answer_from_two_releases_is_degraded() -> None:
+    class WithoutOldRelease(Stages):
         async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
             return replace(await super().recall(query, timeout), release="r2")
 
-    answer = await ask(Stubborn(rank_release="r1"), given=PROFILE)
+    answer = await ask(WithoutOldRelease(rank_release="r1"), profile=PROFILE)
 
     assert answer.degraded == ["rank", "rank:release"]

@@ -1,53 +1,61 @@
-"""Channels between services: what is tried again, and for how long."""
+"""Channels between services: which calls are retried, and for how long."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import grpc
 import pytest
 
+from recmesh.contract import OK
 from recmesh.errors import Unavailable
+from recmesh.pb import um_pb2
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
-from recmesh.pb.um_pb2_grpc import UMServiceServicer, UMServiceStub, add_UMServiceServicer_to_server
 from recmesh.serving import channels
 from recmesh.serving.channels import ReconnectWait, open_channel
 from recmesh.serving.interceptor import Interceptor, Load
+from recmesh.serving.rpc import Context, handlers
 from recmesh.serving.stages import RemoteUserStage, RequestUser
 from recmesh.serving.tracing import Tracer
+from tests.calls import UM
 
 TIMEOUT = 60.0
+ATTEMPTS = 3
+CALLS = 50
+MANY_CALLS = 700
+"""More calls than the retry throttling of gRPC would survive if it were enabled."""
 
 
-class Um(UMServiceServicer):
-    """Says that it is unavailable to so many attempts, then answers."""
+class Um:
+    """A um that answers after a number of UNAVAILABLE responses."""
 
     def __init__(self, refused: int = 0) -> None:
         self.refused, self.attempts = refused, 0
 
-    async def um_call(self, request: UserModelRequest, context: Any) -> UserModelResponse:
+    async def um_call(self, request: UserModelRequest, context: Context) -> UserModelResponse:
         self.attempts += 1
         if self.attempts <= self.refused:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
         answer = UserModelResponse()
-        answer.error.code = 200
+        answer.error.code = OK
         answer.user_info.user_id = request.user_id
         return answer
 
 
 class UmWithoutRedis(Um):
-    """Takes the call, and only then finds that it cannot answer."""
+    """A um that accepts calls and then fails."""
 
-    async def um_call(self, request: UserModelRequest, context: Any) -> UserModelResponse:
+    async def um_call(self, request: UserModelRequest, context: Context) -> UserModelResponse:
         self.attempts += 1
-        raise Unavailable("Redis is away")
+        raise Unavailable("Redis is unavailable")
 
 
 @asynccontextmanager
 async def serving(um: Um, port: int = 0, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> AsyncIterator[int]:
+    """Serve um on a port, or on a free one, for the duration of the block."""
     server = grpc.aio.server(interceptors=interceptors)
-    add_UMServiceServicer_to_server(um, server)
+    descriptor = um_pb2.DESCRIPTOR.services_by_name["UMService"]
+    server.add_generic_rpc_handlers((handlers(descriptor, {"um_call": um.um_call}),))
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:
@@ -56,89 +64,88 @@ async def serving(um: Um, port: int = 0, interceptors: Sequence[grpc.aio.ServerI
         await server.stop(None)
 
 
-async def test_a_call_is_tried_three_times_until_a_server_takes_it() -> None:
-    um = Um(refused=2)
+async def call(channel: grpc.aio.Channel) -> UserModelResponse:
+    return await UM.on_aio(channel)(UserModelRequest(user_id="5"), timeout=TIMEOUT)
+
+
+async def test_a_refused_call_is_attempted_three_times() -> None:
+    um = Um(refused=ATTEMPTS - 1)
     async with serving(um) as port, open_channel(f"127.0.0.1:{port}") as channel:
-        call = UMServiceStub(channel).um_call
-        assert (await call(UserModelRequest(user_id="5"), timeout=TIMEOUT)).user_info.user_id == "5"
-        assert um.attempts == 3
-        um.attempts, um.refused = 0, 3
+        assert (await call(channel)).user_info.user_id == "5"
+        assert um.attempts == ATTEMPTS
+        um.attempts, um.refused = 0, ATTEMPTS
         with pytest.raises(grpc.aio.AioRpcError, match="not yet"):
-            await call(UserModelRequest(user_id="5"), timeout=TIMEOUT)
-        assert um.attempts == 3
+            await call(channel)
+        assert um.attempts == ATTEMPTS
 
 
-async def test_calls_are_tried_again_however_many_have_failed_before() -> None:
-    um = Um(refused=3 * 700)
+async def test_calls_are_still_retried_after_many_failures() -> None:
+    um = Um(refused=ATTEMPTS * MANY_CALLS)
     async with serving(um) as port, open_channel(f"127.0.0.1:{port}") as channel:
-        call = UMServiceStub(channel).um_call
-        calls = (call(UserModelRequest(user_id="5"), timeout=TIMEOUT) for _ in range(700))
-        await asyncio.gather(*calls, return_exceptions=True)
-        um.attempts, um.refused = 0, 2
-        assert (await call(UserModelRequest(user_id="5"), timeout=TIMEOUT)).user_info.user_id == "5"
+        await asyncio.gather(*(call(channel) for _ in range(MANY_CALLS)), return_exceptions=True)
+        um.attempts, um.refused = 0, ATTEMPTS - 1
+        assert (await call(channel)).user_info.user_id == "5"
 
 
-async def test_what_a_service_took_and_could_not_answer_is_not_tried_again() -> None:
+async def test_a_call_that_fails_in_the_service_is_not_retried() -> None:
     um, interceptor = UmWithoutRedis(), Interceptor("test", Load(8), Tracer("test", 0, None), 1.0)
     async with serving(um, 0, [interceptor]) as port, open_channel(f"127.0.0.1:{port}") as channel:
-        with pytest.raises(Unavailable, match="Redis is away"):
+        with pytest.raises(Unavailable, match="Redis is unavailable"):
             await RemoteUserStage(channel).find("5", TIMEOUT)
         assert um.attempts == 1
 
 
-async def find(who: RemoteUserStage, count: int) -> list[RequestUser | BaseException | None]:
-    """What so many calls at the same time get."""
-    return await asyncio.gather(*(who.find("5", TIMEOUT) for _ in range(count)), return_exceptions=True)
+async def find_concurrently(users: RemoteUserStage) -> list[RequestUser | BaseException | None]:
+    """The results of `CALLS` concurrent calls."""
+    return await asyncio.gather(*(users.find("5", TIMEOUT) for _ in range(CALLS)), return_exceptions=True)
 
 
 @pytest.fixture
-def searching(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Set when somebody begins to wait for another server."""
-    begun, found = asyncio.Event(), ReconnectWait._found
+def waiting(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when a call begins to wait for a channel to reconnect."""
+    begun, reconnect = asyncio.Event(), ReconnectWait._reconnect
 
-    async def noticed(reconnect_wait: ReconnectWait) -> bool:
+    async def observed(reconnect_wait: ReconnectWait) -> bool:
         begun.set()
-        return await found(reconnect_wait)
+        return await reconnect(reconnect_wait)
 
-    monkeypatch.setattr(ReconnectWait, "_found", noticed)
+    monkeypatch.setattr(ReconnectWait, "_reconnect", observed)
     return begun
 
 
-def seconds_of_reconnect_wait(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+def set_reconnect_wait(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr(channels, "RECONNECT_WAIT_SECONDS", seconds)
 
 
-async def test_a_stage_whose_server_has_gone_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch, searching: asyncio.Event
-) -> None:
-    seconds_of_reconnect_wait(monkeypatch, TIMEOUT)
+async def test_calls_wait_for_a_server_that_restarts(monkeypatch: pytest.MonkeyPatch, waiting: asyncio.Event) -> None:
+    set_reconnect_wait(monkeypatch, TIMEOUT)
     async with serving(Um()) as port:
         channel = open_channel(f"127.0.0.1:{port}")
-        who = RemoteUserStage(channel)
-        assert await who.find("5", TIMEOUT)
-    calls = asyncio.create_task(find(who, 50))
-    await searching.wait()
+        users = RemoteUserStage(channel)
+        assert await users.find("5", TIMEOUT)
+    calls = asyncio.create_task(find_concurrently(users))
+    await waiting.wait()
     async with serving(Um(), port), channel:
-        assert all(isinstance(found, RequestUser) for found in await calls)
+        assert all(isinstance(result, RequestUser) for result in await calls)
 
 
-async def test_of_a_stage_that_stays_away_callers_are_told_at_once_until_it_has_answered(
-    monkeypatch: pytest.MonkeyPatch, searching: asyncio.Event
+async def test_once_the_wait_has_expired_calls_fail_immediately_until_one_succeeds(
+    monkeypatch: pytest.MonkeyPatch, waiting: asyncio.Event
 ) -> None:
-    seconds_of_reconnect_wait(monkeypatch, 0.05)
+    set_reconnect_wait(monkeypatch, 0.05)
     async with serving(Um()) as port:
         channel = open_channel(f"127.0.0.1:{port}")
-        who = RemoteUserStage(channel)
-        assert await who.find("5", TIMEOUT)
+        users = RemoteUserStage(channel)
+        assert await users.find("5", TIMEOUT)
     async with channel:
-        assert {type(found) for found in await find(who, 50)} == {Unavailable}
-        seconds_of_reconnect_wait(monkeypatch, 10 * TIMEOUT)  # another wait would end in DeadlineExceeded
-        assert {type(found) for found in await find(who, 50)} == {Unavailable}
+        assert {type(result) for result in await find_concurrently(users)} == {Unavailable}
+        set_reconnect_wait(monkeypatch, 10 * TIMEOUT)  # Another wait would end in DeadlineExceeded.
+        assert {type(result) for result in await find_concurrently(users)} == {Unavailable}
         async with serving(Um(), port):
             await channel.channel_ready()
-            assert await who.find("5", TIMEOUT)
-        searching.clear()
-        calls = asyncio.create_task(find(who, 50))
-        await searching.wait()
+            assert await users.find("5", TIMEOUT)
+        waiting.clear()
+        calls = asyncio.create_task(find_concurrently(users))
+        await waiting.wait()
         async with serving(Um(), port):
-            assert all(isinstance(found, RequestUser) for found in await calls)
+            assert all(isinstance(result, RequestUser) for result in await calls)

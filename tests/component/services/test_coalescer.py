@@ -1,4 +1,4 @@
-"""Searches that wait for each other go together, and get their own answers."""
+"""Waiting searches share a request to Milvus, and each gets its own answer."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from services.recall.coalescer import MAX_QUERIES, Coalescer
 
 
 class Milvus:
-    """Answers each vector with ids made of its first number; holds searches back until `open`."""
+    """Answers each vector with an id made of its first element and the limit. Searches wait until `open` is set."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -35,7 +35,8 @@ class Milvus:
 
 
 def idle() -> "asyncio.Future[None]":
-    done = asyncio.get_running_loop().create_future()
+    """An idle process."""
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     done.set_result(None)
     return done
 
@@ -44,7 +45,7 @@ def vector(number: int) -> Vectors:
     return np.array([number, 0], np.float32)
 
 
-async def test_waiting_searches_go_together_and_each_gets_its_own_answer() -> None:
+async def test_waiting_searches_share_requests_and_each_gets_its_own_answer() -> None:
     milvus = Milvus()
     coalescer = Coalescer(milvus.search, idle)
     limits = [128, 256]
@@ -59,24 +60,24 @@ async def test_waiting_searches_go_together_and_each_gets_its_own_answer() -> No
     assert len(milvus.batches) <= 6
 
 
-async def test_a_frozen_milvus_costs_each_caller_its_own_time_only() -> None:
+async def test_while_milvus_hangs_each_caller_waits_for_its_own_timeout_only() -> None:
     milvus = Milvus()
     coalescer = Coalescer(milvus.search, idle)
-    patient = asyncio.create_task(coalescer.search(vector(1), 10, 5))
+    first = asyncio.create_task(coalescer.search(vector(1), 10, 5))
     await milvus.begun.wait()
 
     with pytest.raises(DeadlineExceeded):
         await coalescer.search(vector(2), 10, 0.01)
     milvus.open.set()
 
-    assert (await patient)[0] == ["1/10"]
+    assert (await first)[0] == ["1/10"]
     assert (await coalescer.search(vector(3), 10, 5))[0] == ["3/10"]
     assert milvus.batches == [(1, 10), (1, 10)]
 
 
-async def test_a_failed_search_fails_for_all_who_wait_and_the_next_one_is_tried() -> None:
+async def test_a_failed_request_fails_all_its_searches_and_no_later_one() -> None:
     milvus = Milvus()
-    milvus.error = Unavailable("away")
+    milvus.error = Unavailable("no connection")
     milvus.open.set()
     coalescer = Coalescer(milvus.search, idle)
     failed = await asyncio.gather(*(coalescer.search(vector(n), 10, 5) for n in range(3)), return_exceptions=True)
@@ -86,28 +87,28 @@ async def test_a_failed_search_fails_for_all_who_wait_and_the_next_one_is_tried(
     assert (await coalescer.search(vector(4), 10, 5))[0] == ["4/10"]
 
 
-async def test_while_the_process_is_busy_a_search_waits_for_company() -> None:
+async def test_while_the_process_is_busy_a_search_waits_for_others() -> None:
     milvus = Milvus()
     milvus.open.set()
-    idle = asyncio.get_running_loop().create_future()
-    coalescer = Coalescer(milvus.search, lambda: idle)
+    busy: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    coalescer = Coalescer(milvus.search, lambda: busy)
     calls = [asyncio.create_task(coalescer.search(vector(0), 10, 5))]
     await asyncio.sleep(0)
     calls += [asyncio.create_task(coalescer.search(vector(n), 10, 5)) for n in range(1, 3)]
     await asyncio.sleep(0)
-    idle.set_result(None)
+    busy.set_result(None)
     await asyncio.gather(*calls)
 
     assert milvus.batches == [(3, 10)]
 
 
-async def test_a_process_that_is_always_busy_searches_all_the_same() -> None:
+async def test_a_process_that_is_never_idle_searches_nevertheless() -> None:
     milvus = Milvus()
     milvus.open.set()
     coalescer = Coalescer(milvus.search, asyncio.get_running_loop().create_future)
 
     assert (await coalescer.search(vector(1), 10, 5))[0] == ["1/10"]
-    many = await asyncio.gather(*(coalescer.search(vector(n), 10, 5) for n in range(MAX_QUERIES)))
+    answers = await asyncio.gather(*(coalescer.search(vector(n), 10, 5) for n in range(MAX_QUERIES)))
 
-    assert [ids for ids, _ in many] == [[f"{n}/10"] for n in range(MAX_QUERIES)]
+    assert [ids for ids, _ in answers] == [[f"{n}/10"] for n in range(MAX_QUERIES)]
     assert milvus.batches == [(1, 10), (MAX_QUERIES, 10)]
