@@ -2,35 +2,33 @@
 
 from collections.abc import Callable
 
-import grpc
 import pytest
 
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
-from recmesh.pb.as_pb2_grpc import ASServiceStub
+from tests.calls import AS
 from tests.processes import Service
+
+Ask = Callable[[ASRequest], ASResponse]
 
 
 @pytest.fixture(scope="session", params=["compact", "apart"])
 def chain(request: pytest.FixtureRequest) -> str:
-    """The target of `as`: in the one process, then as one of five."""
+    """The target of `as`: all services in one process, then each in its own."""
     running = request.getfixturevalue(request.param)
-    return running.target("as") if isinstance(running, Service) else running["as"].target("as")
+    return running.target("as") if isinstance(running, Service) else str(running["as"].target("as"))
 
 
 @pytest.fixture
-def ask(chain: str) -> "Ask":
-    """One `as` call: `ask(user_id="5", size=10)`."""
-    return lambda **request: ask_as(chain, **request)
+def ask(chain: str) -> Ask:
+    """One call of `as`."""
+    return lambda request: AS.call(chain, request)
 
 
-Ask = Callable[..., ASResponse]
-
-
-def ask_as(target: str, timeout: float = 10.0, **request: object) -> ASResponse:
-    """One `as` call; generous, since tests share two cores."""
-    with grpc.insecure_channel(target) as channel:
-        return ASServiceStub(channel).as_call(ASRequest(**request), timeout=timeout)
+def ask_as(target: str, user_id: str, timeout: float = 10.0, size: int = 0) -> ASResponse:
+    """The recommendations for a known user. The timeout is generous, because tests share two cores."""
+    return AS.call(target, ASRequest(user_id=user_id, size=size), timeout)
 
 
 def ids(answer: ASResponse) -> list[str]:
+    """The ids of the recommended items."""
     return [item.sku_id for item in answer.item_infos]

@@ -1,38 +1,38 @@
-"""rank's side of Paddle Serving, against a server that can be away, slow or wrong."""
+"""rank with Paddle Serving, against a server that can hang, refuse, or give wrong scores."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 
 from recmesh.errors import DeadlineExceeded, InvalidRequest, RecmeshError, Unavailable
+from recmesh.pb import pipeline_service_pb2
 from recmesh.pb.pipeline_service_pb2 import Request, Response
-from recmesh.pb.pipeline_service_pb2_grpc import add_PipelineServiceServicer_to_server
 from recmesh.releases import ReferenceRequest
 from recmesh.serving.channels import open_channel
+from recmesh.serving.rpc import Context, handlers
 from services.rank.backend import Inputs, Scored
 from services.rank.paddle_serving import wire
 from services.rank.paddle_serving.client import PaddleServing
 from services.rank.remote import RemoteBackend, RemoteOptions
 
-INPUTS = {"dense": np.arange(12, dtype=np.float32).reshape(4, 3), "sparse": np.ones((4, 2), np.int64)}
+INPUTS: Inputs = {"dense": np.arange(12, dtype=np.float32).reshape(4, 3), "sparse": np.ones((4, 2), np.int64)}
 REFERENCE_REQUEST = ReferenceRequest(
     {name: array[:2] for name, array in INPUTS.items()}, {"score": np.array([3, 12], np.float32)}
 )
 OPTIONS = RemoteOptions(timeout=0.3, wait=0.5, tolerance=1e-5, optional=False)
-REMOTE = Scored(np.array([3, 12, 21, 30], np.float32))
-LOCAL = np.array([1, 2, 3, 4], np.float32)
+REMOTE_SCORES = Scored(np.array([3, 12, 21, 30], np.float32))
+LOCAL_SCORES = np.array([1, 2, 3, 4], np.float32)
 
 Behaviour = Callable[[Request], Awaitable[Response]]
 
 
-async def right(request: Request) -> Response:
-    """Scores that are the sums of the dense inputs."""
+async def correct(request: Request) -> Response:
+    """The expected scores: the sums of the dense inputs."""
     dense = np.frombuffer(request.tensors[0].float_data, np.float32).reshape(request.tensors[0].shape)
     return wire.make_response({"score": dense.sum(1)})
 
@@ -47,7 +47,7 @@ async def hanging(_request: Request) -> Response:
     raise AssertionError
 
 
-async def elsewhere(_request: Request) -> Response:
+async def serving_another_release(_request: Request) -> Response:
     return wire.failed(wire.NO_SERVICE, "another release is served")
 
 
@@ -55,7 +55,7 @@ async def refusing(_request: Request) -> Response:
     return wire.failed(wire.REFUSED, "no")
 
 
-async def mute(_request: Request) -> Response:
+async def without_outputs(_request: Request) -> Response:
     return wire.make_response({})
 
 
@@ -63,29 +63,33 @@ class Server:
     """Paddle Serving's service, with a behaviour that tests change."""
 
     def __init__(self) -> None:
-        self.behaviour: Behaviour = right
-        self.asked = self.answered = 0
-        self.time_given = 0.0
+        self.behaviour: Behaviour = correct
+        self.called = self.answered = 0
+        self.time_remaining = 0.0
 
-    async def inference(self, request: Request, context: Any) -> Response:
-        self.asked += 1
-        self.time_given = context.time_remaining()
+    async def inference(self, request: Request, context: Context) -> Response:
+        self.called += 1
+        self.time_remaining = context.time_remaining()
         answer = await self.behaviour(request)
         self.answered += 1
         return answer
 
 
 class Local:
-    """ONNX Runtime's place."""
+    """The backend in this process, in place of ONNX Runtime."""
 
     async def score(self, _inputs: Inputs, _timeout: float, _output: str = "score") -> Scored:
-        return Scored(LOCAL)
+        return Scored(LOCAL_SCORES)
 
     def warm(self, _inputs: Inputs) -> None: ...
+
+    async def ready(self) -> None: ...
 
 
 @dataclass
 class Pair:
+    """A server, a client of it, and a backend that uses the client."""
+
     server: Server
     client: PaddleServing
     backend: RemoteBackend
@@ -99,7 +103,8 @@ async def paired(
     options: RemoteOptions = OPTIONS, reference: ReferenceRequest | None = REFERENCE_REQUEST
 ) -> AsyncIterator[Pair]:
     servicer, server = Server(), grpc.aio.server()
-    add_PipelineServiceServicer_to_server(servicer, server)
+    descriptor = pipeline_service_pb2.DESCRIPTOR.services_by_name["PipelineService"]
+    server.add_generic_rpc_handlers((handlers(descriptor, {"inference": servicer.inference}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with open_channel(f"127.0.0.1:{port}") as channel:
@@ -112,124 +117,124 @@ def same(got: Scored, expected: Scored) -> bool:
     return got.missing == expected.missing and bool((got.scores == expected.scores).all())
 
 
-DEGRADED = Scored(LOCAL, ("paddle-serving",))
+DEGRADED = Scored(LOCAL_SCORES, ("paddle-serving",))
 
 
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Try until it holds."""
-    while not await holds():  # noqa: ASYNC110 - what is waited for is in another process
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Evaluate a condition until it is true."""
+    while not await condition():  # noqa: ASYNC110 - the condition makes calls
         await asyncio.sleep(0.01)
 
 
 async def test_paddle_serving_gives_the_scores() -> None:
     async with paired() as pair:
         await pair.backend.ready()
-        assert same(await pair.score(), REMOTE)
+        assert same(await pair.score(), REMOTE_SCORES)
 
 
-@pytest.mark.parametrize("behaviour", [hanging, elsewhere, refusing, mute])
-async def test_when_it_gives_none_they_come_from_this_process_and_it_is_named(behaviour: Behaviour) -> None:
+@pytest.mark.parametrize("behaviour", [hanging, serving_another_release, refusing, without_outputs])
+async def test_if_it_fails_this_process_gives_the_scores_and_the_answer_is_degraded(behaviour: Behaviour) -> None:
     async with paired() as pair:
         pair.server.behaviour = behaviour
         assert same(await pair.score(), DEGRADED)
 
 
-async def test_half_of_a_short_deadline_is_left_for_this_process() -> None:
+async def test_half_of_a_short_timeout_is_left_for_this_process() -> None:
     async with paired(replace(OPTIONS, timeout=1000)) as pair:
         pair.server.behaviour = hanging
         assert same(await pair.score(timeout=0.4), DEGRADED)
-        assert pair.server.time_given <= 0.2
+        assert pair.server.time_remaining <= 0.2
 
 
-async def test_after_three_failures_nobody_waits_until_the_canary_is_answered_rightly() -> None:
+async def test_after_three_failures_no_request_waits_until_the_reference_request_succeeds() -> None:
     async with paired() as pair:
         pair.server.behaviour = hanging
         for _ in range(3):
             assert same(await pair.score(), DEGRADED)
-        asked = pair.server.asked
+        called = pair.server.called
         for _ in range(100):
             assert same(await pair.score(), DEGRADED)
-        assert pair.server.asked <= asked + 1, "requests went to what had failed"
+        assert pair.server.called <= called + 1, "requests went to a backend that had failed"
 
         pair.server.behaviour = wrong
         answered = pair.server.answered
 
         async def probed_twice() -> bool:
-            assert same(await pair.score(), DEGRADED), "what answers the reference wrongly was asked"
+            assert same(await pair.score(), DEGRADED), "a backend that gives wrong scores was used"
             return pair.server.answered >= answered + 2
 
         await until(probed_twice)
-        pair.server.behaviour = right
+        pair.server.behaviour = correct
 
-        async def asked_again() -> bool:
-            return same(await pair.score(), REMOTE)
+        async def used_again() -> bool:
+            return same(await pair.score(), REMOTE_SCORES)
 
-        await until(asked_again)
+        await until(used_again)
 
 
-async def test_a_refused_request_does_not_keep_others_away() -> None:
+async def test_refused_requests_do_not_open_the_circuit_breaker() -> None:
     async with paired() as pair:
         pair.server.behaviour = refusing
         for _ in range(5):
             assert same(await pair.score(), DEGRADED)
-        pair.server.behaviour = right
-        assert same(await pair.score(), REMOTE)
+        pair.server.behaviour = correct
+        assert same(await pair.score(), REMOTE_SCORES)
 
 
-async def test_a_new_release_waits_for_paddle_serving_but_not_for_ever() -> None:
+async def test_a_new_release_waits_for_paddle_serving_for_a_limited_time() -> None:
     async with paired(replace(OPTIONS, wait=1000)) as pair:
-        pair.server.behaviour = elsewhere
+        pair.server.behaviour = serving_another_release
         waiting = asyncio.create_task(pair.backend.ready())
 
-        async def asked_often() -> bool:
+        async def called_often() -> bool:
             return pair.server.answered > 3
 
-        await until(asked_often)
+        await until(called_often)
         assert not waiting.done()
-        pair.server.behaviour = right
+        pair.server.behaviour = correct
         await waiting
-        assert same(await pair.score(), REMOTE)
+        assert same(await pair.score(), REMOTE_SCORES)
 
     async with paired() as pair:
-        pair.server.behaviour = elsewhere
+        pair.server.behaviour = serving_another_release
         await pair.backend.ready()
         assert same(await pair.score(), DEGRADED)
 
 
-async def test_auto_is_degraded_only_after_it_was_there() -> None:
+async def test_auto_is_degraded_only_after_the_first_success() -> None:
     async with paired(replace(OPTIONS, optional=True, wait=1000)) as pair:
         pair.server.behaviour = hanging
         await pair.backend.ready()
-        assert same(await pair.score(), Scored(LOCAL))
-        pair.server.behaviour = right
+        assert same(await pair.score(), Scored(LOCAL_SCORES))
+        pair.server.behaviour = correct
 
-        async def there() -> bool:
-            return same(await pair.score(), REMOTE)
+        async def succeeds() -> bool:
+            return same(await pair.score(), REMOTE_SCORES)
 
-        await until(there)
+        await until(succeeds)
         pair.server.behaviour = refusing
         assert same(await pair.score(), DEGRADED)
 
 
-async def test_a_release_without_a_canary_is_ranked_in_this_process() -> None:
+async def test_a_release_without_a_reference_request_is_ranked_in_this_process() -> None:
     async with paired(reference=None) as pair:
         await pair.backend.ready()
         assert same(await pair.score(), DEGRADED)
-        assert pair.server.asked == 0
+        assert pair.server.called == 0
 
 
 @pytest.mark.parametrize(
     ("behaviour", "error"),
-    [(hanging, DeadlineExceeded), (elsewhere, wire.NotHeld), (refusing, InvalidRequest)],
+    [(hanging, DeadlineExceeded), (serving_another_release, wire.NotHeld), (refusing, InvalidRequest)],
 )
-async def test_the_client_raises_our_errors(behaviour: Behaviour, error: type[RecmeshError]) -> None:
+async def test_the_client_raises_errors_of_recmesh(behaviour: Behaviour, error: type[RecmeshError]) -> None:
     async with paired() as pair:
         pair.server.behaviour = behaviour
         with pytest.raises(error):
             await pair.client.infer("r1", INPUTS, 0.2)
 
 
-async def test_nobody_there_is_unavailable() -> None:
+async def test_a_port_without_a_server_is_unavailable() -> None:
     async with open_channel("127.0.0.1:1") as channel:
         with pytest.raises(Unavailable):
             await PaddleServing(channel).infer("r1", INPUTS, 0.5)

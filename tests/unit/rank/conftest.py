@@ -1,3 +1,5 @@
+"""A manifest and a reference request for tests of Paddle Serving."""
+
 from datetime import datetime, timezone
 
 import numpy as np
@@ -10,7 +12,7 @@ INPUTS = {"dense": TensorInput(dtype="float32", width=3), "sparse": TensorInput(
 
 @pytest.fixture
 def manifest() -> Manifest:
-    """Of a release whose ranker has two outputs."""
+    """The manifest of a release whose ranker has two outputs."""
     return Manifest(
         format=2,
         id="r1",
@@ -27,6 +29,6 @@ def manifest() -> Manifest:
 
 @pytest.fixture
 def reference() -> ReferenceRequest:
-    """Two items, whose score is the sum of their dense figures."""
+    """Two items; the score of each is the sum of its dense inputs."""
     dense = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     return ReferenceRequest({"dense": dense, "sparse": np.array([[0, 1], [2, 3]])}, {"score": dense.sum(1)})

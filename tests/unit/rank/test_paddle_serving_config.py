@@ -1,4 +1,4 @@
-"""What a pipeline is started with, on a CPU, a GPU and with TensorRT."""
+"""The configuration of a pipeline, on a CPU, on a GPU and with TensorRT."""
 
 from pathlib import Path
 
@@ -14,18 +14,22 @@ from services.rank.paddle_serving.settings import PaddleServingSettings
 MODEL = Path("/models/r1")
 
 
-def planned(manifest: Manifest, number: int = 0, **settings: object) -> Plan:
-    chosen = PaddleServingSettings(**{f"paddle_serving_{name}": value for name, value in settings.items()})
-    return config.plan(manifest, MODEL, "unix:/run/0", number, chosen)
+def settings_with(**values: object) -> PaddleServingSettings:
+    """Settings by the names of their attributes without the prefix; the others have their defaults."""
+    return PaddleServingSettings.model_validate({f"paddle_serving_{name}": value for name, value in values.items()})
+
+
+def planned(manifest: Manifest, number: int = 0, **values: object) -> Plan:
+    return config.plan(manifest, MODEL, "unix:/run/0", number, settings_with(**values))
 
 
 def local_service(plan: Plan) -> dict[str, object]:
-    found: dict[str, object] = plan.server["op"]["rank"]["local_service_conf"]
-    return found
+    service: dict[str, object] = plan.server["op"]["rank"]["local_service_conf"]
+    return service
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu", "tensorrt"])
-def test_one_predictor_is_never_shared_by_threads(manifest: Manifest, device: str) -> None:
+def test_threads_never_share_a_predictor(manifest: Manifest, device: str) -> None:
     plan = planned(manifest, device=device, concurrency=4, threads=2)
 
     assert plan.server["dag"]["is_thread_op"] is True
@@ -33,7 +37,7 @@ def test_one_predictor_is_never_shared_by_threads(manifest: Manifest, device: st
     assert plan.server["build_dag_each_worker"] is False
 
 
-def test_on_a_cpu(manifest: Manifest) -> None:
+def test_a_pipeline_on_a_cpu(manifest: Manifest) -> None:
     plan = planned(manifest, threads=2)
 
     assert local_service(plan) == {
@@ -52,7 +56,7 @@ def test_on_a_cpu(manifest: Manifest) -> None:
     assert (plan.release, plan.address, plan.outputs["score"]) == ("r1", "unix:/run/0", "scale_0.tmp_0")
 
 
-def test_pipelines_take_gpus_in_turn(manifest: Manifest) -> None:
+def test_pipelines_use_the_gpus_in_turn(manifest: Manifest) -> None:
     plans = [planned(manifest, number, device="gpu", devices="0,2", concurrency=3) for number in range(3)]
 
     assert [local_service(plan)["device_type"] for plan in plans] == [1, 1, 1]
@@ -60,7 +64,7 @@ def test_pipelines_take_gpus_in_turn(manifest: Manifest) -> None:
     assert plans[0].dynamic_shapes == {}
 
 
-def test_tensorrt_gets_the_shapes_that_a_batch_can_have(manifest: Manifest) -> None:
+def test_tensorrt_gets_the_possible_shapes_of_a_batch(manifest: Manifest) -> None:
     plan = planned(manifest, device="tensorrt", precision="fp16", batch=4, batch_window_ms=2)
 
     assert local_service(plan)["device_type"] == 2
@@ -72,16 +76,16 @@ def test_tensorrt_gets_the_shapes_that_a_batch_can_have(manifest: Manifest) -> N
     }
 
 
-def test_batching_waits_only_where_there_is_a_batch_to_wait_for(manifest: Manifest) -> None:
-    alone, together = planned(manifest).server, planned(manifest, batch=8, batch_window_ms=2).server
+def test_only_batching_waits_for_more_requests(manifest: Manifest) -> None:
+    unbatched, batched = planned(manifest).server, planned(manifest, batch=8, batch_window_ms=2).server
 
-    assert (alone["op"]["rank"]["batch_size"], alone["op"]["rank"]["auto_batching_timeout"]) == (1, -1)
-    assert (together["op"]["rank"]["batch_size"], together["op"]["rank"]["auto_batching_timeout"]) == (8, 2)
-    assert together["worker_num"] >= 8, "a batch could never fill"
+    assert (unbatched["op"]["rank"]["batch_size"], unbatched["op"]["rank"]["auto_batching_timeout"]) == (1, -1)
+    assert (batched["op"]["rank"]["batch_size"], batched["op"]["rank"]["auto_batching_timeout"]) == (8, 2)
+    assert batched["worker_num"] >= 8, "a batch could never be filled"
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"device": "tpu"},
         {"devices": "0,"},
@@ -90,16 +94,16 @@ def test_batching_waits_only_where_there_is_a_batch_to_wait_for(manifest: Manife
         {"device": "gpu", "precision": "fp16"},
     ],
 )
-def test_settings_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:
+def test_invalid_settings_are_refused(invalid: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
-        PaddleServingSettings(**{f"paddle_serving_{name}": value for name, value in wrong.items()})
+        settings_with(**invalid)
 
 
 def test_the_model_folder_describes_every_variable(manifest: Manifest, tmp_path: Path) -> None:
     (tmp_path / "release" / "ranker").mkdir(parents=True)
     for name in ("deepfm.pdmodel", "deepfm.pdiparams", "canary.npz"):
         (tmp_path / "release" / "ranker" / name).touch()
-    config.lay_out(manifest, tmp_path / "release", tmp_path / "model")
+    config.write_model_folder(manifest, tmp_path / "release", tmp_path / "model")
 
     lines = (tmp_path / "model" / "serving_server_conf.prototxt").read_text().splitlines()
     assert lines[0] == 'feed_var { name: "dense" alias_name: "dense" is_lod_tensor: false feed_type: 1 shape: 3 }'
@@ -109,6 +113,6 @@ def test_the_model_folder_describes_every_variable(manifest: Manifest, tmp_path:
     assert models == {"deepfm.pdmodel", "deepfm.pdiparams", "serving_server_conf.prototxt"}
 
 
-def test_a_release_of_format_1_is_refused_in_one_line(manifest: Manifest) -> None:
+def test_a_release_of_format_1_is_refused(manifest: Manifest) -> None:
     with pytest.raises(ReleaseError, match="train again"):
         planned(manifest.model_copy(update={"format": 1, "ranker": None}))

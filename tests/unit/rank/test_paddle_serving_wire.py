@@ -1,4 +1,4 @@
-"""Arrays and the messages of Paddle Serving."""
+"""Arrays as messages of Paddle Serving."""
 
 import io
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recmesh.contract import MAX_RANKED_ITEMS
 from recmesh.errors import DeadlineExceeded, InvalidRequest, RecmeshError, Unavailable
 from recmesh.pb.pipeline_service_pb2 import Request, Tensor
 from recmesh.releases import ReferenceRequest
@@ -14,7 +15,7 @@ from services.rank.paddle_serving import wire
 from tests.unit.rank.conftest import INPUTS
 
 
-def test_inputs_and_outputs_arrive_as_they_were_sent(reference: ReferenceRequest) -> None:
+def test_inputs_and_outputs_survive_serialization(reference: ReferenceRequest) -> None:
     sent = Request.FromString(wire.make_request("r1", reference.inputs).SerializeToString())
     received = wire.read_request(sent, INPUTS)
 
@@ -26,41 +27,45 @@ def test_inputs_and_outputs_arrive_as_they_were_sent(reference: ReferenceRequest
     np.testing.assert_array_equal(answer["score"], reference.outputs["score"])
 
 
-def test_floats_are_on_the_wire_as_paddle_serving_declares_them(reference: ReferenceRequest) -> None:
-    """`repeated float float_data = 2`, packed: its tag, its length, the floats."""
+def test_floats_have_the_wire_format_of_paddle_serving(reference: ReferenceRequest) -> None:
+    """`repeated float float_data = 2`, packed: the tag, the length, the floats."""
     dense = reference.inputs["dense"]
     content = wire.make_request("", {"dense": dense}).tensors[0].SerializeToString()
 
     assert b"\x12" + bytes([dense.nbytes]) + dense.tobytes() in content
 
 
-class Payload:
-    """Leaves a file behind where it is unpickled."""
+PICKLE = 13
+"""Paddle Serving's elem_type for pickled arrays."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+
+class Payload:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[Path]]:
-        return Path.touch, (self.place,)
+        return Path.touch, (self.path,)
 
 
-def pickled(place: Path) -> bytes:
-    """An array for elem_type 13 that Paddle Serving's own code would run."""
+def pickled(path: Path) -> bytes:
+    """An array for elem_type 13; Paddle Serving's own code would unpickle it and so create the file."""
     content = io.BytesIO()
-    np.save(content, np.array([Payload(place)], dtype=object), allow_pickle=True)
+    np.save(content, np.array([Payload(path)], dtype=object), allow_pickle=True)
     return content.getvalue()
 
 
-def test_a_pickle_is_refused_unread(reference: ReferenceRequest, tmp_path: Path) -> None:
+def test_a_pickle_is_refused_without_being_loaded(reference: ReferenceRequest, tmp_path: Path) -> None:
     request = wire.make_request("", reference.inputs)
-    request.tensors[0].elem_type = 13
+    request.tensors[0].elem_type = PICKLE
     request.tensors[0].byte_data = pickled(tmp_path / "run")
-    with pytest.raises(InvalidRequest, match="elem_type 13 is refused"):
+    with pytest.raises(InvalidRequest, match=f"elem_type {PICKLE} is refused"):
         wire.read_request(request, INPUTS)
     assert not (tmp_path / "run").exists()
 
     np.load(io.BytesIO(request.tensors[0].byte_data), allow_pickle=True)
-    assert (tmp_path / "run").exists(), "the pickle of this test is harmless: it shows nothing"
+    assert (tmp_path / "run").exists(), "the pickle has no effect, so this test proves nothing"
 
 
 def changed(change: Callable[[Request], object]) -> Request:
@@ -83,7 +88,7 @@ def changed(change: Callable[[Request], object]) -> Request:
         lambda r: r.tensors[0].shape.append(1),
         lambda r: r.tensors[0].shape.__setitem__(0, -4),
         lambda r: r.tensors[0].shape.__setitem__(0, 0),
-        lambda r: r.tensors[0].shape.__setitem__(0, 2001),
+        lambda r: r.tensors[0].shape.__setitem__(0, MAX_RANKED_ITEMS + 1),
         lambda r: r.tensors[0].shape.__setitem__(1, 4),
         lambda r: r.tensors[0].shape.__setitem__(0, 3),
         lambda r: setattr(r.tensors[0], "float_data", b"1234567"),
@@ -94,7 +99,7 @@ def changed(change: Callable[[Request], object]) -> Request:
         lambda r: (r.tensors[1].shape.__setitem__(0, 3), r.tensors[1].int64_data.pop(), r.tensors[1].int64_data.pop()),
     ],
 )
-def test_what_is_not_exactly_the_inputs_is_refused(change: Callable[[Request], object]) -> None:
+def test_anything_but_the_expected_inputs_is_refused(change: Callable[[Request], object]) -> None:
     assert wire.read_request(changed(lambda _: None), INPUTS)
     with pytest.raises(InvalidRequest):
         wire.read_request(changed(change), INPUTS)
@@ -114,7 +119,7 @@ def test_what_is_not_exactly_the_inputs_is_refused(change: Callable[[Request], o
         (10000, Unavailable),
     ],
 )
-def test_error_numbers_become_our_errors(number: int, error: type[RecmeshError]) -> None:
+def test_error_numbers_become_errors_of_recmesh(number: int, error: type[RecmeshError]) -> None:
     with pytest.raises(RecmeshError, match=f"why.*err_no {number}") as raised:
         wire.read_response(wire.failed(number, "why"))
     assert type(raised.value) is error

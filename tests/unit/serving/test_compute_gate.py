@@ -1,11 +1,11 @@
-"""When a process has nothing to compute."""
+"""The compute gate knows when a process is idle."""
 
 import asyncio
 
 from recmesh.serving.compute_gate import ComputeGate
 
 
-async def test_it_is_quiet_once_the_last_computation_has_ended() -> None:
+async def test_it_is_idle_once_the_last_computation_has_ended() -> None:
     gate = ComputeGate()
     assert gate.idle().done()
 
@@ -18,7 +18,7 @@ async def test_it_is_quiet_once_the_last_computation_has_ended() -> None:
     assert not gate.busy
 
 
-async def test_a_computation_that_fails_does_not_keep_it_busy() -> None:
+async def test_it_is_idle_after_a_failed_computation() -> None:
     gate = ComputeGate()
     call = asyncio.create_task(gate.run(lambda: 1 // 0))
     await asyncio.sleep(0)

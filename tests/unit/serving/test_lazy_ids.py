@@ -1,10 +1,12 @@
-"""Ids that stay numbers read like the list that they stand for."""
+"""Lazy ids behave like the list of ids for which they stand."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from recmesh.features import Catalogue
-from recmesh.serving.lazy_ids import LazyIds, ids_at, numbers
+from recmesh.serving.lazy_ids import LazyIds, catalogue_positions, take
 
 
 def catalogue(*sku_ids: str) -> Catalogue:
@@ -27,11 +29,11 @@ def test_they_read_like_a_list() -> None:
 
 
 @pytest.mark.parametrize("ids", [IDS, ["c", "a", "d"]])
-def test_ids_at_places(ids: LazyIds | list[str]) -> None:
-    assert ids_at(ids, np.array([2, 2, 0])) == ["d", "d", "c"]
+def test_ids_at_indices(ids: Sequence[str]) -> None:
+    assert take(ids, np.array([2, 2, 0])) == ["d", "d", "c"]
 
 
 @pytest.mark.parametrize("ids", [IDS, ["c", "a", "d"]])
-def test_another_release_numbers_them_by_itself(ids: LazyIds | list[str]) -> None:
-    assert numbers(ids, SHOP).tolist() == [2, 0, 3]
-    assert numbers(ids, catalogue("d", "a", "x")).tolist() == [-1, 1, 0]
+def test_positions_depend_on_the_catalogue(ids: Sequence[str]) -> None:
+    assert catalogue_positions(ids, SHOP).tolist() == [2, 0, 3]
+    assert catalogue_positions(ids, catalogue("d", "a", "x")).tolist() == [-1, 1, 0]
