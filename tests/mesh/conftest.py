@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
+from recmesh.pb.user_info_pb2 import UserInfo
 from tests.calls import AS
 from tests.processes import Service
 
@@ -24,9 +25,17 @@ def ask(chain: str) -> Ask:
     return lambda request: AS.call(chain, request)
 
 
-def ask_as(target: str, user_id: str, timeout: float = 10.0, size: int = 0) -> ASResponse:
-    """The recommendations for a known user. The timeout is generous, because tests share two cores."""
-    return AS.call(target, ASRequest(user_id=user_id, size=size), timeout)
+def ask_as(
+    target: str,
+    user_id: str = "",
+    timeout: float = 10.0,
+    *,
+    user_info: UserInfo | None = None,
+    size: int = 0,
+    new_only: bool = False,
+) -> ASResponse:
+    """One call of `as`. The timeout is generous, because tests share two cores."""
+    return AS.call(target, ASRequest(user_id=user_id, user_info=user_info, size=size, new_only=new_only), timeout)
 
 
 def ids(answer: ASResponse) -> list[str]:

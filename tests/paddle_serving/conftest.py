@@ -1,4 +1,4 @@
-"""The real Paddle Serving over the trained shop, and the services that rank by it."""
+"""The real Paddle Serving with the trained shop, and services that use it."""
 
 import contextlib
 import json
@@ -12,36 +12,40 @@ import pytest
 
 from local.ports import free_ports
 from local.programs import PADDLE_SERVING_PYTHON
+from recmesh.pb.pipeline_service_pb2 import Request, Response
 from recmesh.releases import ReferenceRequest
+from services.rank.paddle_serving import wire
+from tests.calls import Method
 from tests.processes import Service, running
 from tests.servers import spawn, wait_until
 from tests.shop import Shop
 
 NAME = "paddle-serving"
-PATIENT = {"RECMESH_PADDLE_SERVING_TIMEOUT": "10"}
-"""Two cores are shared with other tests: where a slow answer is not the subject, it is no reason to fall back."""
+INFERENCE = Method(wire.INFERENCE, Request, Response)
+LONG_TIMEOUT = {"RECMESH_PADDLE_SERVING_TIMEOUT": "10"}
+"""For tests that are not about slow answers: other tests use the same two cores."""
 
 
 @dataclass
 class Gateway(Service):
-    """The gateway's process and its pipelines'."""
+    """The process of the gateway, and those of its pipelines."""
 
     @property
     def address(self) -> str:
         return self.target(NAME)
 
     def pipelines(self) -> list[psutil.Process]:
-        return [one for one in psutil.Process(self.pid).children(recursive=True) if one.is_running()]
+        return [process for process in psutil.Process(self.pid).children(recursive=True) if process.is_running()]
 
     def pipeline_address(self) -> str:
-        """Where the first pipeline itself listens, behind the gateway."""
+        """The address of the first pipeline, behind the gateway."""
         plan = self.pipelines()[0].cmdline()[-2]
         return str(json.loads(Path(plan).read_text())["address"])
 
 
 @contextlib.contextmanager
 def gateway(environment: Mapping[str, str], ports: Mapping[str, int] | None = None) -> Iterator[Gateway]:
-    """A gateway for the length of a block, on given ports or free ones; ready when it says so."""
+    """A gateway that serves for the duration of a block, on the given ports or on free ones."""
     chosen = dict(ports or zip((NAME, "metrics"), free_ports(2), strict=True))
     variables = {
         "RECMESH_PADDLE_SERVING_PORT": str(chosen[NAME]),
@@ -61,21 +65,21 @@ def gateway(environment: Mapping[str, str], ports: Mapping[str, int] | None = No
 
 @pytest.fixture(scope="session")
 def paddle_serving(trained_shop: Shop) -> Iterator[Gateway]:
-    """Paddle Serving with one pipeline; tests that kill parts of it wait until it serves again."""
+    """Paddle Serving with one pipeline. Tests that kill parts of it must wait until it serves again."""
     with gateway(trained_shop.environment) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def reference(trained_shop: Shop) -> ReferenceRequest:
-    """Of the active release."""
+    """The reference request of the active release."""
     return ReferenceRequest.load(
         trained_shop.store.fetch(str(trained_shop.store.active()), trained_shop.folder / "reference")
     )
 
 
-def by_paddle_serving(shop: Shop, server: Gateway) -> dict[str, str]:
-    """The settings of services whose ranker runs there."""
+def with_paddle_serving(shop: Shop, server: Gateway) -> dict[str, str]:
+    """The settings of services whose ranker runs in Paddle Serving."""
     return {
         **shop.environment,
         "RECMESH_RANK_BACKEND": "paddle-serving",
@@ -86,5 +90,5 @@ def by_paddle_serving(shop: Shop, server: Gateway) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def remote_compact(paddle_serving: Gateway, trained_shop: Shop) -> Iterator[Service]:
     """All five services in one process, the ranker in Paddle Serving."""
-    with running("compact", by_paddle_serving(trained_shop, paddle_serving)) as service:
+    with running("compact", with_paddle_serving(trained_shop, paddle_serving)) as service:
         yield service

@@ -1,31 +1,30 @@
-"""The model of docs/models.md in the real Paddle Serving: the scores are those of Paddle's own inference."""
+"""The model of docs/models.md in the real Paddle Serving gives the scores of Paddle's own inference."""
 
-import grpc
 import numpy as np
 
 from recmesh.pb.rank_pb2 import RankRequest
-from recmesh.pb.rank_pb2_grpc import RankServiceStub
 from recmesh.pb.user_info_pb2 import UserInfo
+from tests.calls import RANK
 from tests.models_page import USER, Page
-from tests.paddle_serving.conftest import PATIENT, by_paddle_serving, gateway
+from tests.paddle_serving.conftest import LONG_TIMEOUT, gateway, with_paddle_serving
 from tests.processes import running
 from tests.train.elsewhere import PROFILE
 
 
-def test_an_imported_ranker_answers_with_its_own_scores(models_page: Page) -> None:
+def test_an_imported_ranker_gives_its_own_scores(models_page: Page) -> None:
     shop, answers = models_page.shop, models_page.deepfm.answers
     shop.store.activate(models_page.release, ())
     users = (line.split(":") for line in (shop.folder / "data" / "users.dat").read_text().splitlines())
     profile = next(row for user_id, *row in users if user_id == USER)
-    request = RankRequest(
-        user_info=UserInfo(user_id=USER, **dict(zip(PROFILE, profile, strict=True))), item_ids=shop.sku_ids
-    )
+    user_info = UserInfo(user_id=USER)
+    for name, value in zip(PROFILE, profile, strict=True):
+        setattr(user_info, name, value)
+    request = RankRequest(user_info=user_info, item_ids=shop.sku_ids)
     with (
         gateway(shop.environment) as server,
-        running("rank", by_paddle_serving(shop, server) | PATIENT) as rank,
-        grpc.insecure_channel(rank.target("rank")) as channel,
+        running("rank", with_paddle_serving(shop, server) | LONG_TIMEOUT) as rank,
     ):
-        answer = RankServiceStub(channel).rank_predict(request, timeout=30)
+        answer = RANK.call(rank.target("rank"), request, timeout=30)
 
     assert (answer.release, list(answer.degraded)) == (models_page.release, [])
     scores = {pair.nid: pair.score for pair in answer.score_pairs}
