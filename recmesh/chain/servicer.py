@@ -8,7 +8,7 @@ from recmesh.errors import InvalidRequest
 from recmesh.pb import as_pb2
 from recmesh.serving import Endpoint, deadline
 from recmesh.serving.health import Check
-from recmesh.serving.rpc import Context, with_raw_fields
+from recmesh.serving.rpc import with_raw_fields
 
 _Response = with_raw_fields(as_pb2.ASResponse, "item_infos")
 
@@ -20,7 +20,7 @@ class AsServicer:
         """Answer from a chain."""
         self._chain = chain
 
-    async def as_call(self, request: as_pb2.ASRequest, _context: Context) -> Message:
+    async def as_call(self, request: as_pb2.ASRequest, _context: object) -> Message:
         """Recommendations, best first.
 
         Raises:

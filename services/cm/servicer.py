@@ -5,7 +5,7 @@ from google.protobuf.message import Message
 from recmesh.contract import FAILED, OK
 from recmesh.pb.cm_pb2 import CMRequest, CMResponse
 from recmesh.serving import deadline
-from recmesh.serving.rpc import Context, with_raw_fields
+from recmesh.serving.rpc import with_raw_fields
 from services.cm.core import CmCore
 
 _Response = with_raw_fields(CMResponse, "item_infos")
@@ -18,7 +18,7 @@ class CmServicer:
         """Answer from a core."""
         self._core = core
 
-    async def cm_call(self, request: CMRequest, _context: Context) -> Message:
+    async def cm_call(self, request: CMRequest, _context: object) -> Message:
         """The items that exist, and the ids of those that do not; `error.code` 500 if none exists."""
         ids = request.item_ids
         items = await self._core.get(ids, deadline.remaining())

@@ -3,7 +3,6 @@
 from recmesh.contract import OK
 from recmesh.pb.rank_pb2 import RankRequest, RankResponse
 from recmesh.serving import deadline
-from recmesh.serving.rpc import Context
 from recmesh.serving.stages import RequestUser, ScoreQuery
 from services.rank.core import RankCore
 
@@ -15,7 +14,7 @@ class RankServicer:
         """Answer from a core."""
         self._core = core
 
-    async def rank_predict(self, request: RankRequest, _context: Context) -> RankResponse:
+    async def rank_predict(self, request: RankRequest, _context: object) -> RankResponse:
         """A score for each item."""
         query = ScoreQuery(
             user=RequestUser(request.user_info, request.history),

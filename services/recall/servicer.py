@@ -9,7 +9,6 @@ from recmesh.contract import DEFAULT_CANDIDATES, FAILED, FIRST_ADDED_FIELD, MAX_
 from recmesh.errors import InvalidRequest
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.serving import deadline
-from recmesh.serving.rpc import Context
 from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
 from services.recall.core import NoChannelAnswered, RecallCore
 
@@ -23,7 +22,7 @@ class RecallServicer:
         """Answer from a core."""
         self._core = core
 
-    async def recall(self, request: RecallRequest, _context: Context) -> RecallResponse:
+    async def recall(self, request: RecallRequest, _context: object) -> RecallResponse:
         """Candidates, best first; `error.code` 500 if no channel that was asked could answer.
 
         Raises:

@@ -5,7 +5,7 @@ from google.protobuf.message import Message
 from recmesh.contract import FAILED, OK
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from recmesh.serving import deadline
-from recmesh.serving.rpc import Context, with_raw_fields
+from recmesh.serving.rpc import with_raw_fields
 from services.um.core import UmCore
 
 _Response = with_raw_fields(UserModelResponse, "user_info", "history")
@@ -18,7 +18,7 @@ class UmServicer:
         """Answer from a core."""
         self._core = core
 
-    async def um_call(self, request: UserModelRequest, _context: Context) -> Message:
+    async def um_call(self, request: UserModelRequest, _context: object) -> Message:
         """The user; `error.code` 500 if there is no such user."""
         found = await self._core.fetch(request.user_id, deadline.remaining())
         if found is None:

@@ -2,7 +2,6 @@
 
 from recmesh.pb.pipeline_service_pb2 import Request, Response
 from recmesh.serving import deadline, metrics
-from recmesh.serving.rpc import Context
 from services.rank.paddle_serving import wire
 from services.rank.paddle_serving.releases import ServedReleases
 
@@ -14,7 +13,7 @@ class Gateway:
         """Answer from the releases that are served."""
         self._releases = releases
 
-    async def inference(self, request: Request, _context: Context) -> Response:
+    async def inference(self, request: Request, _context: object) -> Response:
         """The outputs of the ranker, or one of Paddle Serving's error numbers."""
         try:
             fleet = self._releases.get(request.name)
