@@ -70,6 +70,9 @@ DEFAULT_CANDIDATES = 100
 MAX_CANDIDATES = 1_000
 """Items in one answer of recall."""
 
+CHAIN_CANDIDATES = 400
+"""Candidates for one request to `as`, unless RECMESH_CANDIDATES says otherwise."""
+
 MAX_RANKED_ITEMS = 2_000
 """Items in one request to rank."""
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from recmesh.contract import MAX_CANDIDATES
+from recmesh.contract import CHAIN_CANDIDATES, MAX_CANDIDATES
 from recmesh.serving import ServerSettings
 
 
@@ -14,5 +14,5 @@ class ChainSettings(ServerSettings):
         popular_refresh: Seconds between two refreshes of the popular list.
     """
 
-    candidates: PositiveInt = Field(400, le=MAX_CANDIDATES)
+    candidates: PositiveInt = Field(CHAIN_CANDIDATES, le=MAX_CANDIDATES)
     popular_refresh: PositiveFloat = 30.0

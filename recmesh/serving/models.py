@@ -21,7 +21,7 @@ _LOG_ERRORS_ONLY = 3
 
 
 def session(path: Path) -> Any:
-    """An inference session with one thread that does not spin: handing a call to more threads costs more than the call.
+    """An inference session with one thread that does not spin: other threads would take longer to wake than the call.
 
     Returns:
         An `onnxruntime.InferenceSession`; ONNX Runtime has no type information.

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recmesh.contract import MAX_RANKED_ITEMS
+from recmesh.contract import CHAIN_CANDIDATES, MAX_RANKED_ITEMS
 from recmesh.errors import ReleaseError
 from recmesh.releases import Manifest, RankerModel
 from services.rank.paddle_serving.plan import OP, Plan, Shapes
@@ -13,8 +13,6 @@ from services.rank.paddle_serving.settings import PaddleServingSettings
 _DEVICE_TYPES = {"cpu": 0, "gpu": 1, "tensorrt": 2}
 _VARIABLE_TYPES = {"int64": 0, "float32": 1}
 _MODEL_CONFIG = "serving_server_conf.prototxt"
-# The number of rows for which TensorRT optimizes: the chain's usual number of candidates (RECMESH_CANDIDATES).
-_USUAL_ROWS = 400
 # Calls that a pipeline handles at once: one computes while others are read and written.
 _MIN_WORKERS = 4
 
@@ -123,7 +121,7 @@ def _dynamic_shapes(ranker: RankerModel, settings: PaddleServingSettings) -> Sha
     batch = settings.paddle_serving_batch
     rows = {
         "min_input_shape": 1,
-        "opt_input_shape": _USUAL_ROWS * batch,
+        "opt_input_shape": CHAIN_CANDIDATES * batch,
         "max_input_shape": MAX_RANKED_ITEMS * batch,
     }
     return {
