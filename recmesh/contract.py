@@ -8,6 +8,7 @@ can all take these values from here.
 from typing import Literal, TypeAlias
 
 __all__ = [
+    "CHAIN_CANDIDATES",
     "DEFAULT_CANDIDATES",
     "DEFAULT_HOME",
     "DEFAULT_MILVUS_URI",
@@ -15,6 +16,7 @@ __all__ = [
     "DEFAULT_RECOMMENDATIONS",
     "DEFAULT_REDIS_URL",
     "FAILED",
+    "FIRST_ADDED_FIELD",
     "ITEM_FIELDS",
     "LEGACY_NEW_USER_ID",
     "MAX_CANDIDATES",
@@ -26,9 +28,11 @@ __all__ = [
     "NO_USER_IDS",
     "OK",
     "PADDLE_SERVING_PORT",
+    "POPULAR",
     "PORTS",
     "RANK_SCORE_FIELD",
     "REDIS_PORT",
+    "TWO_TOWER",
     "USER_FIELDS",
     "ServiceName",
     "default_target",
