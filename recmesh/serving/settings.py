@@ -84,7 +84,7 @@ class ReleaseSettings(ServerSettings):
     Attributes:
         home: Folder for downloaded releases.
         model_store: An fsspec URL.
-        release_poll: Seconds between two checks which release is active.
+        release_poll: Seconds between two checks for a newly active release.
     """
 
     home: Path = Path(DEFAULT_HOME)

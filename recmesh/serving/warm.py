@@ -23,7 +23,7 @@ class Releases(Protocol[T_co]):
     """The releases that are loaded and warmed up."""
 
     def get(self, release: str = "") -> tuple[str, T_co]:
-        """The id of a release and what is loaded of it: release `release` if it is held, else the active one.
+        """The id and the loaded form of a release: of `release` if it is held, else of the active one.
 
         Raises:
             Unavailable: No release is ready.

@@ -32,7 +32,7 @@ def endpoint(port: int, core: RankCore, check: Check) -> Endpoint:
 def warmed(
     encoder: Encoder, user_features: UserFeatureCache, unknown_values: UnknownValues, backend: Backend
 ) -> RankRelease:
-    """A release with a loaded encoder, after one run of every part in this process."""
+    """A release with a loaded encoder, warmed up by one run of every part in this process."""
     user, vector = user_features.encode(ANONYMOUS)
     items = np.arange(min(len(encoder.catalogue), encoder.spec.candidates), dtype=np.int32)
     backend.warm(encoder.ranker_inputs(user, items, False, (), vector))

@@ -56,7 +56,7 @@ class RecallRelease:
         milvus: MilvusReader,
         gate: ComputeGate,
     ) -> "RecallRelease":
-        """A release with a loaded encoder, after one query that has run all of it except Milvus."""
+        """A release with a loaded encoder, warmed up by one query that runs every part except Milvus."""
         vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search, gate.idle)
         release = cls(encoder, Retriever(encoder), user_features, unknown_values, vectors)
         retrieval = _Retrieval(release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))

@@ -1,0 +1,52 @@
+"""The facts of the wire contract agree with the protos, and URLs are masked."""
+
+import pytest
+from google.protobuf.descriptor import FileDescriptor
+
+from recmesh import contract
+from recmesh.contract import ServiceName, without_credentials
+from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
+from recmesh.pb.item_info_pb2 import ItemInfo
+from recmesh.pb.user_info_pb2 import UserInfo
+
+FILES: dict[ServiceName, FileDescriptor] = {
+    "um": um_pb2.DESCRIPTOR,
+    "cm": cm_pb2.DESCRIPTOR,
+    "recall": recall_pb2.DESCRIPTOR,
+    "rank": rank_pb2.DESCRIPTOR,
+    "as": as_pb2.DESCRIPTOR,
+}
+
+
+@pytest.mark.parametrize("service", FILES)
+def test_method_paths_are_those_of_the_protos(service: ServiceName) -> None:
+    (descriptor,) = FILES[service].services_by_name.values()
+    (method,) = descriptor.methods
+
+    assert contract.METHOD_PATHS[service] == f"/{descriptor.full_name}/{method.name}"
+
+
+def test_fields_have_the_numbers_of_the_protos() -> None:
+    user, item = UserInfo.DESCRIPTOR.fields_by_name, ItemInfo.DESCRIPTOR.fields_by_name
+
+    assert item["rank_score"].number == contract.RANK_SCORE_FIELD
+    assert [user[name].number for name in contract.USER_FIELDS] == [2, 3, 4, 5, 6, 7]
+    assert [item[name].number for name in contract.ITEM_FIELDS] == [2, 3, 4]
+    assert user["attributes"].number >= contract.FIRST_ADDED_FIELD
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("redis://:sesame@host:6379/0", "redis://***@host:6379/0"),
+        ("redis://user:sesame@host:6379/0", "redis://***@host:6379/0"),
+        ("https://user:a@b@host", "https://***@host"),
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("s3://bucket/folder@home", "s3://bucket/folder@home"),
+        (".recmesh/store", ".recmesh/store"),
+        ("http://[broken:sesame@host", "http://***@host"),
+        ("", ""),
+    ],
+)
+def test_credentials_are_masked(url: str, masked: str) -> None:
+    assert without_credentials(url) == masked
