@@ -53,7 +53,7 @@ class Shop:
 
 def open_shop(folder: Path, redis: RedisServer, milvus: MilvusServer) -> Shop:
     """Generate a data set in the seed's form, train on it, ingest it."""
-    data = synthetic(folder / "data", USERS, ITEMS, form="seed")
+    data = synthetic(folder / "data", USERS, ITEMS, form="v0")
     shop = Shop(folder, redis, milvus, _ids(data / "users.dat"), _ids(data / "products.dat"))
     train = [str(TRAINING_PYTHON), "-m", "jobs.train", "--dataset", str(data), "--work", str(folder / "work")]
     run(train, shop.environment)

@@ -1,9 +1,10 @@
-"""actions.*: who did what when, as codes into users, items and types."""
+"""Read `actions.*` into codes of users, items and types."""
 
 from pathlib import Path
 
 import polars as pl
 
+from recmesh.contract import NO_USER_IDS
 from recmesh.dataset.cells import to_number, to_text, to_time
 from recmesh.dataset.rejects import ANONYMOUS
 from recmesh.dataset.rows import RowSource
@@ -11,15 +12,28 @@ from recmesh.dataset.schema import Schema
 from recmesh.dataset.tables import Wanted
 from recmesh.errors import DataError
 
-#: The type of an action is one signed byte in a history.
 MAX_TYPES = 127
+"""A history stores the type of an action in one signed byte."""
 
 COLUMNS = ("user_id", "sku_id", "time", "type", "value")
 ORDER = ("time", "user_id", "sku_id", "type", "value")
 
 
 def read_actions(source: RowSource, paths: list[Path], users: pl.Series, items: pl.Series) -> pl.DataFrame:
-    """The frame `actions` of a DataSet over these sorted ids. Raises DataError as RowSource does."""
+    """Read the actions of a data set.
+
+    Args:
+        source: The folder, its schema, and where rejected rows go.
+        paths: The files, in order.
+        users: The ids of all users, sorted.
+        items: The ids of all items, sorted.
+
+    Returns:
+        The frame `actions` of a DataSet.
+
+    Raises:
+        DataError: A file is unusable, or too many of its rows are rejected.
+    """
     columns = source.schema.action
     named = {
         "user": columns.user,
@@ -37,24 +51,24 @@ def read_actions(source: RowSource, paths: list[Path], users: pl.Series, items: 
         good = source.rejects.batch(tally, name, batch, reasons)
         frames.append(frame.filter(good))
     source.check(tally)
-    rows = sum(f.height for f in frames)
+    rows = sum(frame.height for frame in frames)
     actions = coder.finish(frames)
     tally.used, tally.duplicates = actions.height, rows - actions.height
     return actions
 
 
 class _Coder:
-    """ComputeGate batches of columns into codes; 21 bytes a row."""
+    """Turns batches of columns into codes, 21 bytes for each row."""
 
     def __init__(self, schema: Schema, users: pl.Series, items: pl.Series) -> None:
         self._columns = schema.action
         self._missing = schema.missing
-        # The categories of an Enum have a hash table of their own, built once for all batches.
+        # An Enum builds the hash table of its categories once, for all batches.
         self._users, self._items = pl.Enum(users), pl.Enum(items)
         self._types: dict[str, int] = {}
 
     def code(self, raw: pl.DataFrame, file: str) -> tuple[pl.DataFrame, pl.Series]:
-        """The rows of a batch with null for what cannot be used, and for each row the reason or null."""
+        """Return the rows of a batch with null for each unusable cell, and for each row a reason or null."""
         columns = self._columns
         ids = pl.DataFrame({"user": to_text(raw[columns.user]), "item": to_text(raw[columns.item])}).fill_null("")
         frame = ids.select(
@@ -68,7 +82,7 @@ class _Coder:
         return frame, self._reasons(frame, ids)
 
     def finish(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
-        """All rows, sorted, without repetitions, the types as text."""
+        """Return all rows, sorted and without duplicates, with the types as text."""
         codes = list(self._types.values())
         names = pl.Series(list(self._types), dtype=pl.Enum(sorted(self._types)))
         empty = pl.Schema(zip(ORDER, (pl.Int64(), self._users, self._items, pl.UInt8(), pl.Float32()), strict=True))
@@ -83,7 +97,7 @@ class _Coder:
     def _times(self, column: pl.Series, file: str) -> pl.Series:
         if column.dtype.is_numeric() and not self._columns.unit:
             raise DataError(
-                f'{file}: column "{column.name}" holds numbers; declare action.unit (s, ms, us or ns) in schema.yaml'
+                f'{file}: column "{column.name}" contains numbers; declare action.unit (s, ms, us or ns) in schema.yaml'
             )
         return to_time(column, self._columns.unit)
 
@@ -97,13 +111,13 @@ class _Coder:
                 self._types.setdefault(name, len(self._types))
         if len(self._types) > MAX_TYPES:
             raise DataError(
-                f'{file}: column "{self._columns.type}" holds more than {MAX_TYPES} action types; is it the right one?'
+                f'{file}: column "{self._columns.type}" has more than {MAX_TYPES} action types; is it the right column?'
             )
         code = pl.first().replace_strict(self._types, default=None, return_dtype=pl.UInt8)
         return types.to_frame().select(code).to_series()
 
     def _values(self, raw: pl.DataFrame) -> pl.Series:
-        """Missing values are 1; what is no finite number is null."""
+        """Return the values: 1 where missing, null where not a finite number."""
         if self._columns.value is None:
             return pl.repeat(1, raw.height, dtype=pl.Float32, eager=True)
         column = raw[self._columns.value]
@@ -114,11 +128,9 @@ class _Coder:
 
     def _reasons(self, frame: pl.DataFrame, ids: pl.DataFrame) -> pl.Series:
         unit = self._columns.unit
-        time = (
-            f"time is no count of {unit} since 1970" if unit else "time is not ISO 8601 (epoch times need action.unit)"
-        )
+        time = f"a number of {unit} since 1970" if unit else "ISO 8601 (epoch times need action.unit)"
         reason = (
-            pl.when(pl.col("user").is_in(["", "-1"]))
+            pl.when(pl.col("user").is_in(NO_USER_IDS))
             .then(pl.lit(ANONYMOUS))
             .when(pl.col("item") == "")
             .then(pl.lit("sku_id is empty"))
@@ -127,16 +139,16 @@ class _Coder:
             .when("sku_id")
             .then(_unknown("item", "sku_id", "products"))
             .when("time")
-            .then(pl.lit(f"{time}, or not from 1970 to 2100"))
+            .then(pl.lit(f"time is not {time}, or is not between 1970 and 2100"))
             .when("type")
             .then(pl.lit("type is empty"))
             .when("value")
-            .then(pl.lit("value is no finite number"))
+            .then(pl.lit("value is not a finite number"))
         )
         return pl.concat([ids, frame.select(pl.all().is_null())], how="horizontal").select(reason).to_series()
 
 
 def _unknown(column: str, key: str, files: str) -> pl.Expr:
     as_float = pl.col(column).str.contains(r"^\d+\.0$")
-    hint = pl.lit(f"{key} is not in {files}; it was written as a float (101.0)")
+    hint = pl.lit(f"{key} is not in {files}; it is written as a float (101.0)")
     return pl.when(as_float).then(hint).otherwise(pl.lit(f"{key} is not in {files}"))

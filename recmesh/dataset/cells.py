@@ -1,4 +1,4 @@
-"""Cells to values: ids, fields, times and numbers, without guessing."""
+"""Convert cells to ids, text, times and numbers, without guessing."""
 
 import polars as pl
 
@@ -7,18 +7,18 @@ from recmesh.dataset.schema import Unit
 MAX_ID_BYTES = 128
 CONTROL = r"\p{Cc}"
 
-#: Times outside are taken for a wrong unit or a broken clock.
-MIN_TIME, MAX_TIME = 0, 4_102_444_800_000  # 1970-01-01 to 2100-01-01, milliseconds
+MIN_TIME_MS, MAX_TIME_MS = 0, 4_102_444_800_000
+"""1970-01-01 and 2100-01-01. A time outside this range indicates a wrong unit or a broken clock."""
 
-_PER_UNIT: dict[Unit, int] = {"s": 1_000, "ms": 1, "us": 1_000, "ns": 1_000_000}
-_EXACT_FLOATS = float(2**53)
+_SCALES: dict[Unit, int] = {"s": 1_000, "ms": 1, "us": 1_000, "ns": 1_000_000}
+_MAX_EXACT_FLOAT = float(2**53)
 
 _COMMON_TIMES = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d")
 _OTHER_TIMES = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")
 
 
 def to_text(column: pl.Series, separator: str | None = None) -> pl.Series:
-    """A column of any type as text: whole floats without a fraction (101.0 -> 101), lists joined by `separator`."""
+    """Return a column of any type as text: 101.0 as 101, and lists joined by `separator`."""
     return _select(column, _text(column.dtype, separator))
 
 
@@ -29,7 +29,7 @@ def _text(dtype: pl.DataType, separator: str | None) -> pl.Expr:
     if isinstance(dtype, pl.List):
         return column.cast(pl.List(pl.String)).list.join(separator or ",")
     if dtype.is_float():
-        whole = (column.floor() == column) & (column.abs() < _EXACT_FLOATS)
+        whole = (column.floor() == column) & (column.abs() < _MAX_EXACT_FLOAT)
         text = (
             pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(column.cast(pl.String))
         )
@@ -38,30 +38,38 @@ def _text(dtype: pl.DataType, separator: str | None) -> pl.Expr:
 
 
 def inexact(column: pl.Series) -> pl.Series:
-    """Which values of a column cannot be ids: fractions, infinities, and floats too large to be exact."""
+    """Return a mask of the values that cannot be ids: fractions, infinities, and floats too large to be exact."""
     if not column.dtype.is_float():
         return pl.repeat(False, len(column), eager=True)
     value = pl.col("x").fill_nan(None)
-    bad = (value.floor() != value) | (value.abs() >= _EXACT_FLOATS)
+    bad = (value.floor() != value) | (value.abs() >= _MAX_EXACT_FLOAT)
     return _select(column, bad.fill_null(False))
 
 
 def id_reason(name: str) -> pl.Expr:
-    """Why the text in column `name` is no id, or null. Emptiness is for the caller: it differs between ids."""
+    """Return an expression for the reason why the text in column `name` is not a valid id, or null.
+
+    The caller checks for empty ids, because they mean different things for users and for items.
+    """
     column = pl.col(name)
     return (
         pl.when(column.str.len_bytes() > MAX_ID_BYTES)
         .then(pl.lit(f"{name} is longer than {MAX_ID_BYTES} bytes"))
         .when(column.str.contains(CONTROL))
-        .then(pl.lit(f"{name} has a control character in it"))
+        .then(pl.lit(f"{name} contains a control character"))
     )
 
 
 def to_time(column: pl.Series, unit: Unit | None) -> pl.Series:
-    """Milliseconds since 1970 UTC (Int64) of a column of times; null where it holds none.
+    """Convert a column of times.
 
-    Text is ISO 8601 without `unit` (UTC where no offset is written), else a count of `unit`. Dates and datetimes of
-    parquet say themselves what they are.
+    Args:
+        column: Dates or datetimes (parquet), or text or numbers.
+        unit: The unit of text and numbers, counted since 1970. If None, text is ISO 8601, in UTC unless it has an
+            offset.
+
+    Returns:
+        Milliseconds since 1970-01-01 UTC (Int64), and null for a cell that is not a time in the accepted range.
     """
     if column.dtype.is_temporal():
         time = _select(
@@ -73,34 +81,34 @@ def to_time(column: pl.Series, unit: Unit | None) -> pl.Series:
         time = _from_iso(column)
     else:
         time = pl.Series(column.name, [None] * len(column), dtype=pl.Int64)
-    return _select(time, pl.when(pl.col("x").is_between(MIN_TIME, MAX_TIME)).then("x"))
+    return _select(time, pl.when(pl.col("x").is_between(MIN_TIME_MS, MAX_TIME_MS)).then("x"))
 
 
 def to_number(column: pl.Series) -> pl.Series:
-    """The finite numbers in a column (Float64); null elsewhere."""
+    """Return the finite numbers in a column (Float64), and null elsewhere."""
     number = pl.col("x").cast(pl.Float64, strict=False)
     return _select(column, pl.when(number.is_finite()).then(number))
 
 
 def _select(column: pl.Series, expression: pl.Expr) -> pl.Series:
-    """`expression` over `column`, which it calls x."""
+    """Evaluate an expression over one column, which the expression calls x."""
     return column.to_frame("x").select(expression).to_series().alias(column.name)
 
 
 def _from_epoch(dtype: pl.DataType, unit: Unit) -> pl.Expr:
-    scale = _PER_UNIT[unit]
+    scale = _SCALES[unit]
     number = pl.col("x").cast(pl.Float64, strict=False)
     time = (number * scale if unit == "s" else number / scale).floor().cast(pl.Int64, strict=False)
     if dtype.is_float():
         return time
-    # Integers beyond 2**53 (ns) stay exact; compared before they are scaled, for a product beyond 64 bits wraps around.
+    # Integers beyond 2**53 (ns) stay exact. Compare before scaling, because a product beyond 64 bits wraps around.
     whole = pl.col("x").cast(pl.Int64, strict=False)
-    inside = whole.is_between(MIN_TIME, MAX_TIME // scale if unit == "s" else MAX_TIME * scale)
+    inside = whole.is_between(MIN_TIME_MS, MAX_TIME_MS // scale if unit == "s" else MAX_TIME_MS * scale)
     return pl.when(inside).then(whole * scale if unit == "s" else whole // scale).otherwise(time)
 
 
 def _from_iso(column: pl.Series) -> pl.Series:
-    # The form of the first value is most often that of all: a wrong first guess costs a pass over the column.
+    # Most columns have one form, so the form of the first value saves a pass over the column.
     forms = sorted(_COMMON_TIMES, key=lambda form: _in_form(column.head(1), form).null_count())
     time = _in_form(column, forms[0])
     for form in (*forms[1:], *_OTHER_TIMES):

@@ -1,9 +1,9 @@
-"""CSV text to rows, such that a broken row costs itself and nothing else.
+"""Split CSV text into rows, so that a broken row affects no other row.
 
-Most lines are plain: complete rows on one line, with the right count of separators and at most simple quotes. NumPy
-finds them, Polars reads them in one go. Only the others go through Python's csv module, one record at a time: rows with
-escaped quotes or line breaks inside quotes are read, rows with another count of columns or an unclosed quote are
-rejected by line.
+Most lines are plain: complete rows on one line, with the right number of separators and only simple quotes. NumPy finds
+them, and Polars parses them in one call. Python's csv module parses the other lines, one record at a time. It reads
+rows with escaped quotes or with line breaks inside quotes; rows with a wrong number of columns or an unclosed quote are
+rejected with their line number. docs/adr/018-csv-rows-with-line-numbers.md says why no CSV library does this.
 """
 
 import csv
@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 QUOTE, NEWLINE = ord('"'), ord("\n")
 
-#: A quoted cell that goes on for longer than this was never closed.
 MAX_CELL_LINES, MAX_CELL_BYTES = 1000, 128 << 10
+"""A quoted cell that is longer than either limit counts as unclosed."""
 
 UNCLOSED = "unclosed or misplaced quote"
-AMBIGUOUS = "a quoted cell runs over lines that are rows by themselves"
+AMBIGUOUS = "a quoted cell extends over lines that are complete rows by themselves"
 NOT_UTF8 = "not valid in the declared encoding (declare encoding: in schema.yaml)"
 
 _Bools = npt.NDArray[np.bool_]
@@ -28,7 +28,7 @@ _Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Record:
-    """One row that took more than a plain read; `line` is its first."""
+    """A row that the csv module parsed. `line` is the number of its first line."""
 
     line: int
     cells: list[str]
@@ -37,7 +37,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Broken:
-    """Text that is no row of this file."""
+    """Text that is not a row of this file, with the reason."""
 
     line: int
     reason: str
@@ -46,7 +46,10 @@ class Broken:
 
 @dataclass(frozen=True)
 class Rows:
-    """What one block of text held. Row k of the plain ones is `block[starts[k]:ends[k]]`, on line `lines[k]`."""
+    """The rows of one block of text. Plain row k is `block[starts[k]:ends[k]]`, on line `lines[k]`.
+
+    `plain` holds the plain rows alone, as CSV; `quoted` says whether there are quotes in the block.
+    """
 
     block: bytes
     plain: bytes
@@ -58,12 +61,19 @@ class Rows:
     broken: list[Broken] = field(default_factory=list)
 
     def text(self, row: int) -> str:
-        """The line of plain row `row` as it was written."""
+        """Return the original line of a plain row."""
         return self.block[self.starts[row] : self.ends[row]].decode()
 
 
 class Splitter:
-    """Splits the text of one file, block by block. `width` is the count of columns that a row must have."""
+    """Splits the text of one file, block by block.
+
+    Args:
+        width: The number of columns that a row must have.
+        separator: One character.
+        quotes: Whether quotes enclose cells; otherwise they are ordinary characters.
+        first_line: The number of the first line.
+    """
 
     def __init__(self, width: int, separator: str = ",", quotes: bool = True, first_line: int = 1) -> None:
         self._width = width
@@ -73,7 +83,10 @@ class Splitter:
         self._held = b""
 
     def feed(self, text: bytes, final: bool = False) -> Rows:
-        """The rows that are complete with `text`; what is not is kept for the next call. `final`: there is none."""
+        """Return the rows that `text` completes.
+
+        An incomplete row is kept for the next call. `final` says that this call is the last, so that nothing is kept.
+        """
         block = self._held + text
         if final and block and not block.endswith(b"\n"):
             block += b"\n"
@@ -91,9 +104,9 @@ class Splitter:
         return Rows(whole, plain, lines.quoted, numbers, lines.starts[rows], lines.ends[rows], records, broken)
 
     def _others(self, lines: "_Lines", ok: _Bools, final: bool) -> tuple[list[Record], list[Broken], int]:
-        """Read every line that is not plain; marks in `ok` the lines that became part of another row.
+        """Parse every line that is not plain, and clear in `ok` the lines that belong to another row.
 
-        Also returns the first line that must wait for the next block.
+        The third result is the first line that must wait for the next block.
         """
         records: list[Record] = []
         broken: list[Broken] = []
@@ -113,7 +126,7 @@ class Splitter:
         return records, broken, lines.count
 
     def _read(self, lines: "_Lines", ok: _Bools, i: int, final: bool) -> tuple[Record | Broken, int] | None:
-        """The row that begins at line `i` and the line after it, or None when it may go on in the next block."""
+        """Return the row that begins at line `i` and the line after it; None if it may continue in the next block."""
         number = self._line + i
         last = i
         while True:
@@ -143,13 +156,13 @@ class Splitter:
         return Record(number, cells, text), last + 1
 
     def _ambiguous(self, lines: "_Lines", ok: _Bools, first: int, last: int) -> bool:
-        """Whether a cell over several lines may as well be an unclosed quote that swallowed rows."""
+        """Whether a cell over several lines could also be an unclosed quote that has swallowed rows."""
         ends_are_rows = bool((lines.separators[[first, last]] == self._width - 1).all())
         return ends_are_rows or bool(ok[first + 1 : last].any())
 
 
 class _Lines:
-    """Where the lines of a block are, and the quotes and separators in them."""
+    """The positions of lines, quotes and separators in a block."""
 
     def __init__(self, block: bytes, separator: int, quotes: bool) -> None:
         self._block = block
@@ -170,28 +183,28 @@ class _Lines:
         return np.diff(np.searchsorted(positions, self.ends), prepend=0)
 
     def text(self, first: int, last: int) -> bytes:
-        """Lines `first` to `last` without the last line end."""
+        """Return lines `first` to `last`, without the final line end."""
         return self._block[self.starts[first] : self.ends[last]]
 
     def next_quote(self, line: int) -> int | None:
-        """The next line after `line` with a quote in it."""
+        """Return the next line after `line` that contains a quote."""
         k = int(np.searchsorted(self._lines_with_quotes, line, side="right"))
         return int(self._lines_with_quotes[k]) if k < len(self._lines_with_quotes) else None
 
     def joined(self, keep: _Bools) -> bytes:
-        """The kept lines as one text."""
+        """Join the selected lines."""
         return self._bytes[np.repeat(keep, self.ends - self.starts + 1)].tobytes()
 
     def plain(self, width: int) -> _Bools:
-        """Which lines are complete rows of `width` cells whose quotes, if any, enclose whole cells."""
+        """Return a mask of the lines that are complete rows of `width` cells, and whose quotes enclose entire cells."""
         if not self.quoted:
             complete: _Bools = (self.separators == width - 1) & ~self.blank
             return complete
         first_quote = np.cumsum(self._quotes_per_line) - self._quotes_per_line
         line = np.searchsorted(self.ends, self._quotes)
         opening = (np.arange(len(self._quotes)) - first_quote[line]) % 2 == 0
-        beside = np.where(opening, self._quotes - 1, self._quotes + 1)
-        neighbour = np.where(beside < 0, NEWLINE, self._bytes[beside])
+        outside = np.where(opening, self._quotes - 1, self._quotes + 1)
+        neighbour = np.where(outside < 0, NEWLINE, self._bytes[outside])
         misplaced = (neighbour != self._separator) & (neighbour != NEWLINE)
         simple = (self._quotes_per_line % 2 == 0) & (np.bincount(line[misplaced], minlength=self.count) == 0)
         line = np.searchsorted(self.ends, self._separators)
@@ -202,7 +215,7 @@ class _Lines:
 
 
 def _parse(text: str, separator: str) -> list[str] | None:
-    """The cells of one record; empty when `text` is none, None when a quote in it is still open."""
+    """Return the cells of one record; [] if `text` is not a record, None if a quote is still open."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         records = list(reader)

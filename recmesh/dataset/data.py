@@ -1,4 +1,4 @@
-"""A data set in memory."""
+"""The data set in memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,20 @@ from recmesh.dataset.schema import Schema
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set that was read and checked.
+    """A data set that has been read and checked.
 
-    users, items: `user_id` / `sku_id` (text, unique, sorted) and one text column a declared field, null where missing.
-    actions: sorted by time, user, item, type, value; no two rows are equal. `user_id` and `sku_id` are pl.Enum over
-    exactly the ids of `users` and `items`, so `actions["user_id"].to_physical()` is the row of that user in `users`;
-    cast to pl.String for text. `time` Int64 (milliseconds since 1970-01-01 UTC), `type` pl.Enum over the types that
-    occur, sorted; `value` Float32, 1 where the files have none. At most 21 bytes an action.
-    product_vectors: `sku_id`, `vector` (pl.Array of Float32), sorted; None without product_vectors.txt.
+    Attributes:
+        folder: Where it was read from.
+        schema: What the columns of its files mean.
+        fingerprint: sha256 (hex) of its content, independent of the order of rows and files.
+        users: `user_id` (text, unique, sorted) and one text column for each declared field, null where missing.
+        items: The same with `sku_id`.
+        actions: Unique rows, sorted by time, user, item, type and value; at most 21 bytes each. `user_id` and `sku_id`
+            are pl.Enum over exactly the ids of `users` and `items`, so `actions["user_id"].to_physical()` gives row
+            numbers of `users`; cast to pl.String for text. `time` is Int64, milliseconds since 1970-01-01 UTC. `type`
+            is pl.Enum over the types that occur, sorted. `value` is Float32, 1 where the files have none.
+        product_vectors: `sku_id` and `vector` (pl.Array of Float32), sorted by id; None without product_vectors.txt.
+        report: What became of every row.
     """
 
     folder: Path

@@ -1,4 +1,4 @@
-"""Which files of a folder hold what, and their text as UTF-8."""
+"""Find the files of a data set, and read their text as UTF-8."""
 
 import codecs
 import re
@@ -15,40 +15,54 @@ BLOCK_BYTES = 16 << 20
 
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
-
-#: Codec error handler: a lone surrogate for what cannot be decoded, which "surrogatepass" then writes as invalid UTF-8.
 _INVALID = "recmesh.invalid"
+"""A codec error handler: a lone surrogate replaces invalid bytes, and "surrogatepass" encodes it as invalid UTF-8."""
 codecs.register_error(_INVALID, lambda error: ("\udc80", error.end))  # type: ignore[attr-defined]
 
 
 def sources(folder: Path, stem: str, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files of one kind: `stem.csv`, `stem-2.csv`, and all in a folder `stem/`, in natural order of their names.
+    """Return the files of one kind: `stem.csv`, `stem-2.csv`, and all in the folder `stem/`.
 
-    Raises DataError when there is none.
+    Args:
+        folder: The data set.
+        stem: `users`, `products` or `actions`.
+        suffixes: The accepted suffixes, the usual one first.
+
+    Returns:
+        The files in the natural order of their names (users, users-2, users-10).
+
+    Raises:
+        DataError: There is no such file.
     """
     inside = folder / stem
-    # Spark and Hive leave _SUCCESS, .crc and the like beside the data.
-    parts = [p for p in inside.iterdir() if p.name[0] not in "._"] if inside.is_dir() else []
-    beside = [p for p in folder.iterdir() if p.is_file() and re.match(rf"{stem}(-[^.]*)?\.", p.name)]
-    found = [p for p in (*beside, *parts) if p.suffix in suffixes]
+    # Spark and Hive leave files such as _SUCCESS and .crc with the data.
+    parts = [path for path in inside.iterdir() if path.name[0] not in "._"] if inside.is_dir() else []
+    named = [path for path in folder.iterdir() if path.is_file() and re.match(rf"{stem}(-[^.]*)?\.", path.name)]
+    found = [path for path in (*named, *parts) if path.suffix in suffixes]
     if not found:
-        kinds = ", ".join(f"{stem}{s}" for s in suffixes)
-        near = did_you_mean(f"{stem}{suffixes[0]}", (p.name for p in folder.iterdir()))
-        raise DataError(f"{folder}: no {stem} in it; expected one of {kinds}, {stem}-2.csv or a folder {stem}/{near}")
-    # Without the suffix, for "-" sorts before ".".
-    return sorted(found, key=lambda p: (_natural(p.relative_to(folder).with_suffix("").as_posix()), p.suffix))
+        kinds = ", ".join(f"{stem}{suffix}" for suffix in suffixes)
+        near = did_you_mean(f"{stem}{suffixes[0]}", (path.name for path in folder.iterdir()))
+        raise DataError(f"{folder}: no {stem}; expected one of {kinds}, {stem}-2.csv or a folder {stem}/{near}")
+    # Compare names without their suffix, because "-" sorts before ".".
+    return sorted(found, key=lambda path: (_natural(path.relative_to(folder).with_suffix("").as_posix()), path.suffix))
 
 
 def _natural(name: str) -> list[tuple[int, int | str]]:
-    """A key that sorts users, users-2, users-10 in this order."""
+    """Return a sort key that gives users, users-2, users-10."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def utf8_blocks(path: Path, encoding: str, size: int = BLOCK_BYTES) -> Iterator[tuple[bytes, int]]:
-    """The text of a file in blocks of about `size` bytes: UTF-8, without BOM, lines ended by LF, cut anywhere.
+    """Read the text of a file in blocks of about `size` bytes.
 
-    Each comes with the count of bytes of the file read so far. Bytes that are not valid in `encoding` arrive as bytes
-    that are not valid UTF-8, so that the lines they are in can be found and rejected one by one.
+    Bytes that are invalid in `encoding` arrive as invalid UTF-8. So the caller can find their lines, and reject only
+    those.
+
+    Yields:
+        UTF-8 without BOM and with LF as line end, cut anywhere; and the number of bytes of the file read so far.
+
+    Raises:
+        DataError: The file is UTF-16, but the schema declares no encoding.
     """
     decode = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)(_INVALID)
     done, held = 0, b""
@@ -70,9 +84,9 @@ def utf8_blocks(path: Path, encoding: str, size: int = BLOCK_BYTES) -> Iterator[
 def _without_mark(piece: bytes, path: Path, encoding: str) -> bytes:
     if encoding == "utf-8":
         if piece.startswith(_UTF16_MARKS):
-            raise DataError(f"{path}: is UTF-16; write it as UTF-8, or declare encoding: utf-16 in schema.yaml")
+            raise DataError(f"{path}: the text is UTF-16; save it as UTF-8, or declare encoding: utf-16 in schema.yaml")
         return piece.removeprefix(codecs.BOM_UTF8)
-    # A BOM that the declared encoding does not know as one (gb18030 has its own) decodes to U+FEFF.
+    # These codecs do not remove a BOM; they decode it to U+FEFF.
     mark = (
         "\ufeff".encode(encoding)
         if encoding in ("gb18030", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")

@@ -1,4 +1,4 @@
-"""One hash for the content of a data set, the same for any order of its rows and files, and for any form of them."""
+"""A hash of the content of a data set, independent of the order and the form of its files."""
 
 import hashlib
 import json
@@ -7,20 +7,24 @@ import polars as pl
 
 from recmesh.dataset.schema import Schema
 
-_ROWS = 500_000
+_SLICE_ROWS = 500_000
 
 
 def fingerprint(
     schema: Schema, users: pl.DataFrame, items: pl.DataFrame, actions: pl.DataFrame, vectors: pl.DataFrame | None
 ) -> str:
-    """sha256 (hex) over frames in the sorted form that DataSet has them in, and what the schema says of their meaning.
+    """Hash the frames of a DataSet, which are sorted, and what the schema says about their meaning.
 
-    What the schema says of the files (column names, encoding, unit) does not count: the frames no longer show it.
+    What the schema says about the files (column names, encoding, unit) does not count, because the frames no longer
+    depend on it.
+
+    Returns:
+        sha256 in hexadecimal digits.
     """
     digest = hashlib.sha256()
     digest.update(json.dumps(_meaning(schema), ensure_ascii=True, sort_keys=True).encode())
     for frame in (users, items):
-        for part in frame.iter_slices(_ROWS):
+        for part in frame.iter_slices(_SLICE_ROWS):
             digest.update(part.write_csv(include_header=False, quote_style="non_numeric", null_value="").encode())
     digest.update(json.dumps(actions["type"].cast(pl.String).unique().sort().to_list()).encode())
     for name in actions.columns:

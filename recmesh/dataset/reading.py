@@ -1,4 +1,4 @@
-"""read(): a data set folder, checked row by row, as one DataSet."""
+"""Read a data set folder and check every row."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from recmesh.errors import SettingsError
 
 
 class DatasetSettings(BaseSettings):
-    """RECMESH_MAX_REJECTED: the share of the rows of one kind that may be unusable before reading fails."""
+    """RECMESH_MAX_REJECTED: if a larger share of the rows of one kind is rejected, reading fails."""
 
     model_config = SettingsConfigDict(env_prefix="RECMESH_")
 
@@ -31,13 +31,24 @@ def read(
     progress: Progress | None = None,
     max_rejected: float | None = None,
 ) -> DataSet:
-    """Read and check the data set in `folder`.
+    """Read and check a data set.
 
-    Every row that cannot be used is counted in the report and written to the CSV file `rejects` (file, line, reason,
-    row). Memory: 21 bytes an action (twice while they are sorted), users and items as text, a few blocks of 16 MiB.
+    Memory: 21 bytes for each action (twice that during sorting), users and items as text, and a few blocks of 16 MiB.
 
-    Raises DataError that names file and reason: when the schema or a file is not usable, when more than `max_rejected`
-    (default: RECMESH_MAX_REJECTED, .2) of the rows of one kind were rejected, and when all of them were.
+    Args:
+        folder: The data set.
+        rejects: A CSV file for the rejected rows, with the columns file, line, reason and row. The report counts them
+            in any case.
+        progress: Called after each block of a file.
+        max_rejected: The share of the rows of one kind that may be rejected; by default RECMESH_MAX_REJECTED, or 0.2.
+
+    Returns:
+        The data set with its report.
+
+    Raises:
+        DataError: The schema or a file is unusable, or too many rows of one kind, or all of them, are rejected. The
+            message names the file and the reason.
+        SettingsError: RECMESH_MAX_REJECTED is not a share.
     """
     folder = Path(folder)
     limit = _max_rejected() if max_rejected is None else max_rejected
@@ -62,13 +73,13 @@ def _max_rejected() -> float:
     try:
         return DatasetSettings().max_rejected
     except ValidationError as error:
-        raise SettingsError(f"RECMESH_MAX_REJECTED must be a share from 0 to 1: {error.errors()[0]['msg']}") from error
+        raise SettingsError(f"RECMESH_MAX_REJECTED must be between 0 and 1: {error.errors()[0]['msg']}") from error
 
 
 def _not_read(folder: Path, used: set[Path]) -> list[str]:
-    """A notice of the files that nothing was read from, so that a misspelt name shows."""
+    """Return a notice that lists the files that were not read, so that a misspelt name is noticed."""
     known = {*used, folder / SCHEMA_FILE, folder / VECTORS_FILE}
-    found = (p for p in sorted(folder.rglob("*")) if p.is_file() and not p.name.startswith((".", "_")))
-    names = [p.relative_to(folder).as_posix() for p in found if p not in known]
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith((".", "_")))
+    names = [path.relative_to(folder).as_posix() for path in found if path not in known]
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return [f"files that were not read: {', '.join(names[:10])}{more}"] if names else []

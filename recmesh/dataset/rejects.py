@@ -1,4 +1,4 @@
-"""Rows that cannot be used: counted by reason, written to a file, and a limit on their share."""
+"""Rejected rows: count them by reason, write them to a file, and limit their share."""
 
 import csv
 from collections import Counter
@@ -15,15 +15,23 @@ from recmesh.dataset.csvtext import Broken
 from recmesh.dataset.tables import Batch
 from recmesh.errors import DataError
 
-ANONYMOUS = "nobody: the user is empty or -1"
+ANONYMOUS = "anonymous: the user is empty or -1"
+"""The reason of actions without a user. They cannot be used, but they are not errors either."""
 
 
 @dataclass
 class Tally:
-    """What became of the rows of one kind of file (users, products, actions, product_vectors).
+    """What became of the rows of one kind of file.
 
-    `duplicates` were left out because the same user or product came again later, or the same action was there already.
-    `nobody` counts actions of the users "" and "-1" apart; they are not among the rejected.
+    Attributes:
+        kind: users, products, actions or product_vectors.
+        files: The files that were read, relative to the folder.
+        read: Number of rows in them.
+        used: Number of rows in the data set.
+        duplicates: Rows that a later row of the same user or product replaced, and repeated actions.
+        anonymous: Actions of the users "" and "-1", which do not count as rejected.
+        reasons: Number of rejected rows by reason.
+        first: The file and line of the first row rejected for each reason.
     """
 
     kind: str
@@ -31,18 +39,18 @@ class Tally:
     read: int = 0
     used: int = 0
     duplicates: int = 0
-    nobody: int = 0
+    anonymous: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     first: dict[str, str] = field(default_factory=dict)
 
     @property
     def rejected(self) -> int:
-        """How many rows could not be used."""
+        """Number of rejected rows."""
         return self.reasons.total()
 
 
 class Rejects:
-    """Writes rejected rows as CSV (file, line, reason, row), or only counts them where no file is wanted."""
+    """Counts rejected rows, and writes them as CSV (file, line, reason, row) if there is a file."""
 
     def __init__(self, path: Path | None = None, file: TextIO | None = None) -> None:
         self.path = path
@@ -53,7 +61,7 @@ class Rejects:
     @classmethod
     @contextmanager
     def open(cls, path: Path | None) -> Iterator["Rejects"]:
-        """Rejects that go to `path`, replacing what is there."""
+        """Write rejected rows to `path`, replacing that file; None only counts them."""
         if path is None:
             yield cls()
             return
@@ -62,13 +70,13 @@ class Rejects:
             yield cls(path, file)
 
     def broken(self, tally: Tally, file: str, rows: Iterable[Broken]) -> None:
-        """Count and write what was no row."""
+        """Reject text that is not a row."""
         for row in rows:
             tally.read += 1
             self._add(tally, file, row.line, row.reason, row.text)
 
     def batch(self, tally: Tally, file: str, batch: Batch, reasons: pl.Series) -> pl.Series:
-        """Count and write the rows of a batch that have a reason; returns the mask of the rows that have none."""
+        """Reject the rows of a batch that have a reason. Returns a mask of the other rows."""
         tally.read += batch.frame.height
         good = reasons.is_null()
         for row in np.flatnonzero(~good.to_numpy()).tolist():
@@ -77,7 +85,7 @@ class Rejects:
 
     def _add(self, tally: Tally, file: str, line: int, reason: str, text: str) -> None:
         if reason == ANONYMOUS:
-            tally.nobody += 1
+            tally.anonymous += 1
         else:
             tally.reasons[reason] += 1
             tally.first.setdefault(reason, f"{file} line {line}")
@@ -85,16 +93,20 @@ class Rejects:
             self._writer.writerow((file, line, reason, text))
 
     def check(self, tally: Tally, max_rejected: float) -> None:
-        """Raise DataError when too many rows of `tally`, or all, were rejected."""
-        lost = tally.rejected + tally.nobody
+        """Check the share of rejected rows.
+
+        Raises:
+            DataError: More than `max_rejected` of the rows were rejected, or none is left.
+        """
+        lost = tally.rejected + tally.anonymous
         if not lost or (tally.rejected <= max_rejected * tally.read and lost < tally.read):
             return
-        where = f"; all are in {self.path}" if self.path else ""
+        where = f"; {self.path} lists all of them" if self.path else ""
         allowed = "" if lost == tally.read else f" (more than the {max_rejected:.0%} that RECMESH_MAX_REJECTED allows)"
         if not tally.rejected:
-            raise DataError(f"{tally.kind}: all {tally.read:,} rows are of {ANONYMOUS}{where}")
+            raise DataError(f"{tally.kind}: all {tally.read:,} rows are {ANONYMOUS}{where}")
         (reason, count), *_ = tally.reasons.most_common(1)
         raise DataError(
-            f"{tally.kind}: {tally.rejected:,} of {tally.read:,} rows cannot be used{allowed}, "
-            f"{count:,} of them for: {reason}; first at {tally.first[reason]}{where}"
+            f"{tally.kind}: {tally.rejected:,} of {tally.read:,} rows cannot be used{allowed}; "
+            f"the reason for {count:,} of them: {reason} (first: {tally.first[reason]}){where}"
         )

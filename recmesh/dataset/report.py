@@ -1,4 +1,4 @@
-"""What became of the rows of a data set, as text and as a table."""
+"""The report on a data set: what became of its rows, as data and as text."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from recmesh.dataset.schema import Schema, Side
 
 @dataclass(frozen=True)
 class FieldSummary:
-    """One declared field: how many different values it has, and the share of users or items that have none."""
+    """A declared field: the number of distinct values, and the share of users or items without a value."""
 
     side: str
     name: str
@@ -25,7 +25,16 @@ class FieldSummary:
 
 @dataclass
 class Report:
-    """Counts of a data set that was read. Times are milliseconds UTC; None without actions."""
+    """Counts of the rows, fields and action types of a data set.
+
+    Attributes:
+        tallies: What became of the rows of each kind of file.
+        fields: The declared fields.
+        notices: Sentences about anything else that deserves attention.
+        first_time: Of all actions, in milliseconds since 1970-01-01 UTC; None if there are no actions.
+        last_time: The same for the last action.
+        types: Number of actions by type.
+    """
 
     tallies: list[Tally] = field(default_factory=list)
     fields: list[FieldSummary] = field(default_factory=list)
@@ -35,29 +44,30 @@ class Report:
     types: dict[str, int] = field(default_factory=dict)
 
     def tally(self, kind: str) -> Tally:
-        """The counts of one kind of file: users, products, actions or product_vectors."""
-        return next(t for t in self.tallies if t.kind == kind)
+        """Return the counts of one kind of file: users, products, actions or product_vectors."""
+        return next(tally for tally in self.tallies if tally.kind == kind)
 
     def summarise(self, schema: Schema, users: pl.DataFrame, items: pl.DataFrame, actions: pl.DataFrame) -> None:
-        """Fill in what can be said once everything is read."""
+        """Fill in what is known only after reading everything."""
         self.fields = [*_fields("user", schema.user, users), *_fields("item", schema.item, items)]
         if actions.height:
             self.first_time, self.last_time = actions["time"][0], actions["time"][-1]
         counts = actions["type"].value_counts()
         self.types = dict(sorted(zip(counts["type"].cast(pl.String), counts["count"], strict=True)))
-        unweighted = [t for t in self.types if schema.action.weights and t not in schema.action.weights]
-        self.notices += [f'action type "{t}" has no weight in schema.yaml: it counts 1' for t in unweighted]
-        self.notices += [
-            f'no action has the type "{t}" that weights name' for t in schema.action.weights if t not in self.types
-        ]
+        weights = schema.action.weights
+        unweighted = [name for name in self.types if weights and name not in weights]
+        self.notices += [f'action type "{name}" has no weight in schema.yaml: its weight is 1' for name in unweighted]
+        unused = [name for name in weights if name not in self.types]
+        self.notices += [f'schema.yaml has a weight for action type "{name}", but no action has it' for name in unused]
 
     def table(self) -> RenderableType:
-        """The report for a terminal."""
+        """Return the report as tables for a terminal."""
         lines = [_span(self.first_time, self.last_time)] if self.first_time is not None else []
-        lines += ["types: " + ", ".join(f"{t} {n:,}" for t, n in self.types.items())] if self.types else []
-        lines += [f"note: {n}" for n in self.notices]
+        types = ", ".join(f"{name} {count:,}" for name, count in self.types.items())
+        lines += [f"types: {types}"] if types else []
+        lines += [f"note: {notice}" for notice in self.notices]
         shown: list[RenderableType] = [self._rows()]
-        shown += [self._reasons()] if any(t.reasons for t in self.tallies) else []
+        shown += [self._reasons()] if any(tally.reasons for tally in self.tallies) else []
         shown += [self._fields()] if self.fields else []
         return Group(*shown, *(Text(line) for line in lines))
 
@@ -69,28 +79,30 @@ class Report:
 
     def _rows(self) -> Table:
         table = Table("", "files", title="Rows", title_justify="left")
-        for name in ("read", "used", "duplicates", "nobody", "rejected"):
+        for name in ("read", "used", "duplicates", "anonymous", "rejected"):
             table.add_column(name, justify="right")
-        for t in self.tallies:
-            counts = (t.read, t.used, t.duplicates, t.nobody, t.rejected)
-            table.add_row(t.kind, str(len(t.files)), *(f"{n:,}" for n in counts))
+        for tally in self.tallies:
+            counts = (tally.read, tally.used, tally.duplicates, tally.anonymous, tally.rejected)
+            table.add_row(tally.kind, str(len(tally.files)), *(f"{count:,}" for count in counts))
         return table
 
     def _reasons(self) -> Table:
         table = Table("", "reason", title="Rejected", title_justify="left")
         table.add_column("rows", justify="right")
-        table.add_column("first at")
-        for t in self.tallies:
-            for reason, count in t.reasons.most_common():
-                table.add_row(t.kind, Text(reason), f"{count:,}", Text(t.first[reason]))
+        table.add_column("first")
+        for tally in self.tallies:
+            for reason, count in tally.reasons.most_common():
+                table.add_row(tally.kind, Text(reason), f"{count:,}", Text(tally.first[reason]))
         return table
 
     def _fields(self) -> Table:
         table = Table("", "field", "kind", title="Fields", title_justify="left")
         table.add_column("values", justify="right")
         table.add_column("missing", justify="right")
-        for f in self.fields:
-            table.add_row(f.side, Text(f.name), f.kind, f"{f.values:,}", f"{f.missing:.1%}")
+        for summary in self.fields:
+            table.add_row(
+                summary.side, Text(summary.name), summary.kind, f"{summary.values:,}", f"{summary.missing:.1%}"
+            )
         return table
 
 
@@ -109,5 +121,5 @@ def _fields(name: str, side: Side, frame: pl.DataFrame) -> list[FieldSummary]:
 
 
 def _span(first: int | None, last: int | None) -> str:
-    moments = pl.from_epoch(pl.Series([first, last]), time_unit="ms").dt.strftime("%Y-%m-%d %H:%M:%S")
-    return f"times: {moments[0]} to {moments[1]} UTC"
+    times = pl.from_epoch(pl.Series([first, last]), time_unit="ms").dt.strftime("%Y-%m-%d %H:%M:%S")
+    return f"times: {times[0]} to {times[1]} UTC"

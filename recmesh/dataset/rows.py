@@ -1,4 +1,4 @@
-"""What all steps of reading a data set share: its rows, where the unusable ones go, and how far reading is."""
+"""What all steps of reading a data set share: its rows, its rejected rows, and the progress."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,13 +9,22 @@ from recmesh.dataset.report import Report
 from recmesh.dataset.schema import Schema
 from recmesh.dataset.tables import Advance, Batch, Wanted, parts
 
-#: Called with what is being read, the bytes done and the bytes in all.
 Progress = Callable[[str, int, int], None]
+"""A function that gets what is being read, the number of bytes read so far, and the total."""
 
 
 @dataclass(frozen=True)
 class RowSource:
-    """One run over the folder of a data set. `batches` and `check` raise DataError (see tables.py and rejects.py)."""
+    """One pass over the folder of a data set.
+
+    Attributes:
+        folder: The data set.
+        schema: What its columns mean.
+        rejects: Where rejected rows go.
+        progress: Called after each block, if given.
+        max_rejected: The share of the rows of one kind that may be rejected.
+        report: What became of the rows so far.
+    """
 
     folder: Path
     schema: Schema
@@ -25,14 +34,14 @@ class RowSource:
     report: Report = field(default_factory=Report)
 
     def tally(self, kind: str) -> Tally:
-        """A new tally in the report."""
+        """Add a tally to the report."""
         tally = Tally(kind)
         self.report.tallies.append(tally)
         return tally
 
     def advance(self, what: str, paths: list[Path]) -> Advance:
-        """Tells `progress` how many bytes of these files were read."""
-        total, done = sum(p.stat().st_size for p in paths), 0
+        """Return a function that reports bytes read from these files to `progress`."""
+        total, done = sum(path.stat().st_size for path in paths), 0
 
         def advance(count: int) -> None:
             nonlocal done
@@ -43,19 +52,36 @@ class RowSource:
         return advance
 
     def batches(
-        self, tally: Tally, paths: list[Path], wanted: list[Wanted], seed_columns: tuple[str, ...] = ()
+        self, tally: Tally, paths: list[Path], wanted: list[Wanted], dat_columns: tuple[str, ...] = ()
     ) -> Iterator[tuple[str, Batch]]:
-        """Batches of all files of one kind, each with the name of its file; what is no row is rejected on the way."""
+        """Read all files of one kind, and reject text that is not a row.
+
+        Args:
+            tally: The counts of this kind of file.
+            paths: The files, in order.
+            wanted: The columns to read.
+            dat_columns: The columns of a .dat file, in order.
+
+        Yields:
+            The name of a file, and a batch of its rows.
+
+        Raises:
+            DataError: A column is missing, or a file is damaged.
+        """
         advance = self.advance(tally.kind, paths)
         for path in paths:
             name = path.relative_to(self.folder).as_posix()
             tally.files.append(name)
-            for part in parts(path, wanted, seed_columns, self.schema.encoding, advance):
+            for part in parts(path, wanted, dat_columns, self.schema.encoding, advance):
                 if isinstance(part, Batch):
                     yield name, part
                 else:
                     self.rejects.broken(tally, name, part)
 
     def check(self, tally: Tally) -> None:
-        """Fail when too many rows of one kind were rejected."""
+        """Check the share of rejected rows.
+
+        Raises:
+            DataError: Too many rows of this kind were rejected.
+        """
         self.rejects.check(tally, self.max_rejected)

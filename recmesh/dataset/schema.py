@@ -1,4 +1,4 @@
-"""schema.yaml: what the columns of a data set mean."""
+"""`schema.yaml`: what the columns of a data set mean."""
 
 import codecs
 import difflib
@@ -10,28 +10,25 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator, model_validator
 
+from recmesh.contract import ITEM_FIELDS, USER_FIELDS
 from recmesh.errors import DataError
 
 SCHEMA_FILE = "schema.yaml"
 
-#: Fields that have a number of their own in UserInfo and ItemInfo, in the order of the seed's .dat files.
-#: Every other field travels in `attributes`.
-USER_WIRE_FIELDS = ("age", "sex", "city_level", "province", "city", "country")
-ITEM_WIRE_FIELDS = ("brand", "shopid", "cate")
+V0_WEIGHTS = {"view": 0.1, "cart": 1.0, "order": 3.0}
+"""Weights of the action types in a folder without schema.yaml."""
 
-SEED_WEIGHTS = {"view": 0.1, "cart": 1.0, "order": 3.0}
-
-#: Column names of `DataSet.users`, `.items` and `.actions` that no field may take.
 RESERVED = ("user_id", "sku_id")
+"""Names of id columns of a DataSet, which no field may have."""
 
 Kind = Literal["categorical", "numeric", "multi"]
 Unit = Literal["s", "ms", "us", "ns"]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean "x"?` when `known` has something close to `word`, else the empty text."""
+    """Return `; did you mean "x"?` if `known` contains a word close to `word`, else the empty string."""
     known = list(known)
-    same = [k for k in known if k.strip().casefold() == word.strip().casefold()]
+    same = [other for other in known if other.strip().casefold() == word.strip().casefold()]
     near = same or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f'; did you mean "{near[0]}"?' if near else ""
 
@@ -41,7 +38,13 @@ class _Part(BaseModel):
 
 
 class Field(_Part):
-    """One field of a user or an item. `column` is its name in the files where that differs from the field's."""
+    """A field of users or items.
+
+    Attributes:
+        kind: categorical, numeric, or multi (several values in one cell).
+        column: Its column in the files, if that has another name.
+        separator: Between the values of kind multi.
+    """
 
     kind: Kind
     column: str | None = None
@@ -52,16 +55,16 @@ class Field(_Part):
         if self.kind == "multi" and not self.separator:
             raise ValueError('kind multi needs a separator, such as separator: "|"')
         if self.kind != "multi" and self.separator is not None:
-            raise ValueError(f"separator belongs to kind multi, not to {self.kind}")
+            raise ValueError(f"only kind multi has a separator, not {self.kind}")
         return self
 
 
-# An empty `fields:` or `weights:` is an empty mapping: the loader below gives "" for it.
+# The loader below returns "" for an empty `fields:` or `weights:`, which means an empty mapping.
 _empty_mapping = BeforeValidator(lambda value: {} if value == "" else value)
 
 
 class Side(_Part):
-    """The users or the items: the column that holds the id, and the declared fields in order."""
+    """The users or the items: the column of the id, and the declared fields in order."""
 
     id: str
     fields: Annotated[dict[str, Field], _empty_mapping] = {}
@@ -71,20 +74,25 @@ class Side(_Part):
     def _names_are_free(cls, fields: dict[str, Field]) -> dict[str, Field]:
         for name in fields:
             if name in RESERVED or not name:
-                raise ValueError(f'a field cannot be named "{name}"; name it otherwise and give column: "{name}"')
+                raise ValueError(f'a field cannot be named "{name}"; choose another name and set column: "{name}"')
         return fields
 
     def column_of(self, name: str) -> str:
-        """The column of the files that holds field `name`."""
+        """Return the column of a field in the files."""
         return self.fields[name].column or name
 
 
 class Action(_Part):
-    """The columns of actions.*.
+    """The columns of `actions.*`.
 
-    `unit` declares epoch times; without it times are ISO 8601 text (UTC where no offset is written). Without `type`
-    every action has the one type that `weights` names, or "action". A type that `weights` does not name weighs 1; the
-    report says so.
+    Attributes:
+        user: Column of the user id.
+        item: Column of the item id.
+        time: Column of the time.
+        unit: Unit of epoch times. Without it, times are ISO 8601 text, in UTC unless they have an offset.
+        type: Column of the action type. Without it, every action has the only type in `weights`, or "action".
+        value: Column of a rating or an amount.
+        weights: Weight of each action type. Any other type has weight 1, and the report says so.
     """
 
     user: str
@@ -100,7 +108,7 @@ class Action(_Part):
     def _weights_are_usable(cls, weights: dict[str, float]) -> dict[str, float]:
         for name, weight in weights.items():
             if not math.isfinite(weight) or weight < 0:
-                raise ValueError(f"the weight of {name} must be a number of at least 0, not {weight}")
+                raise ValueError(f"the weight of {name} must be a number and at least 0, not {weight}")
         if weights and not any(weights.values()):
             raise ValueError("at least one weight must be above 0")
         return weights
@@ -108,17 +116,26 @@ class Action(_Part):
     @model_validator(mode="after")
     def _one_type_without_column(self) -> "Action":
         if self.type is None and len(self.weights) > 1:
-            raise ValueError("weights name several types, but no type: column is declared")
+            raise ValueError("weights name several types, but there is no type: column")
         return self
 
     @property
     def only_type(self) -> str:
-        """The type of every action where no column holds it."""
+        """The type of every action, if there is no column for it."""
         return next(iter(self.weights), "action")
 
 
 class Schema(_Part):
-    """What the columns of a data set mean; the content of its schema.yaml."""
+    """The content of schema.yaml.
+
+    Attributes:
+        user: The users.
+        item: The items.
+        action: The actions.
+        repeats: Whether an item may be recommended to a user who has already acted on it.
+        missing: Cells that mean "unknown"; the empty cell always does.
+        encoding: Of all text files.
+    """
 
     user: Side
     item: Side
@@ -142,9 +159,12 @@ class Schema(_Part):
 
     @classmethod
     def load(cls, folder: Path) -> "Schema":
-        """The schema of the data set in `folder`; the seed's own where it holds .dat files and no schema.yaml.
+        """Read the schema of a data set.
 
-        Raises DataError that names the file and the key.
+        A folder with users.dat or products.dat and without schema.yaml has the schema of the v0 contract.
+
+        Raises:
+            DataError: The schema is missing or invalid. The message names the file and the key.
         """
         path = folder / SCHEMA_FILE
         if path.is_file():
@@ -152,18 +172,26 @@ class Schema(_Part):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
         if any((folder / name).exists() for name in ("users.dat", "products.dat")):
-            return seed_schema()
-        near = did_you_mean(SCHEMA_FILE, (p.name for p in folder.iterdir()))
-        raise DataError(f"{path}: missing; a data set folder needs it{near}")
+            return v0_schema()
+        near = did_you_mean(SCHEMA_FILE, (file.name for file in folder.iterdir()))
+        raise DataError(f"{path}: missing; every data set needs a schema{near}")
 
     @classmethod
     def parse(cls, text: bytes | str, name: str = SCHEMA_FILE) -> "Schema":
-        """The schema that `text` (YAML) says; `name` is the file that errors name."""
+        """Parse a schema.
+
+        Args:
+            text: YAML.
+            name: The file that error messages name.
+
+        Raises:
+            DataError: The schema is invalid. The message names the key.
+        """
         try:
-            # Every scalar stays text (no "no" -> False, no 007 -> 7); pydantic makes numbers where a number is due.
+            # Scalars stay text ("no" is not False, 007 is not 7). pydantic converts where a number is expected.
             content = yaml.load(text, Loader=TextLoader)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DataError(f"{name}: not readable as YAML: {' '.join(str(error).split())}") from error
+            raise DataError(f"{name}: invalid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
             raise DataError(f"{name}: must be a mapping with the keys user, item and action")
         try:
@@ -172,34 +200,39 @@ class Schema(_Part):
             raise DataError(f"{name}: {'; '.join(_say(e) for e in error.errors())}") from error
 
     def weight(self, action_type: str) -> float:
-        """How much an action of this type counts."""
+        """Return the weight of an action type."""
         return self.action.weights.get(action_type, 1.0)
 
     def dump(self) -> str:
-        """The schema as YAML."""
+        """Return the schema as YAML."""
         content = self.model_dump(exclude_none=True)
         content["missing"] = list(self.missing)
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def seed_schema() -> Schema:
-    """The schema of a folder in the seed's form: users.dat, products.dat and an actions.* with the usual names."""
+def v0_schema() -> Schema:
+    """Return the schema of a folder with users.dat, products.dat and `actions.*`, as the v0 contract defines them."""
     return Schema(
-        user=Side(id="user_id", fields={name: Field(kind="categorical") for name in USER_WIRE_FIELDS}),
-        item=Side(id="sku_id", fields={name: Field(kind="categorical") for name in ITEM_WIRE_FIELDS}),
-        action=Action(user="user_id", item="sku_id", time="action_time", type="type", weights=dict(SEED_WEIGHTS)),
+        user=Side(id="user_id", fields={name: Field(kind="categorical") for name in USER_FIELDS}),
+        item=Side(id="sku_id", fields={name: Field(kind="categorical") for name in ITEM_FIELDS}),
+        action=Action(user="user_id", item="sku_id", time="action_time", type="type", weights=dict(V0_WEIGHTS)),
         missing=("", "-1"),
     )
 
 
 class TextLoader(yaml.BaseLoader):
-    """YAML whose scalars are all text and whose keys are unique."""
+    """A loader that keeps scalars as text and refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Build a mapping.
+
+        Raises:
+            yaml.MarkedYAMLError: A key occurs twice.
+        """
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f'key "{key.value}" is there twice', problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f'key "{key.value}" occurs twice', problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -208,8 +241,8 @@ _KEYS: dict[str, type[BaseModel]] = {"": Schema, "user": Side, "item": Side, "ac
 
 
 def _say(error: Any) -> str:
-    """One pydantic error as `key: what is wrong; hint`."""
-    place = [str(p) for p in error["loc"]]
+    """Return an error of pydantic as `key: what is wrong; hint`."""
+    place = [str(part) for part in error["loc"]]
     key = ".".join(place) or "schema"
     if error["type"] == "extra_forbidden":
         parent = ".".join(place[:-1])

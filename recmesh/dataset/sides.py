@@ -1,67 +1,86 @@
-"""users.* and products.*: unique rows of text, sorted by id."""
+"""Read `users.*` and `products.*` into unique rows of text, sorted by id."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from recmesh.contract import ITEM_FIELDS, NO_USER_IDS, USER_FIELDS
 from recmesh.dataset.cells import id_reason, inexact, to_number, to_text
 from recmesh.dataset.rows import RowSource
-from recmesh.dataset.schema import ITEM_WIRE_FIELDS, USER_WIRE_FIELDS, Schema, Side
+from recmesh.dataset.schema import Schema, Side
 from recmesh.dataset.tables import Batch, Wanted
 
 
 @dataclass(frozen=True)
 class SideKind:
-    """What users and items differ in: names in files, frames and schema, and the columns of the seed's .dat form."""
+    """How users and items differ.
+
+    Attributes:
+        files: Stem of the file names.
+        key: Column of the id in the frame.
+        place: Key in the schema.
+        dat_fields: The fields in a .dat file, after the id.
+    """
 
     files: str
     key: str
     place: str
-    seed_fields: tuple[str, ...]
+    dat_fields: tuple[str, ...]
 
     def of(self, schema: Schema) -> Side:
-        """This side of the schema."""
+        """Return this side of a schema."""
         return schema.user if self.place == "user" else schema.item
 
 
-USERS = SideKind("users", "user_id", "user", USER_WIRE_FIELDS)
-ITEMS = SideKind("products", "sku_id", "item", ITEM_WIRE_FIELDS)
+USERS = SideKind("users", "user_id", "user", USER_FIELDS)
+ITEMS = SideKind("products", "sku_id", "item", ITEM_FIELDS)
 
 
 def read_side(source: RowSource, kind: SideKind, paths: list[Path]) -> pl.DataFrame:
-    """`user_id` or `sku_id` and a text column a declared field (null where missing), unique and sorted by id.
+    """Read the users or the items of a data set.
 
-    The last row of an id wins, in the order of files and rows. Raises DataError as RowSource does.
+    Of several rows with one id, the last wins, in the order of files and rows.
+
+    Args:
+        source: The folder, its schema, and where rejected rows go.
+        kind: USERS or ITEMS.
+        paths: The files, in order.
+
+    Returns:
+        `user_id` or `sku_id` and a text column for each declared field (null where missing), unique and sorted by id.
+
+    Raises:
+        DataError: A file is unusable, or too many of its rows are rejected.
     """
     side, key = kind.of(source.schema), kind.key
     tally = source.tally(kind.files)
     wanted = [Wanted(side.id, f"{kind.place}.id")]
-    wanted += [Wanted(side.column_of(n), f"{kind.place}.fields.{n}") for n in side.fields]
+    wanted += [Wanted(side.column_of(name), f"{kind.place}.fields.{name}") for name in side.fields]
     frames = [pl.DataFrame(schema=dict.fromkeys((key, *side.fields), pl.String))]
-    for name, batch in source.batches(tally, paths, wanted, (side.id, *kind.seed_fields)):
+    for name, batch in source.batches(tally, paths, wanted, (side.id, *kind.dat_fields)):
         good = source.rejects.batch(tally, name, batch, _reasons(batch.frame[side.id], key))
         frames.append(_text_columns(batch, side, key, source.schema.missing).filter(good))
     source.check(tally)
     rows = pl.concat(frames)
     unique = rows.unique(key, keep="last", maintain_order=True).sort(key)
     tally.used, tally.duplicates = unique.height, rows.height - unique.height
-    for name in (n for n, f in side.fields.items() if f.kind == "numeric"):
+    for name in (name for name, field in side.fields.items() if field.kind == "numeric"):
         unique, notice = _only_numbers(unique, name)
         source.report.notices += [f"{kind.files}: {notice}"] if notice else []
     return unique
 
 
 def _reasons(ids: pl.Series, key: str) -> pl.Series:
-    """Why an id cannot be used, or null."""
+    """Return for each id the reason why it is not valid, or null."""
     frame = pl.DataFrame([to_text(ids).fill_null("").alias(key), inexact(ids).alias("inexact")])
     reason = (
         pl.when("inexact")
-        .then(pl.lit(f"{key} is a number with a fraction, or too large to be exact"))
+        .then(pl.lit(f"{key} is a number with a fraction, or is too large to be exact"))
         .when(pl.col(key) == "")
         .then(pl.lit(f"{key} is empty"))
-        .when((pl.col(key) == "-1") & (key == "user_id"))
-        .then(pl.lit('user_id is "-1", which means nobody'))
+        .when(pl.col(key).is_in(NO_USER_IDS) & (key == "user_id"))
+        .then(pl.lit('user_id is "-1", which means an anonymous user'))
         .otherwise(id_reason(key))
     )
     return frame.select(reason).to_series()
@@ -76,12 +95,12 @@ def _text_columns(batch: Batch, side: Side, key: str, missing: tuple[str, ...]) 
 
 
 def _only_numbers(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, str | None]:
-    """A numeric field with null for what is no number, and a notice when there was such."""
+    """Replace what is not a number in a numeric field by null. Returns a notice if there was any."""
     column = frame[name]
     bad = column.is_not_null() & to_number(column).is_null()
     if not bad.any():
         return frame, None
     notice = (
-        f'{bad.sum():,} values of "{name}" are no numbers, such as "{column.filter(bad)[0]}"; they count as missing'
+        f'{bad.sum():,} values of "{name}" are not numbers, such as "{column.filter(bad)[0]}"; they count as missing'
     )
     return frame.with_columns(column.set(bad, None)), notice

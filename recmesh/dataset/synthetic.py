@@ -1,10 +1,10 @@
-"""A generated shop of the seed's shape whose preferences are known, so that tests can tell good answers from bad ones.
+"""A generated shop with the fields of the v0 contract. Its users' preferences are known, so tests can check answers.
 
-Every user belongs to one of 12 segments: three age bands x sex x two bands of city level. A segment prefers three of
-the 24 categories, and one of two kinds of brands. A user's actions fall by USER_SHARE into the one of the three that is
-the user's favourite, by SEGMENT_SHARE into the three, and for the rest anywhere. Within that, items follow a popularity
-tail. Views lead to carts and orders; REPEAT_SHARE of the orders come again about a week later. MISSING_SHARE of the
-users hide their profile ("-1").
+Every user belongs to one of 12 segments: three age bands, two sexes, two bands of city level. A segment prefers three
+of the 24 categories, and one of two kinds of brands. Each user has a favourite among the three categories. USER_SHARE
+of a user's actions are in the favourite, SEGMENT_SHARE in any of the three, and the rest anywhere. Within these,
+popularity has a long tail. Views lead to carts and orders. REPEAT_SHARE of the orders are repeated about a week later.
+MISSING_SHARE of the users hide their profile ("-1").
 """
 
 import json
@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recmesh.dataset.schema import ITEM_WIRE_FIELDS, SCHEMA_FILE, USER_WIRE_FIELDS, seed_schema
+from recmesh.contract import ITEM_FIELDS, USER_FIELDS
+from recmesh.dataset.schema import SCHEMA_FILE, v0_schema
 from recmesh.dataset.writing import new_folder
 from recmesh.errors import DataError
 
@@ -27,30 +28,47 @@ REPEAT_SHARE, MISSING_SHARE = 0.15, 0.02
 MEAN_VIEWS, MIN_VIEWS = 20, 4
 CATEGORIES, BRANDS_A_CATEGORY, SHOPS = 24, 8, 60
 FIRST_USER, FIRST_ITEM, ITEM_STEP = 5000, 12048, 93
-START_MS, DAYS = 1_517_443_200_000, 74  # 2018-02-01, the seed's window
+START_MS, DAYS = 1_517_443_200_000, 74  # from 2018-02-01
 DAY_MS = 86_400_000
 
-Form = Literal["csv", "seed"]
+Form = Literal["csv", "v0"]
+"""Form of users and products: CSV with a schema, or the .dat files of the v0 contract."""
+
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Shop:
-    """The hidden structure: what each item is, and how probable each item is for each (segment, favourite)."""
+    """The hidden structure.
+
+    `category`, `brand`, `shop` and `popularity` have a number for each item; `preferred` [segments, 3] has categories.
+    """
 
     category: _Ints
     brand: _Ints
     shop: _Ints
     popularity: _Floats
-    preferred: _Ints  # [segments, 3] categories
+    preferred: _Ints
 
 
 def synthetic(into: Path, users: int = 5000, products: int = 2000, seed: int = 7, form: Form = "csv") -> Path:
-    """Write the generated data set as the folder `into`, whole or not at all, and return `into`.
+    """Create the folder of a generated data set. The folder is either complete or not there.
 
-    The same arguments give the same bytes. `form="seed"` writes users.dat and products.dat without a schema.yaml.
-    truth.json says what was planted (see `_truth`). Raises DataError for sizes too small to hold the structure.
+    Equal arguments give equal bytes. `truth.json` records the preferences.
+
+    Args:
+        into: The folder to create. It may replace a folder that was made the same way.
+        users: Number of users, at least 100.
+        products: Number of items, at least 240.
+        seed: Of the random number generator.
+        form: `v0` writes users.dat and products.dat without a schema.yaml.
+
+    Returns:
+        `into`.
+
+    Raises:
+        DataError: The numbers are too small for the structure, or `into` contains something else.
     """
     if users < 100 or products < 10 * CATEGORIES:
         raise DataError(
@@ -71,7 +89,7 @@ def synthetic(into: Path, users: int = 5000, products: int = 2000, seed: int = 7
             json.dumps(_truth(shop, segment, favourite, seed), indent=1), encoding="utf-8"
         )
         if form == "csv":
-            (folder / SCHEMA_FILE).write_text(seed_schema().dump(), encoding="utf-8")
+            (folder / SCHEMA_FILE).write_text(v0_schema().dump(), encoding="utf-8")
     return into
 
 
@@ -84,7 +102,7 @@ def _shop(rng: np.random.Generator, products: int) -> _Shop:
 
 
 def _profiles(rng: np.random.Generator, users: int) -> dict[str, _Ints]:
-    """Profile codes as the seed has them: age 1-6, sex 0-1, city level 1-6, and where: province, city, district."""
+    """Return profile codes: age 1-6, sex 0-1, city level 1-6, province, city and district (country)."""
     province = rng.integers(1, 32, users)
     city = province * 10 + rng.integers(0, 5, users)
     return {
@@ -102,12 +120,12 @@ def _segment(age: _Ints, sex: _Ints, city_level: _Ints) -> _Ints:
 
 
 def _item_weights(shop: _Shop, segment: int) -> _Floats:
-    """Popularity, with the brands that the segment prefers lifted."""
+    """Return the popularity of each item, raised for the brands that the segment prefers."""
     return shop.popularity * np.where(shop.brand % 2 == segment % 2, BRAND_LIFT, 1.0)
 
 
 def _item_probabilities(shop: _Shop, segment: int, favourite: int) -> _Floats:
-    """The probability of each item in an action of a user of `segment` whose favourite category is `favourite`."""
+    """Return the probability of each item in an action of a user with this segment and favourite category."""
     weights = _item_weights(shop, segment)
 
     def within(mask: npt.NDArray[np.bool_]) -> _Floats:
@@ -125,9 +143,9 @@ def _actions(rng: np.random.Generator, shop: _Shop, segment: _Ints, favourite: _
     views = MIN_VIEWS + rng.geometric(1 / (MEAN_VIEWS - MIN_VIEWS + 1), len(segment)) - 1
     user = np.repeat(np.arange(len(segment)), views)
     item = np.empty(len(user), dtype=np.int64)
-    for s, f in sorted(set(zip(segment.tolist(), favourite.tolist(), strict=True))):
-        rows = (segment[user] == s) & (favourite[user] == f)
-        item[rows] = rng.choice(len(shop.category), int(rows.sum()), p=_item_probabilities(shop, s, f))
+    for number, category in sorted(set(zip(segment.tolist(), favourite.tolist(), strict=True))):
+        rows = (segment[user] == number) & (favourite[user] == category)
+        item[rows] = rng.choice(len(shop.category), int(rows.sum()), p=_item_probabilities(shop, number, category))
     time = START_MS + rng.integers(0, DAYS * DAY_MS // 1000, len(user)) * 1000
     cart = rng.random(len(user)) < CART_SHARE
     order = cart & (rng.random(len(user)) < ORDER_SHARE)
@@ -152,18 +170,18 @@ def _part(user: _Ints, item: _Ints, time: _Ints, action_type: str) -> pl.DataFra
 
 
 def _write_users(folder: Path, profile: dict[str, _Ints], hidden: npt.NDArray[np.bool_], form: Form) -> None:
-    # The seed's files hold these codes as floats: 5.0, not 5.
-    codes = pl.col(USER_WIRE_FIELDS).cast(pl.Float64).cast(pl.String)
+    # The v0 contract writes these codes as floats: 5.0, not 5.
+    codes = pl.col(USER_FIELDS).cast(pl.Float64).cast(pl.String)
     fields = pl.when("hidden").then(pl.lit("-1")).otherwise(codes).name.keep()
     ids = (FIRST_USER + pl.int_range(pl.len())).cast(pl.String).alias("user_id")
     _write(pl.DataFrame({**profile, "hidden": hidden}).select(ids, fields), folder, "users", form)
 
 
 def _write_products(folder: Path, shop: _Shop, form: Form) -> None:
-    columns = dict(zip(ITEM_WIRE_FIELDS, (shop.brand, shop.shop, shop.category), strict=True))
+    columns = dict(zip(ITEM_FIELDS, (shop.brand, shop.shop, shop.category), strict=True))
     ids = (FIRST_ITEM + ITEM_STEP * pl.int_range(pl.len())).cast(pl.String).alias("sku_id")
     _write(
-        pl.DataFrame(columns).select(ids, *(pl.col(n).cast(pl.String) for n in ITEM_WIRE_FIELDS)),
+        pl.DataFrame(columns).select(ids, *(pl.col(name).cast(pl.String) for name in ITEM_FIELDS)),
         folder,
         "products",
         form,
@@ -171,17 +189,17 @@ def _write_products(folder: Path, shop: _Shop, form: Form) -> None:
 
 
 def _write(frame: pl.DataFrame, folder: Path, stem: str, form: Form) -> None:
-    if form == "seed":
+    if form == "v0":
         frame.write_csv(folder / f"{stem}.dat", separator=":", include_header=False)
     else:
         frame.write_csv(folder / f"{stem}.csv")
 
 
 def _truth(shop: _Shop, segment: _Ints, favourite: _Ints, seed: int) -> dict[str, Any]:
-    """What was planted.
+    """Return the preferences, for truth.json.
 
-    Per segment its profile values, preferred categories, preferred brands (their number modulo 2), the expected share
-    of each category in its actions and its 50 most probable items; per user the segment and the favourite category.
+    For each segment: its profile values, its preferred categories and brands (their number modulo 2), the expected
+    share of each category in its actions, and its 50 most probable items. For each user: segment and favourite.
     """
     skus = np.arange(len(shop.category)) * ITEM_STEP + FIRST_ITEM
     segments = []

@@ -1,4 +1,4 @@
-"""Files of users, products and actions as batches of columns, whatever form they have."""
+"""Read the files of users, products and actions, in any form, as batches of columns."""
 
 import csv
 import io
@@ -21,9 +21,12 @@ PARQUET_BATCH_ROWS = 500_000
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows of a file: the columns that were asked for, and of each row its line and its text as written.
+    """Some rows of a file.
 
-    Text files give text columns; parquet gives its own types, and row numbers as lines.
+    Attributes:
+        frame: The wanted columns: text from text files, and the file's own types from parquet.
+        lines: The number of each row's first line; the row number in parquet.
+        text: Returns the original text of a row.
     """
 
     frame: pl.DataFrame
@@ -33,18 +36,25 @@ class Batch:
 
 @dataclass(frozen=True)
 class Wanted:
-    """A column that must be there, and the place in the schema that asks for it."""
+    """A column that the file must have, and the key in the schema that names it."""
 
     column: str
     key: str
 
 
 Part = Batch | list[Broken]
+"""A batch of rows, or text that is not a row."""
+
 Advance = Callable[[int], None]
+"""A function that gets the number of bytes read since its last call."""
 
 
 def header_of(path: Path, encoding: str) -> list[str]:
-    """The column names of a .csv or .parquet file. Raises DataError when there is no usable header."""
+    """Return the column names of a .csv or .parquet file.
+
+    Raises:
+        DataError: There is no usable header.
+    """
     if path.suffix == ".parquet":
         return list(_scan(path).collect_schema().names())
     text = b""
@@ -57,35 +67,47 @@ def header_of(path: Path, encoding: str) -> list[str]:
 
 def _csv_header(path: Path, line: bytes) -> list[str]:
     if not line.strip():
-        raise DataError(f"{path}: line 1 is no header; a .csv needs one that names its columns")
+        raise DataError(f"{path}: line 1 is empty; a .csv file needs a header with the names of its columns")
     try:
         names = next(csv.reader(io.StringIO(line.decode(), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: the header in line 1 is not readable ({error}); is its encoding declared?") from error
+        raise DataError(
+            f"{path}: the header in line 1 cannot be read ({error}); does schema.yaml declare the right encoding?"
+        ) from error
     for other in ("\t", ";", "|"):
         if len(names) == 1 and other in names[0]:
-            raise DataError(f"{path}: the columns are separated by {other!r}; write the file with commas")
-    double = [n for n in dict.fromkeys(names) if names.count(n) > 1]
-    if double:
-        raise DataError(f'{path}: the header names column "{double[0]}" more than once')
+            raise DataError(f"{path}: the columns are separated by {other!r}; use commas")
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if repeated:
+        raise DataError(f'{path}: the header names column "{repeated[0]}" more than once')
     return names
 
 
 def parts(
-    path: Path, wanted: Sequence[Wanted], seed_columns: Sequence[str], encoding: str, advance: Advance
+    path: Path, wanted: Sequence[Wanted], dat_columns: Sequence[str], encoding: str, advance: Advance
 ) -> Iterator[Part]:
-    """The rows of one file as batches of the wanted columns, and what was no row.
+    """Read the wanted columns of one file in batches.
 
-    `seed_columns` are the columns of a .dat file in order. `advance` gets the bytes read since its last call. Raises
-    DataError when a wanted column is missing or the file is damaged.
+    Args:
+        path: A .csv, .parquet or .dat file.
+        wanted: The columns to read.
+        dat_columns: The columns of a .dat file, in order.
+        encoding: Of text files.
+        advance: Called after each block.
+
+    Returns:
+        An iterator over batches of rows, and text that is not a row.
+
+    Raises:
+        DataError: A wanted column is missing, or the file is damaged.
     """
-    header = list(seed_columns) if path.suffix == ".dat" else header_of(path, encoding)
+    header = list(dat_columns) if path.suffix == ".dat" else header_of(path, encoding)
     for want in wanted:
         if want.column not in header:
             near = did_you_mean(want.column, header)
             has = ", ".join(header[:12]) + (", ..." if len(header) > 12 else "")
             raise DataError(f'{path}: no column "{want.column}" ({want.key} of the schema){near} It has: {has}')
-    columns = list(dict.fromkeys(w.column for w in wanted))
+    columns = list(dict.fromkeys(want.column for want in wanted))
     if path.suffix == ".parquet":
         return _parquet_parts(path, columns, advance)
     separator = ":" if path.suffix == ".dat" else ","
@@ -93,18 +115,18 @@ def parts(
 
 
 def text_lines(path: Path, encoding: str, advance: Advance) -> Iterator[Part]:
-    """The lines of a file that has no columns, as batches with the one column `line`."""
-    # A separator that no text has: every line is one cell.
+    """Read the lines of a file without columns, in batches with the single column `line`."""
+    # No text contains this separator, so every line is one cell.
     yield from _split(path, Splitter(1, "\0", quotes=False), ["line"], [0], encoding, advance, skip_header=False)
 
 
 def _text_parts(
     path: Path, header: list[str], columns: list[str], separator: str, encoding: str, advance: Advance
 ) -> Iterator[Part]:
-    seed = separator == ":"
-    splitter = Splitter(len(header), separator, quotes=not seed, first_line=1 if seed else 2)
-    positions = [header.index(c) for c in columns]
-    yield from _split(path, splitter, columns, positions, encoding, advance, skip_header=not seed)
+    has_header = path.suffix != ".dat"
+    splitter = Splitter(len(header), separator, quotes=has_header, first_line=2 if has_header else 1)
+    positions = [header.index(column) for column in columns]
+    yield from _split(path, splitter, columns, positions, encoding, advance, skip_header=has_header)
 
 
 def _split(
@@ -149,15 +171,20 @@ def _plain_frame(path: Path, rows: Rows, columns: list[str], positions: list[int
     )
     if frame.height != len(rows.lines):
         span = f"lines {rows.lines[0]} to {rows.lines[-1]}"
-        raise DataError(f"{path}: {span} gave {frame.height} rows instead of {len(rows.lines)}; is it well-formed CSV?")
-    names = {frame.columns[k]: columns[positions.index(p)] for k, p in enumerate(sorted(positions))}
+        raise DataError(
+            f"{path}: {span} have {frame.height} rows instead of {len(rows.lines)}; is the file well-formed CSV?"
+        )
+    names = {frame.columns[k]: columns[positions.index(position)] for k, position in enumerate(sorted(positions))}
     return frame.rename(names)
 
 
 def _record_batch(records: list[Record], columns: list[str], positions: list[int]) -> Batch:
-    data = {c: [r.cells[p] for r in records] for p, c in zip(positions, columns, strict=True)}
+    data = {
+        column: [record.cells[position] for record in records]
+        for position, column in zip(positions, columns, strict=True)
+    }
     frame = pl.DataFrame(data, schema=dict.fromkeys(columns, pl.String))
-    return Batch(frame, np.array([r.line for r in records]), lambda row: records[row].text)
+    return Batch(frame, np.array([record.line for record in records]), lambda row: records[row].text)
 
 
 def _scan(path: Path) -> pl.LazyFrame:
@@ -165,7 +192,7 @@ def _scan(path: Path) -> pl.LazyFrame:
         scan = pl.scan_parquet(path, glob=False)
         scan.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: not readable as parquet ({str(error).splitlines()[0]})") from error
+        raise DataError(f"{path}: cannot be read as parquet ({str(error).splitlines()[0]})") from error
     return scan
 
 
@@ -173,7 +200,9 @@ def _parquet_parts(path: Path, columns: list[str], advance: Advance) -> Iterator
     scan, size = _scan(path), path.stat().st_size
     for name, dtype in scan.select(columns).collect_schema().items():
         if dtype.is_nested() and not (isinstance(dtype, pl.List) and not dtype.inner.is_nested()):
-            raise DataError(f'{path}: column "{name}" holds {dtype}; text, numbers, times and plain lists can be read')
+            raise DataError(
+                f'{path}: column "{name}" has type {dtype}; supported are text, numbers, times and plain lists'
+            )
     height = int(scan.select(pl.len()).collect().item())
     for offset in range(0, height, PARQUET_BATCH_ROWS):
         frame = scan.slice(offset, PARQUET_BATCH_ROWS).collect()

@@ -1,4 +1,4 @@
-"""product_vectors.txt: ready-made item vectors in the seed's form, `id:[f,f,...]`."""
+"""Read `product_vectors.txt`: ready-made item vectors in the form of the v0 contract, `id:[number,number,...]`."""
 
 from collections import Counter
 
@@ -13,10 +13,20 @@ _LINE = r"^\s*(.*?)\s*:\s*\[([^\[\]]*)\]\s*$"
 
 
 def read_vectors(source: RowSource, items: pl.Series) -> pl.DataFrame | None:
-    """`sku_id`, `vector` (pl.Array of Float32) sorted by id, or None when the folder has no such file.
+    """Read the item vectors of a data set.
 
-    Rejected are lines of another form, numbers that are not finite, unknown items, and vectors of another dimension
-    than most have. A later line of an item wins. Raises DataError as RowSource does.
+    Rejects lines of another form, numbers that are not finite, unknown items, and vectors that do not have the most
+    frequent dimension. Of several lines of an item, the last wins.
+
+    Args:
+        source: The folder, its schema, and where rejected rows go.
+        items: The ids of all items.
+
+    Returns:
+        `sku_id` and `vector` (pl.Array of Float32), sorted by id; None if the folder has no such file.
+
+    Raises:
+        DataError: Too many lines are rejected.
     """
     path = source.folder / VECTORS_FILE
     if not path.is_file():
@@ -33,7 +43,7 @@ def read_vectors(source: RowSource, items: pl.Series) -> pl.DataFrame | None:
     good = []
     for batch, frame in batches:
         wrong = pl.col("vector").list.len() != dim
-        reason = pl.coalesce("reason", pl.when(wrong).then(pl.lit(f"vector has another dimension than {dim}")))
+        reason = pl.coalesce("reason", pl.when(wrong).then(pl.lit(f"the dimension of the vector is not {dim}")))
         keep = rejects.batch(tally, path.name, batch, frame.select(reason).to_series())
         good.append(frame.filter(keep).select("sku_id", "vector"))
     source.check(tally)
@@ -46,7 +56,7 @@ def read_vectors(source: RowSource, items: pl.Series) -> pl.DataFrame | None:
 
 
 def _parse(lines: pl.Series, items: pl.Series) -> pl.DataFrame:
-    """`sku_id`, `vector` (list) and `reason` (null where all is well) of each line."""
+    """Return `sku_id`, `vector` (list) and `reason` (null for a usable line) of each line."""
     numbers = pl.col("numbers").str.split(",").list.eval(pl.element().str.strip_chars().cast(pl.Float32, strict=False))
     frame = lines.to_frame("line").select(
         sku_id=pl.col("line").str.extract(_LINE, 1), numbers=pl.col("line").str.extract(_LINE, 2)
@@ -57,7 +67,7 @@ def _parse(lines: pl.Series, items: pl.Series) -> pl.DataFrame:
         pl.when(pl.col("sku_id").is_null())
         .then(pl.lit("not of the form id:[number,number,...]"))
         .when(~finite)
-        .then(pl.lit("vector holds something that is no finite number"))
+        .then(pl.lit("vector contains something that is not a finite number"))
         .when(~pl.col("sku_id").is_in(items.implode()))
         .then(pl.lit("sku_id is not in products"))
     )
@@ -65,9 +75,9 @@ def _parse(lines: pl.Series, items: pl.Series) -> pl.DataFrame:
 
 
 def _dimension(frames: list[pl.DataFrame]) -> int:
-    """The dimension that most usable vectors have; the larger of two that are as frequent."""
+    """Return the most frequent dimension of the usable vectors; of equally frequent ones, the largest."""
     counts: Counter[int] = Counter()
     for frame in frames:
         lengths = frame.filter(pl.col("reason").is_null())["vector"].list.len().to_numpy()
-        counts.update(dict(zip(*(a.tolist() for a in np.unique(lengths, return_counts=True)), strict=True)))
+        counts.update(dict(zip(*(column.tolist() for column in np.unique(lengths, return_counts=True)), strict=True)))
     return max(counts, key=lambda dim: (counts[dim], dim), default=0)

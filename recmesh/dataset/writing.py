@@ -1,4 +1,4 @@
-"""Writing a data set folder: all of it, or nothing."""
+"""Write a data set folder completely or not at all."""
 
 import shutil
 import tempfile
@@ -8,20 +8,29 @@ from pathlib import Path
 
 from recmesh.errors import DataError
 
-#: Lies in every folder that we made, so that making it again may replace it; anything else is left alone.
 MARK = ".recmesh-dataset"
+"""A file in every folder made by recmesh. Only such folders may be replaced."""
 
 
 @contextmanager
 def new_folder(into: Path) -> Iterator[Path]:
-    """A temporary folder beside `into` that takes its place when the block ends well, and vanishes when it does not.
+    """Make a folder in one step.
 
-    Replaces `into` when it is empty or was made by this function; raises DataError when it holds anything else.
-    Interrupted at any moment, `into` is the old folder, the new one, or not there.
+    The block fills a temporary folder. If the block succeeds, that folder becomes `into`; if it raises, the folder is
+    deleted. After an interruption at any time, `into` is the old folder, the new one, or missing.
+
+    Args:
+        into: The folder to make. It replaces an empty folder, or one made by this function.
+
+    Yields:
+        The temporary folder.
+
+    Raises:
+        DataError: `into` contains something else.
     """
     into = into.absolute()
     if into.exists() and not (into.is_dir() and ((into / MARK).exists() or not any(into.iterdir()))):
-        raise DataError(f"{into}: exists and was not made by recmesh; name another folder or remove it")
+        raise DataError(f"{into}: exists, but recmesh did not make it; choose another folder or remove it")
     into.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{into.name}.", dir=into.parent))
     try:

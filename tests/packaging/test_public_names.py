@@ -17,7 +17,7 @@ PUBLIC_NAMES = {
         default_target without_credentials
     """,
     "recmesh.dataset": """
-        ITEM_WIRE_FIELDS NAMES USER_WIRE_FIELDS Action DataSet Field Progress Report Schema Side fetch read synthetic
+        NAMES Action DataSet Field Progress Report Schema Side fetch read synthetic
     """,
     "recmesh.errors": """
         AnswerFailed DataError DeadlineExceeded InvalidRequest LeakError Overloaded RecmeshError ReleaseError

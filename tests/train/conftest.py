@@ -94,7 +94,7 @@ def _table(path: Path, key: str, field: str, count: int, values: int, fields: bo
 @pytest.fixture(scope="session")
 def shop_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated shop whose preferences are known."""
-    return synthetic(tmp_path_factory.mktemp("data") / "shop", users=300, products=250, form="seed")
+    return synthetic(tmp_path_factory.mktemp("data") / "shop", users=300, products=250, form="v0")
 
 
 @pytest.fixture(scope="session")

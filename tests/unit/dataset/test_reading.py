@@ -1,4 +1,4 @@
-"""read(): what a data set becomes, and what becomes of rows that cannot be used."""
+"""The frames that reading a data set gives, and the rows that it rejects."""
 
 import random
 from datetime import datetime, timezone
@@ -23,7 +23,7 @@ def actions_of(data: DataSet) -> list[tuple[str, str, int, str, float]]:
     return data.actions.with_columns(pl.col("user_id", "sku_id", "type").cast(pl.String)).rows()
 
 
-def test_the_frames(folder: MakeFolder) -> None:
+def test_the_frames_of_a_data_set(folder: MakeFolder) -> None:
     data = read(folder())
     assert data.users.rows() == [("101", "20-29", "Rome"), ("102", "30-39", None), ("103", None, "Oslo")]
     assert data.users.columns == ["user_id", "age", "city"]
@@ -44,7 +44,7 @@ def test_the_frames(folder: MakeFolder) -> None:
     assert data.product_vectors is None
 
 
-def test_columns_may_have_other_names_and_others_are_left_alone(folder: MakeFolder) -> None:
+def test_columns_may_be_renamed_and_undeclared_columns_are_ignored(folder: MakeFolder) -> None:
     schema = SCHEMA.replace("city: {kind: categorical}", 'town: {kind: categorical, column: "home town"}')
     users = 'note,home town,user_id,age\n"x, y",Rome,101,1\n,Oslo,102,2\n,,103,3\n'
     data = read(folder({"schema.yaml": schema, "users.csv": users}))
@@ -59,7 +59,7 @@ def test_a_side_may_have_no_fields(folder: MakeFolder) -> None:
     assert data.actions["value"].to_list() == [1.0, 1.0, 1.0]
 
 
-def test_missing_markers_make_cells_unknown_and_nothing_else_does(folder: MakeFolder) -> None:
+def test_only_missing_markers_make_cells_missing(folder: MakeFolder) -> None:
     users = "user_id,age,city\n101,-1,NA\n102,null,nan\n103,, \n"
     data = read(folder({"users.csv": users}, name="default"))
     assert data.users.rows() == [("101", "-1", "NA"), ("102", "null", "nan"), ("103", None, " ")]
@@ -67,14 +67,14 @@ def test_missing_markers_make_cells_unknown_and_nothing_else_does(folder: MakeFo
     assert data.users.rows() == [("101", None, None), ("102", "null", "nan"), ("103", None, " ")]
 
 
-def test_numbers_that_are_none_count_as_missing_and_are_told(folder: MakeFolder) -> None:
+def test_invalid_numbers_count_as_missing_and_are_reported(folder: MakeFolder) -> None:
     data = read(folder({"products.csv": "sku_id,brand,cate,price\na,x,1,cheap\nb,y,1,nan\nc,x,2,1e3\n"}))
     assert data.items["price"].to_list() == [None, None, "1e3"]
-    assert any('2 values of "price" are no numbers, such as "cheap"' in n for n in data.report.notices)
+    assert any('2 values of "price" are not numbers, such as "cheap"' in n for n in data.report.notices)
 
 
-def test_ids_are_text(folder: MakeFolder) -> None:
-    """C04: leading zeros tell items apart; nothing is taken for a number."""
+def test_ids_are_kept_exactly(folder: MakeFolder) -> None:
+    """Ids are text: leading zeros distinguish items, and nothing is parsed as a number."""
     ids = [
         "00123",
         "123",
@@ -103,7 +103,7 @@ def test_ids_are_text(folder: MakeFolder) -> None:
     assert [(sku, value) for _, sku, _, _, value in actions_of(data)] == [(i, float(n)) for n, i in enumerate(ids)]
 
 
-def test_ids_that_cannot_be(folder: MakeFolder, tmp_path: Path) -> None:
+def test_invalid_ids_are_rejected(folder: MakeFolder, tmp_path: Path) -> None:
     rows = ["ok,x,1,1", ",x,1,1", "y" * 129 + ",x,1,1", "tab\tin,x,1,1", '"new\nline",x,1,1', "é" * 65 + ",x,1,1"]
     path = folder({"products.csv": "sku_id,brand,cate,price\n" + "\n".join(rows), "actions.csv": HEADER})
     data = read(path, tmp_path / "rejects.csv", max_rejected=0.9)
@@ -112,14 +112,14 @@ def test_ids_that_cannot_be(folder: MakeFolder, tmp_path: Path) -> None:
     assert reasons == {
         3: "sku_id is empty",
         4: "sku_id is longer than 128 bytes",
-        5: "sku_id has a control character in it",
-        6: "sku_id has a control character in it",
+        5: "sku_id contains a control character",
+        6: "sku_id contains a control character",
         8: "sku_id is longer than 128 bytes",
     }
 
 
-def test_whole_floats_in_parquet_become_whole_text(folder: MakeFolder, tmp_path: Path) -> None:
-    """C05: a blank made the id column float; the rest still join user 101."""
+def test_whole_floats_in_parquet_become_integers(folder: MakeFolder, tmp_path: Path) -> None:
+    """A blank turns an integer id column into floats; the other rows still belong to user 101."""
     path = folder({"actions.csv": None, "users.csv": None})
     users = pl.DataFrame({"user_id": [101.0, 102.0, 103.5], "age": [20.0, None, 30.5], "city": ["Rome", None, "x"]})
     users.write_parquet(path / "users.parquet")
@@ -140,7 +140,7 @@ def test_whole_floats_in_parquet_become_whole_text(folder: MakeFolder, tmp_path:
         ("101", "c", 4.0),
         ("101", "a", 5.0),
     ]
-    assert data.report.tally("actions").nobody == 2
+    assert data.report.tally("actions").anonymous == 2
     assert [(f, n) for f, n, _, _ in rejected(tmp_path / "rejects.csv")] == [
         ("users.parquet", 3),
         ("actions.parquet", 2),
@@ -148,16 +148,16 @@ def test_whole_floats_in_parquet_become_whole_text(folder: MakeFolder, tmp_path:
     ]
 
 
-def test_a_blank_user_in_csv_is_nobody(folder: MakeFolder, tmp_path: Path) -> None:
-    """C05: the blank is named with its line, the rest join user 101; nobody teaches nothing."""
+def test_a_blank_user_in_csv_is_anonymous(folder: MakeFolder, tmp_path: Path) -> None:
+    """Actions without a user are reported by line and not used; the other rows belong to user 101."""
     rows = "101,a,2024-01-01T00:00:00,view,\n,a,2024-01-01T00:00:00,view,\n-1,b,2024-01-01T00:00:00,view,\n"
     data = read(folder({"actions.csv": HEADER + rows}), tmp_path / "rejects.csv")
     assert [row[0] for row in actions_of(data)] == ["101"]
     tally = data.report.tally("actions")
-    assert (tally.read, tally.used, tally.nobody, tally.rejected) == (3, 1, 2, 0)
+    assert (tally.read, tally.used, tally.anonymous, tally.rejected) == (3, 1, 2, 0)
     assert [(line, reason) for _, line, reason, _ in rejected(tmp_path / "rejects.csv")] == [
-        (3, "nobody: the user is empty or -1"),
-        (4, "nobody: the user is empty or -1"),
+        (3, "anonymous: the user is empty or -1"),
+        (4, "anonymous: the user is empty or -1"),
     ]
 
 
@@ -168,8 +168,8 @@ def many_actions(count: int, bad: dict[int, str]) -> str:
     return HEADER + "".join(f"{row}\n" for row in rows)
 
 
-def test_actions_of_unknown_users_and_items_are_rejected_one_by_one(folder: MakeFolder, tmp_path: Path) -> None:
-    """C07: five of a hundred."""
+def test_actions_of_unknown_users_and_items_are_rejected_row_by_row(folder: MakeFolder, tmp_path: Path) -> None:
+    """Five of a hundred actions are rejected, and the others are used."""
     bad = {
         7: "999,a,2024-01-01T00:00:00,view,",
         20: "101,zzz,2024-01-01T00:00:00,view,",
@@ -184,7 +184,7 @@ def test_actions_of_unknown_users_and_items_are_rejected_one_by_one(folder: Make
         ("actions.csv", 9, "user_id is not in users", bad[7]),
         ("actions.csv", 22, "sku_id is not in products", bad[20]),
         ("actions.csv", 23, "sku_id is empty", bad[21]),
-        ("actions.csv", 52, "user_id is not in users; it was written as a float (101.0)", bad[50]),
+        ("actions.csv", 52, "user_id is not in users; it is written as a float (101.0)", bad[50]),
         ("actions.csv", 101, "user_id is not in users", bad[99]),
     ]
     text = str(data.report)
@@ -192,25 +192,25 @@ def test_actions_of_unknown_users_and_items_are_rejected_one_by_one(folder: Make
     assert "actions.csv line 9" in text
 
 
-def test_all_rejected_fails_whatever_is_allowed(folder: MakeFolder, tmp_path: Path) -> None:
-    """C07: a hundred of a hundred."""
+def test_reading_fails_if_all_rows_are_rejected(folder: MakeFolder, tmp_path: Path) -> None:
+    """Whatever share of rejected rows is allowed, something must be left."""
     bad = {n: f"u{n},a,2024-01-01T00:00:00,view," for n in range(100)}
     path = folder({"actions.csv": many_actions(100, bad)})
     with pytest.raises(DataError) as caught:
         read(path, tmp_path / "rejects.csv", max_rejected=1)
     assert str(caught.value) == (
-        "actions: 100 of 100 rows cannot be used, 100 of them for: user_id is not in users; "
-        f"first at actions.csv line 2; all are in {tmp_path / 'rejects.csv'}"
+        "actions: 100 of 100 rows cannot be used; the reason for 100 of them: user_id is not in users "
+        f"(first: actions.csv line 2); {tmp_path / 'rejects.csv'} lists all of them"
     )
     assert len(rejected(tmp_path / "rejects.csv")) == 100
 
 
-def test_too_many_rejected_fails_and_names_the_leading_reason(
+def test_too_many_rejected_rows_fail_with_the_most_frequent_reason(
     folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = {n: f"101,zzz,2024-01-01T00:00:{n},view," for n in range(10, 35)} | {3: "999,a,2024-01-01T00:00:00,view,"}
     path = folder({"actions.csv": many_actions(100, bad)})
-    with pytest.raises(DataError, match=r"26 of 100 rows .* 20% .* 25 of them for: sku_id is not in products"):
+    with pytest.raises(DataError, match=r"26 of 100 rows .* 20% .* the reason for 25 of them: sku_id is not in products"):
         read(path)
     monkeypatch.setenv("RECMESH_MAX_REJECTED", "0.3")
     assert read(path).report.tally("actions").used == 74
@@ -219,12 +219,12 @@ def test_too_many_rejected_fails_and_names_the_leading_reason(
         read(path)
 
 
-def test_only_nobody_fails(folder: MakeFolder) -> None:
-    with pytest.raises(DataError, match="actions: all 1 rows are of nobody"):
+def test_reading_fails_if_all_actions_are_anonymous(folder: MakeFolder) -> None:
+    with pytest.raises(DataError, match="actions: all 1 rows are anonymous"):
         read(folder({"actions.csv": HEADER + ",a,2024-01-01T00:00:00,view,\n"}))
 
 
-def test_no_actions_are_no_error_of_the_files(folder: MakeFolder) -> None:
+def test_a_data_set_without_actions_is_read(folder: MakeFolder) -> None:
     data = read(folder({"actions.csv": HEADER}))
     assert data.actions.height == 0
     assert data.actions.schema["time"] == pl.Int64
@@ -232,7 +232,7 @@ def test_no_actions_are_no_error_of_the_files(folder: MakeFolder) -> None:
     assert "actions" in str(data.report)
 
 
-def test_later_users_win_and_equal_actions_count_once(folder: MakeFolder) -> None:
+def test_later_rows_of_users_win_and_equal_actions_count_once(folder: MakeFolder) -> None:
     data = read(
         folder(
             {
@@ -251,7 +251,7 @@ def test_later_users_win_and_equal_actions_count_once(folder: MakeFolder) -> Non
 
 
 def test_the_order_of_rows_and_files_never_matters(folder: MakeFolder) -> None:
-    """C09, and the form of the files does not matter either."""
+    """Neither does the form of the files."""
     rng = random.Random(3)
     header, *rows = many_actions(200, {}).splitlines(keepends=True)
     plain = read(folder({"actions.csv": header + "".join(rows)}, name="plain"))
@@ -328,7 +328,7 @@ def test_any_change_of_content_changes_the_fingerprint(folder: MakeFolder, file:
         ("ms", "nan", None),
     ],
 )
-def test_times(folder: MakeFolder, tmp_path: Path, unit: str | None, time: str, expected: str | None) -> None:
+def test_times_of_all_forms(folder: MakeFolder, tmp_path: Path, unit: str | None, time: str, expected: str | None) -> None:
     schema = SCHEMA.replace("time: action_time", f"time: action_time, unit: {unit}") if unit else SCHEMA
     good = {None: "2024-01-01T00:00:00", "s": "1704067200", "ms": "1704067200000", "us": "1704067200000000"}
     good["ns"] = "1704067200000000000"
@@ -352,7 +352,7 @@ def test_times(folder: MakeFolder, tmp_path: Path, unit: str | None, time: str, 
         pl.Series(["2024-02-29T12:30:45"]),
     ],
 )
-def test_times_in_parquet(folder: MakeFolder, column: pl.Series) -> None:
+def test_times_in_parquet_need_no_unit(folder: MakeFolder, column: pl.Series) -> None:
     path = folder({"actions.csv": None})
     rest = pl.DataFrame({"user_id": ["101"], "sku_id": ["a"], "type": ["view"], "value": [1]})
     rest.with_columns(column.alias("action_time")).write_parquet(path / "actions.parquet")
@@ -363,13 +363,13 @@ def test_numbers_as_times_need_a_unit(folder: MakeFolder) -> None:
     path = folder({"actions.csv": None})
     rows = {"user_id": ["101"], "sku_id": ["a"], "action_time": [1_709_209_845], "type": ["view"], "value": [1]}
     pl.DataFrame(rows).write_parquet(path / "actions.parquet")
-    with pytest.raises(DataError, match=r'actions\.parquet: column "action_time" holds numbers; declare action\.unit'):
+    with pytest.raises(DataError, match=r'actions\.parquet: column "action_time" contains numbers; declare action\.unit'):
         read(path)
     (path / "schema.yaml").write_text(SCHEMA.replace("time: action_time", "time: action_time, unit: s"))
     assert read(path).actions["time"].to_list() == [millis("2024-02-29T12:30:45")]
 
 
-def test_types_and_values_that_cannot_be(folder: MakeFolder, tmp_path: Path) -> None:
+def test_invalid_types_and_values_are_rejected(folder: MakeFolder, tmp_path: Path) -> None:
     rows = ["view,", "view,3", "view,-2.5", "view,many", "view,inf", "view,1e39", ",1", "look,1"]
     text = "".join(f"101,a,2024-01-01T00:00:0{n},{row}\n" for n, row in enumerate(rows))
     data = read(folder({"actions.csv": HEADER + text}), tmp_path / "rejects.csv", max_rejected=0.5)
@@ -380,18 +380,18 @@ def test_types_and_values_that_cannot_be(folder: MakeFolder, tmp_path: Path) -> 
         ("look", 1.0),
     ]
     assert [(line, reason) for _, line, reason, _ in rejected(tmp_path / "rejects.csv")] == [
-        (5, "value is no finite number"),
-        (6, "value is no finite number"),
-        (7, "value is no finite number"),
+        (5, "value is not a finite number"),
+        (6, "value is not a finite number"),
+        (7, "value is not a finite number"),
         (8, "type is empty"),
     ]
-    assert 'action type "look" has no weight in schema.yaml: it counts 1' in data.report.notices
-    assert 'no action has the type "order" that weights name' in data.report.notices
+    assert 'action type "look" has no weight in schema.yaml: its weight is 1' in data.report.notices
+    assert 'schema.yaml has a weight for action type "order", but no action has it' in data.report.notices
 
 
-def test_a_type_column_that_is_none(folder: MakeFolder) -> None:
+def test_a_column_with_too_many_types_is_an_error(folder: MakeFolder) -> None:
     text = "".join(f"101,a,2024-01-01T00:00:00,kind-{n},\n" for n in range(200))
-    with pytest.raises(DataError, match=r'"type" holds more than 127 action types'):
+    with pytest.raises(DataError, match=r'"type" has more than 127 action types'):
         read(folder({"actions.csv": HEADER + text}))
 
 
@@ -411,30 +411,30 @@ def test_lists_in_parquet_are_joined(folder: MakeFolder) -> None:
     assert (cate.values, round(cate.missing, 3)) == (2, 0.333)
 
 
-def test_columns_that_hold_no_cells(folder: MakeFolder) -> None:
+def test_columns_of_nested_types_are_an_error(folder: MakeFolder) -> None:
     path = folder({"users.csv": None})
     users = pl.DataFrame({"user_id": ["101"], "age": ["1"], "city": [{"name": "Rome"}]})
     users.write_parquet(path / "users.parquet")
-    with pytest.raises(DataError, match=r'users\.parquet: column "city" holds Struct'):
+    with pytest.raises(DataError, match=r'users\.parquet: column "city" has type Struct'):
         read(path)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"users.csv": None, "user.csv": "x"}, 'no users in it; .*did you mean "user.csv"'),
-        ({"products.csv": None}, "no products in it; expected one of products.csv, products.parquet, products.dat"),
-        ({"actions.csv": None, "actions.tsv": "x"}, 'no actions in it; .*did you mean "actions.tsv"'),
-        ({"actions.csv": None, "actions.parquet": b"PAR1 no"}, "actions.parquet: not readable as parquet"),
+        ({"users.csv": None, "user.csv": "x"}, 'no users; .*did you mean "user.csv"'),
+        ({"products.csv": None}, "no products; expected one of products.csv, products.parquet, products.dat"),
+        ({"actions.csv": None, "actions.tsv": "x"}, 'no actions; .*did you mean "actions.tsv"'),
+        ({"actions.csv": None, "actions.parquet": b"PAR1 no"}, "actions.parquet: cannot be read as parquet"),
         ({"schema.yaml": SCHEMA.replace("price:", "cost:")}, 'products.csv: no column "cost" .item.fields.cost of the'),
     ],
 )
-def test_files_that_are_not_there(folder: MakeFolder, changes: dict[str, str | bytes | None], said: str) -> None:
+def test_missing_and_unusable_files_are_errors(folder: MakeFolder, changes: dict[str, str | bytes | None], said: str) -> None:
     with pytest.raises(DataError, match=said):
         read(folder(changes))
 
 
-def test_files_that_are_not_read_are_told(folder: MakeFolder) -> None:
+def test_files_that_are_not_read_are_reported(folder: MakeFolder) -> None:
     data = read(folder({"users_old.csv": "x", "notes/readme.md": "x"}))
     assert "files that were not read: notes/readme.md, users_old.csv" in data.report.notices
 

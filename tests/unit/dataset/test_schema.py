@@ -1,4 +1,4 @@
-"""schema.yaml: what it accepts, and how it says what is wrong."""
+"""The keys and values that schema.yaml accepts, and its error messages."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def error_of(text: str) -> str:
     return message
 
 
-def test_the_whole_form() -> None:
+def test_all_keys_are_read() -> None:
     schema = Schema.parse(
         """
         user: {id: uid, fields: {age: {kind: categorical}, income: {kind: numeric, column: "yearly income"}}}
@@ -38,7 +38,7 @@ def test_the_whole_form() -> None:
     assert (schema.weight("1"), schema.weight("2"), schema.weight("other")) == (0.1, 3.0, 1.0)
 
 
-def test_defaults() -> None:
+def test_optional_keys_have_defaults() -> None:
     schema = Schema.parse("user: {id: u, fields: }\nitem: {id: i}\naction: {user: u, item: i, time: t}")
     assert schema.user.fields == {} == schema.item.fields
     assert (schema.repeats, schema.missing, schema.encoding) == (True, ("",), "utf-8")
@@ -46,7 +46,7 @@ def test_defaults() -> None:
     assert schema.weight("anything") == 1.0
 
 
-def test_text_stays_text() -> None:
+def test_scalars_stay_text() -> None:
     schema = Schema.parse(SCHEMA.replace("user_id,", "no,").replace("brand:", "007:") + "missing: [null, 1.0, no]")
     assert schema.user.id == "no"
     assert "007" in schema.item.fields
@@ -57,14 +57,14 @@ def test_text_stays_text() -> None:
     ("old", "new", "said"),
     [
         ("time: action_time", "tiem: action_time", 'action.tiem: unknown key; did you mean "time"?'),
-        ("time: action_time", "type: x", 'key "type" is there twice'),
+        ("time: action_time", "type: x", 'key "type" occurs twice'),
         ("user: {id: user_id", "user: {ident: user_id", "user.id: missing"),
         ("kind: numeric", "kind: number", 'item.fields.price.kind: "number" is not one of'),
         ("kind: numeric", "knd: numeric", 'item.fields.price.knd: unknown key; did you mean "kind"?'),
         ("kind: numeric", "kind: multi", "item.fields.price: kind multi needs a separator"),
-        ("kind: numeric", 'kind: numeric, separator: "|"', "item.fields.price: separator belongs to kind multi"),
+        ("kind: numeric", 'kind: numeric, separator: "|"', "item.fields.price: only kind multi has a separator"),
         ("view: 0.1", "view: much", "action.weights.view: input should be a valid number"),
-        ("view: 0.1", "view: -1", "action.weights: the weight of view must be a number of at least 0"),
+        ("view: 0.1", "view: -1", "action.weights: the weight of view must be a number and at least 0"),
         ("view: 0.1, order: 3", "view: 0", "action.weights: at least one weight must be above 0"),
         ("type: type, ", "", "action: weights name several types"),
         ("time: action_time", "time: action_time, unit: sec", 'action.unit: "sec" is not one of s, ms, us or ns'),
@@ -72,7 +72,7 @@ def test_text_stays_text() -> None:
         ("user:", "users:", 'users: unknown key; did you mean "user"?'),
     ],
 )
-def test_what_is_wrong_is_named_with_its_key(old: str, new: str, said: str) -> None:
+def test_an_error_names_its_key(old: str, new: str, said: str) -> None:
     assert said in error_of(SCHEMA.replace(old, new, 1))
 
 
@@ -81,32 +81,32 @@ def test_what_is_wrong_is_named_with_its_key(old: str, new: str, said: str) -> N
     [
         ("", "must be a mapping"),
         ("- a", "must be a mapping"),
-        ("user: {id", "not readable as YAML"),
+        ("user: {id", "invalid YAML"),
         (SCHEMA + "encoding: utf-9", 'encoding: unknown encoding "utf-9"'),
         (SCHEMA + "repeats: maybe", "repeats: input should be a valid boolean"),
     ],
 )
-def test_unusable_text(text: str, said: str) -> None:
+def test_an_invalid_schema_is_an_error(text: str, said: str) -> None:
     assert said in error_of(text)
 
 
-def test_dump_says_the_same() -> None:
+def test_a_dumped_schema_is_read_back() -> None:
     schema = Schema.parse(SCHEMA + 'missing: ["-1"]\nencoding: gb18030\nrepeats: false')
     assert Schema.parse(schema.dump()) == schema
 
 
-def test_missing_schema_names_a_near_miss(folder: MakeFolder) -> None:
+def test_a_missing_schema_suggests_a_similar_file(folder: MakeFolder) -> None:
     path = folder({"schema.yaml": None, "schema.yml": SCHEMA})
     with pytest.raises(DataError, match=r'schema\.yaml: missing.*did you mean "schema\.yml"\?'):
         Schema.load(path)
 
 
-def test_missing_folder(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         Schema.load(tmp_path / "nowhere")
 
 
-def test_seed_folder_needs_no_schema(folder: MakeFolder) -> None:
+def test_a_folder_in_the_v0_form_needs_no_schema(folder: MakeFolder) -> None:
     schema = Schema.load(folder({"schema.yaml": None, "users.dat": "1:2:3:4:5:6:7\n"}))
     assert list(schema.user.fields) == ["age", "sex", "city_level", "province", "city", "country"]
     assert list(schema.item.fields) == ["brand", "shopid", "cate"]

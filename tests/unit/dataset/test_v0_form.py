@@ -1,4 +1,4 @@
-"""The seed's files: users.dat, products.dat and product_vectors.txt."""
+"""The files of the v0 contract: users.dat, products.dat and product_vectors.txt."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from recmesh.errors import DataError
 from .conftest import SCHEMA, MakeFolder, rejected
 
 ACTIONS = "user_id,sku_id,action_time,type\n1,10,2024-01-01T00:00:00,view\n2,20,2024-01-02T00:00:00,order\n"
-SEED = {
+V0_FILES = {
     "schema.yaml": None,
     "users.csv": None,
     "products.csv": None,
@@ -20,8 +20,8 @@ SEED = {
 }
 
 
-def test_a_seed_folder(folder: MakeFolder) -> None:
-    data = read(folder(SEED))
+def test_a_folder_in_the_v0_form_is_read(folder: MakeFolder) -> None:
+    data = read(folder(V0_FILES))
     assert data.users.columns == ["user_id", "age", "sex", "city_level", "province", "city", "country"]
     assert data.users.rows() == [
         ("1", "5.0", "1.0", "5.0", "20.0", "176.0", "1933.0"),
@@ -32,9 +32,9 @@ def test_a_seed_folder(folder: MakeFolder) -> None:
     assert data.actions.height == 2
 
 
-def test_rows_with_other_columns_are_rejected(folder: MakeFolder, tmp_path: Path) -> None:
-    dat = SEED["users.dat"] + '3:1:1:1\n4:"1:1:1:1:1:1\n\n5:1:1:1:1:1:1:1\n'
-    data = read(folder({**SEED, "users.dat": dat}), tmp_path / "rejects.csv", max_rejected=0.5)
+def test_rows_with_a_wrong_number_of_columns_are_rejected(folder: MakeFolder, tmp_path: Path) -> None:
+    dat = V0_FILES["users.dat"] + '3:1:1:1\n4:"1:1:1:1:1:1\n\n5:1:1:1:1:1:1:1\n'
+    data = read(folder({**V0_FILES, "users.dat": dat}), tmp_path / "rejects.csv", max_rejected=0.5)
     assert data.users["user_id"].to_list() == ["1", "2", "4"]
     assert data.users["age"].to_list()[-1] == '"1'
     assert rejected(tmp_path / "rejects.csv") == [
@@ -43,15 +43,15 @@ def test_rows_with_other_columns_are_rejected(folder: MakeFolder, tmp_path: Path
     ]
 
 
-def test_a_schema_may_pick_from_the_seed_fields(folder: MakeFolder) -> None:
+def test_a_schema_may_select_from_the_v0_fields(folder: MakeFolder) -> None:
     schema = SCHEMA.replace("age: {kind: categorical}, ", "").replace(", price: {kind: numeric}", "")
-    data = read(folder({**SEED, "schema.yaml": schema.replace("value: value, ", "")}))
+    data = read(folder({**V0_FILES, "schema.yaml": schema.replace("value: value, ", "")}))
     assert data.users.rows() == [("1", "176.0"), ("2", "x y")]
     with pytest.raises(DataError, match=r'products\.dat: no column "price"'):
-        read(folder({**SEED, "schema.yaml": SCHEMA}, name="more"))
+        read(folder({**V0_FILES, "schema.yaml": SCHEMA}, name="more"))
 
 
-def test_vectors(folder: MakeFolder, tmp_path: Path) -> None:
+def test_vectors_are_read_and_bad_lines_rejected(folder: MakeFolder, tmp_path: Path) -> None:
     lines = [
         "20:[1,2,3]",
         "10:[0.5, -1e-3,2]",
@@ -62,17 +62,17 @@ def test_vectors(folder: MakeFolder, tmp_path: Path) -> None:
         "30:[1,x,3]",
         "30",
     ]
-    path = folder({**SEED, "product_vectors.txt": "\n".join(lines)})
+    path = folder({**V0_FILES, "product_vectors.txt": "\n".join(lines)})
     data = read(path, tmp_path / "rejects.csv", max_rejected=0.7)
     assert data.product_vectors is not None
     assert data.product_vectors["sku_id"].to_list() == ["10", "20"]
     assert data.product_vectors["vector"].to_numpy().tolist() == [[9.0, 9.0, 9.0], [1.0, 2.0, 3.0]]
     assert data.product_vectors["vector"].to_numpy().dtype == "float32"
     assert rejected(tmp_path / "rejects.csv") == [
-        ("product_vectors.txt", 3, "vector has another dimension than 3", "30 : [7,8]"),
+        ("product_vectors.txt", 3, "the dimension of the vector is not 3", "30 : [7,8]"),
         ("product_vectors.txt", 5, "sku_id is not in products", "99:[1,2,3]"),
-        ("product_vectors.txt", 6, "vector holds something that is no finite number", "30:[1,nan,3]"),
-        ("product_vectors.txt", 7, "vector holds something that is no finite number", "30:[1,x,3]"),
+        ("product_vectors.txt", 6, "vector contains something that is not a finite number", "30:[1,nan,3]"),
+        ("product_vectors.txt", 7, "vector contains something that is not a finite number", "30:[1,x,3]"),
         ("product_vectors.txt", 8, "not of the form id:[number,number,...]", "30"),
     ]
     tally = data.report.tally("product_vectors")
@@ -81,13 +81,13 @@ def test_vectors(folder: MakeFolder, tmp_path: Path) -> None:
 
 def test_vectors_count_in_the_fingerprint_but_their_order_does_not(folder: MakeFolder) -> None:
     def fingerprint(name: str, text: str) -> str:
-        return read(folder({**SEED, "product_vectors.txt": text}, name=name)).fingerprint
+        return read(folder({**V0_FILES, "product_vectors.txt": text}, name=name)).fingerprint
 
     first = fingerprint("first", "10:[1,2]\n20:[3,4]\n")
     assert fingerprint("turned", "20:[3,4]\r\n10:[1.0,2]\r\n") == first
     assert fingerprint("other", "20:[3,4]\n10:[1,2.5]\n") != first
 
 
-def test_vectors_of_nothing_known(folder: MakeFolder) -> None:
+def test_vectors_of_unknown_items_only_are_an_error(folder: MakeFolder) -> None:
     with pytest.raises(DataError, match=r"product_vectors: 1 of 1 rows cannot be used.*sku_id is not in products"):
-        read(folder({**SEED, "product_vectors.txt": "99:[1,2]\n"}))
+        read(folder({**V0_FILES, "product_vectors.txt": "99:[1,2]\n"}))
