@@ -14,7 +14,7 @@ from rich.table import Table
 from recmesh.cli.tables import read_pairs
 from recmesh.dataset import read
 from recmesh.errors import ReleaseError, SettingsError
-from recmesh.evaluation import METRICS_FILE, PAGE_FILE, Report, Scored, margin, names, score
+from recmesh.evaluation import METRICS_FILE, PAGE_FILE, PredictionScores, Report, margin, names, score
 from recmesh.evaluation.report import CHAIN, Figure, Figures, SegmentReport
 from recmesh.evaluation.split import split
 from recmesh.releases import ModelStore
@@ -130,7 +130,7 @@ def _file(predictions: Path, truth: Path, lengths: Sequence[int], as_json: bool)
         console.print(f"not counted: {scored.unasked:,} users with predictions whom the truth does not hold")
 
 
-def _plain(scored: Scored) -> dict[str, object]:
+def _plain(scored: PredictionScores) -> dict[str, object]:
     figures = {name: {"mean": scored.means[name], "error": scored.errors[name]} for name in scored.names}
     users = {"users": scored.users, "users_without_predictions": scored.without, "not_counted": scored.unasked}
     return {**figures, **users}

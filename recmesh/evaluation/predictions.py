@@ -1,4 +1,4 @@
-"""Scores lists of ids against what users did later: files that `client.py batch` wrote, or any other system's."""
+"""Score lists of ids, from `recmesh` or any other system, against the later actions of the users."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,15 +9,18 @@ from recmesh.errors import DataError
 from recmesh.evaluation.metrics import Array, names, of_ids, standard_error
 
 Pairs = Iterable[tuple[str, str]]
-"""(user_id, sku_id), of one user best first."""
+"""Pairs of `user_id` and `sku_id`; those of a user are ordered best first."""
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Metrics of each user of the truth: `values` float [users, metrics], columns as in `names`.
+class PredictionScores:
+    """Metrics of each user of the truth.
 
-    `without`: users of the truth without any prediction (they count as 0); `unasked`: predicted users that the truth
-    does not hold (they do not count).
+    Attributes:
+        names: Names of the metrics.
+        values: Metrics [users, metrics].
+        without: Number of users in the truth who have no predictions; they count as 0.
+        unasked: Number of users with predictions who are not in the truth; they do not count.
     """
 
     names: tuple[str, ...]
@@ -27,28 +30,38 @@ class Scored:
 
     @property
     def users(self) -> int:
+        """Number of users in the truth."""
         return len(self.values)
 
     @property
     def means(self) -> dict[str, float]:
-        """Mean over users, not rounded."""
+        """Means over users by metric name, not rounded."""
         return dict(zip(self.names, self.values.mean(0).tolist(), strict=True))
 
     @property
     def errors(self) -> dict[str, float]:
-        """Standard error of the mean, not rounded."""
+        """Standard errors of the means by metric name, not rounded."""
         return dict(zip(self.names, standard_error(self.values).tolist(), strict=True))
 
 
-def score(predictions: Pairs, truth: Pairs, cutoffs: Sequence[int]) -> Scored:
-    """Score predictions against the truth. Raises DataError when the truth is empty."""
+def score(predictions: Pairs, truth: Pairs, cutoffs: Sequence[int]) -> PredictionScores:
+    """Score predictions against the truth.
+
+    Args:
+        predictions: The recommended items; those of a user best first.
+        truth: The items that each user wanted.
+        cutoffs: The values of k in recall@k.
+
+    Raises:
+        DataError: The truth is empty.
+    """
     wanted = {user: set(items) for user, items in _by_user(truth).items()}
     if not wanted:
-        raise DataError("the truth holds no pair of a user and an item: nothing to score against")
+        raise DataError("the truth contains no pair of a user and an item: there is nothing to score against")
     ranked = _by_user(predictions)
     values = np.array([of_ids(ranked.get(user, ()), items, cutoffs) for user, items in wanted.items()])
     without = sum(user not in ranked for user in wanted)
-    return Scored(names(cutoffs), values, without, len(ranked.keys() - wanted.keys()))
+    return PredictionScores(names(cutoffs), values, without, len(ranked.keys() - wanted.keys()))
 
 
 def _by_user(pairs: Pairs) -> Mapping[str, list[str]]:

@@ -1,11 +1,14 @@
-"""`metrics.json` of a release: all that its report says. Training writes it, `recmesh evaluate` reads it."""
+"""The report of a release, as data: `metrics.json`. Training writes it, and `recmesh evaluate` reads it."""
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from recmesh.errors import ReleaseError
 
 METRICS_FILE, PAGE_FILE = "metrics.json", "report.html"
+"""The files of a release with its report, as data and as a page."""
+
 CHAIN, POPULARITY = "chain", "popularity"
+"""Names of systems in the report."""
 
 
 class _Frozen(BaseModel):
@@ -20,11 +23,14 @@ class Figure(_Frozen):
 
 
 Figures = dict[str, Figure]
-"""By metric name (`recall@10`)."""
+"""Figures by metric name, such as `recall@10`."""
 
 
 class System(_Frozen):
-    """One way to make the lists. `gain`: what the chain has more, as the mean of the differences of the same users."""
+    """A way to make the lists: the chain, or a baseline.
+
+    `gain` is the mean over the same users of the chain's figure minus this system's.
+    """
 
     name: str
     about: str
@@ -33,7 +39,7 @@ class System(_Frozen):
 
 
 class Kind(_Frozen):
-    """One kind of user, as the chain and popularity serve it."""
+    """Figures of the chain and of popularity for one kind of user."""
 
     name: str
     users: int
@@ -42,7 +48,11 @@ class Kind(_Frozen):
 
 
 class ChannelPart(_Frozen):
-    """A channel's part: quota in the merge, share of the wanted items that it found, and that it alone found."""
+    """The contribution of a channel.
+
+    `weight` and `depth` are its quota in the merge. `found` is the share of the wanted items among its candidates, and
+    `found_alone` the share that no other channel has.
+    """
 
     name: str
     weight: float
@@ -52,10 +62,11 @@ class ChannelPart(_Frozen):
 
 
 class Exposure(_Frozen):
-    """What the first ten places show, over all users.
+    """The items at the first ten ranks, over all users.
 
-    `coverage`: share of the catalogue that is shown to anyone. `novelty`: mean self-information of what is shown, in
-    bits. `gini`: of how often each item is shown. `head`: share of places that the most popular 1 % of items take.
+    `coverage` is the share of the catalogue that appears in any list. `novelty` is the mean self-information of the
+    items, in bits. `gini` is the Gini coefficient of how often each item appears. `head` is the share of ranks with
+    the most popular 1 % of the items.
     """
 
     name: str
@@ -66,8 +77,10 @@ class Exposure(_Frozen):
 
 
 class Bin(_Frozen):
-    """Candidates of similar probability: their number, the mean prediction, the share that was wanted with its 95 %
-    interval."""
+    """Candidates with similar predicted probability.
+
+    `predicted` is the mean prediction, `observed` the share that was wanted, with its 95 % interval.
+    """
 
     candidates: int
     predicted: float
@@ -77,10 +90,10 @@ class Bin(_Frozen):
 
 
 class Calibration(_Frozen):
-    """Probability that a candidate is wanted within the window: 1 / (1 + exp(-(slope * score + intercept))).
+    """The probability that a candidate is wanted within the window: 1 / (1 + exp(-(slope * score + intercept))).
 
-    Fitted on one half of the held-out users; `bins` and `error` (mean distance of predicted and observed, weighted by
-    candidates) are of the other half.
+    It is fitted on half of the held-out users. `bins` and `error` are measured on the other half; `error` is the mean
+    absolute difference of predicted and observed, weighted by candidates (expected calibration error).
     """
 
     slope: float
@@ -91,7 +104,10 @@ class Calibration(_Frozen):
 
 
 class FeatureGroup(_Frozen):
-    """What a group of the ranker's inputs adds: the wide part with it less one fitted without it, on the same users."""
+    """The gain from a group of the ranker's inputs.
+
+    It is the mean over the same users of the wide part's figure minus that of a wide part fitted without the group.
+    """
 
     name: str
     inputs: int
@@ -99,7 +115,7 @@ class FeatureGroup(_Frozen):
 
 
 class Decision(_Frozen):
-    """Something that was chosen on held-out data: the options with their figure, and the rule in words."""
+    """A choice made on held-out data: the options with their figures, and the rule in words."""
 
     what: str
     chosen: str
@@ -108,7 +124,7 @@ class Decision(_Frozen):
 
 
 class Past(_Frozen):
-    """One action of a history."""
+    """An action in a history."""
 
     sku_id: str
     about: str
@@ -117,8 +133,10 @@ class Past(_Frozen):
 
 
 class Shown(_Frozen):
-    """One place of a list. `reasons`: the inputs that lift it most above the user's other candidates, with how much of
-    the score they are."""
+    """An item in a list.
+
+    `reasons` are the inputs that raise it most above the user's other candidates, with their contribution to the score.
+    """
 
     sku_id: str
     about: str
@@ -129,7 +147,7 @@ class Shown(_Frozen):
 
 
 class Example(_Frozen):
-    """A held-out user: profile, newest actions, the list, and how many items were wanted and found."""
+    """A held-out user: profile, newest actions, list, and the numbers of items that were wanted and found."""
 
     title: str
     user_id: str
@@ -142,7 +160,7 @@ class Example(_Frozen):
 
 
 class SegmentReport(_Frozen):
-    """All about one segment, measured on its held-out window."""
+    """The report on one segment, measured on its held-out window."""
 
     window: str
     users: int
@@ -159,7 +177,7 @@ class SegmentReport(_Frozen):
 
 
 class WindowFacts(_Frozen):
-    """One window: what was known, which labels, how many users with labels, and what it was used for."""
+    """A window: until when actions are known, the dates of its labels, its users with labels, and its purpose."""
 
     name: str
     known_until: str
@@ -169,7 +187,7 @@ class WindowFacts(_Frozen):
 
 
 class ActiveFacts(_Frozen):
-    """The release that was active when this one was trained, and whether a comparison with it is honest."""
+    """The release that was active during training, and whether both can be compared fairly."""
 
     release: str
     compared: bool
@@ -177,7 +195,7 @@ class ActiveFacts(_Frozen):
 
 
 class Cost(_Frozen):
-    """Wall-clock seconds of the training, those of the report among them, and the peak of resident memory in MiB."""
+    """Wall-clock seconds of the training including the report, of the report alone, and peak resident memory in MiB."""
 
     seconds: float
     report_seconds: float
@@ -185,7 +203,7 @@ class Cost(_Frozen):
 
 
 class Report(_Frozen):
-    """The whole document. `facts`: of the data and the training, in words, in the order in which they are shown."""
+    """The complete report. `facts` about the data and the training are text, in the order of presentation."""
 
     version: int = 1
     release: str
@@ -197,10 +215,20 @@ class Report(_Frozen):
 
     @classmethod
     def parse(cls, content: bytes, place: str) -> "Report":
-        """Raises ReleaseError, naming `place`, when it is not such a document (releases before it was made)."""
+        """Parse metrics.json.
+
+        Args:
+            content: JSON.
+            place: Named in the error message.
+
+        Raises:
+            ReleaseError: The content is not a report, for example in a release that is older than this model.
+        """
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise ReleaseError(f"{place}: no report of this version ({where}: {first['msg']}); train again") from None
+            raise ReleaseError(
+                f"{place}: not a report that this version can read ({where}: {first['msg']}); train again"
+            ) from None

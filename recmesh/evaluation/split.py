@@ -1,9 +1,8 @@
-"""Cuts a data set in time, so that the running chain can be measured on a shop's own data: what came before the cut is
-a data set to train on, what came after is the truth.
+"""Split a data set in time, to evaluate the running chain on a shop's own data.
 
-The cut is that of the quality protocol. One user in ten is held out wholly, as a new user. Where the calendar means
-something (most users who act after the day that 80 % of the actions come before had acted earlier), that day is the cut
-for all; else each user's last fifth.
+The actions before the cut become a data set to train on; the later actions are the truth. All actions of one user in
+ten are held out, as those of a new user. The split is by date if at least half of the users who act after the cutoff
+acted earlier. The cutoff is then the day after 80 % of the actions. Otherwise, each user's last fifth is held out.
 """
 
 import shutil
@@ -20,15 +19,22 @@ from recmesh.dataset.schema import SCHEMA_FILE
 from recmesh.dataset.writing import new_folder
 from recmesh.errors import DataError
 
-_DAY = 86_400_000
-_EARLIER, _COLD, _RETURNING = 0.8, 0.1, 0.5
+_DAY_MS = 86_400_000
+_KNOWN_SHARE, _COLD_SHARE, _RETURNING_SHARE = 0.8, 0.1, 0.5
 
 USER, ITEM = "user_id", "sku_id"
+"""Columns of the written files."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """What a split wrote. `segments`: users of the truth by segment, in the order in which to ask."""
+    """The result of a split.
+
+    Attributes:
+        rule: Where the data set was cut, in words.
+        train: Number of actions to train on.
+        segments: Number of users in the truth by segment, in the order of evaluation.
+    """
 
     rule: str
     train: int
@@ -36,15 +42,21 @@ class Split:
 
 
 def split(data: DataSet, out: Path, seed: int) -> Split:
-    """Write `out`/train (a data set), `out`/queries_<segment>.csv and `out`/truth_<segment>.csv.
+    """Split a data set into `train` (a data set), `queries_<segment>.csv` and `truth_<segment>.csv`.
 
-    Raises DataError when `out` holds something else, or when the cut leaves nothing on either side.
+    Args:
+        data: The data set.
+        out: The folder to create. It may replace a folder that was made the same way.
+        seed: Selects the users that are held out as new users.
+
+    Raises:
+        DataError: `out` contains something else, or no actions are left before or after the cut.
     """
     actions = data.actions.with_columns(pl.col(USER, ITEM, "type").cast(pl.String))
     cold = _cold(data.users[USER], seed)
     known, later, rule = _cut(actions, cold)
     if known.is_empty() or later.is_empty():
-        raise DataError(f"{data.folder}: the cut leaves {len(known)} actions before it and {len(later)} after it")
+        raise DataError(f"{data.folder}: the cut leaves {len(known)} actions before and {len(later)} after")
     truths = _truths(known, later, cold, data.schema.repeats)
     with new_folder(out) as folder:
         _write_train(data, known, cold, folder / "train")
@@ -58,22 +70,22 @@ def split(data: DataSet, out: Path, seed: int) -> Split:
 
 def _cold(users: pl.Series, seed: int) -> pl.Series:
     order = np.random.default_rng(seed).permutation(len(users))
-    return users[np.sort(order[: round(len(users) * _COLD)])]
+    return users[np.sort(order[: round(len(users) * _COLD_SHARE)])]
 
 
 def _cut(actions: pl.DataFrame, cold: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame, str]:
-    """Actions before the cut (without those of cold users), those after it, and the rule in words."""
+    """Return the actions before the cut (without those of cold users), the actions after it, and the rule in words."""
     is_cold = pl.col(USER).is_in(cold.implode())
     times = actions["time"].sort()
-    moment = int(times[int(len(times) * _EARLIER)]) // _DAY * _DAY
-    late = pl.col("time") >= moment
+    cutoff = int(times[int(len(times) * _KNOWN_SHARE)]) // _DAY_MS * _DAY_MS
+    late = pl.col("time") >= cutoff
     first = actions.group_by(USER).agg(first=pl.col("time").min(), last=pl.col("time").max())
-    active = first.filter(pl.col("last") >= moment)
-    if len(active) and int((active["first"] < moment).sum()) >= _RETURNING * len(active):
-        day = np.datetime64(moment, "ms").astype("datetime64[D]")
+    active = first.filter(pl.col("last") >= cutoff)
+    if len(active) and int((active["first"] < cutoff).sum()) >= _RETURNING_SHARE * len(active):
+        day = np.datetime64(cutoff, "ms").astype("datetime64[D]")
         return actions.filter(~is_cold & ~late), actions.filter(late), f"cut at {day}, for all users"
-    place, size = pl.int_range(pl.len()).over(USER), pl.len().over(USER)
-    early = place < (size * _EARLIER).ceil().clip(upper_bound=size - 1)
+    position, size = pl.int_range(pl.len()).over(USER), pl.len().over(USER)
+    early = position < (size * _KNOWN_SHARE).ceil().clip(upper_bound=size - 1)
     warm = actions.filter(~is_cold)
     later = pl.concat([warm.filter(~early), actions.filter(is_cold)])
     return warm.filter(early), later, "cut at 80 % of each user's own actions"
@@ -100,7 +112,7 @@ def _write_train(data: DataSet, known: pl.DataFrame, cold: pl.Series, folder: Pa
 
 
 def _plain(schema: Schema) -> Schema:
-    """The same meaning for files whose columns are named like the fields."""
+    """Return a schema with the same meaning, for files whose columns are named like the fields."""
 
     def side(key: str, fields: Mapping[str, Field]) -> Side:
         return Side(id=key, fields={name: field.model_copy(update={"column": None}) for name, field in fields.items()})

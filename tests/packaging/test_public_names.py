@@ -24,7 +24,7 @@ PUBLIC_NAMES = {
         SettingsError Unavailable
     """,
     "recmesh.evaluation": """
-        METRICS_FILE PAGE_FILE Decision Report Scored errors margin means metrics names of_hits per_user score
+        METRICS_FILE PAGE_FILE Decision PredictionScores Report errors margin means metrics names of_hits per_user score
     """,
     "recmesh.features": """
         CHANNELS SEGMENTS Catalogue Encoder FeatureSpec History Lists Segment Statistics User

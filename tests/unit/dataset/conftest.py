@@ -12,7 +12,7 @@ item: {id: sku_id, fields: {brand: {kind: categorical}, cate: {kind: categorical
 action: {user: user_id, item: sku_id, time: action_time, type: type, value: value, weights: {view: 0.1, order: 3}}
 """
 
-FILES: dict[str, str | bytes] = {
+FILES = {
     "schema.yaml": SCHEMA,
     "users.csv": "user_id,age,city\n101,20-29,Rome\n102,30-39,\n103,,Oslo\n",
     "products.csv": "sku_id,brand,cate,price\na,x,1,2.5\nb,y,1,10\nc,x,2,\n",
@@ -33,7 +33,8 @@ def folder(tmp_path: Path) -> MakeFolder:
 
     def make(changes: Mapping[str, str | bytes | None] | None = None, name: str = "data") -> Path:
         path = tmp_path / name
-        for file, content in {**FILES, **(changes or {})}.items():
+        files: dict[str, str | bytes | None] = {**FILES, **(changes or {})}
+        for file, content in files.items():
             if content is not None:
                 (path / file).parent.mkdir(parents=True, exist_ok=True)
                 (path / file).write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -186,7 +186,8 @@ def account(text: str, cut: int) -> tuple[dict[int, int], list[tuple[int, str]]]
     pieces = [text[k : k + cut].encode() for k in range(0, len(text), cut)]
     for got in [splitter.feed(piece) for piece in pieces] + [splitter.feed(b"", final=True)]:
         found = [(line, got.text(row)) for row, line in enumerate(got.lines.tolist())]
-        found += [(part.line, part.text) for part in (*got.records, *got.broken)]
+        found += [(record.line, record.text) for record in got.records]
+        found += [(broken.line, broken.text) for broken in got.broken]
         texts += found
         covered |= {line: content.count("\n") + 1 for line, content in found}
     return covered, sorted(texts)

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -111,7 +110,7 @@ def test_a_failure_leaves_no_files(cache: Path, tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that pip uses instead of an index."""
     path = tmp_path / "index"
     path.mkdir()

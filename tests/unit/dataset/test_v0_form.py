@@ -10,11 +10,12 @@ from recmesh.errors import DataError
 from .conftest import SCHEMA, MakeFolder, rejected
 
 ACTIONS = "user_id,sku_id,action_time,type\n1,10,2024-01-01T00:00:00,view\n2,20,2024-01-02T00:00:00,order\n"
+USERS = "1:5.0:1.0:5.0:20.0:176.0:1933.0\n2:-1:0.0:::x y:\n"
 V0_FILES = {
     "schema.yaml": None,
     "users.csv": None,
     "products.csv": None,
-    "users.dat": "1:5.0:1.0:5.0:20.0:176.0:1933.0\n2:-1:0.0:::x y:\n",
+    "users.dat": USERS,
     "products.dat": "10:3456:6980:70\n20:1:2:\n30:9:9:9\n",
     "actions.csv": ACTIONS,
 }
@@ -33,7 +34,7 @@ def test_a_folder_in_the_v0_form_is_read(folder: MakeFolder) -> None:
 
 
 def test_rows_with_a_wrong_number_of_columns_are_rejected(folder: MakeFolder, tmp_path: Path) -> None:
-    dat = V0_FILES["users.dat"] + '3:1:1:1\n4:"1:1:1:1:1:1\n\n5:1:1:1:1:1:1:1\n'
+    dat = USERS + '3:1:1:1\n4:"1:1:1:1:1:1\n\n5:1:1:1:1:1:1:1\n'
     data = read(folder({**V0_FILES, "users.dat": dat}), tmp_path / "rejects.csv", max_rejected=0.5)
     assert data.users["user_id"].to_list() == ["1", "2", "4"]
     assert data.users["age"].to_list()[-1] == '"1'

@@ -1,4 +1,4 @@
-"""`recmesh evaluate` on files and on a data set, as people run it."""
+"""`recmesh evaluate` on files and on a data set, from the command line."""
 
 import json
 from collections.abc import Sequence
@@ -33,26 +33,26 @@ def truth(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def predictions(tmp_path: Path) -> Path:
-    """Ann gets one of two at place two (item 1 is not item 01), Bob nothing right, Eve nothing at all."""
+    """Ann gets one of two wanted items at rank two (item 1 is not item 01), Bob none, and Eve has no list."""
     rows = [("ann", "1"), ("ann", "2"), ("ann", "2"), ("bob", "9"), ("zed", "3")]
     return pairs(tmp_path / "predictions.csv", rows)
 
 
-def test_predictions_are_scored_by_hand_worked_values(predictions: Path, truth: Path) -> None:
+def test_predictions_get_the_scores_worked_out_by_hand(predictions: Path, truth: Path) -> None:
     found = json.loads(run("--predictions", predictions, "--truth", truth, "--k", "1,10", "--json"))
     second = 1 / log2(3)
     assert found["recall@1"] == {"mean": 0.0, "error": 0.0}
-    # Recalls .5, 0, 0: mean 1/6, standard deviation sqrt(1/18), of three users.
+    # Recalls 0.5, 0, 0: mean 1/6, standard deviation sqrt(1/18), of three users.
     assert found["recall@10"]["mean"] == pytest.approx(1 / 6)
     assert found["recall@10"]["error"] == pytest.approx((1 / 18) ** 0.5 / 3**0.5)
     assert found["ndcg@10"]["mean"] == pytest.approx(second / (1 + second) / 3)
     assert (found["users"], found["users_without_predictions"], found["not_counted"]) == (3, 1, 1)
 
 
-def test_the_table_says_the_same_with_intervals(predictions: Path, truth: Path) -> None:
+def test_the_table_shows_the_scores_with_intervals(predictions: Path, truth: Path) -> None:
     shown = run("--predictions", predictions, "--truth", truth)
     assert "recall@50" in shown
-    # 1/6 -+ 1.96 * .13608, cut at 0.
+    # 1/6 ± 1.96 * 0.13608, cut at 0.
     assert "0.1667" in shown and "0.0000 to 0.4334" in shown
     assert "3 users, 1 of them without predictions" in shown
 
@@ -68,24 +68,24 @@ def test_the_table_says_the_same_with_intervals(predictions: Path, truth: Path) 
         ["--predictions", "p.csv", "--truth", "t.csv", "--k", "0"],
     ],
 )
-def test_wrong_use_is_one_line(arguments: list[str]) -> None:
+def test_wrong_options_are_an_error_in_one_line(arguments: list[str]) -> None:
     with pytest.raises(SettingsError) as error:
         run(*arguments)
     assert "\n" not in str(error.value)
 
 
-def test_files_that_cannot_be_used_are_named(predictions: Path, tmp_path: Path) -> None:
+def test_an_error_names_the_unusable_file(predictions: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.csv: no such file"):
         run("--predictions", predictions, "--truth", tmp_path / "none.csv")
     empty = pairs(tmp_path / "empty.csv", [])
-    with pytest.raises(DataError, match="nothing to score against"):
+    with pytest.raises(DataError, match="there is nothing to score against"):
         run("--predictions", predictions, "--truth", empty)
     (tmp_path / "other.csv").write_text("user,item\n1,2\n")
     with pytest.raises(DataError, match="no column user_id, sku_id"):
         run("--predictions", tmp_path / "other.csv", "--truth", predictions)
 
 
-def test_without_any_release_it_says_so(tmp_path: Path) -> None:
+def test_an_empty_store_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RecmeshError, match="no release to evaluate"):
         run("--store", tmp_path / "store")
 
@@ -94,7 +94,7 @@ def table(path: Path) -> pl.DataFrame:
     return pl.read_csv(path, infer_schema=False)
 
 
-def test_a_split_keeps_what_comes_later_out_of_the_training_data(tmp_path: Path) -> None:
+def test_a_split_keeps_later_actions_out_of_the_training_data(tmp_path: Path) -> None:
     shop = synthetic(tmp_path / "shop", users=300, products=250)
     shown = run("--split", shop, "--out", tmp_path / "cut")
     cut = tmp_path / "cut"
@@ -119,15 +119,15 @@ def test_a_split_keeps_what_comes_later_out_of_the_training_data(tmp_path: Path)
     assert f"make up DATASET={cut}/train" in shown
 
 
-def test_a_split_is_the_same_again_and_another_with_another_seed(tmp_path: Path) -> None:
+def test_a_split_is_reproducible_and_depends_on_the_seed(tmp_path: Path) -> None:
     shop = synthetic(tmp_path / "shop", users=120, products=250)
-    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+    for name, seed in (("first", 1), ("again", 1), ("other", 2)):
         run("--split", shop, "--out", tmp_path / name, "--seed", seed)
-    one, again, other = ((tmp_path / name / "truth_cold.csv").read_text() for name in ("one", "again", "other"))
-    assert one == again != other
+    first, again, other = ((tmp_path / name / "truth_cold.csv").read_text() for name in ("first", "again", "other"))
+    assert first == again != other
 
 
-def test_where_users_come_once_each_is_cut_by_the_order_of_actions(tmp_path: Path) -> None:
+def test_the_split_is_by_the_order_of_actions_if_few_users_return(tmp_path: Path) -> None:
     folder = tmp_path / "once"
     folder.mkdir()
     (folder / "schema.yaml").write_text(
