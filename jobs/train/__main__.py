@@ -1,4 +1,4 @@
-"""python -m jobs.train --dataset FOLDER --store URL: train on a data set and put the release into the model store."""
+"""`python -m jobs.train --dataset FOLDER --store URL`: train on a data set and store the release."""
 
 import os
 import sys
@@ -19,12 +19,15 @@ def main(
     store: Annotated[
         str, typer.Option(help="URL of the model store.", envvar="RECMESH_MODEL_STORE")
     ] = ".recmesh/store",
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 1,
-    threads: Annotated[int, typer.Option(help="Threads of the numeric libraries.")] = 2,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 1,
+    threads: Annotated[int, typer.Option(help="Number of threads of the numeric libraries.")] = 2,
     budget: Annotated[
-        str, typer.Option(help="Time to try more ways to rank in (90s, 10m, 1h); default: only the usual ones.")
+        str,
+        typer.Option(
+            help="Time limit (90s, 10m, 1h) in which to try further ways to rank; default: only the usual ones."
+        ),
     ] = "",
-    work: Annotated[Path, typer.Option(help="Folder for rejects and what is being written.")] = Path(".recmesh/train"),
+    work: Annotated[Path, typer.Option(help="Folder for rejects.csv and temporary files.")] = Path(".recmesh/train"),
     mark: Annotated[str, typer.Option(help="Name under which `jobs.ingest --mark` finds the release.")] = "",
 ) -> None:
     """Train on a data set and put the release into the model store; the last line printed is `release <id>`."""
@@ -37,9 +40,8 @@ def main(
 
 
 def _run(dataset: Path, store: str, seed: int, work: Path, budget: Budget, mark: str) -> None:
-    # Imported here: the numeric libraries read their number of threads when they are imported. Paddle's import warns
-    # about
-    # any number but one.
+    # The numeric libraries read the number of threads when they are imported, and Paddle's import warns about every
+    # number except 1.
     with quiet():
         from jobs.train.pipeline import Outcome, train
         from recmesh.progress import TimedReporter
@@ -50,27 +52,27 @@ def _run(dataset: Path, store: str, seed: int, work: Path, budget: Budget, mark:
         ModelStore(store).set_mark(mark, outcome.release)
     console = Console(highlight=False)
     if outcome.current:
-        print("current: the model store holds what this data set, code and seed make")
+        print("current: the model store already holds the release of this data set, code and seed")
     table = Table(title="held-out metrics, mean over users")
     for column in ("segment", "", "users", "recall@10", "recall@100", "ndcg@10"):
         table.add_column(column, justify="left" if column in ("segment", "") else "right")
-    for segment, figures in outcome.metrics.items():
-        for name, one in (("chain", figures.chain), ("popularity", figures.popularity), *figures.channels.items()):
-            shown = (f"{one[metric]:.4f}" for metric in ("recall@10", "recall@100", "ndcg@10"))
-            table.add_row(
-                segment if name == "chain" else "", name, f"{figures.users:,}" if name == "chain" else "", *shown
-            )
+    for segment, metrics in outcome.metrics.items():
+        systems = {"chain": metrics.chain, "popularity": metrics.popularity, **metrics.channels}
+        for name, means in systems.items():
+            first = name == "chain"
+            shown = (f"{means[metric]:.4f}" for metric in ("recall@10", "recall@100", "ndcg@10"))
+            table.add_row(segment if first else "", name, f"{metrics.users:,}" if first else "", *shown)
     console.print(table)
     print(f"release {outcome.release}")
 
 
 def limit_threads(threads: int) -> None:
-    """Tell the numeric libraries, before they are imported, how many threads they may start."""
+    """Set how many threads the numeric libraries may start. Must be called before they are imported."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
         os.environ[variable] = str(threads)
-    # Many small systems of equations: handing one out to threads costs more than solving it.
+    # Training solves many small linear systems, and handing them to threads costs more than solving them.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    # Threads that spin while they wait starve everything else on a small machine.
+    # Threads that spin while they wait slow down everything else on a small machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     os.environ.setdefault("GLOG_minloglevel", "2")

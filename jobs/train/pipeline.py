@@ -1,5 +1,4 @@
-"""The training from end to end: prepare, windows, statistics and towers of each moment, rows, ranker, evaluation,
-release."""
+"""Training from end to end: windows, the statistics, towers and rows of each window, the ranker, and the release."""
 
 import hashlib
 import shutil
@@ -14,20 +13,20 @@ import numpy as np
 
 from jobs.train.data import leaks, statistics
 from jobs.train.data.prepare import Prepared, prepare
-from jobs.train.data.rows import Moment, candidates, retrieved, sampled, segments_of
-from jobs.train.data.windows import Plan, Window, plan
+from jobs.train.data.rows import Snapshot, candidates, retrieved, sampled, segments_of
+from jobs.train.data.windows import Plan, Role, Window, plan
 from jobs.train.export import release
-from jobs.train.models import affinity
+from jobs.train.models import debiased_score
 from jobs.train.models.towers import Towers
 from jobs.train.models.two_tower import TwoTower, user_vectors
 from jobs.train.report import document
 from jobs.train.report.document import Sources
 from jobs.train.report.incumbent import Incumbent
 from jobs.train.report.observer import Observer
-from jobs.train.selection import ranking
+from jobs.train.selection import fit
 from jobs.train.selection.budget import Budget
 from jobs.train.selection.quotas import STRONG, quotas
-from jobs.train.selection.ranking import Lists
+from jobs.train.selection.trials import Lists
 from recmesh.dataset import read
 from recmesh.errors import ReleaseError
 from recmesh.features import CHANNELS, Encoder, FeatureSpec, Segment, Statistics
@@ -38,14 +37,26 @@ from recmesh.progress import Reporter
 from recmesh.releases import ModelStore, SegmentMetrics
 from recmesh.releases.versions import release_ids
 
-_TRAINED_USERS, _TESTED_USERS = 600, 1500
-_LOOKED_AT = 400
-_AHEAD = 2
+TRAINING_USERS, HELD_OUT_USERS = 600, 1500
+"""Users of a window whose lists are made."""
+
+EVALUATION_USERS = 400
+"""Users of a window with the role EARLY or FOLD on whose lists options are evaluated, and whose results decide the
+quotas of the channels."""
+
+WINDOWS_AHEAD = 2
+"""Windows whose statistics are computed in advance."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training made. `current`: the store had it already."""
+    """The result of a training.
+
+    Attributes:
+        release: The id of the release.
+        current: Whether the store already held it.
+        metrics: Held-out metrics, by segment.
+    """
 
     release: str
     current: bool
@@ -55,10 +66,20 @@ class Outcome:
 def train(
     folder: Path, store: ModelStore, work: Path, seed: int, reporter: Reporter, budget: Budget | None = None
 ) -> Outcome:
-    """Train on a data set folder and put the release into the store; with a budget, more is tried while it lasts.
+    """Train on a data set and put the release into the store.
 
-    Raises DataError when the data set cannot be used or is too small, ReleaseError when the exported models disagree,
-    LeakError when features have seen what they are to predict.
+    Args:
+        folder: The data set.
+        store: The model store. Its active release is compared with the new one.
+        work: Folder for rejects.csv and temporary files.
+        seed: Random seed.
+        reporter: Shows the progress.
+        budget: With a time limit, further ways to rank are tried while it lasts.
+
+    Raises:
+        DataError: The data set cannot be used, or is too small.
+        ReleaseError: The two formats of an exported model differ.
+        LeakError: Features depend on the labels that they must predict.
     """
     began, budget = time.monotonic(), budget or Budget()
     work.mkdir(parents=True, exist_ok=True)
@@ -75,10 +96,10 @@ def train(
         windows = plan(data, seed)
     reporter.say(
         f"{len(data.start) - 1:,} users, {len(data.catalogue):,} items, {len(data.items):,} actions; "
-        f"{len(windows.windows)} windows, by {'the calendar' if windows.clock else 'the order of each user'}"
+        f"{len(windows.windows)} windows, split by {'date' if windows.clock else 'position in each history'}"
     )
-    active = Incumbent.of(store, work / "active", dataset, data)
-    trained = _train(data, windows, active, seed, reporter, budget)
+    incumbent = Incumbent.of(store, work / "active", dataset, data)
+    trained = _train(data, windows, incumbent, seed, reporter, budget)
     target = work / identity
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
@@ -86,7 +107,7 @@ def train(
         with reporter.step("exporting and comparing the models"):
             differences = release.write_artifacts(trained, target, seed)
         with reporter.step("report"):
-            sources = Sources(dataset, windows, trained, active.facts(), seed, began)
+            sources = Sources(dataset, windows, trained, incumbent.facts(), seed, began)
             report = document.write(sources, target, identity)
         schema_hash = hashlib.sha256(dataset.schema.dump().encode()).hexdigest()
         release.seal(trained, report, differences, target, dataset.fingerprint, schema_hash)
@@ -104,7 +125,7 @@ def _stored(store: ModelStore, identity: str) -> Mapping[str, SegmentMetrics] | 
 
 
 def _train(
-    data: Prepared, windows: Plan, active: Incumbent, seed: int, reporter: Reporter, budget: Budget
+    data: Prepared, windows: Plan, incumbent: Incumbent, seed: int, reporter: Reporter, budget: Budget
 ) -> release.Trained:
     spec = _spec(data, windows)
     models = Towers(data, spec.tower, windows, seed, reporter)
@@ -114,16 +135,16 @@ def _train(
         towers = models.of(window, known)
         leaks.check_towers(data, window, towers.shown)
         vectors = towers.item_vectors()
-        moment = _moment(data, spec, window, known, towers, vectors)
+        snapshot = _snapshot(data, spec, window, known, towers, vectors)
         new = [segment for segment in segments_of(data, window) if segment not in fitted]
         if new:
-            spec = _with_quotas(data, spec, moment, new, lists, seed)
+            spec = _with_quotas(data, spec, snapshot, new, lists, seed)
             fitted += new
-            moment = _moment(data, spec, window, known, towers, vectors)
-        _collect(data, moment, lists, active, seed, reporter)
-    ranked = ranking.fit(spec, lists, seed, reporter, budget)
+            snapshot = _snapshot(data, spec, window, known, towers, vectors)
+        _collect(data, snapshot, lists, incumbent, seed, reporter)
+    ranked = fit.fit(spec, lists, seed, reporter, budget)
     spec = ranked.spec
-    explained = {"wide": ranked.weights, "deep_share": ranked.alphas, "affinity_auc": ranked.affinity_auc}
+    explained = {"wide": ranked.weights, "deep_share": ranked.shares, "affinity_auc": ranked.debiased_auc}
     with reporter.step("release: statistics"):
         known = statistics.build(data, spec, data.start[1:], spec.as_of)
     towers = models.of_release()
@@ -137,8 +158,11 @@ def _train(
 def _statistics(
     data: Prepared, spec: FeatureSpec, windows: Plan, reporter: Reporter
 ) -> Iterator[tuple[Window, Statistics]]:
-    """Each window with its checked statistics. Those of the next are built while one is in use: most of the building
-    is in libraries that leave the interpreter to others, and on two cores it then costs next to no time."""
+    """Yield each window with its statistics, which have passed the leak check.
+
+    The statistics of the next windows are built at the same time in another thread. Most of the work is in libraries
+    that release the interpreter lock, so on two cores it takes almost no extra time.
+    """
 
     def built(window: Window) -> Statistics:
         known = statistics.build(data, spec, window.known, window.as_of, with_lists=not window.cold)
@@ -149,7 +173,7 @@ def _statistics(
         leaks.check_window(data, windows, window)
     waiting = deque(windows.windows)
     with ThreadPoolExecutor(1, "statistics") as thread:
-        ahead = deque(thread.submit(built, waiting.popleft()) for _ in range(min(_AHEAD, len(waiting))))
+        ahead = deque(thread.submit(built, waiting.popleft()) for _ in range(min(WINDOWS_AHEAD, len(waiting))))
         for window in windows.windows:
             with reporter.step(f"{window.name}: statistics"):
                 known = ahead.popleft().result()
@@ -158,25 +182,24 @@ def _statistics(
             yield window, known
 
 
-def _moment(
+def _snapshot(
     data: Prepared, spec: FeatureSpec, window: Window, known: Statistics, towers: TwoTower, vectors: Floats
-) -> Moment:
+) -> Snapshot:
     encoder = Encoder(spec, data.user_vocabularies, data.item_vocabularies, data.catalogue, known, padded(vectors))
-    return Moment(window, encoder, vectors, user_vectors(towers.exported_user_tower(vectors), encoder))
+    return Snapshot(window, encoder, vectors, user_vectors(towers.exported_user_tower(vectors), encoder))
 
 
 def _with_quotas(
-    data: Prepared, spec: FeatureSpec, moment: Moment, segments: Sequence[Segment], lists: Lists, seed: int
+    data: Prepared, spec: FeatureSpec, snapshot: Snapshot, segments: Sequence[Segment], lists: Lists, seed: int
 ) -> FeatureSpec:
-    """The spec with the depths and weights of the channels of some segments, as a first look at a training window
-    suggests."""
-    users = np.random.default_rng(seed).permutation(moment.window.labelled())[:_LOOKED_AT]
+    """Return the spec with quotas for the channels of some segments, chosen on their first training window."""
+    users = np.random.default_rng(seed).permutation(snapshot.window.labelled())[:EVALUATION_USERS]
     channels = dict(spec.channels)
     for segment in segments:
-        found = list(retrieved(data, moment, users, segment))
+        found = list(retrieved(data, snapshot, users, segment))
         if found:
             channels[segment], decisions = quotas(
-                found, tuple(channels[segment]), spec.candidates, moment.encoder.scratch
+                found, tuple(channels[segment]), spec.candidates, snapshot.encoder.scratch
             )
             lists.decisions[segment] += decisions
     return spec.model_copy(update={"channels": channels})
@@ -195,28 +218,31 @@ def _spec(data: Prepared, windows: Plan) -> FeatureSpec:
     return spec.model_copy(update={"dense": dense_names(spec), "columns": column_sizes(spec, *sizes)})
 
 
-def _collect(data: Prepared, moment: Moment, lists: Lists, active: Incumbent, seed: int, reporter: Reporter) -> None:
-    window = moment.window
+def _collect(
+    data: Prepared, snapshot: Snapshot, lists: Lists, incumbent: Incumbent, seed: int, reporter: Reporter
+) -> None:
+    """Make the lists of a window, and add what training needs of them to `lists`."""
+    window = snapshot.window
     users = np.random.default_rng(seed).permutation(window.labelled())
-    users = users[: _TESTED_USERS if window.held_out else _TRAINED_USERS]
+    users = users[: HELD_OUT_USERS if window.held_out else TRAINING_USERS]
     for segment in segments_of(data, window):
         found, pairs, rng = [], [], np.random.default_rng(seed)
-        observer = Observer(data, moment, segment, active) if window.held_out else None
+        observer = Observer(data, snapshot, segment, incumbent) if window.held_out else None
         with reporter.bar(f"{window.name}: lists of {segment}", len(users)) as advance:
-            for one in candidates(data, moment, users, segment):
-                leaks.check_history(data, window, one)
-                found.append(one)
-                pairs.append(affinity.pairs(moment, one, rng))
+            for candidate_list in candidates(data, snapshot, users, segment):
+                leaks.check_history(data, window, candidate_list)
+                found.append(candidate_list)
+                pairs.append(debiased_score.pairs(snapshot, candidate_list, rng))
                 if observer:
-                    observer.see(one)
+                    observer.record(candidate_list)
                 advance(1)
         lists.rows[segment].append((window, sampled(found, segment, seed)))
-        lists.pairs[segment].append((window, affinity.joined(pairs)))
+        lists.pairs[segment].append((window, debiased_score.joined(pairs)))
         if observer:
             lists.tested[segment] = found
             lists.observed[segment] = observer.observed(found)
             lists.popularity[segment] = observer.popularity(found)
-        elif window.early:
-            lists.early[segment] += found[:_LOOKED_AT]
-        elif window.apart:
-            lists.apart[segment].append((window, found[:_LOOKED_AT]))
+        elif window.role is Role.EARLY:
+            lists.early[segment] += found[:EVALUATION_USERS]
+        elif window.role is Role.FOLD:
+            lists.folds[segment].append((window, found[:EVALUATION_USERS]))

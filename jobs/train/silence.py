@@ -1,4 +1,4 @@
-"""Keeps what native libraries print out of the terminal."""
+"""Suppresses the output of native libraries."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drop what is written to standard output and error, below Python as well. Exceptions pass as ever."""
+    """Discard everything written to standard output and error, including by native code. Exceptions propagate."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = [os.dup(stream) for stream in (1, 2)]

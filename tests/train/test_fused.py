@@ -18,7 +18,7 @@ wide = {name: Wide(mean=draw(7), scale=np.abs(draw(7)) + 1, weights=draw(7)) for
 model = DeepFM(wide, Buckets.of(dense), columns, 1)
 for parameter in model.parameters():
     parameter.set_value(draw(*parameter.shape) * 0.3)
-model.set_affinity({name: Wide(mean=draw(7), scale=np.abs(draw(7)) + 1, weights=draw(7)) for name in SEGMENTS})
+model.set_debiased_score({name: Wide(mean=draw(7), scale=np.abs(draw(7)) + 1, weights=draw(7)) for name in SEGMENTS})
 inputs = paddle.to_tensor(dense), paddle.to_tensor(sparse.astype(np.int64))
 found = []
 for shares in ((0.25, 0.5, 1.0), (0.0, 0.5, 0.0), (0.0, 0.0, 0.0)):

@@ -1,9 +1,9 @@
-"""Leak checks: nothing that makes features at a moment may have seen the labels of that moment.
+"""Leak checks: the features of a cut-off must not depend on its labels.
 
-A leak does not fail; it only makes held-out figures too good to be true. So every window is checked while it is in use,
-against the data set itself and not against the code that is checked: the bounds of the window, the statistics (built
-again from a data set that physically ends where the window does), the two-tower model (it remembers what it was shown)
-and the history of every user who is asked for.
+A leak raises no error by itself; it makes the held-out figures too good. Training therefore checks every window while
+it is in use, against the data set and not against the code under check: the bounds of the window, the statistics
+(rebuilt from a data set without the later actions), the two-tower model (it records the actions it was trained on), and
+the history of every user.
 """
 
 from dataclasses import fields, replace
@@ -20,85 +20,104 @@ from recmesh.features import FeatureSpec, Statistics
 from recmesh.features.spec import Longs
 from recmesh.features.statistics import Lists
 
-_LISTS = ("cosine", "ridge")
-_SOURCES = 32
+_NEIGHBOUR_LISTS = ("cosine", "ridge")
+CHECKED_LISTS = 32
+"""Number of items whose neighbour lists are recomputed."""
 
 
 def check_window(data: Prepared, plan: Plan, window: Window) -> None:
-    """Raise LeakError when the known actions of a window reach into its labels, or a cold user has any."""
-    if _reaches_labels(data, window, window.known):
-        raise LeakError(_text(window, "what is known of its users reaches into what is asked of them"))
+    """Check the bounds of a window.
+
+    Raises:
+        LeakError: The known actions include labels, actions of a cold user, or (in a split by date) actions that are
+            not before the cut-off.
+    """
+    if _includes_labels(data, window, window.known):
+        raise LeakError(_message(window, "its known actions include labels"))
     later = np.flatnonzero(data.times >= window.as_of)
     if plan.clock and (window.known[data.users[later]] > later).any():
-        raise LeakError(_text(window, "actions of its moment or later are known"))
+        raise LeakError(_message(window, "its known actions include some that are not before the cut-off"))
 
 
 def check_statistics(data: Prepared, spec: FeatureSpec, window: Window, known: Statistics) -> None:
-    """Raise LeakError when statistics differ from those of a data set without any action that is not known.
+    """Compare the statistics of a window with statistics rebuilt from its known actions alone.
 
-    Neighbour lists take long to build: a few popular items' are counted again.
+    Neighbour lists take long to build, so only the longest ones are recomputed.
+
+    Raises:
+        LeakError: They differ.
     """
-    cut = _cut(data, window.known)
-    again = statistics.build(cut, spec, cut.start[1:], window.as_of, with_lists=False)
+    cut = _without_unknown(data, window.known)
+    rebuilt = statistics.build(cut, spec, cut.start[1:], window.as_of, with_lists=False)
     for field in fields(Statistics):
-        if field.name not in _LISTS and not _same(getattr(known, field.name), getattr(again, field.name)):
-            raise LeakError(_text(window, f"the statistics ({field.name}) have seen actions that are not known there"))
+        if field.name not in _NEIGHBOUR_LISTS and not _same(getattr(known, field.name), getattr(rebuilt, field.name)):
+            raise LeakError(_message(window, f"the statistics ({field.name}) include actions that are not known"))
     if len(known.cosine.items) and not _same_lists(cut, known.cosine):
-        raise LeakError(_text(window, "the neighbour lists have seen actions that are not known there"))
+        raise LeakError(_message(window, "the neighbour lists include actions that are not known"))
 
 
 def check_towers(data: Prepared, window: Window, shown: Longs) -> None:
-    """Raise LeakError when a two-tower model was shown labels of a window.
+    """Check that a two-tower model has not seen labels of a window.
 
-    shown: int64 [users], for each user the position after the last action that it was shown.
+    Args:
+        data: The data set.
+        window: The window.
+        shown: int64 [users], for each user the position after the last action that the model was trained on.
+
+    Raises:
+        LeakError: It was trained on labels, or on actions of cold users.
     """
-    if _reaches_labels(data, window, shown):
-        raise LeakError(_text(window, "the two-tower model was trained on actions that are asked for"))
+    if _includes_labels(data, window, shown):
+        raise LeakError(_message(window, "the two-tower model was trained on labels"))
 
 
-def check_history(data: Prepared, window: Window, one: Candidates) -> None:
-    """Raise LeakError when a user's history holds anything but the newest actions that are known of that user."""
-    begin = int(data.start[one.row])
-    end = begin if one.segment == "cold" else int(window.known[one.row])
+def check_history(data: Prepared, window: Window, candidates: Candidates) -> None:
+    """Check that a user's history consists of the newest known actions.
+
+    Raises:
+        LeakError: It does not.
+    """
+    row, user = candidates.row, candidates.user
+    begin = int(data.start[row])
+    end = begin if candidates.segment == "cold" else int(window.known[row])
     newest = data.times[begin:end][::-1][:HISTORY]
-    if not np.array_equal(one.user.history.times, newest) or not np.isin(one.user.seen, data.items[begin:end]).all():
-        raise LeakError(_text(window, f"the history of user {one.row} is not what is known there"))
+    if not np.array_equal(user.history.times, newest) or not np.isin(user.seen, data.items[begin:end]).all():
+        raise LeakError(_message(window, f"the history of user {row} differs from the known actions"))
 
 
-def _reaches_labels(data: Prepared, window: Window, until: Longs) -> bool:
-    """Whether the actions before `until` (for each user a position) hold labels of the window; of a cold user nothing
-    may be known."""
+def _includes_labels(data: Prepared, window: Window, until: Longs) -> bool:
+    """Return whether the actions before `until` (a position for each user) include labels, or actions of cold users."""
     users = window.labelled()
     allowed = data.start[users] if window.cold else window.begin[users]
     return bool((until[users] > allowed).any())
 
 
-def _cut(data: Prepared, known: Longs) -> Prepared:
-    """The data set without the actions that are not known: they are gone, not masked."""
+def _without_unknown(data: Prepared, known: Longs) -> Prepared:
+    """Return the data set without the actions that are not known: they are removed, not masked."""
     kept = np.arange(len(data.users)) < known[data.users]
     start = np.concatenate([[0], np.cumsum(known - data.start[:-1])])
     columns = ("users", "items", "times", "types", "values")
     return replace(data, start=start, **{name: getattr(data, name)[kept] for name in columns})
 
 
-def _same(one: object, other: object) -> bool:
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return bool(np.array_equal(one, other))  # type: ignore[arg-type]
+def _same(left: object, right: object) -> bool:
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return bool(np.array_equal(left, right))  # type: ignore[arg-type]
 
 
 def _same_lists(cut: Prepared, lists: Lists) -> bool:
-    """Whether the lists of some items, from the longest on, are those of the data set."""
-    sources = np.sort(np.argsort(-np.diff(lists.start), kind="stable")[:_SOURCES])
+    """Return whether the longest lists equal those computed from the data set."""
+    sources = np.sort(np.argsort(-np.diff(lists.start), kind="stable")[:CHECKED_LISTS])
     pairs = np.unique(cut.users.astype(np.int64) * len(cut.catalogue) + cut.items)
     users, items = np.divmod(pairs, len(cut.catalogue))
-    again = cosine_lists(statistics.matrix_of(users, items, len(cut.start) - 1, len(cut.catalogue)), sources)
+    rebuilt = cosine_lists(statistics.matrix_of(users, items, len(cut.start) - 1, len(cut.catalogue)), sources)
     begins, ends = lists.start[sources], lists.start[sources + 1]
     spans = [slice(begin, end) for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
-    return np.array_equal(again.items, np.concatenate([lists.items[span] for span in spans])) and np.array_equal(
-        again.scores, np.concatenate([lists.scores[span] for span in spans])
+    return np.array_equal(rebuilt.items, np.concatenate([lists.items[span] for span in spans])) and np.array_equal(
+        rebuilt.scores, np.concatenate([lists.scores[span] for span in spans])
     )
 
 
-def _text(window: Window, what: str) -> str:
-    return f"leak in the window {window.name}: {what}; this is a fault of the training code, and no release was made"
+def _message(window: Window, problem: str) -> str:
+    return f"leak in the window {window.name}: {problem}; this is a bug in the training code, and no release was made"

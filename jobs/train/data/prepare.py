@@ -1,5 +1,4 @@
-"""prepare: a data set as integer codes: vocabularies, catalogue, users' profiles, and actions in each user's own
-order."""
+"""Encodes a data set as integers: vocabularies, catalogue, profiles of users, and actions sorted by user and time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,20 +13,34 @@ from recmesh.features.catalogue import Catalogue
 from recmesh.features.spec import DAY, FeatureSpec, Field, Floats, Ints, Longs, Tower
 from recmesh.features.vocabulary import Vocabulary, parse_number, signed_log
 
-LEAST_USERS, LEAST_ITEMS, LEAST_ACTIONS = 10, 10, 50
-"""Below these nothing can be learnt, nor shown on held-out data."""
+MIN_USERS, MIN_ITEMS, MIN_ACTIONS = 10, 10, 50
+"""Smaller data sets are refused: a model fitted on fewer could not be evaluated."""
 
-_BUCKETS = 20
-_WIDEST = 8
+MAX_BUCKETS = 20
+"""Quantile buckets of a numeric field."""
+
+MAX_VALUES = 8
+"""Values of a multi-valued field that are encoded."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set ready to train on.
+    """An encoded data set.
 
-    user_codes int32 [users, user fields]. Actions are sorted by user, then time: items int32, times int64 (ms), types
-    int8,
-    values float32; those of user u are start[u]:start[u + 1]. `users` int32: the user of each action.
+    The actions are sorted by user and then by time. Actions with the same time keep the order of the data set.
+
+    Attributes:
+        spec: What training and serving must know of the features.
+        user_vocabularies: The codes of each user field.
+        item_vocabularies: The codes of each item field.
+        catalogue: The items.
+        user_codes: int32 [users, user fields].
+        start: int64 [users + 1]; the actions of user u are start[u]:start[u + 1].
+        users: int32 [actions].
+        items: int32 [actions].
+        times: int64 [actions], ms since 1970.
+        types: int8 [actions], positions in spec.action_types.
+        values: float32 [actions].
     """
 
     spec: FeatureSpec
@@ -44,7 +57,11 @@ class Prepared:
 
 
 def prepare(data: DataSet) -> Prepared:
-    """Encode a data set. Raises DataError when there is too little of it to learn from."""
+    """Encode a data set.
+
+    Raises:
+        DataError: The data set is too small to train on.
+    """
     _check_size(data)
     schema = data.schema
     user_vocabularies = [_vocabulary(n, f, data.users[n], schema.missing) for n, f in schema.user.fields.items()]
@@ -89,13 +106,13 @@ def prepare(data: DataSet) -> Prepared:
 
 def _check_size(data: DataSet) -> None:
     active = data.actions["user_id"].n_unique()
-    for what, there, least in (
-        ("actions", len(data.actions), LEAST_ACTIONS),
-        ("users with actions", active, LEAST_USERS),
-        ("items", len(data.items), LEAST_ITEMS),
+    for what, count, minimum in (
+        ("actions", len(data.actions), MIN_ACTIONS),
+        ("users with actions", active, MIN_USERS),
+        ("items", len(data.items), MIN_ITEMS),
     ):
-        if there < least:
-            raise DataError(f"{data.folder}: {there} {what}, too few to train on: at least {least} are needed")
+        if count < minimum:
+            raise DataError(f"{data.folder}: {count} {what} are too few; training needs at least {minimum}")
 
 
 def _columns(data: DataSet) -> pl.DataFrame:
@@ -117,7 +134,7 @@ def _vocabulary(name: str, declared: Declared, column: pl.Series, missing: Seque
         return Vocabulary(Field(name=name, kind="categorical"), known, missing)
     separator = declared.separator or "|"
     parts = [[part.strip() for part in value.split(separator) if part.strip()] for value in known]
-    width = min(_WIDEST, max((len(set(p)) for p in parts), default=1)) or 1
+    width = min(MAX_VALUES, max((len(set(p)) for p in parts), default=1)) or 1
     field = Field(name=name, kind="multi", separator=separator, width=width)
     return Vocabulary(field, sorted({part for p in parts for part in p}), missing)
 
@@ -127,14 +144,14 @@ def _numeric_field(name: str, column: pl.Series) -> Field:
     parsed = parsed[~np.isnan(parsed)]
     if not len(parsed):
         return Field(name=name, kind="numeric")
-    bounds = np.unique(np.quantile(parsed, np.linspace(0, 1, _BUCKETS + 1)[1:-1]))
+    bounds = np.unique(np.quantile(parsed, np.linspace(0, 1, MAX_BUCKETS + 1)[1:-1]))
     logs = np.array([signed_log(number) for number in parsed])
     scale = float(logs.std()) or 1.0
     return Field(name=name, kind="numeric", bounds=tuple(bounds.tolist()), center=float(logs.mean()), scale=scale)
 
 
 def _encode(vocabulary: Vocabulary, column: pl.Series) -> Ints:
-    """int32 [rows, width]: each distinct value is encoded once."""
+    """Return the codes of a column, int32 [rows, width]. Each distinct value is encoded once."""
     distinct = column.unique(maintain_order=True)
     table = np.array([vocabulary.codes(value) for value in distinct], np.int32).reshape(len(distinct), -1)
     number = column.rank("dense").fill_null(0).to_numpy().astype(np.int64)

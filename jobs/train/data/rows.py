@@ -1,5 +1,5 @@
-"""Rows for the ranker: for users of a window the candidates that the channels really return, their inputs and
-labels."""
+"""Candidate lists and training rows: for users of a window, the candidates that the channels return, with the inputs
+of the ranker and the labels."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,27 +10,34 @@ import numpy as np
 from jobs.train.data.prepare import Prepared
 from jobs.train.data.windows import Window
 from recmesh.features import Encoder, User
-from recmesh.features.spec import SEGMENTS, Floats, Ints, Longs, Segment
+from recmesh.features.spec import SEGMENTS, Floats, Ints, Longs, Mask, Segment
 from recmesh.features.user import History, newest_first
 from recmesh.retrieval import Merged, Retriever, Scored
 
 HISTORY = 500
-"""Newest actions that a history keeps in detail, as in the store of histories."""
+"""Number of actions that a history keeps in detail, as in the store of histories."""
 
-_POSITIVES, _NEGATIVES = 48, 100
+MAX_POSITIVES, MAX_NEGATIVES = 48, 100
+"""Rows that training takes from one list."""
 
-_POWERS: dict[Segment, float] = {"cold": 0.25, "novel": 0.5, "repeat": 0.5}
-"""A positive weighs as much as its list has of them, to the power of minus this. Among new users those who want much
-count for more: their lists are long, and a higher power gives away the head of them (docs/adr/013)."""
+_WEIGHT_POWERS: dict[Segment, float] = {"cold": 0.25, "novel": 0.5, "repeat": 0.5}
+"""A positive row weighs (number of positives in its list) ** -power. Among new users the power is smaller, so users
+with many labels count for more; a higher power makes the first places of their lists worse (docs/adr/013)."""
 
 UserVectors = Callable[[Sequence[User]], Floats]
 """The user tower: users -> float32 [users, dim]."""
 
 
 @dataclass(frozen=True)
-class Moment:
-    """A window with the features of its moment. `item_vectors` float32 [items, dim] of a tower that has not seen the
-    labels."""
+class Snapshot:
+    """A window with the features at its cut-off.
+
+    Attributes:
+        window: The window.
+        encoder: Encodes users and items with the statistics of the cut-off.
+        item_vectors: float32 [items, dim], from towers that have not seen the labels.
+        user_vectors: The user tower of the same towers.
+    """
 
     window: Window
     encoder: Encoder
@@ -39,10 +46,41 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """What the chain has in hand for one user before ranking. `row`: of the user in the data set.
+class Retrieved:
+    """The results of the channels for one user.
 
-    `wanted`: all items of the labels, retrieved or not. `excluded`: the items that must not come.
+    Attributes:
+        row: Number of the user in the data set.
+        user: The encoded user.
+        vector: float32 [dim], the user's vector.
+        wanted: All items of the labels, retrieved or not.
+        excluded: Items that the list must not contain.
+        channels: The items of each channel, best first.
+    """
+
+    row: int
+    user: User
+    vector: Floats
+    wanted: Ints
+    excluded: Ints
+    channels: dict[str, Scored]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidate list of one user before ranking.
+
+    Attributes:
+        row: Number of the user in the data set.
+        user: The encoded user.
+        vector: float32 [dim], the user's vector.
+        segment: The segment of the request.
+        wanted: All items of the labels, retrieved or not.
+        excluded: Items that the list must not contain.
+        channels: The items of each channel, best first.
+        merged: The N candidates in the order of the merge.
+        dense: float32 [N, D], dense inputs of the ranker.
+        sparse: int64 [N, C], sparse inputs of the ranker.
     """
 
     row: int
@@ -57,14 +95,23 @@ class Candidates:
     sparse: Longs
 
     @cached_property
-    def labels(self) -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
-        """Which candidates are wanted."""
+    def labels(self) -> Mask:
+        """bool [N]: which candidates are wanted."""
         return np.isin(self.merged.items, self.wanted)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Lists one after another: those of list k are start[k]:start[k + 1]; `weight` float32 a list."""
+    """Training rows of L lists, one list after the other.
+
+    Attributes:
+        dense: float32 [N, D].
+        sparse: int64 [N, C].
+        labels: float32 [N], 1 for a wanted item. Each list begins with its positives.
+        start: int64 [L + 1]; the rows of list k are start[k]:start[k + 1].
+        weight: float32 [L], the weight of each positive of the list.
+        segments: int32 [L], positions in `SEGMENTS`.
+    """
 
     dense: Floats
     sparse: Longs
@@ -75,14 +122,14 @@ class Rows:
 
 
 def history_of(data: Prepared, begin: int, end: int) -> History:
-    """The history of the actions begin:end, as the services would get it at that moment."""
-    # Actions of one moment stay in the order of the data set, as the ingestion leaves them.
+    """Return the history that consists of the actions begin:end, as the services would receive it."""
+    # Actions of the same time stay in the order of the data set, as ingestion leaves them.
     rows = slice(begin, end)
     return newest_first(data.items[rows], data.times[rows], data.types[rows], data.values[rows], HISTORY)
 
 
 def wanted_items(data: Prepared, window: Window, user: int, segment: Segment) -> Ints:
-    """The items of a user's labels; without those seen before where only new ones count."""
+    """Return the distinct items of a user's labels. For `novel`, known items do not count."""
     labels = np.unique(data.items[window.begin[user] : window.until[user]])
     if segment == "novel":
         return np.setdiff1d(labels, data.items[data.start[user] : window.known[user]])
@@ -90,58 +137,54 @@ def wanted_items(data: Prepared, window: Window, user: int, segment: Segment) ->
 
 
 def segments_of(data: Prepared, window: Window) -> tuple[Segment, ...]:
-    """The segments that a window has labels for."""
+    """Return the segments for which a window has labels."""
     if window.cold:
         return ("cold",)
     return ("novel", "repeat") if data.spec.repeats else ("novel",)
 
 
-@dataclass(frozen=True)
-class Retrieved:
-    """What the channels give for one user, and what was wanted. `row`: of the user in the data set."""
+def retrieved(data: Prepared, snapshot: Snapshot, users: Longs, segment: Segment) -> Iterator[Retrieved]:
+    """Run the channels for users of a window, as the services do.
 
-    row: int
-    user: User
-    vector: Floats
-    wanted: Ints
-    excluded: Ints
-    channels: dict[str, Scored]
-
-
-def retrieved(data: Prepared, moment: Moment, users: Longs, segment: Segment) -> Iterator[Retrieved]:
-    """Run the channels for users of a window, as the services do. Users without a wanted item are passed over."""
-    encoder, window = moment.encoder, moment.window
+    Yields:
+        The results of each user with at least one wanted item.
+    """
+    encoder, window = snapshot.encoder, snapshot.window
     retriever = Retriever(encoder)
     begin = np.zeros(len(window.known), np.int64) if segment == "cold" else data.start[:-1]
     end = begin if segment == "cold" else window.known
-    wanted = [wanted_items(data, window, int(row), segment) for row in users]
-    rows = [row for row, one in zip(users.tolist(), wanted, strict=True) if len(one)]
-    asked = [encoder.known_user(data.user_codes[u], history_of(data, begin[u], end[u])) for u in rows]
-    if not asked:
+    labels = ((row, wanted_items(data, window, row, segment)) for row in users.tolist())
+    labelled = [(row, wanted) for row, wanted in labels if len(wanted)]
+    if not labelled:
         return
-    vectors = moment.user_vectors(asked)
-    for row, user, vector, labels in zip(rows, asked, vectors, (one for one in wanted if len(one)), strict=True):
+    encoded = [encoder.known_user(data.user_codes[u], history_of(data, begin[u], end[u])) for u, _ in labelled]
+    vectors = snapshot.user_vectors(encoded)
+    for (row, wanted), user, vector in zip(labelled, encoded, vectors, strict=True):
         exclude = retriever.excluded(user, segment != "repeat")
-        found = retriever.exact(user, vector, moment.item_vectors, exclude, segment != "repeat")
-        yield Retrieved(row, user, vector, labels, exclude, found)
+        found = retriever.exact(user, vector, snapshot.item_vectors, exclude, segment != "repeat")
+        yield Retrieved(row, user, vector, wanted, exclude, found)
         user.memory.clear()
 
 
-def candidates(data: Prepared, moment: Moment, users: Longs, segment: Segment) -> Iterator[Candidates]:
-    """Run the channels, the merge and the ranker's features for users of a window."""
-    encoder = moment.encoder
+def candidates(data: Prepared, snapshot: Snapshot, users: Longs, segment: Segment) -> Iterator[Candidates]:
+    """Run the channels, the merge and the ranker's features for users of a window.
+
+    Yields:
+        The candidate list of each user with at least one wanted item.
+    """
+    encoder = snapshot.encoder
     retriever = Retriever(encoder)
-    for one in retrieved(data, moment, users, segment):
-        merged = retriever.merge(one.channels, segment)
-        inputs = encoder.ranker_inputs(one.user, merged.items, segment != "repeat", user_vector=one.vector)
+    for found in retrieved(data, snapshot, users, segment):
+        merged = retriever.merge(found.channels, segment)
+        inputs = encoder.ranker_inputs(found.user, merged.items, segment != "repeat", user_vector=found.vector)
         yield Candidates(
-            row=one.row,
-            user=one.user,
-            vector=one.vector,
+            row=found.row,
+            user=found.user,
+            vector=found.vector,
             segment=segment,
-            wanted=one.wanted,
-            excluded=one.excluded,
-            channels=one.channels,
+            wanted=found.wanted,
+            excluded=found.excluded,
+            channels=found.channels,
             merged=merged,
             dense=inputs["dense"],
             sparse=inputs["sparse"],
@@ -149,31 +192,34 @@ def candidates(data: Prepared, moment: Moment, users: Longs, segment: Segment) -
 
 
 def ranked(lists: Sequence[Candidates], scores: Iterable[Floats]) -> Iterator[Ints]:
-    """The candidates of each list, best first."""
-    for one, mine in zip(lists, scores, strict=True):
-        yield one.merged.items[np.argsort(-mine, kind="stable")]
+    """Sort the candidates of each list by its scores, best first."""
+    for candidate_list, list_scores in zip(lists, scores, strict=True):
+        yield candidate_list.merged.items[np.argsort(-list_scores, kind="stable")]
 
 
 def sampled(lists: Sequence[Candidates], segment: Segment, seed: int) -> Rows:
-    """Training rows: of each list its positives, at most 48, and some of its own other candidates."""
+    """Sample training rows from each list: at most 48 positives and 100 other candidates.
+
+    Lists without a positive, or without a negative, give no rows.
+    """
     rng = np.random.default_rng(seed)
     dense, sparse, labels, sizes, weight = [], [], [], [], []
-    for one in lists:
-        positive = one.labels
+    for candidate_list in lists:
+        positive = candidate_list.labels
         hits = np.flatnonzero(positive)
-        if len(hits) > _POSITIVES:
-            hits = rng.choice(hits, _POSITIVES, replace=False)
+        if len(hits) > MAX_POSITIVES:
+            hits = rng.choice(hits, MAX_POSITIVES, replace=False)
         others = np.flatnonzero(~positive)
         if not len(hits) or not len(others):
             continue
-        chosen = np.concatenate([hits, rng.choice(others, min(_NEGATIVES, len(others)), replace=False)])
-        dense.append(one.dense[chosen])
-        sparse.append(one.sparse[chosen])
+        chosen = np.concatenate([hits, rng.choice(others, min(MAX_NEGATIVES, len(others)), replace=False)])
+        dense.append(candidate_list.dense[chosen])
+        sparse.append(candidate_list.sparse[chosen])
         labels.append(positive[chosen])
         sizes.append(len(chosen))
-        weight.append(len(hits) ** -_POWERS[segment])
+        weight.append(len(hits) ** -_WEIGHT_POWERS[segment])
     if not dense:
-        return Rows(*_NOTHING)
+        return Rows(*_NO_ROWS)
     start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return Rows(
         np.concatenate(dense),
@@ -185,8 +231,8 @@ def sampled(lists: Sequence[Candidates], segment: Segment, seed: int) -> Rows:
     )
 
 
-def some(rows: Rows, count: int) -> Rows:
-    """At most `count` of the lists, spread evenly."""
+def subset(rows: Rows, count: int) -> Rows:
+    """Return at most `count` of the lists, evenly spaced."""
     if len(rows.weight) <= count:
         return rows
     lists = np.linspace(0, len(rows.weight) - 1, count).astype(np.int64)
@@ -198,10 +244,10 @@ def some(rows: Rows, count: int) -> Rows:
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """Several sets of rows as one."""
+    """Concatenate several sets of rows."""
     parts = [part for part in parts if len(part.weight)]
     if not parts:
-        return Rows(*_NOTHING)
+        return Rows(*_NO_ROWS)
     shifts = np.cumsum([0, *(len(part.labels) for part in parts)])
     start = np.concatenate([[0], *(part.start[1:] + shift for part, shift in zip(parts, shifts, strict=False))])
     return Rows(
@@ -214,7 +260,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
     )
 
 
-_NOTHING = (
+_NO_ROWS = (
     np.empty((0, 0), np.float32),
     np.empty((0, 0), np.int64),
     np.empty(0, np.float32),

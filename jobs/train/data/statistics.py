@@ -1,4 +1,4 @@
-"""Builds the Statistics of one moment from the actions before it."""
+"""Builds the statistics of a cut-off from the actions before it."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ CALENDAR = (
     Popularity(name="first_40d", days=40, first_only=True, listed=False),
     Popularity(name="first_10d", days=10, first_only=True, listed=False),
 )
-"""Popularities where the calendar means something."""
+"""Popularities of a split by date. `listed` ones are also offered by the channel of popular items."""
 
 OWN_ORDER = (
     Popularity(name="all"),
@@ -30,19 +30,41 @@ OWN_ORDER = (
     Popularity(name="root", power=0.5, listed=False),
     Popularity(name="even", power=1.0, listed=False),
 )
-"""Popularities where it does not. Who wants little and who wants much want different things: a ranker that knows what
-is popular with either serves both better (docs/adr/013)."""
+"""Popularities of a split by position. Users with few actions and users with many prefer different items, so the
+ranker gets the popularity among both (docs/adr/013)."""
 
-_TOP, _VALUE_TOP = 400, 100
-_PAIR_LIMIT = 500
-_MOST_LIFTS = 4_000_000
-_LATE = 0.7
-_SHARE_SMOOTHING = 1.0
-_REPEAT_SMOOTHING = 5.0
+TOP_ITEMS = 400
+"""Length of the list of the most popular items."""
+
+VALUE_TOP_ITEMS = 100
+"""Length of the list of popular items for each value of a user field."""
+
+MAX_ITEMS_PER_USER = 500
+"""Items of one user that count for the neighbour lists, whose cost is quadratic in this number."""
+
+MAX_CODE_LIFTS = 4_000_000
+"""Lifts between user values and item codes are left out for an item field that would need a larger table."""
+
+LATE_DECAY = 0.7
+"""The `late` popularity multiplies the weight of an action by this for each later visit of the same user."""
+
+SHARE_SMOOTHING = 1.0
+"""Added to the weight of every item before shares are computed."""
+
+REPEAT_SMOOTHING = 5.0
+"""Users with the mean repeat rate that are added to those of every item."""
 
 
 def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_lists: bool = True) -> Statistics:
-    """The statistics of the actions before `known` (for each user the position after the last known one)."""
+    """Build the statistics of a cut-off.
+
+    Args:
+        data: The data set.
+        spec: Names the popularities.
+        known: int64 [users], for each user the position after the last known action.
+        as_of: The cut-off, in ms since 1970.
+        with_lists: Whether to build the neighbour lists, which take longest.
+    """
     rows = np.flatnonzero(np.arange(len(data.users)) < known[data.users])
     users, items, times = data.users[rows], data.items[rows], data.times[rows]
     weights = type_weights(spec)[data.types[rows]]
@@ -86,9 +108,9 @@ def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_l
 def _weight(kind: Popularity, users: Array, times: Array, weights: Array, first: Array, as_of: int) -> Array:
     if kind.power and len(users):
         uneven = np.bincount(users)[users].astype(np.float64) ** -kind.power
-        weights = weights * uneven / uneven.mean()  # as much in all, so that smoothing means the same
+        weights = weights * uneven / uneven.mean()  # the same total, because of the smoothing
     if kind.late:
-        weights = weights * _LATE ** _steps_to_last(users, times)
+        weights = weights * LATE_DECAY ** _steps_to_last(users, times)
     if kind.days is not None:
         weights = weights * np.exp(-(as_of - times) / (kind.days * DAY))
     if kind.first_only:
@@ -99,20 +121,20 @@ def _weight(kind: Popularity, users: Array, times: Array, weights: Array, first:
 
 
 def _steps_to_last(users: Array, times: Array) -> Array:
-    """For each action how many of its user's distinct moments came after it."""
+    """Return for each action at how many distinct later times the same user acted, int64."""
     if not len(users):
         return np.zeros(0, np.int64)
     change = np.ones(len(users), np.int64)
     change[1:] = (users[1:] != users[:-1]) | (times[1:] != times[:-1])
-    moment = np.cumsum(change)
+    visit = np.cumsum(change)
     last = np.flatnonzero(np.append(users[1:] != users[:-1], True))
-    return moment[last][np.searchsorted(users[last], users)] - moment
+    return visit[last][np.searchsorted(users[last], users)] - visit
 
 
 def _log_share(items: Array, weights: Array, count: int) -> Array:
-    """float [count + 1]: log of the smoothed share of each item, and last that of an item never acted on."""
+    """Return the log of each item's smoothed share, float [count + 1]. The last is that of an item without actions."""
     mass = np.append(np.bincount(items, weights, count), 0.0)
-    share: Array = np.log((mass + _SHARE_SMOOTHING) / (mass.sum() + _SHARE_SMOOTHING * count))
+    share: Array = np.log((mass + SHARE_SMOOTHING) / (mass.sum() + SHARE_SMOOTHING * count))
     return share
 
 
@@ -123,7 +145,7 @@ def _repeat_rate(pair: Array, times: Array, distinct: Array, pair_items: Array, 
     back = np.isin(distinct, sorted_pair[again])
     returned = np.bincount(pair_items[back], minlength=len(buyers))
     mean = returned.sum() / max(buyers.sum(), 1)
-    rate = (returned + _REPEAT_SMOOTHING * mean) / (buyers + _REPEAT_SMOOTHING)
+    rate = (returned + REPEAT_SMOOTHING * mean) / (buyers + REPEAT_SMOOTHING)
     return np.append(rate, mean).astype(np.float32)
 
 
@@ -152,17 +174,17 @@ def _lifts(data: Prepared, users: Array, items: Array, count: int) -> tuple[Arra
 
 
 def _head(popularity: Array) -> Array:
-    depth = min(_TOP, len(popularity))
+    depth = min(TOP_ITEMS, len(popularity))
     return np.argsort(-popularity, kind="stable")[:depth].astype(np.int32)
 
 
 def _value_top(popularity: Array, buyers: Array, start: Array, items: Array, counts: Array, share: Array) -> Array:
-    top = np.full((len(share), _VALUE_TOP), -1, np.int32)
+    top = np.full((len(share), VALUE_TOP_ITEMS), -1, np.int32)
     for value in range(len(share)):
         span = slice(start[value], start[value + 1])
         held = items[span]
         lift = np.log((counts[span] + LIFT_SMOOTHING) / (buyers[held] * share[value] + LIFT_SMOOTHING))
-        best = held[np.argsort(-(popularity[held] + lift), kind="stable")[:_VALUE_TOP]]
+        best = held[np.argsort(-(popularity[held] + lift), kind="stable")[:VALUE_TOP_ITEMS]]
         top[value, : len(best)] = best
     return top
 
@@ -178,10 +200,10 @@ def _code_shares(data: Prepared, items: Array, weights: Array) -> list[Array]:
 
 
 def _code_lifts(data: Prepared, users: Array, items: Array, value_share: Array) -> list[Array]:
-    """For each item field float32 [values, codes], from the pairs of users and items that they acted on."""
+    """Return a table float32 [values, codes] for each item field, from the distinct pairs of users and items."""
     lifts = []
     for codes, vocabulary in zip(data.catalogue.codes, data.item_vocabularies, strict=True):
-        if not data.user_vocabularies or len(value_share) * vocabulary.size > _MOST_LIFTS:
+        if not data.user_vocabularies or len(value_share) * vocabulary.size > MAX_CODE_LIFTS:
             lifts.append(np.empty((0, 0), np.float32))
             continue
         held = [
@@ -196,7 +218,7 @@ def _code_lifts(data: Prepared, users: Array, items: Array, value_share: Array) 
 
 
 def _held(user_codes: Array, vocabularies: Sequence[Vocabulary], codes: Array, size: int) -> Array:
-    """float [values, codes]: how often each value of each user field meets each code."""
+    """Count the pairs of each value of each user field with each code, float [values, codes]."""
     tables = [
         np.bincount(user_codes[:, number].astype(np.int64) * size + codes, minlength=vocabulary.size * size)
         for number, vocabulary in enumerate(vocabularies)
@@ -205,10 +227,13 @@ def _held(user_codes: Array, vocabularies: Sequence[Vocabulary], codes: Array, s
 
 
 def matrix_of(users: Array, items: Array, user_count: int, item_count: int) -> sparse.csr_matrix:
-    """Ones where a user acted on an item, from distinct pairs sorted by user; of very long histories a fixed part, so
-    that one user cannot blow up the counts of pairs."""
+    """Return the user-by-item matrix of ones, float32, from distinct pairs that are sorted by user.
+
+    Of a user with very many items only the first `MAX_ITEMS_PER_USER` count: the work for the products of the matrix
+    grows with the square of their number.
+    """
     per_user = np.bincount(users, minlength=user_count)
     number = np.arange(len(users)) - np.repeat(np.cumsum(per_user) - per_user, per_user)
-    kept = number < _PAIR_LIMIT
+    kept = number < MAX_ITEMS_PER_USER
     ones = np.ones(int(kept.sum()), np.float32)
     return sparse.csr_matrix((ones, (users[kept], items[kept])), (user_count, item_count))

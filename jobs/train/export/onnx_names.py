@@ -1,7 +1,7 @@
-"""Gives the outputs of an ONNX file the names that the architecture promises.
+"""Renames the outputs of an ONNX file, which paddle2onnx names after Paddle's internals.
 
-paddle2onnx names outputs after Paddle's internals. An ONNX file is one protobuf message: only the few fields that
-lead to names are followed here, everything else is copied as it is.
+An ONNX file is one protobuf message. This module parses only the fields that lead to names, and copies everything else
+unchanged.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from pathlib import Path
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _NAME = "name"
-# Message -> number of each field that leads to a name -> what is in it.
+# Message -> number of each field that leads to a name -> content of the field.
 _FIELDS = {
     "model": {7: "graph"},
     "graph": {1: "node", 12: "output"},
@@ -19,7 +19,15 @@ _FIELDS = {
 
 
 def name_outputs(path: Path, names: Sequence[str]) -> None:
-    """Rename the outputs of the model in `path`, in place and in order."""
+    """Rename the outputs of an ONNX file in place.
+
+    Args:
+        path: The file.
+        names: The new names, in the order of the outputs.
+
+    Raises:
+        ValueError: The file is not an ONNX file, or has another number of outputs.
+    """
     model = path.read_bytes()
     graph = next(content for number, content, _ in _fields(model) if number == 7)
     outputs = [content for number, content, _ in _fields(graph) if number == 12]
@@ -40,7 +48,7 @@ def _renamed(message: str, data: bytes, names: Mapping[bytes, bytes]) -> bytes:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Number, content (of fields that have a length) and the whole encoding of each field of a message."""
+    """Yield for each field of a message its number, its content if it is length-delimited, and its entire encoding."""
     at = 0
     while at < len(data):
         begin = at

@@ -1,4 +1,4 @@
-"""Writes the models of a release in Paddle's and ONNX's formats, and shows that both give the same answers."""
+"""Writes the models of a release in Paddle's and ONNX's formats, and checks that both give the same answers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,9 +17,12 @@ from recmesh.features.spec import Array, Floats
 from recmesh.releases.reference import difference
 
 TOLERANCE = 1e-5
+"""Largest difference between the formats; relative for values above 1."""
+
 _OPSET = 17
 
 Inputs = Mapping[str, Array]
+"""The inputs of a model by name."""
 
 
 def export(
@@ -30,8 +33,19 @@ def export(
     folder: Path,
     name: str,
 ) -> Path:
-    """Save `model` as `onnx_path` with the outputs named so, and as name.pdmodel and name.pdiparams. Returns the
-    latter's prefix."""
+    """Save a model in both formats.
+
+    Args:
+        model: The model.
+        inputs: Its inputs.
+        outputs: Names of the outputs in the ONNX file.
+        onnx_path: The ONNX file.
+        folder: Folder of Paddle's files, name.pdmodel and name.pdiparams.
+        name: Name of Paddle's files.
+
+    Returns:
+        The prefix of Paddle's files, folder/name.
+    """
     model.eval()
     folder.mkdir(parents=True, exist_ok=True)
     prefix = folder / name
@@ -50,23 +64,32 @@ def export(
 
 
 def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs], *, ranked: bool) -> float:
-    """Run both saved forms on recorded inputs. Returns the largest difference.
+    """Run both saved formats on recorded inputs.
 
-    Raises ReleaseError when they differ by more than TOLERANCE (relative where figures exceed 1), or order items
-    differently.
+    Args:
+        prefix: Prefix of Paddle's files.
+        onnx_path: The ONNX file.
+        recorded: The inputs.
+        ranked: Whether the outputs must also sort the rows in the same order.
+
+    Returns:
+        The largest difference.
+
+    Raises:
+        ReleaseError: The formats differ by more than TOLERANCE, or sort the rows differently.
     """
     with quiet():
         native = paddle.jit.load(str(prefix))
     native.eval()
     session = session_of(onnx_path)
-    names = [one.name for one in session.get_inputs()]
+    names = [tensor.name for tensor in session.get_inputs()]
     worst = 0.0
-    for number, one in enumerate(recorded):
+    for number, inputs in enumerate(recorded):
         with paddle.no_grad():
-            answer = native(*(paddle.to_tensor(one[name]) for name in names))
+            answer = native(*(paddle.to_tensor(inputs[name]) for name in names))
         pairs = zip(
             answer if isinstance(answer, (list, tuple)) else [answer],
-            session.run(None, {name: one[name] for name in names}),
+            session.run(None, {name: inputs[name] for name in names}),
             strict=True,
         )
         for tensor, got in pairs:
@@ -75,23 +98,30 @@ def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs], *, ra
 
 
 def checked(expected: Floats, got: Floats, what: str, ranked: bool) -> float:
-    """The largest difference of one output; raises ReleaseError where `check_equal` says so."""
+    """Compare one output of both formats, float32 [N] or [N, dim].
+
+    Returns:
+        The largest difference.
+
+    Raises:
+        ReleaseError: As `check_equal`.
+    """
     distance = difference(expected, got)
-    if not distance <= TOLERANCE:  # so that NaN is refused as well
+    if not distance <= TOLERANCE:  # this form also refuses NaN
         raise ReleaseError(f"{what}: ONNX and Paddle differ by {distance:.2g}, more than {TOLERANCE:g}; not released")
     if ranked and not _same_order(expected, got):
-        raise ReleaseError(f"{what}: ONNX and Paddle order the items differently; not released")
+        raise ReleaseError(f"{what}: ONNX and Paddle sort the items differently; not released")
     return distance
 
 
 def predictor(prefix: Path) -> inference.Predictor:
-    """Paddle's own inference of a saved model, as Paddle Serving runs it."""
+    """Load a saved model into Paddle Inference, as Paddle Serving does."""
     with quiet():
         return inference.create_predictor(inference.Config(f"{prefix}.pdmodel", f"{prefix}.pdiparams"))
 
 
 def infer(model: inference.Predictor, inputs: Inputs) -> dict[str, Array]:
-    """What it answers, by Paddle's names of the outputs, in the order of the model's answer."""
+    """Run a model in Paddle Inference. Returns the outputs in order, by Paddle's names."""
     for name, array in inputs.items():
         model.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(array))
     model.run()
@@ -99,7 +129,7 @@ def infer(model: inference.Predictor, inputs: Inputs) -> dict[str, Array]:
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session as serving runs it: one thread, no spinning."""
+    """Load an ONNX file as serving does: one thread, no spinning."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -107,6 +137,6 @@ def session_of(path: Path) -> onnxruntime.InferenceSession:
 
 
 def _same_order(expected: Floats, got: Floats) -> bool:
-    """Whether sorting by either gives the same order; scores closer than the tolerance count as equal."""
+    """Return whether both sort the rows in the same order. Scores closer than the tolerance count as equal."""
     order = np.argsort(-got, kind="stable")
     return bool((np.diff(expected[order]) <= TOLERANCE * np.maximum(np.abs(expected[order][1:]), 1.0)).all())

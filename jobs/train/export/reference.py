@@ -1,4 +1,4 @@
-"""The reference of an exported ranker, and what a model server must know to run it."""
+"""The reference request of an exported ranker, and the description that a model server needs to run the ranker."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,19 +8,31 @@ from jobs.train.models.deepfm import RANKER_OUTPUTS
 from recmesh.releases.manifest import RankerModel, TensorInput
 from recmesh.releases.reference import ReferenceRequest
 
-_ROWS = 8
+MAX_ROWS = 8
+"""Rows of a reference request."""
 
 
 def record(prefix: Path, recorded: Sequence[Inputs], release: Path) -> None:
-    """Have Paddle's own inference answer a few rows of a recorded request, and keep both in the release."""
-    request = next((one for one in recorded if _rows(one) >= _ROWS), recorded[0])
-    inputs = {name: array[:_ROWS] for name, array in request.items()}
+    """Write a reference request, with the scores of Paddle Inference, into the folder of a release.
+
+    Args:
+        prefix: Prefix of Paddle's files of the ranker.
+        recorded: Inputs of the ranker, of which the first rows of one are used.
+        release: Folder of the release.
+    """
+    request = next((inputs for inputs in recorded if _rows(inputs) >= MAX_ROWS), recorded[0])
+    inputs = {name: array[:MAX_ROWS] for name, array in request.items()}
     answers = infer(predictor(prefix), inputs).values()
     ReferenceRequest(inputs, dict(zip(RANKER_OUTPUTS, answers, strict=True))).save(release)
 
 
 def describe(release: Path, prefix: Path) -> RankerModel:
-    """The inputs and outputs of the exported ranker in a release that has its reference."""
+    """Describe the inputs and outputs of the ranker.
+
+    Args:
+        release: Folder of the release, with its reference request.
+        prefix: Prefix of Paddle's files of the ranker.
+    """
     inputs = ReferenceRequest.load(release).inputs
     return RankerModel(
         inputs={

@@ -1,4 +1,4 @@
-"""Writes a release folder: features, vectors, models in both formats, and last the manifest."""
+"""Writes the folder of a release: features, vectors, models in both formats, and finally the manifest."""
 
 import tempfile
 from collections.abc import Mapping
@@ -27,19 +27,32 @@ from recmesh.releases.versions import training_versions
 from recmesh.retrieval import Retriever
 from recmesh.retrieval.channels import two_tower
 
-RECORDED = 1000
+RECORDED_REQUESTS = 1000
 """Requests on which the two formats of the ranker must agree."""
 
-_RANKER = "ranker"
-_LARGE = 300
-_TOWER_INPUTS = 200
+RECORDED_TOWER_INPUTS = 200
+"""Inputs on which the two formats of each tower must agree."""
+
+LONG_LIST = 300
+"""Candidates of a recorded request, unless it has a single one."""
+
+_RANKER_FOLDER = "ranker"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """All that goes into a release. `metrics`: held out, by segment; `explained`: what the ranker has learnt.
+    """The results of a training.
 
-    `observed` and `judged`: the held-out lists, for the report.
+    Attributes:
+        data: The data set.
+        encoder: Encodes users and items as the release will.
+        towers: The two-tower model.
+        vectors: float32 [items, dim], the item vectors.
+        ranker: The ranker.
+        metrics: Held-out metrics, by segment.
+        explained: Facts about the ranker for the manifest.
+        observed: The held-out lists, by segment, for the report.
+        judged: What the ranker made of the held-out lists, by segment, for the report.
     """
 
     data: Prepared
@@ -54,9 +67,13 @@ class Trained:
 
 
 def write_artifacts(trained: Trained, folder: Path, seed: int) -> dict[str, float]:
-    """Write all that serving needs. Returns the largest difference between the exported forms of each model.
+    """Write everything that serving needs, except the manifest.
 
-    Raises ReleaseError when they do not agree.
+    Returns:
+        The largest difference between both formats, by model.
+
+    Raises:
+        ReleaseError: The formats of a model differ.
     """
     trained.encoder.save(folder)
     np.save(folder / ITEM_VECTORS, trained.vectors)
@@ -66,7 +83,16 @@ def write_artifacts(trained: Trained, folder: Path, seed: int) -> dict[str, floa
 def seal(
     trained: Trained, report: Report, differences: Mapping[str, float], folder: Path, fingerprint: str, schema_hash: str
 ) -> Manifest:
-    """Write the manifest, over everything that is in the folder by now."""
+    """Write the manifest. It covers every file in the folder, so it must be written last.
+
+    Args:
+        trained: The results of the training.
+        report: The report of the release.
+        differences: From `write_artifacts`.
+        folder: Folder of the release.
+        fingerprint: Identifies the data set.
+        schema_hash: Identifies the schema of the data set.
+    """
     spec = trained.encoder.spec
     manifest = Manifest(
         format=FORMAT,
@@ -77,25 +103,25 @@ def seal(
         repeats=spec.repeats,
         items=len(trained.encoder.catalogue),
         dim=trained.vectors.shape[1],
-        ranker=reference.describe(folder, folder / _RANKER / "deepfm"),
+        ranker=reference.describe(folder, folder / _RANKER_FOLDER / "deepfm"),
         rankers={segment: "deepfm" if used else "merge" for segment, used in spec.rankers.items()},
         metrics=dict(trained.metrics),
-        compared=_compared(report),
+        compared=_comparison(report),
         code_version=training_versions()[0],
-        extra={**trained.explained, "export_difference": dict(differences), "recorded_inputs": RECORDED},
+        extra={**trained.explained, "export_difference": dict(differences), "recorded_inputs": RECORDED_REQUESTS},
     )
     return write_manifest(folder, manifest)
 
 
-def _compared(report: Report) -> Compared | None:
+def _comparison(report: Report) -> Compared | None:
     gains = {
         name: Difference(
-            users=one.compared_users,
-            mean={metric: gain.mean for metric, gain in one.compared.gain.items()},
-            error={metric: gain.error for metric, gain in one.compared.gain.items()},
+            users=segment.compared_users,
+            mean={metric: gain.mean for metric, gain in segment.compared.gain.items()},
+            error={metric: gain.error for metric, gain in segment.compared.gain.items()},
         )
-        for name, one in report.segments.items()
-        if one.compared
+        for name, segment in report.segments.items()
+        if segment.compared
     }
     return Compared(release=report.active.release, segments=gains) if report.active and gains else None
 
@@ -126,12 +152,12 @@ def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]
         ),
     )
     differences = {}
-    with tempfile.TemporaryDirectory(prefix="recmesh-export-") as unkept:
+    with tempfile.TemporaryDirectory(prefix="recmesh-export-") as discarded:
         for name, model, inputs, outputs, recorded in plans:
             onnx_path = folder / f"{name}.onnx"
             is_ranker = name == "ranker"
-            # Of the towers only ONNX is served.
-            place, prefix_name = (folder / _RANKER, "deepfm") if is_ranker else (Path(unkept), name)
+            # The towers are served from ONNX only.
+            place, prefix_name = (folder / _RANKER_FOLDER, "deepfm") if is_ranker else (Path(discarded), name)
             prefix = export(model, inputs, outputs, onnx_path, place, prefix_name)
             differences[name] = check_equal(prefix, onnx_path, recorded, ranked=is_ranker)
             if is_ranker:
@@ -140,32 +166,33 @@ def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]
 
 
 def _recorded(trained: Trained, seed: int) -> tuple[list[Inputs], list[Inputs], list[Inputs]]:
-    """Real requests of all kinds: users with and without a history, missing and unseen values, 1 and 300 candidates.
+    """Record requests of users of the data set: with and without a history, missing and unseen values, 1 and 300 items.
 
-    Returns inputs of the user tower, the item tower and the ranker.
+    Returns:
+        Inputs of the user tower, of the item tower and of the ranker.
     """
     rng = np.random.default_rng(seed)
     encoder = trained.encoder
     retriever = Retriever(encoder)
-    users = [_some_user(trained, number, rng) for number in range(RECORDED)]
+    users = [_recorded_user(trained, number, rng) for number in range(RECORDED_REQUESTS)]
     vectors = user_vectors(trained.towers.exported_user_tower(trained.vectors), encoder)(users)
     strange = {item_field.name: "never seen" for item_field in encoder.spec.item_fields}
     ranked: list[Inputs] = []
     for number, (user, vector) in enumerate(zip(users, vectors, strict=True)):
         new_only = bool(number % 2)
         found = retriever.in_memory(user, CHANNELS, new_only=new_only)
-        found["two_tower"] = two_tower(trained.encoder, vector, trained.vectors, NO_ITEMS, _LARGE)
-        merged = retriever.merge(found, encoder.segment(user, new_only), size=1 if number % 3 == 0 else _LARGE)
+        found["two_tower"] = two_tower(trained.encoder, vector, trained.vectors, NO_ITEMS, LONG_LIST)
+        merged = retriever.merge(found, encoder.segment(user, new_only), size=1 if number % 3 == 0 else LONG_LIST)
         ranked.append(encoder.ranker_inputs(user, merged.items, new_only, [strange] * (number % 7 == 0), vector))
-    towers = users[:_TOWER_INPUTS]
-    rows = rng.integers(len(encoder.catalogue), size=_TOWER_INPUTS)
+    towers = users[:RECORDED_TOWER_INPUTS]
+    rows = rng.integers(len(encoder.catalogue), size=RECORDED_TOWER_INPUTS)
     items: list[Inputs] = [
         encoder.item_tower_row(int(row)) if row % 7 else encoder.item_tower_inputs(strange) for row in rows
     ]
     return [encoder.tower_inputs(user) for user in towers], items, ranked
 
 
-def _some_user(trained: Trained, number: int, rng: np.random.Generator) -> User:
+def _recorded_user(trained: Trained, number: int, rng: np.random.Generator) -> User:
     data = trained.data
     row = int(rng.integers(len(data.start) - 1))
     codes = data.user_codes[row].copy()

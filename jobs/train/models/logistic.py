@@ -1,4 +1,4 @@
-"""Logistic regression: what the affinity and the calibration are fitted by."""
+"""Logistic regression, which fits the debiased score and the calibration."""
 
 import numpy as np
 
@@ -6,19 +6,25 @@ from recmesh.features.spec import Array
 
 
 def probability(logits: Array) -> Array:
-    """1 / (1 + exp(-logits)), without overflow."""
-    chance: Array = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
-    return chance
+    """Return 1 / (1 + exp(-logits)), without overflow."""
+    found: Array = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+    return found
 
 
 def loss(parameters: Array, x: Array, labels: Array, ridge: float = 0.0) -> tuple[float, Array]:
-    """Mean logistic loss and its gradient, for `minimize(..., jac=True)`.
+    """Compute the mean logistic loss and its gradient, for `minimize(..., jac=True)`.
 
-    parameters: a weight for each column of x [N, D], and last the intercept. labels [N]: 0 or 1. ridge: price of the
-    squared weights.
+    Args:
+        parameters: float [D + 1]: a weight for each input, then the intercept.
+        x: float [N, D], the inputs.
+        labels: float [N], 0 or 1.
+        ridge: Penalty on the squares of the weights. The intercept is free.
+
+    Returns:
+        The loss, and its gradient float [D + 1].
     """
     weights = parameters[:-1]
     logits = x @ weights.astype(x.dtype) + parameters[-1]
-    wrong = ((probability(logits) - labels) / len(labels)).astype(x.dtype)
+    residual = ((probability(logits) - labels) / len(labels)).astype(x.dtype)
     value = float((np.logaddexp(0, logits) - labels * logits).mean()) + ridge * float(weights @ weights)
-    return value, np.append(wrong @ x + 2 * ridge * weights, wrong.sum())
+    return value, np.append(residual @ x + 2 * ridge * weights, residual.sum())

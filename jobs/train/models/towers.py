@@ -1,57 +1,81 @@
-"""The two-tower models behind the windows of a training, and that of the release."""
+"""The two-tower models of the windows of a training, and that of the release."""
 
 import numpy as np
 
 from jobs.train.data.prepare import Prepared
 from jobs.train.data.windows import Plan, Window
-from jobs.train.models.two_tower import FULL_SOFTMAX, Effort, TwoTower
+from jobs.train.models.two_tower import PARAMETERS, Effort, TwoTower, TwoTowerParameters
 from recmesh.features import Statistics
 from recmesh.features.spec import Longs, Tower
 from recmesh.progress import Reporter
 
-_FEW_ITEMS, _MANY_ITEMS = 150, 80
-_MORE_RATE = 2e-3
-
 
 class Towers:
-    """One model goes on learning from window to window; it leaves out the users that the plan hides.
+    """Trains the two-tower models.
 
-    A cold window of a plan by position hides users of its own, so it gets a model of its own.
+    A single model is trained further from window to window, without the users that the plan hides. In a split by
+    position each cold window hides different users, and gets a model of its own.
+
+    Args:
+        data: The data set.
+        shape: Sizes of the towers.
+        windows: The windows of the training.
+        seed: Random seed.
+        reporter: Shows the progress.
+        parameters: The hyperparameters.
     """
 
-    def __init__(self, data: Prepared, shape: Tower, windows: Plan, seed: int, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        data: Prepared,
+        shape: Tower,
+        windows: Plan,
+        seed: int,
+        reporter: Reporter,
+        parameters: TwoTowerParameters = PARAMETERS,
+    ) -> None:
         self._data = data
         self._shape = shape
         self._windows = windows
         self._seed = seed
         self._reporter = reporter
-        self._steps = _FEW_ITEMS if len(data.catalogue) <= FULL_SOFTMAX else _MANY_ITEMS
+        self._parameters = parameters
+        small = len(data.catalogue) <= parameters.full_softmax_items
+        self._steps = parameters.small_steps if small else parameters.large_steps
         self._running: TwoTower | None = None
 
     def of(self, window: Window, known: Statistics) -> TwoTower:
-        """The model of a window, which has seen nothing later than what is known there; `known`: its statistics."""
+        """Return the model of a window, trained on the actions known there; `known` are the window's statistics.
+
+        Windows must be given in order of time. The model that is returned for a warm window is trained further for the
+        next one.
+        """
         if window.cold and self._windows.clock and self._running is not None:
             return self._running
         if window.cold or self._running is None:
-            model = TwoTower(self._data, self._shape, known.popularity[:, 0], self._seed)
-            effort = Effort(self._steps)
+            model = TwoTower(self._data, self._shape, known.popularity[:, 0], self._seed, self._parameters)
+            effort = self._full_effort()
         else:
-            model, effort = self._running, self._more()
+            model, effort = self._running, self._continued_effort()
         if not window.cold:
             self._running = model
         self._fit(model, np.where(self._windows.hidden, self._data.start[:-1], window.known), effort, window.name)
         return model
 
     def of_release(self) -> TwoTower:
-        """The model of the release, which has seen everything."""
+        """Return the model of the release, trained on all actions."""
         assert self._running is not None  # every plan begins with a warm window
-        # Where no user has two actions, it has learnt from none of its windows.
-        first = bool((self._running.shown == self._data.start[:-1]).all())
-        self._fit(self._running, self._data.start[1:], Effort(self._steps) if first else self._more(), "release")
+        # If no user has two actions, the model has not been trained on any window.
+        untrained = bool((self._running.shown == self._data.start[:-1]).all())
+        effort = self._full_effort() if untrained else self._continued_effort()
+        self._fit(self._running, self._data.start[1:], effort, "release")
         return self._running
 
-    def _more(self) -> Effort:
-        return Effort(self._steps // 4, _MORE_RATE)
+    def _full_effort(self) -> Effort:
+        return Effort(self._steps, self._parameters.learning_rate)
+
+    def _continued_effort(self) -> Effort:
+        return Effort(self._steps // self._parameters.continued_divisor, self._parameters.continued_learning_rate)
 
     def _fit(self, model: TwoTower, known: Longs, effort: Effort, name: str) -> None:
         done = 0

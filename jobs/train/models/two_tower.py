@@ -17,32 +17,75 @@ from recmesh.features import Encoder, User
 from recmesh.features.spec import Floats, Ints, Longs, Tower
 from recmesh.features.vocabulary import MISSING
 
-FULL_SOFTMAX = 4096
-"""Catalogues up to this size are trained against all their items; larger ones against as many sampled candidates."""
+_EXPORT_BATCH = 65_536
+"""Items that the item tower encodes at once. It bounds memory and has no influence on the result."""
 
-_BATCH = 512
-_TARGETS = 24
-_COLD_ROWS = 0.25
-_DROPPED_IDS = 0.1
-_DROPPED_FIELDS = 0.5
-_AVERAGED = 0.5
-_DECAY = 0.3
-_SHRINK = 2.0
-_HIDDEN = 64
-_DROPOUT = 0.7
+
+@dataclass(frozen=True)
+class TwoTowerParameters:
+    """Hyperparameters of the two-tower model and its training.
+
+    Attributes:
+        hidden: Size of the hidden layer of the user tower.
+        profile_dropout: Dropout of the profile's embedding.
+        history_shrinkage: Shrinks the mean of a short history: sqrt(n + 1) / (n + shrinkage) scales the sum of n items.
+        initial_deviation: Standard deviation of the embeddings before training.
+        full_softmax_items: Catalogues up to this size are trained against all items, larger ones against this many
+            sampled candidates.
+        batch_users: Users of a gradient step.
+        targets: Next items of a user that are predicted at once.
+        cold_share: Share of the rows without a history, from which the profile learns to predict alone.
+        dropped_id_share: Share of the items whose id is hidden, from which the fields learn to describe an item alone.
+        dropped_field_share: Share of the profile fields that are hidden, because users leave fields out.
+        averaged_share: Last part of the steps whose parameters are averaged.
+        learning_rate: Peak for a new model. It falls to a tenth along a cosine.
+        continued_learning_rate: Peak for a model that is trained further.
+        weight_decay: Of AdamW.
+        small_steps: Gradient steps of a new model on a catalogue that allows the full softmax.
+        large_steps: Gradient steps of a new model on a larger catalogue.
+        continued_divisor: A model that is trained further takes this part of the steps.
+    """
+
+    hidden: int = 64
+    profile_dropout: float = 0.7
+    history_shrinkage: float = 2.0
+    initial_deviation: float = 0.05
+    full_softmax_items: int = 4096
+    batch_users: int = 512
+    targets: int = 24
+    cold_share: float = 0.25
+    dropped_id_share: float = 0.1
+    dropped_field_share: float = 0.5
+    averaged_share: float = 0.5
+    learning_rate: float = 6e-3
+    continued_learning_rate: float = 2e-3
+    weight_decay: float = 0.3
+    small_steps: int = 150
+    large_steps: int = 80
+    continued_divisor: int = 4
+
+
+PARAMETERS = TwoTowerParameters()
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to train: gradient steps, and the peak learning rate, which falls to a tenth along a cosine."""
+    """How long to train.
+
+    Attributes:
+        steps: Gradient steps.
+        rate: The peak learning rate.
+    """
 
     steps: int
-    rate: float = 6e-3
+    rate: float = PARAMETERS.learning_rate
 
 
 class FieldEmbedding(nn.Layer):  # type: ignore[misc]
-    """The sum of the embeddings of all codes of a row; code 0 (missing) adds nothing. Codes outside the table count
-    as unseen."""
+    """The sum of the embeddings of all codes of a row.
+
+    Code 0 (missing) adds nothing, and codes outside the table count as unseen.
+    """
 
     def __init__(self, sizes: list[int], dim: int) -> None:
         super().__init__()
@@ -53,19 +96,31 @@ class FieldEmbedding(nn.Layer):  # type: ignore[misc]
         self.table = nn.Embedding(int(sum(sizes)), dim, weight_attr=_small())
 
     def forward(self, codes: paddle.Tensor) -> paddle.Tensor:
+        """Sum the embeddings: codes int64 [B, fields] -> float32 [B, dim]."""
         known = paddle.where(codes < self.sizes, codes, paddle.ones_like(codes))
         present = (codes > 0).astype("float32").unsqueeze(-1)
-        # A field whose only code is 0 has no row 1; its codes are never present, but its index must stay in the table.
+        # A field whose only code is 0 has no row 1. Its codes add nothing, but their index must be inside the table.
         index = paddle.clip(known + self.offsets, 0, self.table._num_embeddings - 1)
         return (self.table(index) * present).sum(1)
 
 
 class ItemTower(nn.Layer):  # type: ignore[misc]
-    """item int64 [B] (1 + item, 0: unknown), fields int64 [B, codes] -> vector float32 [B, dim]: dim - 1 factors,
-    then the bias."""
+    """The item encoder: item int64 [B], fields int64 [B, codes] -> vector float32 [B, dim].
 
-    def __init__(self, log_share: Floats, sizes: list[int], shape: Tower) -> None:
+    An item is given as 1 + its number, or 0 if it is unknown. The vector consists of dim - 1 factors and the bias.
+
+    Args:
+        log_share: float32 [items + 1], initial biases.
+        sizes: Number of codes of each column of `fields`.
+        shape: Sizes of the towers.
+        parameters: The hyperparameters.
+    """
+
+    def __init__(
+        self, log_share: Floats, sizes: list[int], shape: Tower, parameters: TwoTowerParameters = PARAMETERS
+    ) -> None:
         super().__init__()
+        self._dropped_share = parameters.dropped_id_share
         self.ids = nn.Embedding(len(log_share), shape.dim - 1, weight_attr=_small())
         self.fields = FieldEmbedding(sizes, shape.dim - 1)
         self.bias = nn.Embedding(
@@ -76,33 +131,48 @@ class ItemTower(nn.Layer):  # type: ignore[misc]
             self.ids.weight[0] = 0.0
 
     def forward(self, item: paddle.Tensor, fields: paddle.Tensor) -> paddle.Tensor:
+        """Encode items."""
         known = ((item > 0) & (item < self.ids._num_embeddings)).astype("int64")
         item = item * known
         mask = known.astype("float32").unsqueeze(-1)
         if self.training:
-            mask = mask * (paddle.rand([item.shape[0], 1]) >= _DROPPED_IDS).astype("float32")
+            mask = mask * (paddle.rand([item.shape[0], 1]) >= self._dropped_share).astype("float32")
         factors = self.ids(item) * mask + self.fields(fields)
         return paddle.concat([factors, self.bias(item) + self.field_bias(fields)], 1)
 
 
 class UserTower(nn.Layer):  # type: ignore[misc]
-    """The user's vector from the mean of the history's item factors and the profile: an MLP on both, and a linear way
-    around it."""
+    """The user encoder: an MLP on the history's mean item factors and the profile, with linear skip connections.
 
-    def __init__(self, sizes: list[int], shape: Tower) -> None:
+    Args:
+        sizes: Number of codes of each profile field.
+        shape: Sizes of the towers.
+        parameters: The hyperparameters.
+    """
+
+    def __init__(self, sizes: list[int], shape: Tower, parameters: TwoTowerParameters = PARAMETERS) -> None:
         super().__init__()
         dim = shape.dim - 1
+        self._shrinkage = parameters.history_shrinkage
         self.fields = FieldEmbedding(sizes, dim)
-        self.dropout = nn.Dropout(_DROPOUT)
-        self.hidden = nn.Linear(2 * dim, _HIDDEN)
-        self.out = nn.Linear(_HIDDEN, dim)
+        self.dropout = nn.Dropout(parameters.profile_dropout)
+        self.hidden = nn.Linear(2 * dim, parameters.hidden)
+        self.out = nn.Linear(parameters.hidden, dim)
         self.skip = nn.Linear(dim, dim)
         self.profile = nn.Linear(dim, dim)
 
     def forward(self, history: paddle.Tensor, total: paddle.Tensor, fields: paddle.Tensor) -> paddle.Tensor:
-        """history float32 [B, dim - 1]: weighted sum of item factors, total float32 [B, 1]: sum of their weights,
-        fields int64 [B, F] -> float32 [B, dim], 1 in the last place."""
-        mean = history * (paddle.sqrt(total + 1.0) / (total + _SHRINK))
+        """Encode users.
+
+        Args:
+            history: float32 [B, dim - 1], weighted sums of the item factors.
+            total: float32 [B, 1], sums of the weights.
+            fields: int64 [B, F], codes of the profile.
+
+        Returns:
+            float32 [B, dim]. The last component is 1, for the bias of the item.
+        """
+        mean = history * (paddle.sqrt(total + 1.0) / (total + self._shrinkage))
         profile = self.dropout(self.fields(fields))
         both = paddle.concat([mean, profile], 1)
         vector = self.out(functional.relu(self.hidden(both))) + self.skip(mean) + self.profile(profile)
@@ -110,8 +180,11 @@ class UserTower(nn.Layer):  # type: ignore[misc]
 
 
 class UserTowerExport(nn.Layer):  # type: ignore[misc]
-    """The user tower with the item factors inside: items int64 [B, H] (1 + item, 0: none), weights, fields ->
-    vector."""
+    """The user tower with the item factors inside, as it is served.
+
+    items int64 [B, H], weights float32 [B, H], fields int64 [B, F] -> vector float32 [B, dim]. An item is given as 1 +
+    its number, or 0 for none.
+    """
 
     def __init__(self, tower: UserTower, factors: Floats) -> None:
         super().__init__()
@@ -119,6 +192,7 @@ class UserTowerExport(nn.Layer):  # type: ignore[misc]
         self.register_buffer("factors", paddle.to_tensor(factors))
 
     def forward(self, items: paddle.Tensor, weights: paddle.Tensor, fields: paddle.Tensor) -> paddle.Tensor:
+        """Encode users."""
         known = paddle.clip(items, 0, self.factors.shape[0] - 1)
         present = weights * (known > 0).astype("float32")
         history = (functional.embedding(known, self.factors) * present.unsqueeze(-1)).sum(1)
@@ -126,14 +200,32 @@ class UserTowerExport(nn.Layer):  # type: ignore[misc]
 
 
 class TwoTower:
-    """Both towers with what their training needs.
+    """Both towers and their training.
 
-    `shown` int64 [users]: for each user the position after the last action that they were trained on.
+    Attributes:
+        shape: Sizes of the towers.
+        items: The item tower.
+        users: The user tower.
+        shown: int64 [users], for each user the position after the last action that the model was trained on.
+
+    Args:
+        data: The data set.
+        shape: Sizes of the towers.
+        log_share: float32 [items + 1], log popularity, the initial biases. The last is that of an unknown item.
+        seed: Random seed.
+        parameters: The hyperparameters.
     """
 
-    def __init__(self, data: Prepared, shape: Tower, log_share: Floats, seed: int) -> None:
-        """log_share float32 [items + 1]: log popularity, where the biases start; last that of an unknown item."""
+    def __init__(
+        self,
+        data: Prepared,
+        shape: Tower,
+        log_share: Floats,
+        seed: int,
+        parameters: TwoTowerParameters = PARAMETERS,
+    ) -> None:
         paddle.seed(seed)
+        self._parameters = parameters
         self.shape = shape
         self._rng = np.random.default_rng(seed)
         codes = [c.astype(np.int64) for c in data.catalogue.codes]
@@ -145,21 +237,30 @@ class TwoTower:
         )
         item_sizes = [v.size for v in data.item_vocabularies for _ in range(v.field.width)]
         starts = np.concatenate([log_share[-1:], log_share[:-1]]).astype(np.float32)
-        self.items = ItemTower(starts, item_sizes, shape)
-        self.users = UserTower([v.size for v in data.user_vocabularies], shape)
+        self.items = ItemTower(starts, item_sizes, shape, parameters)
+        self.users = UserTower([v.size for v in data.user_vocabularies], shape, parameters)
         self._count = len(data.catalogue)
         self.shown = data.start[:-1]
 
     def fit(self, data: Prepared, known: Longs, effort: Effort, progress: Callable[[int, float], None]) -> None:
-        """Continue training on the actions before `known`; `progress` is told the step and the loss."""
+        """Continue training.
+
+        Args:
+            data: The data set.
+            known: int64 [users], for each user the position after the last action to train on.
+            effort: How long to train.
+            progress: Called with the number of steps so far and the loss, every 20 steps.
+        """
         self.shown = np.maximum(self.shown, known)
-        pairs = _FirstActions.of(data, known)
+        pairs = _FirstActions.of(data, known, self._parameters)
         if not len(pairs.users):
             return
         schedule = paddle.optimizer.lr.CosineAnnealingDecay(effort.rate, effort.steps, eta_min=effort.rate / 10)
-        parameters = [*self.items.parameters(), *self.users.parameters()]
-        optimizer = paddle.optimizer.AdamW(schedule, parameters=parameters, weight_decay=_DECAY, lazy_mode=True)
-        average = _Average(parameters)
+        weights = [*self.items.parameters(), *self.users.parameters()]
+        optimizer = paddle.optimizer.AdamW(
+            schedule, parameters=weights, weight_decay=self._parameters.weight_decay, lazy_mode=True
+        )
+        average = _Average(weights)
         self._set_training(True)
         share = np.bincount(pairs.items, minlength=self._count) + 1.0
         share /= share.sum()
@@ -169,11 +270,11 @@ class TwoTower:
             optimizer.step()
             optimizer.clear_grad()
             schedule.step()
-            if step >= (1 - _AVERAGED) * effort.steps:
+            if step >= (1 - self._parameters.averaged_share) * effort.steps:
                 average.add()
             if step % 20 == 19 or step == effort.steps - 1:
                 progress(step + 1, float(loss))
-        average.put()
+        average.apply()
         self._set_training(False)
 
     def _set_training(self, on: bool) -> None:
@@ -185,21 +286,22 @@ class TwoTower:
         candidates, log_q = self._candidates(targets, share)
         needed, local = np.unique(np.concatenate([history.ravel(), candidates]), return_inverse=True)
         vectors = self.items(paddle.to_tensor(needed + 1), paddle.to_tensor(self._item_fields[needed]))
-        # A product with a dense matrix of weights: the gradient of a gather of every history would cost far more.
+        # A product with a dense matrix of weights, because the gradient of a gather is far more expensive.
         past = np.zeros((len(users), len(needed)), np.float32)
         np.add.at(past, (np.arange(len(users))[:, None], local[: history.size].reshape(history.shape)), weights)
         summed = paddle.matmul(paddle.to_tensor(past), vectors[:, :-1])
         total = paddle.to_tensor(weights.sum(1, keepdims=True))
-        # A profile must speak for itself whichever of its fields are given, and not by heart.
+        # Requests leave fields out, and a model that always sees complete profiles memorises their users.
         fields = self._user_fields[users]
-        fields = np.where(self._rng.random(fields.shape) < _DROPPED_FIELDS, MISSING, fields)
+        dropped = self._rng.random(fields.shape) < self._parameters.dropped_field_share
+        fields = np.where(dropped, MISSING, fields)
         user = self.users(summed, total, paddle.to_tensor(fields))
         of_candidates = paddle.gather(vectors, paddle.to_tensor(local[history.size :]))
         logits = paddle.matmul(user, of_candidates, transpose_y=True) - paddle.to_tensor(log_q)
         row, column = np.nonzero(targets >= 0)
         position = np.searchsorted(candidates, targets[row, column])
         weight = (1.0 / np.sqrt(np.maximum((targets >= 0).sum(1), 1)))[row]
-        # Paddle's own log_softmax takes ten times as long on a CPU.
+        # Paddle's own log_softmax is ten times slower on a CPU.
         logits = logits - logits.max(1, keepdim=True).detach()
         normalizer = paddle.log(paddle.exp(logits).sum(1))
         chosen = paddle.gather_nd(logits, paddle.to_tensor(np.stack([row, position], 1)))
@@ -207,73 +309,84 @@ class TwoTower:
         return -(chosen * paddle.to_tensor(weight.astype(np.float32))).sum() / float(weight.sum())
 
     def _candidates(self, targets: Longs, share: Floats) -> tuple[Longs, Floats]:
-        """Candidate items, ascending, and the log of the chance of each to be among them (0 where all items are)."""
-        if self._count <= FULL_SOFTMAX:
+        """Return candidate items, ascending, and the log of each one's chance to be sampled (0 if all items are)."""
+        sample = self._parameters.full_softmax_items
+        if self._count <= sample:
             return np.arange(self._count), np.zeros(self._count, np.float32)
         wanted = targets[targets >= 0]
-        drawn = self._rng.choice(self._count, FULL_SOFTMAX, p=share)
+        drawn = self._rng.choice(self._count, sample, p=share)
         candidates = np.unique(np.concatenate([wanted, drawn]))
-        chance = -np.expm1(-(FULL_SOFTMAX + len(wanted)) * share[candidates])
+        chance = -np.expm1(-(sample + len(wanted)) * share[candidates])
         return candidates, np.log(chance).astype(np.float32)
 
     def item_vectors(self) -> Floats:
-        """float32 [items, dim]."""
+        """Return the vectors of all items, float32 [items, dim]."""
         parts = []
         with paddle.no_grad():
-            for first in range(0, self._count, 65536):
-                items = np.arange(first, min(first + 65536, self._count))
+            for first in range(0, self._count, _EXPORT_BATCH):
+                items = np.arange(first, min(first + _EXPORT_BATCH, self._count))
                 parts.append(
                     self.items(paddle.to_tensor(items + 1), paddle.to_tensor(self._item_fields[items])).numpy()
                 )
         return np.concatenate(parts)
 
     def exported_user_tower(self, vectors: Floats) -> UserTowerExport:
-        """The user tower as it serves; `vectors` are those of `item_vectors`."""
+        """Return the user tower as it is served; `vectors` are the result of `item_vectors`."""
         none = np.zeros((1, vectors.shape[1] - 1), np.float32)
         return UserTowerExport(self.users, np.concatenate([none, vectors[:, :-1]]))
 
 
 class _Average:
-    """The mean of parameters over several steps: better than the last step's (Izmailov et al. 2018, "Averaging weights
-    leads to wider optima and better generalization")."""
+    """The mean of the weights over several steps.
+
+    Izmailov et al. 2018, "Averaging weights leads to wider optima and better generalization".
+    """
 
     def __init__(self, parameters: Sequence[paddle.Tensor]) -> None:
         self._parameters = parameters
-        self._sums = [np.zeros(one.shape, np.float32) for one in parameters]
+        self._sums = [np.zeros(parameter.shape, np.float32) for parameter in parameters]
         self._count = 0
 
     def add(self) -> None:
-        """Count the parameters in as they are now."""
-        for total, one in zip(self._sums, self._parameters, strict=True):
-            np.add(total, one.numpy(), out=total)
+        """Add the current values to the mean."""
+        for total, parameter in zip(self._sums, self._parameters, strict=True):
+            np.add(total, parameter.numpy(), out=total)
         self._count += 1
 
-    def put(self) -> None:
-        """Set the parameters to their mean."""
-        for total, one in zip(self._sums, self._parameters, strict=True):
-            one.set_value(total / self._count)
+    def apply(self) -> None:
+        """Set the weights to their mean."""
+        for total, parameter in zip(self._sums, self._parameters, strict=True):
+            parameter.set_value(total / self._count)
 
 
 @dataclass(frozen=True)
 class _FirstActions:
-    """First actions of users on items before a moment, in each user's order; those of user `users[k]` are
-    start[k]:start[k + 1]."""
+    """The distinct items of each user before a cut-off, in the order of the first action on each.
+
+    Attributes:
+        users: int64, users with at least one action.
+        start: int64 [len(users) + 1]; the items of users[k] are start[k]:start[k + 1].
+        items: int64.
+        parameters: The hyperparameters.
+    """
 
     users: Longs
     start: Longs
     items: Ints
+    parameters: TwoTowerParameters
 
     @classmethod
-    def of(cls, data: Prepared, known: Longs) -> "_FirstActions":
+    def of(cls, data: Prepared, known: Longs, parameters: TwoTowerParameters) -> "_FirstActions":
         rows = np.flatnonzero(np.arange(len(data.users)) < known[data.users])
         pair = data.users[rows].astype(np.int64) * len(data.catalogue) + data.items[rows]
         first = np.sort(np.unique(pair, return_index=True)[1])
         users, begin = np.unique(data.users[rows][first], return_index=True)
-        return cls(users.astype(np.int64), np.append(begin, len(first)), data.items[rows][first].astype(np.int64))
+        items = data.items[rows][first].astype(np.int64)
+        return cls(users.astype(np.int64), np.append(begin, len(first)), items, parameters)
 
     def batches(self, rng: np.random.Generator, steps: int) -> Iterator[Longs]:
-        """Batches of positions in `users`, in a new order every time all were used."""
-        size = min(_BATCH, len(self.users))
+        """Yield a batch of users for each step, and shuffle them again each time that all have been used."""
+        size = min(self.parameters.batch_users, len(self.users))
         order: Longs = np.empty(0, np.int64)
         for _ in range(steps):
             if len(order) < size:
@@ -282,39 +395,53 @@ class _FirstActions:
             yield self.users[batch]
 
     def rows(self, rng: np.random.Generator, users: Longs, length: int) -> tuple[Longs, Floats, Longs]:
-        """history [B, H] with weights float32 [B, H], and targets [B, T] padded with -1: what came next after a
-        random cut."""
+        """Cut the items of each user at a random place.
+
+        Args:
+            rng: Draws the places.
+            users: int64 [B].
+            length: Longest history.
+
+        Returns:
+            The items before the cut, int64 [B, H], newest first; their weights, float32 [B, H], 0 where there is no
+            item; and the items after the cut, int64 [B, T], padded with -1.
+        """
         at = np.searchsorted(self.users, users)
         begin, end = self.start[at], self.start[at + 1]
         cut = begin + (rng.random(len(at)) * (end - begin)).astype(np.int64)
         back = cut[:, None] - 1 - np.arange(length)
-        there = (back >= begin[:, None]) & (rng.random(len(at)) >= _COLD_ROWS)[:, None]
-        width = max(int(there.sum(1).max()), 1)
-        history = np.where(there, self.items[np.maximum(back, 0)], 0)[:, :width]
-        ahead = cut[:, None] + np.arange(_TARGETS)
+        warm = rng.random(len(at)) >= self.parameters.cold_share
+        present = (back >= begin[:, None]) & warm[:, None]
+        width = max(int(present.sum(1).max()), 1)
+        history = np.where(present, self.items[np.maximum(back, 0)], 0)[:, :width]
+        ahead = cut[:, None] + np.arange(self.parameters.targets)
         targets = np.where(ahead < end[:, None], self.items[np.minimum(ahead, len(self.items) - 1)], -1)
-        return history, there[:, :width].astype(np.float32), targets
+        return history, present[:, :width].astype(np.float32), targets
 
 
 def _small() -> paddle.ParamAttr:
-    return paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, 0.05))
+    return paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, PARAMETERS.initial_deviation))
 
 
 def user_vectors(tower: UserTowerExport, encoder: Encoder) -> Callable[[Sequence[User]], Floats]:
-    """A function from users to their vectors, float32 [users, dim], in batches padded to the longest history."""
+    """Return a function from users to their vectors, float32 [users, dim].
+
+    It runs the tower in batches that are padded to their longest history.
+    """
+    size = PARAMETERS.batch_users
 
     def run(users: Sequence[User]) -> Floats:
         with paddle.no_grad():
-            return np.concatenate([_run(users[at : at + _BATCH]) for at in range(0, len(users), _BATCH)])
+            return np.concatenate([_run(users[at : at + size]) for at in range(0, len(users), size)])
 
     def _run(users: Sequence[User]) -> Floats:
         inputs = [encoder.tower_inputs(user) for user in users]
-        width = max(one["items"].shape[1] for one in inputs)
+        width = max(row["items"].shape[1] for row in inputs)
         items, weights = np.zeros((len(users), width), np.int64), np.zeros((len(users), width), np.float32)
-        for row, one in enumerate(inputs):
-            items[row, : one["items"].shape[1]] = one["items"][0]
-            weights[row, : one["items"].shape[1]] = one["weights"][0]
-        fields = np.concatenate([one["fields"] for one in inputs])
+        for number, row in enumerate(inputs):
+            items[number, : row["items"].shape[1]] = row["items"][0]
+            weights[number, : row["items"].shape[1]] = row["weights"][0]
+        fields = np.concatenate([row["fields"] for row in inputs])
         vectors: Floats = tower(*map(paddle.to_tensor, (items, weights, fields))).numpy()
         return vectors
 

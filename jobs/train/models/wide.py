@@ -1,7 +1,7 @@
 """The wide part of the ranker: a linear conditional logit over each user's list, fitted by L-BFGS with sign bounds.
 
-Weights of popularity, lifts, neighbour scores and the like are held at 0 or above: a free fit on a few moments learns
-their trends (one popularity against another), and loses on the next moment.
+The weights of popularity, lifts, neighbour scores and similar inputs must not be negative. An unbounded fit to a few
+cut-offs learns their trends, as the difference of two popularities, and does worse at the next cut-off.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,51 +21,75 @@ LISTWISE: Loss = "listwise"
 """Softmax over each list."""
 
 POINTWISE: Loss = "pointwise"
-"""Logistic of each row: better where users want very many of their candidates."""
+"""Logistic loss of each row: better if users want very many of their candidates."""
 
-_STEPS = 80
-_POINTWISE = 0.02
-PENALTIES = (5e-2, 5e-3)
-"""Strengths of the penalty on the squares of the weights that are worth trying, on the scale of the listwise loss."""
 
-_LEAST_DEVIATION = 1e-4
+@dataclass(frozen=True)
+class WideParameters:
+    """Hyperparameters of the wide part.
+
+    Attributes:
+        penalties: Penalties on the squares of the weights, on the scale of the listwise loss. Training tries both.
+        pointwise_penalty: Factor of the penalty for the pointwise loss, whose scale is smaller.
+        max_iterations: Iterations of L-BFGS.
+        min_deviation: Inputs with a smaller standard deviation are not used.
+    """
+
+    penalties: tuple[float, float] = (5e-2, 5e-3)
+    pointwise_penalty: float = 0.02
+    max_iterations: int = 80
+    min_deviation: float = 1e-4
+
+
+PARAMETERS = WideParameters()
 
 
 @dataclass(frozen=True)
 class Wide:
-    """score = (dense - mean) / scale @ weights; scale is 1 and the weight 0 where an input does not vary."""
+    """A linear score: (dense - mean) / scale @ weights.
+
+    Attributes:
+        mean: float32 [D].
+        scale: float32 [D], 1 for an input that does not vary.
+        weights: float32 [D], 0 for an input that does not vary.
+    """
 
     mean: Floats
     scale: Floats
     weights: Floats
 
     @classmethod
-    def nothing(cls, width: int) -> "Wide":
-        """One that scores every row 0."""
+    def zero(cls, width: int) -> "Wide":
+        """Return a score that is 0 for every row."""
         return cls(np.zeros(width, np.float32), np.ones(width, np.float32), np.zeros(width, np.float32))
 
     @classmethod
     def only(cls, width: int, column: int) -> "Wide":
-        """One that scores a row by one of its inputs."""
-        one = cls.nothing(width)
-        one.weights[column] = 1.0
-        return one
+        """Return a score that equals one of the inputs."""
+        wide = cls.zero(width)
+        wide.weights[column] = 1.0
+        return wide
 
     def __call__(self, dense: Floats) -> Floats:
+        """Score rows: dense float32 [N, D] -> float32 [N]."""
         scores: Floats = (((dense - self.mean) / self.scale) @ self.weights).astype(np.float32)
         return scores
 
     def parts(self, dense: Floats) -> Floats:
-        """What each input adds to the score, float32 [N, D]."""
+        """Return the contribution of each input to the score, float32 [N, D]."""
         added: Floats = ((dense - self.mean) / self.scale * self.weights).astype(np.float32)
         return added
 
 
 @dataclass(frozen=True)
-class Standard:
-    """The inputs of some rows brought to mean 0 and deviation 1, x float32 [N, D], with their mean and scale.
+class Standardised:
+    """Inputs of N rows with mean 0 and standard deviation 1.
 
-    Those that do not vary (`varies` bool [D]) are 0 throughout, so that a penalty leaves their weight at 0.
+    Attributes:
+        x: float32 [N, D]. Inputs that do not vary are 0, so a penalty keeps their weight at 0.
+        mean: float32 [D].
+        scale: float32 [D], 1 for an input that does not vary.
+        varies: bool [D].
     """
 
     x: Floats
@@ -74,30 +98,45 @@ class Standard:
     varies: Mask
 
     @classmethod
-    def of(cls, dense: Floats) -> "Standard":
+    def of(cls, dense: Floats, min_deviation: float = PARAMETERS.min_deviation) -> "Standardised":
+        """Standardise inputs, float32 [N, D]."""
         mean, deviation = dense.mean(0, np.float64), dense.std(0, dtype=np.float64)
-        varies = deviation > _LEAST_DEVIATION
+        varies = deviation > min_deviation
         center, scale = mean.astype(np.float32), np.where(varies, deviation, 1.0).astype(np.float32)
         return cls((dense - center) / scale * varies, center, scale, varies)
 
 
 class Fit:
-    """Fits to one segment's rows, with one choice of inputs and penalty after another; `bounded`: the inputs whose
-    weight must not be negative."""
+    """Fits wide parts to the rows of one segment, with different inputs, penalties and losses.
 
-    def __init__(self, rows: Rows, bounded: Sequence[bool]) -> None:
-        self._rows, self._bounded = rows, bounded
-        self._inputs = Standard.of(rows.dense) if len(rows.labels) else None
+    Args:
+        rows: The rows.
+        bounded: bool [D], the inputs whose weight must not be negative.
+        parameters: The hyperparameters.
+    """
+
+    def __init__(self, rows: Rows, bounded: Sequence[bool], parameters: WideParameters = PARAMETERS) -> None:
+        self._rows, self._bounded, self._parameters = rows, bounded, parameters
+        self._inputs = Standardised.of(rows.dense, parameters.min_deviation) if len(rows.labels) else None
         self._found: dict[tuple[bytes, float, Loss], Array] = {}
 
     def __call__(self, used: Mask, penalty: float, loss: Loss = LISTWISE) -> Wide:
-        """The wide part with these inputs, by this loss."""
+        """Fit the wide part.
+
+        Args:
+            used: bool [D], the inputs to use.
+            penalty: Penalty on the squares of the weights.
+            loss: LISTWISE or POINTWISE.
+
+        Returns:
+            The wide part. All weights are 0 if there are no rows.
+        """
         weights = np.zeros(len(self._bounded), np.float32)
         if self._inputs is None:
-            return Wide.nothing(len(weights))
+            return Wide.zero(len(weights))
         columns = np.flatnonzero(self._inputs.varies & used)
         if len(columns):
-            # Choices of inputs that differ only in some that do not vary here are the same.
+            # Inputs that do not vary make no difference, so the key leaves them out.
             key = (columns.tobytes(), penalty, loss)
             if key not in self._found:
                 self._found[key] = self._weights(columns, penalty, loss)
@@ -110,24 +149,30 @@ class Fit:
         x = np.ascontiguousarray(self._inputs.x[:, columns])
         start = np.zeros(len(columns))
         if loss == LISTWISE:
-            return _minimum(_loss, start, (x, self._rows, penalty), bounds)
-        # The order does not need the intercept, but without it the weights would have to make up for it.
+            return self._minimum(_listwise_loss, start, (x, self._rows, penalty), bounds)
+        # The intercept does not influence the order, but without it the weights would have to replace it.
         start, bounds = np.append(start, 0.0), [*bounds, (None, None)]
-        return _minimum(logistic.loss, start, (x, self._rows.labels, penalty * _POINTWISE), bounds)[:-1]
+        penalty *= self._parameters.pointwise_penalty
+        return self._minimum(logistic.loss, start, (x, self._rows.labels, penalty), bounds)[:-1]
+
+    def _minimum(
+        self,
+        loss: Callable[..., tuple[float, Array]],
+        start: Array,
+        data: tuple[object, ...],
+        bounds: Sequence[tuple[float | None, float | None]],
+    ) -> Array:
+        options = {"maxiter": self._parameters.max_iterations}
+        found: Array = minimize(loss, start, data, "L-BFGS-B", jac=True, bounds=bounds, options=options).x
+        return found
 
 
-def _minimum(
-    loss: Callable[..., tuple[float, Array]],
-    start: Array,
-    data: tuple[object, ...],
-    bounds: Sequence[tuple[float | None, float | None]],
-) -> Array:
-    found: Array = minimize(loss, start, data, "L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": _STEPS}).x
-    return found
+def _listwise_loss(weights: Array, x: Array, rows: Rows, penalty: float) -> tuple[float, Array]:
+    """Compute the cross-entropy between the softmax over each list and its positives, as the mean over lists.
 
-
-def _loss(weights: Array, x: Array, rows: Rows, penalty: float) -> tuple[float, Array]:
-    """Softmax over each list against its positives, and the gradient; mean over lists."""
+    Returns:
+        The loss with its penalty, and the gradient float [D].
+    """
     begin, sizes = rows.start[:-1], np.diff(rows.start)
     scores = x @ weights.astype(np.float32)
     scores = scores - np.repeat(np.maximum.reduceat(scores, begin), sizes)

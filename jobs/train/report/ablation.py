@@ -1,4 +1,4 @@
-"""What each group of the ranker's inputs adds: the wide part fitted with all of them, and once without each group."""
+"""The gain of each group of the ranker's inputs: the wide part is fitted with all groups, and without each of them."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,19 @@ from recmesh.evaluation.report import FeatureGroup
 from recmesh.features import FeatureSpec
 from recmesh.features.spec import Mask
 
-_LISTS = ("ridge", "cosine", "recent_", "relative_")
+_NEIGHBOUR_INPUTS = ("ridge", "cosine", "recent_", "relative_")
 _OTHER = "other"
 
 
 def group_of(name: str, item_fields: Sequence[str]) -> str:
-    """The group of an input of the ranker, by its name."""
+    """Return the group of an input of the ranker, given its name."""
     if name.startswith("popularity_"):
         return "popularity"
     if name.startswith("lift_"):
-        return "profile: lift of the item among such users"
+        return "profile: lift of the item among similar users"
     if name.endswith("_profile"):
-        return "profile: lift of the item's fields among such users"
-    if name.startswith(_LISTS):
+        return "profile: lift of the item's fields among similar users"
+    if name.startswith(_NEIGHBOUR_INPUTS):
         return "item neighbours of the history"
     if name == "tower":
         return "two-tower score"
@@ -39,9 +39,9 @@ def group_of(name: str, item_fields: Sequence[str]) -> str:
 
 
 def ablation(spec: FeatureSpec, judged: Judged, observed: Observed) -> list[FeatureGroup]:
-    """Gain of each group: differences of the same users' figures, with minus without. Groups not in use are left out.
+    """Return the gain of each group in use: the mean difference, over users, between fits with and without it.
 
-    The candidates stay the same, so what a group does for recall through its channel is not counted.
+    The candidates stay the same, so the effect of a group on its channel does not count.
     """
     fields = [field.name for field in spec.item_fields]
     groups = np.array([group_of(name, fields) for name in spec.dense])
@@ -65,4 +65,4 @@ def _without(judged: Judged, group: Mask) -> Wide:
 
 
 def _values(wide: Wide, observed: Observed) -> Array:
-    return values_of(ranked(observed.found, (wide(one.dense) for one in observed.found)), observed.found)
+    return values_of(ranked(observed.found, (wide(candidates.dense) for candidates in observed.found)), observed.found)

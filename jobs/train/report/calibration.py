@@ -1,4 +1,5 @@
-"""Scores as probabilities: a logistic curve fitted on half of the held-out users, shown on the other half."""
+"""Calibration: a logistic curve from scores to probabilities, fitted on half of the held-out users and tested on the
+other half."""
 
 from collections.abc import Sequence
 
@@ -10,18 +11,26 @@ from recmesh.evaluation.metrics import margin
 from recmesh.evaluation.report import Bin, Calibration
 from recmesh.features.spec import Array, Floats, Mask
 
-_BINS = 10
+MAX_BINS = 10
 
 
 def calibrate(scores: Sequence[Floats], labels: Sequence[Mask]) -> Calibration | None:
-    """Fit on the users at even places, judge on those at odd ones; None where either half has no wanted candidate."""
-    fitted_on, judged_on = [(_joined(scores[part::2]), _joined(labels[part::2])) for part in (0, 1)]
-    if not fitted_on[1].any() or not judged_on[1].any():
+    """Fit the curve on the users with even numbers, and test it on the others.
+
+    Args:
+        scores: For each user float32 [candidates].
+        labels: For each user bool [candidates], the wanted ones.
+
+    Returns:
+        The curve and its test, or None if either half of the users has no wanted candidate.
+    """
+    fitted_on, tested_on = [(_joined(scores[part::2]), _joined(labels[part::2])) for part in (0, 1)]
+    if not fitted_on[1].any() or not tested_on[1].any():
         return None
     slope, intercept = _logistic(*fitted_on)
-    predicted, observed = probability(judged_on[0], slope, intercept), judged_on[1].astype(np.float64)
+    predicted, observed = probability(tested_on[0], slope, intercept), tested_on[1].astype(np.float64)
     bins = _bins(predicted, observed)
-    distance = sum(one.candidates * abs(one.predicted - one.observed) for one in bins)
+    distance = sum(bin.candidates * abs(bin.predicted - bin.observed) for bin in bins)
     return Calibration(
         slope=slope,
         intercept=intercept,
@@ -32,12 +41,16 @@ def calibrate(scores: Sequence[Floats], labels: Sequence[Mask]) -> Calibration |
 
 
 def probability(scores: Array, slope: float, intercept: float) -> Array:
-    """The curve."""
+    """Return the probabilities that a curve gives for scores."""
     return logistic.probability(slope * scores + intercept)
 
 
 def wilson(hits: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927): never outside [0, 1], and sound for few hits."""
+    """Return the 95 % confidence interval of a share.
+
+    Wilson 1927, "Probable inference, the law of succession, and statistical inference". The interval lies within [0, 1]
+    and is valid for few hits.
+    """
     z = margin(1.0)
     share, spread = hits / count, z * z / count
     centre = (share + spread / 2) / (1 + spread)
@@ -46,7 +59,7 @@ def wilson(hits: float, count: int) -> tuple[float, float]:
 
 
 def _logistic(scores: Array, labels: Array) -> tuple[float, float]:
-    """Maximum likelihood, with the scores standardised for the search."""
+    """Fit slope and intercept by maximum likelihood, on standardised scores."""
     centre, scale = float(scores.mean()), float(scores.std()) or 1.0
     x, y = (scores.astype(np.float64) - centre) / scale, labels.astype(np.float64)
     share = y.mean()
@@ -56,10 +69,13 @@ def _logistic(scores: Array, labels: Array) -> tuple[float, float]:
 
 
 def _bins(predicted: Array, observed: Array) -> list[Bin]:
-    """Bins of equal expected numbers of wanted candidates: most candidates have next to no chance."""
+    """Divide the candidates into bins with equal expected numbers of wanted ones.
+
+    Bins of equal size would be useless, because the probability of most candidates is almost 0.
+    """
     order = np.argsort(predicted, kind="stable")
     predicted, observed = predicted[order], observed[order]
-    number = np.minimum((np.cumsum(predicted) / predicted.sum() * _BINS).astype(np.int64), _BINS - 1)
+    number = np.minimum((np.cumsum(predicted) / predicted.sum() * MAX_BINS).astype(np.int64), MAX_BINS - 1)
     found = []
     for k in np.unique(number):
         mask = number == k

@@ -1,4 +1,4 @@
-"""Puts the report together: `Observed` and `Judged` of every segment, and the facts of the training."""
+"""Assembles the report from the held-out lists of every segment and the facts of the training."""
 
 import resource
 import time
@@ -7,28 +7,37 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from jobs.train.data.prepare import Prepared
-from jobs.train.data.windows import Plan, Window
+from jobs.train.data.windows import Plan, Role, Window
 from jobs.train.export.release import Trained
 from jobs.train.report.ablation import ablation
 from jobs.train.report.calibration import calibrate
 from jobs.train.report.examples import Examples
 from jobs.train.report.exposure import exposures
 from jobs.train.report.figures import chain_of, channel_parts, compared, kinds, systems
-from jobs.train.report.moments import written
 from jobs.train.report.page import page
+from jobs.train.report.times import formatted
 from recmesh.dataset import DataSet
 from recmesh.evaluation import METRICS_FILE, PAGE_FILE, Report
 from recmesh.evaluation.report import ActiveFacts, Cost, SegmentReport, WindowFacts
 from recmesh.features import Segment
 from recmesh.releases.versions import TRAINING_VERSION
 
-_MIB = 1024
-"""KiB of a MiB: what Linux counts resident memory in."""
+_KIB_PER_MIB = 1024
+"""Linux reports resident memory in KiB."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What the report is made from. `began`: time.monotonic() at the start of the training."""
+    """What the report is made from.
+
+    Attributes:
+        dataset: The data set.
+        plan: The windows.
+        trained: The results of the training.
+        active: Facts about the active release, None without one.
+        seed: The random seed.
+        began: time.monotonic() at the start of the training.
+    """
 
     dataset: DataSet
     plan: Plan
@@ -39,7 +48,7 @@ class Sources:
 
 
 def write(sources: Sources, folder: Path, release: str) -> Report:
-    """Write metrics.json and report.html into a release folder."""
+    """Write metrics.json and report.html into the folder of a release, and return the report."""
     began = time.monotonic()
     segments: dict[str, SegmentReport] = {segment: _segment(sources, segment) for segment in sources.trained.judged}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -51,7 +60,7 @@ def write(sources: Sources, folder: Path, release: str) -> Report:
         cost=Cost(
             seconds=round(time.monotonic() - sources.began, 1),
             report_seconds=round(time.monotonic() - began, 1),
-            peak_mib=round(peak / _MIB),
+            peak_mib=round(peak / _KIB_PER_MIB),
         ),
         segments=segments,
     )
@@ -60,26 +69,35 @@ def write(sources: Sources, folder: Path, release: str) -> Report:
     return report
 
 
+_USES = {
+    Role.TRAINING: "training",
+    Role.EARLY: "training, evaluation of options",
+    Role.FOLD: "training, evaluation of options",
+    Role.OVERLAPPING: "final fit only",
+    Role.HELD_OUT: "held-out evaluation",
+}
+
+
 def _segment(sources: Sources, segment: Segment) -> SegmentReport:
     trained = sources.trained
     observed, judged, spec = trained.observed[segment], trained.judged[segment], trained.encoder.spec
     chain = chain_of(judged, observed)
-    calibration = calibrate(judged.scores, [one.labels for one in observed.found])
-    against, asked = compared(chain, observed)
+    calibration = calibrate(judged.scores, [candidates.labels for candidates in observed.found])
+    against, compared_users = compared(chain, observed)
     examples = Examples(sources.dataset, trained.data, spec)
     return SegmentReport(
         window=observed.window.name,
         users=len(observed.found),
         systems=tuple(systems(chain, observed)),
         compared=against,
-        compared_users=asked,
+        compared_users=compared_users,
         kinds=tuple(kinds(chain, observed, spec.clock)),
         channels=tuple(channel_parts(observed, spec.channels[segment])),
         exposure=tuple(exposures(chain, observed)),
         calibration=calibration,
         groups=tuple(ablation(spec, judged, observed)),
-        # Where all options are worth the same there was nothing to choose.
-        decisions=tuple(one for one in judged.decisions if len(set(one.tried.values())) != 1),
+        # If all options have the same figure, there was nothing to choose.
+        decisions=tuple(decision for decision in judged.decisions if len(set(decision.tried.values())) != 1),
         examples=tuple(examples(chain, judged, observed, calibration)),
     )
 
@@ -90,10 +108,10 @@ def _facts(sources: Sources) -> dict[str, str]:
     return {
         "trained": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         "data": f"{len(dataset.users):,} users, {len(dataset.items):,} items, {len(data.items):,} actions",
-        "from, to": f"{written(int(data.times.min()))}, {written(int(data.times.max()))}",
+        "from, to": f"{formatted(int(data.times.min()))}, {formatted(int(data.times.max()))}",
         "fields": ", ".join(fields) or "none",
-        "repeats": "an item that a user acted on may be shown again" if spec.repeats else "only new items",
-        "windows": "cut by the calendar" if sources.plan.clock else "cut by the order of each user's own actions",
+        "repeats": "items that a user acted on may be recommended again" if spec.repeats else "new items only",
+        "windows": "split by date" if sources.plan.clock else "split by position in each user's history",
         "fingerprint of the data": dataset.fingerprint,
         "training version": str(TRAINING_VERSION),
         "seed": str(sources.seed),
@@ -106,8 +124,8 @@ def _window(data: Prepared, window: Window) -> WindowFacts:
     last = data.times[window.until[labelled] - 1]
     return WindowFacts(
         name=window.name,
-        known_until=written(window.as_of),
-        labels=f"{written(int(first.min()))} to {written(int(last.max()))}" if len(labelled) else "none",
+        known_until=formatted(window.as_of),
+        labels=f"{formatted(int(first.min()))} to {formatted(int(last.max()))}" if len(labelled) else "none",
         users=len(labelled),
-        used_for="held out" if window.held_out else "the final fit" if window.late else "training",
+        used_for=_USES[window.role],
     )

@@ -1,4 +1,4 @@
-"""A few real held-out users: what they did, what the chain shows them, and why."""
+"""Examples: a few held-out users with their history, their list, and the reasons for it."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,12 +14,19 @@ from recmesh.evaluation.report import Calibration, Example, Past, Shown
 from recmesh.features import FeatureSpec
 from recmesh.features.spec import DAY, Floats, Ints
 
-_SHOWN, _PAST, _REASONS = 10, 8, 3
-_LEAST_REASON = 0.005
+SHOWN_ITEMS, SHOWN_ACTIONS, SHOWN_REASONS = 10, 8, 3
+MIN_REASON = 0.005
+"""Smaller contributions to a score are not shown."""
 
 
 class Examples:
-    """Makes the examples of a data set."""
+    """Makes the examples of a data set.
+
+    Args:
+        dataset: The data set.
+        data: The same, encoded.
+        spec: The feature spec of the release.
+    """
 
     def __init__(self, dataset: DataSet, data: Prepared, spec: FeatureSpec) -> None:
         self._users, self._items = dataset.users, dataset.items
@@ -30,7 +37,10 @@ class Examples:
     def __call__(
         self, chain: Sequence[Ints], judged: Judged, observed: Observed, calibration: Calibration | None
     ) -> list[Example]:
-        """Examples of one segment, chosen by rank alone: a good list, one that hits further down, one that misses."""
+        """Return the examples of one segment: a good list, one with hits further down, and one without hits.
+
+        They are chosen by their rank alone.
+        """
         return [
             self._example(title, observed.found[k], judged, judged.scores[k], chain[k], calibration)
             for title, k in _chosen(chain, observed.found)
@@ -39,29 +49,33 @@ class Examples:
     def _example(
         self,
         title: str,
-        one: Candidates,
+        candidates: Candidates,
         judged: Judged,
         scores: Floats,
         items: Ints,
         calibration: Calibration | None,
     ) -> Example:
-        profile = {name: value for name, value in self._users.row(one.row, named=True).items() if value is not None}
+        profile = {
+            name: value for name, value in self._users.row(candidates.row, named=True).items() if value is not None
+        }
         return Example(
             title=title,
             user_id=profile.pop("user_id"),
             profile=profile,
-            actions=len(one.user.history.items) + len(one.user.history.older),
-            history=tuple(self._history(one)),
-            shown=tuple(self._shown(one, judged, scores, items[:_SHOWN], calibration)),
-            wanted=len(one.wanted),
-            found=int(np.isin(items, one.wanted).sum()),
+            actions=len(candidates.user.history.items) + len(candidates.user.history.older),
+            history=tuple(self._history(candidates)),
+            shown=tuple(self._shown(candidates, judged, scores, items[:SHOWN_ITEMS], calibration)),
+            wanted=len(candidates.wanted),
+            found=int(np.isin(items, candidates.wanted).sum()),
         )
 
-    def _history(self, one: Candidates) -> Iterable[Past]:
-        history = one.user.history
-        for item, time, kind in zip(history.items[:_PAST], history.times[:_PAST], history.types[:_PAST], strict=True):
-            moment = np.datetime64(int(time), "ms")
-            when = str(moment.astype("datetime64[D]" if self._spec.granularity == DAY else "datetime64[m]"))
+    def _history(self, candidates: Candidates) -> Iterable[Past]:
+        history = candidates.user.history
+        for item, time, kind in zip(
+            history.items[:SHOWN_ACTIONS], history.times[:SHOWN_ACTIONS], history.types[:SHOWN_ACTIONS], strict=True
+        ):
+            timestamp = np.datetime64(int(time), "ms")
+            when = str(timestamp.astype("datetime64[D]" if self._spec.granularity == DAY else "datetime64[m]"))
             yield Past(
                 sku_id=self._sku_ids[item],
                 about=self._about(int(item)),
@@ -70,10 +84,10 @@ class Examples:
             )
 
     def _shown(
-        self, one: Candidates, judged: Judged, scores: Floats, items: Ints, calibration: Calibration | None
+        self, candidates: Candidates, judged: Judged, scores: Floats, items: Ints, calibration: Calibration | None
     ) -> Iterable[Shown]:
-        place = {item: position for position, item in enumerate(one.merged.items.tolist())}
-        parts = judged.wide.parts(one.dense)
+        place = {item: position for position, item in enumerate(candidates.merged.items.tolist())}
+        parts = judged.wide.parts(candidates.dense)
         parts -= parts.mean(0)
         for item in items.tolist():
             row = place[item]
@@ -82,14 +96,14 @@ class Examples:
                 sku_id=self._sku_ids[item],
                 about=self._about(item),
                 probability=float(chance),
-                channels=tuple(name for name, (places, _) in one.merged.channels.items() if row in places),
+                channels=tuple(name for name, (places, _) in candidates.merged.channels.items() if row in places),
                 reasons=self._reasons(parts[row]),
-                wanted=item in one.wanted,
+                wanted=item in candidates.wanted,
             )
 
     def _reasons(self, parts: Floats) -> dict[str, float]:
-        strongest = np.argsort(-parts, kind="stable")[:_REASONS].tolist()
-        return {self._spec.dense[k]: round(float(parts[k]), 3) for k in strongest if parts[k] > _LEAST_REASON}
+        strongest = np.argsort(-parts, kind="stable")[:SHOWN_REASONS].tolist()
+        return {self._spec.dense[k]: round(float(parts[k]), 3) for k in strongest if parts[k] > MIN_REASON}
 
     def _about(self, item: int) -> str:
         row = self._items.row(item, named=True)
@@ -97,14 +111,17 @@ class Examples:
 
 
 def _chosen(chain: Sequence[Ints], found: Sequence[Candidates]) -> list[tuple[str, int]]:
-    """The user at 95 % of all in the order of ndcg@10, the middle one of those with hits beyond place 10 only, and the
-    middle one of those without any."""
-    values = per_user((items, one.wanted) for items, one in zip(chain, found, strict=True))
+    """Return titles and numbers of the examples.
+
+    The first is the user at the 95th percentile of ndcg@10, the second the middle one of the users whose first hit is
+    after place 10, and the third the middle one of the users without hits.
+    """
+    values = per_user((items, candidates.wanted) for items, candidates in zip(chain, found, strict=True))
     order = np.argsort(values[:, 2], kind="stable")
     late = np.flatnonzero((values[:, 2] == 0) & (values[:, 1] > 0))
     missed = np.flatnonzero(values[:, 1] == 0)
-    chosen = [("a good list, better than those of 95 % of the users", int(order[int(0.95 * (len(order) - 1))]))]
-    for title, group in (("hits, but none among the first ten", late), ("no hit at all", missed)):
+    chosen = [("a good list, better than that of 95 % of the users", int(order[int(0.95 * (len(order) - 1))]))]
+    for title, group in (("hits, but none among the first ten items", late), ("no hits", missed)):
         if len(group):
             chosen.append((title, int(group[len(group) // 2])))
     return chosen

@@ -1,4 +1,4 @@
-"""What the first ten places show: how much of the catalogue, how well known it is, how concentrated."""
+"""Exposure: coverage, novelty and concentration of the first ten items of the lists."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,17 +8,17 @@ from jobs.train.selection.held_out import Observed
 from recmesh.evaluation.report import CHAIN, POPULARITY, Exposure
 from recmesh.features.spec import Array, Ints
 
-_PLACES = 10
+SHOWN_ITEMS = 10
 
 
 def exposures(chain: Sequence[Ints], observed: Observed) -> list[Exposure]:
-    """Of the chain, of popularity, and of what the users really did."""
+    """Return the exposure of the chain, of popularity, and of the items that the users acted on."""
     lists: dict[str, Iterable[Ints]] = {
-        CHAIN: (items[:_PLACES] for items in chain),
-        POPULARITY: (items[:_PLACES] for items in observed.others[POPULARITY]),
-        "what users did": (one.wanted for one in observed.found),
+        CHAIN: (items[:SHOWN_ITEMS] for items in chain),
+        POPULARITY: (items[:SHOWN_ITEMS] for items in observed.others[POPULARITY]),
+        "users' actions": (candidates.wanted for candidates in observed.found),
     }
-    return [_exposure(name, np.concatenate(list(one)), observed) for name, one in lists.items()]
+    return [_exposure(name, np.concatenate(list(items)), observed) for name, items in lists.items()]
 
 
 def _exposure(name: str, shown: Ints, observed: Observed) -> Exposure:
@@ -33,7 +33,7 @@ def _exposure(name: str, shown: Ints, observed: Observed) -> Exposure:
 
 
 def gini(counts: Array) -> float:
-    """0: all the same, towards 1: all of it in one. 0 where there is nothing."""
+    """Return the Gini coefficient: 0 if all counts are equal or 0, and almost 1 if a single count has everything."""
     ordered = np.sort(counts.astype(np.float64))
     total, size = ordered.sum(), len(ordered)
     if not total:

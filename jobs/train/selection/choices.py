@@ -1,7 +1,7 @@
-"""Ways to fit the wide part that may suit a data set better than the usual one: tried in order while the budget lasts.
+"""Options for fitting the wide part, which a training with a budget tries in order.
 
-Each is kept where the lists of both moments that fits are judged by are better for it beyond noise, and then the next
-is tried on top of it.
+An option is kept only if it improves the lists at both evaluation cut-offs by more than one standard error. The next
+option is then compared with the result.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,35 +9,48 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from jobs.train.models.wide import LISTWISE, PENALTIES, POINTWISE, Fit, Loss, Wide
+from jobs.train.models.wide import LISTWISE, PARAMETERS, POINTWISE, Fit, Loss, Wide
 from jobs.train.selection.budget import Budget
-from jobs.train.selection.objective import WORTH, clear, worth
+from jobs.train.selection.objective import OBJECTIVE, exceeds_standard_error, objective
 from recmesh.evaluation import Decision
 from recmesh.features import FeatureSpec
 from recmesh.features.spec import Array, Mask
 
-_FAST = 15
-"""Days of a decay below which a popularity follows the trend of the moment."""
+FAST_DECAY_DAYS = 15
+"""A popularity with a faster decay than this follows short trends."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How the wide part of a segment is fitted: with which inputs (bool [D]), penalty and loss, and whether to the half
-    of the windows that is nearer to what is asked for."""
+    """How the wide part of a segment is fitted.
+
+    Attributes:
+        used: bool [D], the inputs to use.
+        penalty: Penalty on the squares of the weights.
+        loss: LISTWISE or POINTWISE.
+        near: Whether to use only the half of the windows that is nearer to the evaluation.
+    """
 
     used: Mask
-    penalty: float = PENALTIES[0]
+    penalty: float = PARAMETERS.penalties[0]
     loss: Loss = LISTWISE
     near: bool = False
 
     def fitted(self, fit: Fit) -> Wide:
-        """The wide part so fitted."""
+        """Fit the wide part."""
         return fit(self.used, self.penalty, self.loss)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Something that may be done in another way than the usual one."""
+    """An alternative to a default.
+
+    Attributes:
+        what: What is chosen.
+        usual: Name of the default.
+        other: Name of the alternative.
+        change: Makes a setting with the alternative.
+    """
 
     what: str
     usual: str
@@ -46,39 +59,58 @@ class Choice:
 
 
 def choices(spec: FeatureSpec) -> tuple[Choice, ...]:
-    """The choices, most promising first."""
-    fast = {f"popularity_{one.name}" for one in spec.popularities if one.days is not None and one.days < _FAST}
+    """Return the choices, most promising first."""
+    fast = {
+        f"popularity_{popularity.name}"
+        for popularity in spec.popularities
+        if popularity.days is not None and popularity.days < FAST_DECAY_DAYS
+    }
     slow = np.array([name not in fast for name in spec.dense])
-    found = (
-        Choice("loss of the wide part", LISTWISE, POINTWISE, lambda one: replace(one, loss=POINTWISE)),
-        Choice("decays of popularity", "all", "slow ones", lambda one: replace(one, used=one.used & slow)),
-        Choice("training windows", "all", "the nearer half", lambda one: replace(one, near=True)),
+    decays = Choice("decays of popularity", "all", "slow decays only", lambda s: replace(s, used=s.used & slow))
+    return (
+        Choice("loss of the wide part", LISTWISE, POINTWISE, lambda s: replace(s, loss=POINTWISE)),
+        *([decays] if fast else []),
+        Choice("training windows", "all", "the nearer half", lambda s: replace(s, near=True)),
     )
-    return tuple(one for one in found if one.what != "decays of popularity" or fast)
 
 
-def gain(moments: Sequence[Array]) -> float:
-    """What is added to the lists of all moments (each float [users, 3]) on average, if that is more than its standard
-    error and no figure is lower; else 0. Of several moments no figure may be lower at any, since what is learnt of one
-    moment's trend costs at another; of one, none by more than its error."""
-    every = worth(np.concatenate(moments))
-    if len(moments) > 1:
-        held = min(one.mean(0).min() for one in moments) >= 0
+def gain(gains: Sequence[Array]) -> float:
+    """Return the mean gain of the objective if it is reliable, else 0.
+
+    The gain must be greater than its standard error. With several cut-offs, no metric may be lower at any of them,
+    because a trend of one cut-off costs quality at another. With one cut-off, no metric may be lower by more than its
+    standard error.
+
+    Args:
+        gains: For each evaluation cut-off the gains of each user, float [users, 3].
+    """
+    every = objective(np.concatenate(gains))
+    if len(gains) > 1:
+        held = min(figures.mean(0).min() for figures in gains) >= 0
     else:
-        held = not any(clear(-figure) for figure in moments[0].T)
-    return float(every.mean()) if clear(every) and held else 0.0
+        held = not any(exceeds_standard_error(-figure) for figure in gains[0].T)
+    return float(every.mean()) if exceeds_standard_error(every) and held else 0.0
 
 
 def improved(
     setting: Setting, offered: Sequence[Choice], figures: Callable[[Setting], Sequence[Array]], budget: Budget
 ) -> tuple[Setting, list[Decision]]:
-    """The setting with all choices that add to the lists, and the decisions. figures: the metrics of each user at each
-    moment, float [users, 3], with a setting."""
+    """Try choices one after the other while the budget lasts.
+
+    Args:
+        setting: The setting to start from.
+        offered: The choices.
+        figures: Evaluates a setting: for each cut-off the metrics of each user, float [users, 3].
+        budget: The time limit.
+
+    Returns:
+        The setting with all alternatives that improve the lists, and a decision for each choice.
+    """
     decisions: list[Decision] = []
     present: Sequence[Array] | None = None
     for choice in offered:
         if not budget.left():
-            rule = "the usual one: the time for what is optional was over"
+            rule = "the default, because the time for optional steps was over"
             decisions.append(Decision(what=choice.what, chosen=choice.usual, rule=rule))
             continue
         present = figures(setting) if present is None else present
@@ -89,7 +121,10 @@ def improved(
                 what=choice.what,
                 chosen=choice.other if better else choice.usual,
                 tried={choice.usual: _mean(present), choice.other: _mean(other)},
-                rule=f"the usual one, unless the other has more {WORTH} at both moments and beyond its error",
+                rule=(
+                    f"the default, unless the alternative has a higher {OBJECTIVE} at both evaluation cut-offs, by more"
+                    " than one standard error"
+                ),
             )
         )
         if better:
@@ -97,5 +132,5 @@ def improved(
     return setting, decisions
 
 
-def _mean(moments: Sequence[Array]) -> float:
-    return float(worth(np.concatenate(moments)).mean())
+def _mean(figures: Sequence[Array]) -> float:
+    return float(objective(np.concatenate(figures)).mean())

@@ -1,4 +1,4 @@
-"""What the report is made of: the held-out lists of one segment, as the chain made them and as others would have."""
+"""The held-out lists of one segment, from which the report is made."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,14 @@ from recmesh.features.spec import Floats, Ints, Longs, Mask
 
 @dataclass(frozen=True)
 class Judged:
-    """What the ranker made of a segment's held-out lists, before it is fitted on them as well.
+    """What the ranker made of the held-out lists of a segment, before the final fit includes them.
 
-    `scores`: for each list float32 a candidate, the order that is served. `wide`: the wide part behind them; `refit`
-    gives the one of fewer inputs (bool [D]: those in use, a subset of `used`), fitted in the same way to a part of the
-    rows. `decisions`: what was chosen on these lists, and why.
+    Attributes:
+        scores: For each list float32 [candidates], which give the order that is served.
+        wide: The wide part behind the scores.
+        used: bool [D], the inputs of the wide part.
+        refit: Fits a wide part with fewer inputs (bool [D], a subset of `used`) to a part of the rows.
+        decisions: What was chosen for the segment, and why.
     """
 
     scores: Sequence[Floats]
@@ -28,12 +31,18 @@ class Judged:
 
 @dataclass(frozen=True)
 class Observed:
-    """Taken down of a segment's held-out window while its statistics were in memory. Entry k is of list k.
+    """The L held-out lists of a segment, and facts recorded while the statistics of the window were in memory.
 
-    `others`: lists of at most 100 items by other means, by name. `owned` int64: distinct items of the history; `idle`
-    float32: days since the newest action; `gaps` int64: profile fields without a known value. `information` float32
-    [items]: -log2 of the share of users who acted on the item; `head` bool [items]: the most popular 1 %. `active`: the
-    lists of the active release, None where it is not asked.
+    Attributes:
+        window: The held-out window.
+        found: The lists.
+        others: By name of a baseline, its L lists of at most 100 items.
+        owned: int64 [L], distinct items in the history.
+        idle: float32 [L], days since the newest action.
+        gaps: int64 [L], profile fields without a known value.
+        information: float32 [items], -log2 of the share of users who acted on an item.
+        head: bool [items], the most popular 1 %.
+        incumbent: The L lists of the active release; None for users without a fair comparison.
     """
 
     window: Window
@@ -44,4 +53,4 @@ class Observed:
     gaps: Longs
     information: Floats
     head: Mask
-    active: Sequence[Ints | None]
+    incumbent: Sequence[Ints | None]

@@ -1,21 +1,23 @@
-"""What a segment's lists are worth: the one number by which training chooses."""
+"""The objective: the number by which training compares the lists of a segment."""
 
 import numpy as np
 
 from recmesh.evaluation.metrics import Array
 
-WORTH = "recall@10 + recall@100 / 2 + ndcg@10"
+OBJECTIVE = "recall@10 + recall@100 / 2 + ndcg@10"
 
 _WEIGHTS = np.array([1.0, 0.5, 1.0])
 
 
-def worth(figures: Array) -> Array:
-    """One number a user from recall@10, recall@100 and ndcg@10: the head of the list, by hits and by places, and half
-    as much its whole length."""
+def objective(figures: Array) -> Array:
+    """Combine recall@10, recall@100 and ndcg@10: float [users, 3] -> float [users].
+
+    The first ten places count by hits and by position, and the entire list counts half.
+    """
     value: Array = figures @ _WEIGHTS
     return value
 
 
-def clear(gains: Array) -> bool:
-    """Whether the mean of some gains, float [users], is above its standard error."""
+def exceeds_standard_error(gains: Array) -> bool:
+    """Return whether the mean of gains, float [users], is greater than its standard error."""
     return bool(gains.mean() > gains.std() / np.sqrt(len(gains)))

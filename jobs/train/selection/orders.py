@@ -1,8 +1,8 @@
-"""In which order a segment's candidates are served: the ranker's, or a simpler one where that is clearly better.
+"""The order in which the candidates of a segment are served: the ranker's, or a simpler one that is clearly better.
 
-A ranker is fitted to what it is given; on few users, or on data of a kind that nobody thought of, something simpler may
-win. Whatever is served is an order of the same candidates, so that nothing else depends on it: a channel comes first
-when the weights of the others are next to nothing, and popularity is a ranker with one input.
+With few users, or with unusual data, a simple order can beat the fitted ranker. Every order sorts the same candidates,
+and serving needs no code for it: a channel comes first if the weights of the other channels are almost 0, and
+popularity is a ranker with one input.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,77 +10,92 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jobs.train.data.rows import Candidates
-from jobs.train.selection.objective import WORTH, clear, worth
+from jobs.train.selection.objective import OBJECTIVE, exceeds_standard_error, objective
 from recmesh.evaluation import Decision, per_user
 from recmesh.features import FeatureSpec, Segment
 from recmesh.features.spec import Array, Channel, Floats, Ints
 
 RANKER, MERGE, POPULARITY = "ranker", "merge", "popularity"
 POPULARITY_INPUT = 0
-"""The ranker's first input is the first popularity."""
+"""The first input of the ranker is the first popularity."""
 
-_NEXT_TO_NOTHING = 1e-6
+NEGLIGIBLE_WEIGHT = 1e-6
+"""Factor for the weights of the channels behind the one that comes first."""
 
 
-def ordered(one: Candidates, order: str) -> Ints:
-    """The items of a list in a simpler order than the ranker's; of a channel: its own first, the others as merged."""
-    items = one.merged.items
+def ordered(candidates: Candidates, order: str) -> Ints:
+    """Return the items of a list in a simpler order than the ranker's.
+
+    Args:
+        candidates: The list.
+        order: MERGE, POPULARITY, or the name of a channel, whose items then come first.
+    """
+    items = candidates.merged.items
     if order == MERGE:
         return items
     if order == POPULARITY:
-        return items[np.argsort(-one.dense[:, POPULARITY_INPUT], kind="stable")]
-    head = one.channels[order].items
+        return items[np.argsort(-candidates.dense[:, POPULARITY_INPUT], kind="stable")]
+    head = candidates.channels[order].items
     return np.concatenate([head[np.isin(head, items)], items[~np.isin(items, head)]])
 
 
 def simpler(tested: Sequence[Candidates]) -> dict[str, Array]:
-    """For each simpler order the metrics of each user, float [users, 3]."""
-    channels = dict.fromkeys(name for one in tested for name in one.channels)
+    """Evaluate all simpler orders: by order, the metrics of each user, float [users, 3]."""
+    channels = dict.fromkeys(name for candidates in tested for name in candidates.channels)
     return {
-        order: per_user((ordered(one, order), one.wanted) for one in tested) for order in (MERGE, POPULARITY, *channels)
+        order: per_user((ordered(candidates, order), candidates.wanted) for candidates in tested)
+        for order in (MERGE, POPULARITY, *channels)
     }
 
 
-def decided(moments: Sequence[Mapping[str, Array]]) -> Decision:
-    """The ranker's order, unless the merged one is worth more over all lists by more than the standard error of the
-    difference; and either of them, unless a simpler one is.
+def decided(figures: Sequence[Mapping[str, Array]]) -> Decision:
+    """Choose the order of a segment.
 
-    moments: for each moment that lists are judged at, the metrics of each user, float [users, 3], by order. An order
-    that a moment lacks is not looked at.
+    The orders are compared in sequence, the ranker's first. An order replaces the best one so far if its objective over
+    all lists is higher by more than the standard error of the difference.
+
+    Args:
+        figures: For each evaluation cut-off and order the metrics of each user, float [users, 3]. Orders that a cut-off
+            lacks are ignored.
     """
-    names = [name for name in moments[0] if all(name in tried for tried in moments)]
-    tried = {name: np.concatenate([one[name] for one in moments]) for name in names}
+    names = [name for name in figures[0] if all(name in at_cutoff for at_cutoff in figures)]
+    tried = {name: np.concatenate([at_cutoff[name] for at_cutoff in figures]) for name in names}
     chosen = RANKER
     for name in names:
-        if clear(worth(tried[name] - tried[chosen])):
+        if exceeds_standard_error(objective(tried[name] - tried[chosen])):
             chosen = name
     return Decision(
         what="order",
         chosen=chosen,
-        tried={name: float(worth(figures).mean()) for name, figures in tried.items()},
-        rule=f"the first, unless a later one is worth more, here and at early moments, by more than its error: {WORTH}",
+        tried={name: float(objective(values).mean()) for name, values in tried.items()},
+        rule=(
+            f"the first, unless a later one has a higher {OBJECTIVE} over the held-out and the early lists, by more"
+            " than one standard error"
+        ),
     )
 
 
-def scores(one: Candidates, order: str) -> Floats:
-    """Scores of the candidates by which they fall into a simpler order."""
+def scores(candidates: Candidates, order: str) -> Floats:
+    """Return scores of the candidates, float32, that sort them into a simpler order."""
     if order == MERGE:
-        return one.merged.scores
-    items = ordered(one, order)
+        return candidates.merged.scores
+    items = ordered(candidates, order)
     place = np.empty(len(items), np.float32)
-    place[np.argsort(one.merged.items)] = np.argsort(items)
+    place[np.argsort(candidates.merged.items)] = np.argsort(items)
     return -place
 
 
-def put(spec: FeatureSpec, served: Mapping[Segment, str]) -> FeatureSpec:
-    """The spec with the order of each segment."""
+def with_orders(spec: FeatureSpec, served: Mapping[Segment, str]) -> FeatureSpec:
+    """Return the spec with the order of each segment."""
     channels = dict(spec.channels)
     for segment, order in served.items():
         if order in channels.get(segment, {}):
-            channels[segment] = {name: _weighed(one, name == order) for name, one in channels[segment].items()}
+            channels[segment] = {
+                name: channel if name == order else _negligible(channel) for name, channel in channels[segment].items()
+            }
     rankers = {segment: order in (RANKER, POPULARITY) for segment, order in served.items()}
     return spec.model_copy(update={"channels": channels, "rankers": rankers})
 
 
-def _weighed(channel: Channel, comes_first: bool) -> Channel:
-    return channel if comes_first else channel.model_copy(update={"weight": channel.weight * _NEXT_TO_NOTHING})
+def _negligible(channel: Channel) -> Channel:
+    return channel.model_copy(update={"weight": channel.weight * NEGLIGIBLE_WEIGHT})

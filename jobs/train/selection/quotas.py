@@ -1,72 +1,84 @@
-"""How deep each channel goes and what it weighs in the merge, by segment.
+"""The depth of each channel and its weight in the merge, by segment.
 
-Popular items, neighbours and the user's own items always come in depth: they carry a list on every data set tried, even
-where one moment's figures say otherwise. The two-tower channel does so where it is a match for them; where it is not,
-what it adds beyond its head is mostly noise to the ranker. The weights are those that make the best merged list: it
-decides which candidates are cut, and is what is served where the ranker is not.
+Popular items, neighbours and the user's own items always get the full depth, because they are valuable on every data
+set tried, even if the figures of one cut-off say otherwise. The two-tower channel gets it if its recall comes near
+theirs; otherwise its items beyond the first ones are mostly noise for the ranker. The weights maximise the objective of
+the merged list, which decides the candidates that are cut off, and which is served if the ranker is not.
 """
 
 from collections.abc import Mapping, Sequence
 
 from jobs.train.data.rows import Retrieved
-from jobs.train.selection.objective import WORTH, clear, worth
+from jobs.train.selection.objective import OBJECTIVE, exceeds_standard_error, objective
 from recmesh.evaluation import Decision, metrics, per_user
 from recmesh.features.spec import Array, Channel
 from recmesh.kernels import Scratch
 from recmesh.retrieval import merge
 
 STRONG, WEAK = Channel(weight=1.0, depth=180), Channel(weight=0.5, depth=50)
+
+COMPARABLE_RECALL = 0.85
+"""The two-tower channel is strong if its recall@100 is at least this part of the best channel's."""
+
+WEIGHT_FACTORS = (0.5, 2.0)
+MAX_ROUNDS = 4
 _TWO_TOWER = "two_tower"
-_NEAR = 0.85
-_FACTORS = (0.5, 2.0)
-_ROUNDS = 4
 
 
 def quotas(
     found: Sequence[Retrieved], names: Sequence[str], size: int, scratch: Scratch
 ) -> tuple[dict[str, Channel], tuple[Decision, ...]]:
-    """The channels' depths and weights from what they found for some users, and how each was decided. `size`: of the
-    merged list.
+    """Choose depths and weights.
 
-    The two-tower channel is a match when its recall@100 comes near the best one's.
+    Args:
+        found: The results of the channels for some users.
+        names: The channels.
+        size: Length of the merged list.
+        scratch: Memory for the merge.
+
+    Returns:
+        The channels, and the decisions about depth and weights.
     """
-    reach = {name: metrics((one.channels[name].items, one.wanted) for one in found)["recall@100"] for name in names}
-    match = reach[_TWO_TOWER] >= _NEAR * max(reach.values())
+    recall = {name: metrics((user.channels[name].items, user.wanted) for user in found)["recall@100"] for name in names}
+    strong = recall[_TWO_TOWER] >= COMPARABLE_RECALL * max(recall.values())
     depth = Decision(
         what="quota of the two-tower channel",
-        chosen="as deep as the others" if match else f"the best {WEAK.depth}",
-        tried=reach,
-        rule=f"as deep as the others where its recall@100 on the first window is at least {_NEAR:g} of the best one's",
+        chosen="as deep as the others" if strong else f"the best {WEAK.depth}",
+        tried=recall,
+        rule=(
+            "as deep as the others if its recall@100 in the first window is at least "
+            f"{COMPARABLE_RECALL:g} of the best channel's"
+        ),
     )
-    usual = {name: WEAK if name == _TWO_TOWER and not match else STRONG for name in names}
-    weighed, weights = _weighed(found, usual, size, scratch)
-    return weighed, (depth, weights)
+    initial = {name: WEAK if name == _TWO_TOWER and not strong else STRONG for name in names}
+    channels, weights = _weighted(found, initial, size, scratch)
+    return channels, (depth, weights)
 
 
-def _weighed(
-    found: Sequence[Retrieved], usual: Mapping[str, Channel], size: int, scratch: Scratch
+def _weighted(
+    found: Sequence[Retrieved], initial: Mapping[str, Channel], size: int, scratch: Scratch
 ) -> tuple[dict[str, Channel], Decision]:
-    """One weight after the other is doubled or halved for as long as that clearly makes better lists."""
+    """Double or halve one weight after the other while that improves the lists by more than the standard error."""
 
-    def figures(channels: Mapping[str, Channel]) -> Array:
-        return worth(per_user((merge(one.channels, channels, size, scratch).items, one.wanted) for one in found))
+    def evaluated(channels: Mapping[str, Channel]) -> Array:
+        return objective(per_user((merge(user.channels, channels, size, scratch).items, user.wanted) for user in found))
 
-    chosen, best = dict(usual), figures(usual)
-    tried = {_spelled(chosen): float(best.mean())}
-    for _ in range(_ROUNDS):
+    chosen, best = dict(initial), evaluated(initial)
+    tried = {_description(chosen): float(best.mean())}
+    for _ in range(MAX_ROUNDS):
         before = chosen
-        for name in usual:
-            for factor in _FACTORS:
+        for name in initial:
+            for factor in WEIGHT_FACTORS:
                 other = chosen | {name: chosen[name].model_copy(update={"weight": chosen[name].weight * factor})}
-                reached = figures(other)
-                if clear(reached - best):
+                reached = evaluated(other)
+                if exceeds_standard_error(reached - best):
                     chosen, best = other, reached
-                    tried[_spelled(chosen)] = float(best.mean())
+                    tried[_description(chosen)] = float(best.mean())
         if chosen is before:
             break
-    rule = f"each step is worth more on the first window by more than its error: {WORTH}"
-    return chosen, Decision(what="weights of the merge", chosen=_spelled(chosen), tried=tried, rule=rule)
+    rule = f"each step raises {OBJECTIVE} in the first window by more than one standard error"
+    return chosen, Decision(what="weights of the merge", chosen=_description(chosen), tried=tried, rule=rule)
 
 
-def _spelled(channels: Mapping[str, Channel]) -> str:
-    return ", ".join(f"{name} {one.weight:g}" for name, one in channels.items())
+def _description(channels: Mapping[str, Channel]) -> str:
+    return ", ".join(f"{name} {channel.weight:g}" for name, channel in channels.items())

@@ -11,7 +11,7 @@ from tests.train.conftest import Run, inside
 _FITS = """
 import json
 import numpy as np
-from jobs.train.models.affinity import Pairs, auc, fit, joined
+from jobs.train.models.debiased_score import Pairs, auc, fit, joined
 rng = np.random.default_rng(5)
 labels = (rng.random(4000) < 0.5).astype(np.float32)
 taste, noise = labels * 0.8 + rng.normal(size=4000), 1e3 + 50 * rng.normal(size=4000)
