@@ -1,4 +1,4 @@
-"""Small data sets, and the training run on them as its own process in its own environment."""
+"""Small data sets, and trainings on them as separate processes in the training environment."""
 
 import json
 import os
@@ -24,7 +24,7 @@ DAY_NAMES = [f"2024-01-{day:02}" for day in range(1, 29)]
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: its exit code, what it printed, and the store it wrote to."""
+    """A finished training: exit code, standard output, standard error, and the model store."""
 
     code: int
     output: str
@@ -33,13 +33,14 @@ class Run:
 
     @property
     def release(self) -> str:
-        """The id on the last line."""
+        """The id on the last line of the output."""
         word, release = self.output.splitlines()[-1].split()
         assert word == "release"
         return release
 
 
 def train(dataset: Path, store: Path, *options: str) -> Run:
+    """Run `python -m jobs.train`."""
     command = [str(TRAINING_PYTHON), "-m", "jobs.train", "--dataset", str(dataset), "--store", str(store)]
     work = ["--work", str(store.parent / f"{store.name}-work")]
     done = subprocess.run([*command, *work, *options], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -47,19 +48,33 @@ def train(dataset: Path, store: Path, *options: str) -> Run:
 
 
 def inside(code: str, *arguments: str) -> Any:
-    """What `code` prints as JSON when run in the training environment, as a file: Paddle reads the source of models."""
+    """Run code in the training environment, and parse the last line of its output as JSON.
+
+    The code runs from a file, because Paddle reads the source of models.
+    """
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "script.py"
         script.write_text(code)
         command = [str(TRAINING_PYTHON), str(script), *arguments]
-        # What is computed here is small: threads would wait for each other longer than they compute.
+        # The computations are so small that threads would make them slower.
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def write(folder: Path, actions: Sequence[tuple[str, str, str]], users: int, items: int, fields: bool = True) -> Path:
-    """A data set of orders (user number, item number, day) in the ordinary form."""
+    """Write a data set of orders (user number, item number, day) as CSV files with a schema.
+
+    Args:
+        folder: The folder to create.
+        actions: The orders.
+        users: Number of users.
+        items: Number of items.
+        fields: Whether users and items have a field.
+
+    Returns:
+        The folder.
+    """
     folder.mkdir(parents=True)
     user_field, item_field = ("{age: {kind: categorical}}", "{cate: {kind: categorical}}") if fields else ("{}", "{}")
     (folder / "schema.yaml").write_text(
@@ -74,7 +89,7 @@ def write(folder: Path, actions: Sequence[tuple[str, str, str]], users: int, ite
 
 
 def orders(users: int, items: int, each: int, seed: int = 3) -> list[tuple[str, str, str]]:
-    """Random orders: `each` a user, items of one's own taste, over four weeks."""
+    """Draw `each` random orders for every user over four weeks, from the items that match the user's taste."""
     rng = np.random.default_rng(seed)
     rows = []
     for user in range(users):
@@ -107,7 +122,7 @@ def trained(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def retrained(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The same training on a store whose active release knows the first two thirds of the shop's time."""
+    """The same training with a store whose active release was trained on the first two thirds of the time span."""
     folder = tmp_path_factory.mktemp("retrained")
     split(read(shop_data), folder / "cut", seed=1)
     split(read(folder / "cut" / "train"), folder / "earlier", seed=1)
@@ -121,5 +136,5 @@ def retrained(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def release(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of that release."""
+    """The folder of the release of `trained`."""
     return trained.store.fetch(trained.release, tmp_path_factory.mktemp("fetched"))

@@ -1,4 +1,4 @@
-"""recall and rank over one release folder in this process, exactly as they are served but for Milvus."""
+"""recall and rank for the folder of one release, in this process: as they are served, except for Milvus."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,42 +32,48 @@ Vector = npt.NDArray[np.float32]
 _TIMEOUT = 60.0
 
 
-class Exact:
-    """Milvus with an exact index."""
+class ExactSearch:
+    """An exact search in place of Milvus."""
 
     def __init__(self, encoder: Encoder, vectors: Vector) -> None:
         self._encoder, self._vectors = encoder, vectors
 
     async def search(self, vector: Vector, limit: int, timeout: float) -> tuple[Sequence[str], Vector]:
+        """Return the best items, ties in the order of the catalogue."""
         scores = self._vectors @ vector
         order = np.lexsort((np.arange(len(scores)), -scores))[:limit]
         return [self._encoder.catalogue.sku_ids[item] for item in order.tolist()], scores[order]
 
 
 @dataclass
-class Noting:
-    """The ranker, which notes what it is asked; one without a model scores everything 0."""
+class RecordingRanker:
+    """A ranker that records its inputs. Without a model, it scores every row 0."""
 
     model: OnnxBackend | None
-    asked: list[Inputs] = field(default_factory=list)
+    received: list[Inputs] = field(default_factory=list)
 
     async def score(self, inputs: Inputs, timeout: float, output: str = SCORE) -> Scored:
-        self.asked.append(inputs)
+        """Record the inputs and score them."""
+        self.received.append(inputs)
         if self.model is None:
             return Scored(np.zeros(len(inputs["dense"]), np.float32))
         return await self.model.score(inputs, timeout, output)
 
     def warm(self, inputs: Inputs) -> None:
-        """Nothing to warm."""
+        """Do nothing."""
 
     async def ready(self) -> None:
-        """It always is."""
+        """Return at once."""
 
 
 class Serving:
-    """recall and rank of one release; every message goes through its bytes. `user`, `history`: serialized.
+    """recall and rank of one release.
 
-    altered: makes another spec of the release's.
+    Every message is serialised and parsed. Users and histories are given as serialised messages.
+
+    Args:
+        release: Folder of the release.
+        altered: Changes the feature spec of the release.
     """
 
     def __init__(self, release: Path, altered: Callable[[FeatureSpec], FeatureSpec] = lambda spec: spec) -> None:
@@ -75,16 +81,16 @@ class Serving:
         self.encoder = Encoder.load(release)
         self.encoder.spec = altered(self.encoder.spec)
         self.user_features = UserFeatureCache(self.encoder, release)
-        self.ranker = Noting(OnnxBackend(release, gate) if (release / RANKER).exists() else None)
+        self.ranker = RecordingRanker(OnnxBackend(release, gate) if (release / RANKER).exists() else None)
         unknown = UnknownValues("test", self.encoder)
-        vectors: Any = Exact(self.encoder, np.load(release / "item_vectors.npy"))
+        vectors: Any = ExactSearch(self.encoder, np.load(release / "item_vectors.npy"))
         recall = RecallRelease(self.encoder, Retriever(self.encoder), self.user_features, unknown, vectors)
         rank = RankRelease(self.encoder, self.user_features, unknown, self.ranker)
         self._recall = RecallServicer(RecallCore(_only(recall), gate, _TIMEOUT))
         self._rank = RankServicer(RankCore(_only(rank), gate))
 
     async def candidates(self, user: bytes, history: bytes, new_only: bool, channel: str = "") -> list[str]:
-        """What recall answers."""
+        """Return the ids that recall answers, best first."""
         size = self.encoder.spec.candidates
         request = RecallRequest(request_num=size, new_only=new_only, recall_type=channel, columnar=True)
         request.user_info.ParseFromString(user)
@@ -96,7 +102,7 @@ class Serving:
     async def ranked(
         self, user: bytes, history: bytes, new_only: bool, ids: Sequence[str], items: Sequence[bytes] = ()
     ) -> list[tuple[str, float]]:
-        """What rank answers for items by id and by their fields, best first."""
+        """Return ids and scores that rank answers for items given by id and by fields, best first."""
         request = RankRequest(item_ids=ids, item_infos=map(ItemInfo.FromString, items), new_only=new_only, ordered=True)
         request.user_info.ParseFromString(user)
         request.history.ParseFromString(history)
@@ -106,7 +112,7 @@ class Serving:
         return [(pair.nid, pair.score) for pair in pairs]
 
     def tower(self, user: bytes, history: bytes) -> tuple[dict[str, npt.NDArray[Any]], Vector]:
-        """The user tower's inputs and answer."""
+        """Return the inputs and the output of the user tower."""
         request_user: Any = SimpleNamespace(info=UserInfo.FromString(user), history=History.FromString(history))
         encoded, vector = self.user_features.encode(request_user)
         assert vector is not None
@@ -114,9 +120,18 @@ class Serving:
 
 
 class Stored:
-    """What um and cm hold after the ingestion of a data set, or of what it was before a moment (ms).
+    """What um and cm hold after the ingestion of a data set.
 
-    `seen`: the items that each user acted on.
+    Attributes:
+        histories: Serialised histories by user id.
+        users: Serialised users by id.
+        items: Serialised items by id.
+        seen: The items that each user acted on.
+
+    Args:
+        folder: The data set.
+        rejects: File for the rejects.
+        before: Ignore actions from this time on, in ms since 1970.
     """
 
     def __init__(self, folder: Path, rejects: Path, before: int | None = None) -> None:

@@ -1,7 +1,8 @@
 """Small generated data sets of many shapes.
 
-Every user and every item has one of a few tastes; a user acts by LOYALTY on items of the own taste, else on any, and
-items follow a popularity tail. So there is something to learn, however odd the columns and clocks are.
+Every user and every item has one of a few tastes. With probability `LOYALTY` an action goes to an item of the user's
+taste, otherwise to any item, and popularity has a long tail. Models can therefore learn something, whatever the columns
+and times look like.
 """
 
 import csv
@@ -15,7 +16,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 Random = np.random.Generator
 Column = Callable[[Random, Ints], Sequence[str]]
-"""Makes a field's cells from the taste of each row."""
+"""Makes the cells of a field from the taste of each row."""
 
 TASTES, LOYALTY = 5, 0.7
 DAY, START = 86_400, 1_700_006_400  # seconds; a midnight
@@ -26,10 +27,19 @@ _TAIL = 0.8
 class Shape:
     """A kind of data set.
 
-    each: number of actions of each user. days: that they are spread over. granularity: seconds between moments that are
-    told apart. user_fields, item_fields: name -> (what schema.yaml says of it, its cells). repeat: chance that an
-    action goes to an item that the user had already. kinds: of action, with their weights. giant: actions of one user.
-    one_visit: all actions of a user are of one moment.
+    Attributes:
+        users: Number of users.
+        items: Number of items.
+        each: Draws the number of actions of each user.
+        days: Time span of the actions.
+        granularity: Time resolution, in seconds.
+        user_fields: By name, the declaration in schema.yaml and the cells.
+        item_fields: By name, the declaration in schema.yaml and the cells.
+        repeats: Whether items may be recommended again.
+        repeat: Probability that an action goes to an item that the user acted on before.
+        kinds: Kinds of action with their weights.
+        giant: Number of actions of a single user, 0 for no such user.
+        one_visit: Whether all actions of a user have the same time.
     """
 
     users: int
@@ -47,7 +57,7 @@ class Shape:
 
 
 def make(shape: Shape, folder: Path, seed: int = 5) -> Path:
-    """Write a data set of this shape as `folder`."""
+    """Write a data set into a new folder, and return the folder."""
     rng = np.random.default_rng(seed)
     user_taste, item_taste = rng.integers(TASTES, size=shape.users), rng.integers(TASTES, size=shape.items)
     each = shape.each(rng, shape.users)
@@ -55,8 +65,8 @@ def make(shape: Shape, folder: Path, seed: int = 5) -> Path:
         each[shape.users // 2] = shape.giant
     user = np.repeat(np.arange(shape.users), each)
     item = _items(shape, rng, user, user_taste, item_taste)
-    moment = rng.integers(shape.days * DAY, size=len(user)) // shape.granularity * shape.granularity
-    time = START + (moment[np.searchsorted(user, user)] if shape.one_visit else moment)
+    offset = rng.integers(shape.days * DAY, size=len(user)) // shape.granularity * shape.granularity
+    time = START + (offset[np.searchsorted(user, user)] if shape.one_visit else offset)
     kind = rng.choice(list(shape.kinds), len(user))
     folder.mkdir(parents=True)
     (folder / "schema.yaml").write_text(_schema(shape), encoding="utf-8")
@@ -87,7 +97,7 @@ def _items(shape: Shape, rng: Random, user: Ints, user_taste: Ints, item_taste: 
 
 def _schema(shape: Shape) -> str:
     def fields(declared: Mapping[str, tuple[str, Column]]) -> str:
-        return "{" + ", ".join(f"{name}: {{{said}}}" for name, (said, _) in declared.items()) + "}"
+        return "{" + ", ".join(f"{name}: {{{declaration}}}" for name, (declaration, _) in declared.items()) + "}"
 
     weights = ", ".join(f"{name}: {weight}" for name, weight in shape.kinds.items())
     return (
@@ -106,11 +116,12 @@ def _write(path: Path, header: Sequence[str], columns: Sequence[Sequence[object]
 
 
 def around(mean: int) -> Callable[[Random, int], Ints]:
-    """A geometric number of actions a user, at least 2."""
+    """Return a distribution of the number of actions: geometric, at least 2."""
     return lambda rng, users: 1 + rng.geometric(1 / (mean - 1), users)
 
 
 def exactly(number: int) -> Callable[[Random, int], Ints]:
+    """Return a distribution of the number of actions: the same for every user."""
     return lambda rng, users: np.full(users, number)
 
 
@@ -118,25 +129,26 @@ COLOURS = ("red", "green", "blue", "grey", "gold", "", "pink")
 
 
 def colour(rng: Random, taste: Ints) -> Sequence[str]:
-    """A value that mostly goes with the taste; missing for some."""
+    """Draw a value that depends on the taste, and is missing for some rows."""
     value = np.where(rng.random(len(taste)) < 0.8, taste, rng.integers(len(COLOURS), size=len(taste)))
-    return [COLOURS[one] for one in value.tolist()]
+    return [COLOURS[index] for index in value.tolist()]
 
 
 def number(rng: Random, taste: Ints) -> Sequence[str]:
-    """A number that rises with the taste; missing for some."""
+    """Draw a number that increases with the taste, and is missing for some rows."""
     value = np.exp(rng.normal(taste, 0.5)) * 10
-    return [f"{one:.2f}" if there else "" for one, there in zip(value, rng.random(len(taste)) < 0.7, strict=True)]
+    present = rng.random(len(taste)) < 0.7
+    return [f"{drawn:.2f}" if given else "" for drawn, given in zip(value, present, strict=True)]
 
 
 def tags(rng: Random, taste: Ints) -> Sequence[str]:
-    """Two or three values, of which the one that goes with the taste is not the first."""
+    """Draw two or three values, of which the second depends on the taste."""
     others = rng.choice(("old", "new", "big", "small"), (len(taste), 2)).tolist()
-    return [f"{other};{COLOURS[one]};{more}" for one, (other, more) in zip(taste.tolist(), others, strict=True)]
+    return [f"{first};{COLOURS[index]};{last}" for index, (first, last) in zip(taste.tolist(), others, strict=True)]
 
 
 def constant(value: str) -> Column:
-    """The same in every row."""
+    """Return a column with the same value in every row."""
     return lambda rng, taste: [value] * len(taste)
 
 

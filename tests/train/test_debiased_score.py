@@ -1,4 +1,4 @@
-"""The ranker's second output tells wanted pairs from popular ones."""
+"""The ranker's second output separates wanted pairs from merely popular ones."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ print(json.dumps({
 """
 
 
-def test_it_finds_what_tells_pairs_apart_and_nothing_where_nothing_does() -> None:
+def test_the_fit_finds_the_informative_input_and_is_zero_without_pairs_of_both_kinds() -> None:
     found = inside(_FITS)
     assert found["fitted"] > found["by_taste"] - 0.005 > 0.65
     assert abs(found["weights"][1]) < 0.1 < found["weights"][0]
@@ -42,18 +42,18 @@ def test_it_finds_what_tells_pairs_apart_and_nothing_where_nothing_does() -> Non
     assert found["reversed"] == 0
 
 
-def test_the_ranker_of_a_release_answers_score_and_affinity(trained: Run, release: Path) -> None:
+def test_the_ranker_of_a_release_has_a_score_and_a_debiased_score(trained: Run, release: Path) -> None:
     session = onnxruntime.InferenceSession(str(release / "ranker.onnx"))
     assert [output.name for output in session.get_outputs()] == ["score", "affinity"]
 
     encoder = Encoder.load(release)
     items = np.arange(len(encoder.catalogue), dtype=np.int32)
     inputs = encoder.ranker_inputs(encoder.user({}), items, True)
-    score, affinity = session.run(["score", "affinity"], inputs)
+    score, debiased = session.run(["score", "affinity"], inputs)
     popularity = encoder.statistics.popularity[items, 0]
-    by_score, by_affinity = (np.corrcoef(one, popularity)[0, 1] for one in (score, affinity))
-    assert by_score > 0.4
-    assert by_affinity < by_score - 0.2
+    of_score, of_debiased = (np.corrcoef(output, popularity)[0, 1] for output in (score, debiased))
+    assert of_score > 0.4
+    assert of_debiased < of_score - 0.2
     areas = trained.store.manifest(trained.release).extra["affinity_auc"]
     assert set(areas) == {"cold", "novel", "repeat"}
     assert all(area > 0.5 for area in areas.values())

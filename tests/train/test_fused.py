@@ -1,4 +1,4 @@
-"""The exported form of the ranker gives the scores of the form that was trained."""
+"""The served form of the ranker gives the same scores as the trained form."""
 
 from tests.train.conftest import inside
 
@@ -23,12 +23,12 @@ inputs = paddle.to_tensor(dense), paddle.to_tensor(sparse.astype(np.int64))
 found = []
 for shares in ((0.25, 0.5, 1.0), (0.0, 0.5, 0.0), (0.0, 0.0, 0.0)):
     model.set_alpha(dict(zip(SEGMENTS, shares)))
-    found.append([[one.numpy().tolist() for one in form(*inputs)] for form in (model, FusedDeepFM(model))])
+    found.append([[output.numpy().tolist() for output in form(*inputs)] for form in (model, FusedDeepFM(model))])
 print(json.dumps(found))
 """
 
 
-def test_the_fused_ranker_scores_as_the_plain_one_with_any_share_of_the_deep_part_even_beyond_its_table() -> None:
+def test_the_fused_ranker_equals_the_plain_one_for_all_shares_and_for_values_outside_the_table() -> None:
     for plain, fused in inside(_BOTH_FORMS):
         for expected, got in zip(plain, fused, strict=True):
             assert len(set(expected)) > 150

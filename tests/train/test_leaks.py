@@ -1,11 +1,11 @@
-"""A training that sees what it is to predict stops, and says so."""
+"""Training stops with an error if features depend on the labels."""
 
 import pytest
 
 from tests.train.conftest import inside, orders, write
 
-# Trains again and again, each time with one part of the training replaced by a leaking one, and prints the errors that
-# ended it. Label actions are one action more than known of every user; a cold user's own actions are all of them.
+# Trains several times, each time with one part of the training replaced by a leaking one, and prints the errors. The
+# leak is one more action of every user than is known, or all actions of a cold user.
 _PLANTED = """
 import json, sys
 from dataclasses import replace
@@ -19,7 +19,7 @@ from recmesh.progress import Reporter
 from recmesh.errors import LeakError
 from recmesh.releases import ModelStore
 
-build, fit, history_of, at = statistics.build, two_tower.TwoTower.fit, rows.history_of, windows._at
+build, fit, history_of, at = statistics.build, two_tower.TwoTower.fit, rows.history_of, windows._at_cutoff
 
 def one_more(data, known):
     return known + (known < data.start[1:])
@@ -28,7 +28,7 @@ def statistics_with_label_actions(data, spec, known, as_of, *, with_lists=True):
     return build(data, spec, one_more(data, known), as_of, with_lists=with_lists)
 
 def lists_with_label_actions(data, spec, known, as_of, *, with_lists=True):
-    found, leaking = (build(data, spec, one, as_of, with_lists=with_lists) for one in (known, one_more(data, known)))
+    found, leaking = (build(data, spec, end, as_of, with_lists=with_lists) for end in (known, one_more(data, known)))
     return replace(found, cosine=leaking.cosine)
 
 def statistics_with_cold_users(data, spec, known, as_of, *, with_lists=True):
@@ -39,8 +39,8 @@ def statistics_with_cold_users(data, spec, known, as_of, *, with_lists=True):
 def towers_with_label_actions(self, data, known, effort, progress):
     fit(self, data, one_more(data, known), effort, progress)
 
-def windows_with_known_cold_users(data, moment, length, hidden, *how):
-    warm, cold = at(data, moment, length, hidden, *how)
+def windows_with_known_cold_users(data, cutoff, length, hidden, role):
+    warm, cold = at(data, cutoff, length, hidden, role)
     return [replace(cold, known=warm.known), warm]
 
 def history_with_label_actions(data, begin, end):
@@ -51,9 +51,9 @@ errors = {}
 for name, place, attribute, leaking in (
     ("statistics", statistics, "build", statistics_with_label_actions),
     ("lists", statistics, "build", lists_with_label_actions),
-    ("cold statistics", statistics, "build", statistics_with_cold_users),
+    ("statistics of cold users", statistics, "build", statistics_with_cold_users),
     ("towers", two_tower.TwoTower, "fit", towers_with_label_actions),
-    ("cold window", windows, "_at", windows_with_known_cold_users),
+    ("cold window", windows, "_at_cutoff", windows_with_known_cold_users),
     ("history", rows, "history_of", history_with_label_actions),
 ):
     with patch.object(place, attribute, leaking):
@@ -75,17 +75,17 @@ def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("plant", "said"),
+    ("plant", "message"),
     [
-        ("statistics", "the statistics (popularity) have seen actions that are not known there"),
-        ("lists", "the neighbour lists have seen actions that are not known there"),
-        ("cold statistics", "cold: the statistics (popularity) have seen actions that are not known there"),
-        ("towers", "the two-tower model was trained on actions that are asked for"),
-        ("cold window", "cold: what is known of its users reaches into what is asked of them"),
-        ("history", "is not what is known there"),
+        ("statistics", "the statistics (popularity) include actions that are not known"),
+        ("lists", "the neighbour lists include actions that are not known"),
+        ("statistics of cold users", "cold: the statistics (popularity) include actions that are not known"),
+        ("towers", "the two-tower model was trained on labels"),
+        ("cold window", "cold: its known actions include labels"),
+        ("history", "differs from the known actions"),
     ],
 )
-def test_a_planted_leak_ends_the_training(plant: str, said: str, errors: dict[str, str]) -> None:
+def test_a_planted_leak_ends_the_training(plant: str, message: str, errors: dict[str, str]) -> None:
     assert errors[plant].startswith("leak in the window 2024-01-")
-    assert said in errors[plant]
+    assert message in errors[plant]
     assert "\n" not in errors[plant]

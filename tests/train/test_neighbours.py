@@ -1,4 +1,4 @@
-"""Neighbour lists: what each item speaks for."""
+"""Neighbour lists: the ridge weights of each item."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import pytest
 
 from tests.train.conftest import inside
 
-# The ridge weights of each target over all other items by one dense system, and those of the lists, with all items, a
-# few and none in the head that is solved from an exact matrix of counts.
+# The expected ridge weights of each target come from one dense system over all other items. The lists are computed with
+# all items, some items and no items in the head, whose systems use an exact matrix of counts.
 _WEIGHTS = """
 import json
 import numpy as np
@@ -22,12 +22,11 @@ matrix, gram = sparse.csr_matrix(dense), dense.T @ dense
 expected = np.zeros((items, items))
 for target in range(items):
     others = np.flatnonzero((gram[target] > 0) & (np.arange(items) != target))
-    left = gram[np.ix_(others, others)] + neighbours.Shrinkage.of(matrix).ridge * np.eye(len(others))
+    left = gram[np.ix_(others, others)] + neighbours.PARAMETERS.shrinkage(matrix).ridge * np.eye(len(others))
     expected[others, target] = np.linalg.solve(left, gram[others, target])
 found = {}
 for head in (items, 20, 0):
-    neighbours._RIDGE_ITEMS = head
-    _, ridge = neighbours.neighbour_lists(matrix)
+    _, ridge = neighbours.neighbour_lists(matrix, neighbours.NeighbourParameters(head_items=head))
     source = np.repeat(np.arange(items), np.diff(ridge.start))
     weights = np.zeros((items, items))
     weights[source, ridge.items] = ridge.scores
@@ -38,23 +37,23 @@ print(json.dumps({"expected": expected.tolist(), "found": found, "users": dense.
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, Any]:
-    told: dict[str, Any] = inside(_WEIGHTS)
-    return told
+    found: dict[str, Any] = inside(_WEIGHTS)
+    return found
 
 
-def test_items_beyond_the_most_popular_are_regressed_on_all_their_neighbours(weights: dict[str, Any]) -> None:
+def test_items_outside_the_head_are_regressed_on_all_their_neighbours(weights: dict[str, Any]) -> None:
     expected, users = weights["expected"], weights["users"]
     enough = [item for item, count in enumerate(users) if count >= 50]
     few = [item for item, count in enumerate(users) if count < 50]
     assert len(enough) > 30 and few
     for target in enough:
-        of_all = [row[target] for row in weights["found"]["0"]]
-        assert of_all == pytest.approx([row[target] for row in expected], abs=2e-4)
+        found = [row[target] for row in weights["found"]["0"]]
+        assert found == pytest.approx([row[target] for row in expected], abs=2e-4)
     for target in few:
         assert not any(row[target] for row in weights["found"]["0"])
 
 
-def test_the_most_popular_items_are_regressed_on_each_other(weights: dict[str, Any]) -> None:
+def test_the_items_of_the_head_are_regressed_on_each_other(weights: dict[str, Any]) -> None:
     head = sorted(range(60), key=lambda item: -weights["users"][item])[:20]
     found = weights["found"]["20"]
     assert all(found[source][target] == 0 for target in head for source in range(60) if source not in head)

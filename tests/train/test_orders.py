@@ -1,4 +1,4 @@
-"""Whose order is served: the ranker's, unless a simpler one is clearly better."""
+"""The served order: the ranker's, unless a simpler one is clearly better."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,24 +24,24 @@ def _list(merged: list[int], popularity: list[float], **channels: list[int]) -> 
     )
 
 
-def test_every_order_is_one_of_the_same_candidates() -> None:
-    one = _list([5, 3, 9, 1], [0.1, 0.4, 0.2, 0.3], popular=[9, 8, 5], two_tower=[])
+def test_every_order_contains_the_same_candidates() -> None:
+    candidates = _list([5, 3, 9, 1], [0.1, 0.4, 0.2, 0.3], popular=[9, 8, 5], two_tower=[])
     expected = {"merge": [5, 3, 9, 1], "popularity": [3, 1, 9, 5], "popular": [9, 5, 3, 1], "two_tower": [5, 3, 9, 1]}
     for order, items in expected.items():
-        assert orders.ordered(one, order).tolist() == items
-        assert one.merged.items[np.argsort(-orders.scores(one, order), kind="stable")].tolist() == items
+        assert orders.ordered(candidates, order).tolist() == items
+        assert candidates.merged.items[np.argsort(-orders.scores(candidates, order), kind="stable")].tolist() == items
 
 
 @pytest.mark.parametrize(
     ("gains", "chosen"),
     [
         ({"merge": (0.0, 0.3), "popular": (-0.1, 0.3)}, "ranker"),
-        ({"merge": (0.01, 0.3), "popular": (-0.1, 0.3)}, "ranker"),  # less than its standard error
+        ({"merge": (0.01, 0.3), "popular": (-0.1, 0.3)}, "ranker"),  # smaller than its standard error
         ({"merge": (0.05, 0.3), "popular": (-0.1, 0.3)}, "merge"),
         ({"merge": (0.05, 0.3), "popular": (0.06, 0.3), "two_tower": (0.06, 3.0)}, "popular"),
     ],
 )
-def test_another_order_must_be_better_than_the_ranker_beyond_noise(
+def test_a_simpler_order_must_beat_the_ranker_by_more_than_a_standard_error(
     gains: dict[str, tuple[float, float]], chosen: str
 ) -> None:
     users = 400
@@ -56,11 +56,11 @@ def test_another_order_must_be_better_than_the_ranker_beyond_noise(
 
 
 @pytest.mark.parametrize("order", ["two_tower", "popular", "bought_before"])
-async def test_a_channel_that_comes_first_does_so_in_serving(
+async def test_serving_puts_the_chosen_channel_first(
     order: str, release: Path, shop_data: Path, tmp_path: Path
 ) -> None:
     served: dict[Segment, str] = {"cold": "ranker", "novel": "merge", "repeat": order}
-    serving = Serving(release, lambda spec: orders.put(spec, served))
+    serving = Serving(release, lambda spec: orders.with_orders(spec, served))
     assert serving.encoder.spec.rankers == {"cold": True, "novel": False, "repeat": False}
     stored = Stored(shop_data, tmp_path / "rejects.csv")
     for user_id in list(stored.histories)[:10]:

@@ -1,4 +1,4 @@
-"""How deep each channel goes and what it weighs, from what the channels found."""
+"""The depth and weight of each channel, chosen from its results."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +15,11 @@ _WANTED = np.arange(10, dtype=np.int32)
 
 
 def _found(users: int, **channels: tuple[int, int]) -> Any:
-    """What was found for users who want the items 0 to 9. Each channel gives so many others of its own, then so many
-    wanted items, then others again."""
+    """Return results for users who want the items 0 to 9.
+
+    Each channel is given as two numbers: its results begin with so many other items, then so many wanted items, and end
+    with other items again.
+    """
     rng = np.random.default_rng(3)
 
     def scored(before: int, wanted: int, base: int) -> Scored:
@@ -37,20 +40,20 @@ def _quotas(**channels: tuple[int, int]) -> tuple[dict[str, Channel], tuple[Deci
     return quotas(_found(60, **channels), tuple(channels), 400, Scratch(4000))
 
 
-def test_what_finds_it_sooner_weighs_more_in_the_merge() -> None:
+def test_a_channel_with_earlier_hits_gets_more_weight() -> None:
     weighed, (_, weights) = _quotas(two_tower=(20, 8), popular=(0, 8))
     assert weighed["popular"].weight > weighed["two_tower"].weight
-    assert weights.chosen == ", ".join(f"{name} {one.weight:g}" for name, one in weighed.items())
-    worth = list(weights.tried.values())
-    assert worth == sorted(worth) and worth[-1] > worth[0]
+    assert weights.chosen == ", ".join(f"{name} {channel.weight:g}" for name, channel in weighed.items())
+    objectives = list(weights.tried.values())
+    assert objectives == sorted(objectives) and objectives[-1] > objectives[0]
 
 
-def test_equals_stay_equal() -> None:
+def test_equally_good_channels_get_equal_quotas() -> None:
     weighed, _ = _quotas(two_tower=(0, 5), popular=(0, 5))
     assert weighed["two_tower"] == weighed["popular"]
 
 
-def test_a_weak_two_tower_gives_its_head_only() -> None:
+def test_a_weak_two_tower_channel_contributes_its_first_items_only() -> None:
     weighed, (depth, _) = _quotas(two_tower=(0, 2), popular=(0, 9))
     assert (weighed["two_tower"].depth, weighed["popular"].depth) == (50, 180)
     assert depth.chosen == "the best 50"

@@ -1,4 +1,4 @@
-"""What is logged at serving gives, through the serving code, exactly what training had for the same user and moment."""
+"""Stored requests, replayed through the serving code, give exactly the candidates and inputs of training."""
 
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from tests.train.conftest import inside
 from tests.train.serving import Serving, Stored
 from tests.train.shapes import CATEGORICAL, DAY, MULTI, NUMERIC, Shape, around, colour, make, number, tags
 
-# Fields of every kind with missing cells, kinds of action of every weight, many actions at one moment, repeats, and a
-# user with more actions than a history keeps.
+# Fields of every kind with missing cells, actions of every weight, many actions with the same time, repeats, and a user
+# with more actions than a history keeps.
 _SHAPE = Shape(
     users=250,
     items=330,
@@ -26,8 +26,8 @@ _SHAPE = Shape(
     giant=1500,
 )
 
-# Training's side of the held-out moments, saved as a release is, and its lists of some users of each segment. The user
-# tower is asked as it is exported, one user at a time: between Paddle and ONNX Runtime the last bits differ.
+# The features and lists of training at the held-out cut-offs, saved as in a release, for some users of each segment.
+# Paddle and ONNX Runtime differ in the last bits, so training uses the exported user tower too, one user at a time.
 _TRAINING = """
 import json, sys
 from dataclasses import replace
@@ -49,33 +49,33 @@ windows = plan(data, 1)
 spec = pipeline._spec(data, windows)
 models = Towers(data, spec.tower, windows, 1, Reporter())
 giant = int(np.argmax(np.diff(data.start)))
-told = {"giant": giant}
-for window in (one for one in windows.windows if one.held_out):
+found = {"giant": giant}
+for window in (window for window in windows.windows if window.held_out):
     known = statistics.build(data, spec, window.known, window.as_of)
     towers = models.of(window, known)
-    moment = pipeline._moment(data, spec, window, known, towers, towers.item_vectors())
+    snapshot = pipeline._snapshot(data, spec, window, known, towers, towers.item_vectors())
     release = work / ("cold" if window.cold else "warm")
-    moment.encoder.save(release)
-    np.save(release / "item_vectors.npy", moment.item_vectors)
+    snapshot.encoder.save(release)
+    np.save(release / "item_vectors.npy", snapshot.item_vectors)
     inputs = [InputSpec([None, None], kind, name)
         for name, kind in (("items", "int64"), ("weights", "float32"), ("fields", "int64"))]
-    export(towers.exported_user_tower(moment.item_vectors), inputs, ("vector",), release / "user_tower.onnx",
+    export(towers.exported_user_tower(snapshot.item_vectors), inputs, ("vector",), release / "user_tower.onnx",
         release / "paddle", "user_tower")
     tower = onnxruntime.InferenceSession(str(release / "user_tower.onnx"))
-    moment = replace(moment, user_vectors=lambda users: np.concatenate(
-        [tower.run(None, moment.encoder.tower_inputs(user))[0] for user in users]))
+    snapshot = replace(snapshot, user_vectors=lambda users: np.concatenate(
+        [tower.run(None, snapshot.encoder.tower_inputs(user))[0] for user in users]))
     users = np.random.default_rng(1).permutation(window.labelled())[:40]
     users = users if window.cold else np.unique(np.append(users, giant))
     for segment in ("cold",) if window.cold else ("novel", "repeat"):
         arrays, rows = {}, []
-        for place, one in enumerate(candidates(data, moment, users, segment)):
-            rows.append(one.row)
-            made = moment.encoder.tower_inputs(one.user) | {"merged": one.merged.items, "dense": one.dense,
-                "sparse": one.sparse, "vector": one.vector}
-            arrays |= {f"{place}_{name}": array for name, array in made.items()}
+        for place, made in enumerate(candidates(data, snapshot, users, segment)):
+            rows.append(made.row)
+            parts = snapshot.encoder.tower_inputs(made.user) | {"merged": made.merged.items, "dense": made.dense,
+                "sparse": made.sparse, "vector": made.vector}
+            arrays |= {f"{place}_{name}": array for name, array in parts.items()}
         np.savez(work / f"{segment}.npz", **arrays)
-        told[segment] = {"moment": window.as_of, "rows": rows}
-print(json.dumps(told))
+        found[segment] = {"cutoff": window.as_of, "rows": rows}
+print(json.dumps(found))
 """
 
 
@@ -86,21 +86,23 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def training(shop: Path) -> dict[str, Any]:
-    """For each segment the moment and the users that training made lists of; the arrays lie beside the data set."""
-    told: dict[str, Any] = inside(_TRAINING, str(shop), str(shop.parent))
-    return told
+    """For each segment the cut-off and the users of the lists; the arrays are in the folder of the data set."""
+    found: dict[str, Any] = inside(_TRAINING, str(shop), str(shop.parent))
+    return found
 
 
 @pytest.mark.parametrize("segment", ["cold", "novel", "repeat"])
-async def test_a_replayed_request_gives_what_training_had(segment: str, shop: Path, training: dict[str, Any]) -> None:
-    told, new_only = training[segment], segment == "novel"
+async def test_a_replayed_request_gives_the_inputs_of_training(
+    segment: str, shop: Path, training: dict[str, Any]
+) -> None:
+    expected, new_only = training[segment], segment == "novel"
     lists = np.load(shop.parent / f"{segment}.npz")
     serving = Serving(shop.parent / ("cold" if segment == "cold" else "warm"))
-    stored = Stored(shop, shop.parent / "log.csv", before=told["moment"])
+    stored = Stored(shop, shop.parent / "log.csv", before=expected["cutoff"])
     user_ids, sku_ids = list(stored.users), serving.encoder.catalogue.sku_ids
-    assert len(told["rows"]) > 15
-    assert segment == "cold" or training["giant"] in told["rows"]
-    for place, row in enumerate(told["rows"]):
+    assert len(expected["rows"]) > 15
+    assert segment == "cold" or training["giant"] in expected["rows"]
+    for place, row in enumerate(expected["rows"]):
         user, history = stored.users[user_ids[row]], b"" if segment == "cold" else stored.histories[user_ids[row]]
         inputs, vector = serving.tower(user, history)
         for name, array in (inputs | {"vector": vector}).items():
@@ -111,17 +113,17 @@ async def test_a_replayed_request_gives_what_training_had(segment: str, shop: Pa
         assert found[: len(merged)] == merged
 
         await serving.ranked(user, history, new_only, merged)
-        asked = serving.ranker.asked[-1]
-        assert np.array_equal(asked["sparse"], lists[f"{place}_sparse"])
-        dense = np.flatnonzero((asked["dense"] != lists[f"{place}_dense"]).any(0))
+        inputs = serving.ranker.received[-1]
+        assert np.array_equal(inputs["sparse"], lists[f"{place}_sparse"])
+        dense = np.flatnonzero((inputs["dense"] != lists[f"{place}_dense"]).any(0))
         assert not len(dense), [serving.encoder.spec.dense[column] for column in dense]
 
 
-async def test_an_item_that_came_after_the_release_is_told_by_its_fields_alone(
+async def test_an_item_that_is_newer_than_the_release_is_scored_by_its_fields(
     shop: Path, training: dict[str, Any]
 ) -> None:
     serving = Serving(shop.parent / "warm")
-    stored = Stored(shop, shop.parent / "log.csv", before=training["repeat"]["moment"])
+    stored = Stored(shop, shop.parent / "log.csv", before=training["repeat"]["cutoff"])
     user_id = next(iter(stored.histories))
     user, history = stored.users[user_id], stored.histories[user_id]
     await serving.ranked(user, history, False, list(stored.items))
@@ -129,7 +131,7 @@ async def test_an_item_that_came_after_the_release_is_told_by_its_fields_alone(
     for item in strangers:
         item.sku_id = f"new {item.sku_id}"
     await serving.ranked(user, history, False, [], [item.SerializeToString() for item in strangers])
-    known, new = serving.ranker.asked
+    known, new = serving.ranker.received
     assert np.array_equal(new["sparse"], known["sparse"])
     names = serving.encoder.spec.dense
     of_fields = [name.startswith(("brand_", "weight_", "tags_", "user_")) for name in names]

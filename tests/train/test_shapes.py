@@ -1,5 +1,7 @@
-"""Data of shapes that training was not tuned on: it gives a release that answers everybody, and no list that is clearly
-worse than a simple one."""
+"""Data sets of shapes that training was not tuned on.
+
+Their releases answer every user, and their lists are not clearly worse than those of any simple baseline.
+"""
 
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from tests.train.shapes import (
 
 _TOWN, _COLOUR = {"town": (CATEGORICAL, colour)}, {"colour": (CATEGORICAL, colour)}
 SHAPES = {
-    "other fields, some of which say nothing, and one user of thousands of actions": Shape(
+    "other fields, some without information, and one user with thousands of actions": Shape(
         users=80,
         items=120,
         each=around(10),
@@ -52,12 +54,14 @@ SHAPES = {
     "four actions a user, no user fields, only new items": Shape(
         120, 100, exactly(4), item_fields=_COLOUR, repeats=False
     ),
-    "all on one day": Shape(80, 100, around(10), days=1, granularity=DAY, user_fields=_TOWN, item_fields=_COLOUR),
+    "all actions on one day": Shape(
+        80, 100, around(10), days=1, granularity=DAY, user_fields=_TOWN, item_fields=_COLOUR
+    ),
 }
 
-# Some with a budget, in seconds: they are to show that it is kept, and that more is tried while there is time.
+# Budgets in seconds. A generous one must lead to optional steps, and a tiny one must not.
 PLENTY, NOTHING = 600.0, 1e-3
-BUDGETS = {"all on one day": PLENTY, "four actions a user, no user fields, only new items": NOTHING}
+BUDGETS = {"all actions on one day": PLENTY, "four actions a user, no user fields, only new items": NOTHING}
 OPTIONAL = {"loss of the wide part", "training windows"}
 
 _TRAIN = """
@@ -76,11 +80,11 @@ _WEIGHTS = {"recall@10": 1.0, "recall@100": 0.5, "ndcg@10": 1.0}
 
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
-    """For each shape the folders of its data set and release; all trained in one process."""
+    """For each shape the folders of its data set and release. All are trained in one process."""
     folders = {name: tmp_path_factory.mktemp("shape") for name in SHAPES}
     for name, shape in SHAPES.items():
         make(shape, folders[name] / "data")
-    arguments = [str(one) for name, folder in folders.items() for one in (folder, BUDGETS.get(name, 0))]
+    arguments = [str(part) for name, folder in folders.items() for part in (folder, BUDGETS.get(name, 0))]
     trained = inside(_TRAIN, *arguments)
     return {
         name: (folder / "data", ModelStore(str(folder / "store")).fetch(release, folder / "fetched"))
@@ -89,7 +93,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
 
 
 @pytest.mark.parametrize("name", SHAPES)
-async def test_everybody_gets_a_list(name: str, releases: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
+async def test_every_user_gets_a_list(name: str, releases: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
     data, release = releases[name]
     serving, stored = Serving(release), Stored(data, tmp_path / "rejects.csv")
     items, repeats = set(stored.items), SHAPES[name].repeats
@@ -109,32 +113,33 @@ async def test_everybody_gets_a_list(name: str, releases: dict[str, tuple[Path, 
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_no_simple_list_is_clearly_better(name: str, releases: dict[str, tuple[Path, Path]]) -> None:
+def test_no_baseline_is_clearly_better(name: str, releases: dict[str, tuple[Path, Path]]) -> None:
     report = Report.parse((releases[name][1] / "metrics.json").read_bytes(), name)
     segments: set[Segment] = {"cold"} if name == "one action a user" else {"cold", "novel"}
     assert set(report.segments) == segments | ({"repeat"} if SHAPES[name].repeats and len(segments) > 1 else set())
     for segment in report.segments.values():
-        simple = [one for one in segment.systems if one.name not in ("chain", "item_cf", "ease")]
-        assert {"popularity", "merged", "channel two_tower", "channel popular"} <= {one.name for one in simple}
-        for one in simple:
-            gain = sum(weight * one.gain[metric].mean for metric, weight in _WEIGHTS.items())
-            error = sum(weight * one.gain[metric].error for metric, weight in _WEIGHTS.items())
-            assert gain >= -error, (one.name, gain, error)
+        simple = [system for system in segment.systems if system.name not in ("chain", "item_cf", "ease")]
+        assert {"popularity", "merged", "channel two_tower", "channel popular"} <= {system.name for system in simple}
+        for system in simple:
+            gain = sum(weight * system.gain[metric].mean for metric, weight in _WEIGHTS.items())
+            error = sum(weight * system.gain[metric].error for metric, weight in _WEIGHTS.items())
+            assert gain >= -error, (system.name, gain, error)
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_more_is_tried_while_the_budget_lasts(name: str, releases: dict[str, tuple[Path, Path]]) -> None:
+def test_optional_steps_run_only_within_a_budget(name: str, releases: dict[str, tuple[Path, Path]]) -> None:
     report = Report.parse((releases[name][1] / "metrics.json").read_bytes(), name)
     for segment in report.segments.values():
-        (deep,) = (one for one in segment.decisions if one.what == "share of the deep part")
+        (deep,) = (decision for decision in segment.decisions if decision.what == "share of the deep part")
         assert deep.chosen == "0" and deep.rule.startswith("not trained: fewer than 200 held-out lists")
-        optional = [one for one in segment.decisions if one.what in OPTIONAL]
+        optional = [decision for decision in segment.decisions if decision.what in OPTIONAL]
         if BUDGETS.get(name) == NOTHING:
-            assert {one.what for one in optional} == OPTIONAL
-            assert all("was over" in one.rule and not one.tried for one in optional)
+            assert {decision.what for decision in optional} == OPTIONAL
+            assert all("was over" in decision.rule and not decision.tried for decision in optional)
         elif BUDGETS.get(name) == PLENTY:
-            assert all(len(one.tried) == 2 and one.chosen in one.tried for one in optional)
+            assert all(len(decision.tried) == 2 and decision.chosen in decision.tried for decision in optional)
         else:
             assert not optional
     if BUDGETS.get(name) == PLENTY:
-        assert any(one.what in OPTIONAL for segment in report.segments.values() for one in segment.decisions)
+        decisions = [decision for segment in report.segments.values() for decision in segment.decisions]
+        assert any(decision.what in OPTIONAL for decision in decisions)

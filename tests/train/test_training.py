@@ -1,4 +1,4 @@
-"""What a training writes, refuses and repeats."""
+"""Training: the release that it writes, the data sets that it refuses, and its reproducibility."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from recmesh.releases import ReferenceRequest
 from tests.train.conftest import DAY_NAMES, Run, inside, orders, train, write
 
 
-def test_the_release_is_whole_and_beats_popularity(trained: Run, release: Path) -> None:
+def test_the_release_is_complete_and_beats_popularity(trained: Run, release: Path) -> None:
     manifest = trained.store.activate(trained.release)
     assert trained.store.active() == trained.release
     assert set(manifest.metrics) == {"cold", "novel", "repeat"}
@@ -31,7 +31,7 @@ def test_the_release_is_whole_and_beats_popularity(trained: Run, release: Path) 
     assert np.load(release / "item_vectors.npy").shape == (manifest.items, manifest.dim)
 
 
-def test_the_canary_is_what_the_ranker_answers(trained: Run, release: Path) -> None:
+def test_the_ranker_reproduces_the_reference_request(trained: Run, release: Path) -> None:
     manifest, reference = trained.store.manifest(trained.release), ReferenceRequest.load(release)
     assert manifest.ranker is not None
     session = onnxruntime.InferenceSession(str(release / "ranker.onnx"))
@@ -44,7 +44,7 @@ def test_the_canary_is_what_the_ranker_answers(trained: Run, release: Path) -> N
     assert len(set(reference.outputs["score"].round(4).tolist())) > 1, "equal scores would not show a mix-up"
 
 
-def test_both_formats_of_the_models_agreed_on_the_recorded_inputs(trained: Run) -> None:
+def test_both_formats_of_the_models_agree_on_the_recorded_inputs(trained: Run) -> None:
     extra = trained.store.manifest(trained.release).extra
     assert extra["recorded_inputs"] == 1000
     assert set(extra["export_difference"]) == {"user_tower", "item_tower", "ranker"}
@@ -53,17 +53,17 @@ def test_both_formats_of_the_models_agreed_on_the_recorded_inputs(trained: Run) 
 
 def test_the_same_data_and_seed_give_the_same_release(trained: Run, retrained: Run) -> None:
     assert retrained.release == trained.release
-    one, other = (run.store.manifest(run.release) for run in (trained, retrained))
-    assert one.metrics == other.metrics
+    first, second = (run.store.manifest(run.release) for run in (trained, retrained))
+    assert first.metrics == second.metrics
 
 
-def test_what_the_store_holds_already_is_not_trained_again(shop_data: Path, trained: Run) -> None:
+def test_a_release_that_the_store_holds_is_not_trained_again(shop_data: Path, trained: Run) -> None:
     again = train(shop_data, Path(trained.store.url))
     assert "current" in again.output
     assert again.release == trained.release
 
 
-def test_models_that_disagree_are_refused(tmp_path: Path) -> None:
+def test_a_model_whose_formats_differ_is_refused(tmp_path: Path) -> None:
     code = """
 import json, sys
 import numpy as np, paddle
@@ -107,7 +107,7 @@ print(json.dumps(answers))
         ("one item", [(str(user), "0", DAY_NAMES[user % 28]) for user in range(60)], 60, 1),
     ],
 )
-def test_too_little_data_is_one_clear_line(
+def test_a_data_set_that_is_too_small_is_refused_in_a_single_line(
     name: str, rows: list[tuple[str, str, str]], users: int, items: int, tmp_path: Path
 ) -> None:
     run = train(write(tmp_path / "data", rows, users, items), tmp_path / "store")
@@ -117,7 +117,7 @@ def test_too_little_data_is_one_clear_line(
     assert run.store.list() == []
 
 
-def test_data_without_any_fields_and_with_days_only_trains(tmp_path: Path) -> None:
+def test_training_works_without_fields_and_with_dates_only(tmp_path: Path) -> None:
     run = train(write(tmp_path / "data", orders(80, 100, 8), 80, 100, fields=False), tmp_path / "store")
     assert run.code == 0, run.errors
     manifest = run.store.manifest(run.release)
@@ -125,7 +125,7 @@ def test_data_without_any_fields_and_with_days_only_trains(tmp_path: Path) -> No
     assert 0 <= manifest.metrics["repeat"].chain["recall@10"] <= 1
     run.store.activate(run.release)
 
-    # With another seed it is another release, but one trained on the same actions: not to be compared on them.
+    # Another seed gives another release. The active one was trained on the same actions, so no comparison is fair.
     again = train(tmp_path / "data", tmp_path / "store", "--seed", "2")
     assert again.release != run.release
     report = Report.parse(run.store.read(again.release, "metrics.json"), "metrics.json")

@@ -1,5 +1,7 @@
-"""Candidate lists and training rows: for users of a window, the candidates that the channels return, with the inputs
-of the ranker and the labels."""
+"""Candidate lists and training rows.
+
+For users of a window, these are the candidates that the channels return, with the inputs of the ranker and the labels.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -96,7 +98,7 @@ class Candidates:
 
     @cached_property
     def labels(self) -> Mask:
-        """bool [N]: which candidates are wanted."""
+        """Which candidates are wanted, bool [N]."""
         return np.isin(self.merged.items, self.wanted)
 
 

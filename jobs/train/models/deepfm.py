@@ -1,5 +1,6 @@
-"""DeepFM (Guo et al. 2017, "DeepFM: a factorization-machine based neural network for CTR prediction"), adapted to few
-cut-offs.
+"""DeepFM, adapted to few cut-offs.
+
+Guo et al. 2017, "DeepFM: a factorization-machine based neural network for CTR prediction".
 
 The wide part is fitted first and then frozen. The FM and deep parts learn its residual, and each segment uses the share
 of the residual that helps on held-out data.

@@ -1,5 +1,7 @@
-"""Calibration: a logistic curve from scores to probabilities, fitted on half of the held-out users and tested on the
-other half."""
+"""Calibration: a logistic curve from scores to probabilities.
+
+It is fitted on half of the held-out users and tested on the other half.
+"""
 
 from collections.abc import Sequence
 
