@@ -113,9 +113,9 @@ async def test_a_replayed_request_gives_the_inputs_of_training(
         assert found[: len(merged)] == merged
 
         await serving.ranked(user, history, new_only, merged)
-        inputs = serving.ranker.received[-1]
-        assert np.array_equal(inputs["sparse"], lists[f"{place}_sparse"])
-        dense = np.flatnonzero((inputs["dense"] != lists[f"{place}_dense"]).any(0))
+        received = serving.ranker.received[-1]
+        assert np.array_equal(received["sparse"], lists[f"{place}_sparse"])
+        dense = np.flatnonzero((received["dense"] != lists[f"{place}_dense"]).any(0))
         assert not len(dense), [serving.encoder.spec.dense[column] for column in dense]
 
 

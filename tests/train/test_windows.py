@@ -31,7 +31,7 @@ def test_labels_cover_a_quarter_of_the_time_span_and_only_overlapping_ones_reach
 ) -> None:
     plan = inside(_PLAN, str(shop_data), str(tmp_path / "rejects.csv"))
     assert plan["clock"]
-    warm = [one for window in plan["windows"] if not window["cold"]]
+    warm = [window for window in plan["windows"] if not window["cold"]]
     cutoffs = [window["cutoff"] for window in warm]
     day = 86_400_000
     week = 7 * day
@@ -55,7 +55,7 @@ def test_a_split_by_position_hides_every_user_in_one_cold_window(tmp_path: Path)
     plan = inside(_PLAN, str(data), str(tmp_path / "rejects.csv"))
     assert not plan["clock"]
     assert plan["hidden"] == 0
-    cold = [one for window in plan["windows"] if window["cold"]]
+    cold = [window for window in plan["windows"] if window["cold"]]
     assert sorted(user for window in cold for user in window["users"]) == list(range(50))
     assert [window["known"] for window in cold] == [0] * len(cold)
     # Each user is evaluated with a fit to the other users.
