@@ -1,0 +1,1 @@
+"""Training: makes a release from a data set. Read pipeline.py from top to bottom."""
