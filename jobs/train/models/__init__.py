@@ -1,0 +1,1 @@
+"""The models: two towers, the wide and deep parts of the ranker, and the debiased score."""
