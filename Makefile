@@ -52,6 +52,7 @@ check: environments-dev ## Lint, formatting, types, spelling, prose, protos
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/ruff format --quiet --check $(CODE)
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
 	$(BIN)/proselint --config .proselintrc.json check --output-format compact $$(git ls-files '*.md')
 	$(BIN)/buf lint
