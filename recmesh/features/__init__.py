@@ -1,4 +1,8 @@
-"""Raw fields and histories to model inputs: one implementation for training and serving."""
+"""Features of users and items: the one implementation that training and serving share.
+
+A release fixes its features in a `FeatureSpec`, vocabularies, a `Catalogue` and `Statistics`. An `Encoder` combines
+them: it turns profiles, histories and item fields into the inputs of the release's models.
+"""
 
 from recmesh.features.catalogue import Catalogue
 from recmesh.features.encoder import Encoder

@@ -1,4 +1,4 @@
-"""Catalogue: the items of a release and what they are. It knows no time."""
+"""The catalogue: the items of a release with their encoded fields. Nothing in it depends on time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,11 +14,16 @@ from recmesh.features.spec import Floats, Ints
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Items by number. Row `items` (the last, also reached by item -1) stands for an item without fields.
+    """Items by number.
 
-    codes: for each item field int32 [items + 1, width]. numbers: float32 [items + 1, item fields], standardised, 0
-    where the
-    field is not numeric.
+    The arrays have one row more than there are items. The last row, which item -1 reaches as well, stands for an item
+    without fields.
+
+    Attributes:
+        sku_ids: The id of each item.
+        codes: For each item field int32 [items + 1, width].
+        numbers: float32 [items + 1, item fields], standardised; 0 for fields that are not numeric.
+        index: The number of each id.
     """
 
     sku_ids: list[str]
@@ -27,20 +32,26 @@ class Catalogue:
     index: dict[str, int] = field(repr=False)
 
     def __len__(self) -> int:
+        """Return the number of items."""
         return len(self.sku_ids)
 
     def encode(self, sku_ids: Sequence[str]) -> Ints:
-        """Item numbers of ids; -1 where the catalogue does not hold them."""
+        """Return the item numbers int32 of ids; -1 for ids outside the catalogue."""
         return np.fromiter(map(self.index.get, sku_ids, repeat(-1)), np.int32, len(sku_ids))
 
     def save(self, folder: Path) -> None:
+        """Write `catalogue.npz` and `sku_ids.txt`."""
         arrays = {f"codes_{number}": codes for number, codes in enumerate(self.codes)}
         np.savez(folder / "catalogue.npz", numbers=self.numbers, **arrays)  # type: ignore[arg-type]
         (folder / "sku_ids.txt").write_text("".join(f"{sku}\n" for sku in self.sku_ids), encoding="utf-8", newline="\n")
 
     @classmethod
     def load(cls, folder: Path) -> "Catalogue":
-        """Raises ReleaseError when a file is missing or damaged."""
+        """Read what `save` wrote.
+
+        Raises:
+            ReleaseError: If a file is missing or damaged.
+        """
         try:
             sku_ids = (folder / "sku_ids.txt").read_text(encoding="utf-8").split("\n")[:-1]
             with np.load(folder / "catalogue.npz") as arrays:
@@ -52,8 +63,13 @@ class Catalogue:
 
     @classmethod
     def build(cls, sku_ids: Sequence[str], codes: Sequence[Ints], numbers: Floats) -> "Catalogue":
-        """Add the row of the item without fields. codes: for each field int32 [items, width]; numbers [items,
-        fields]."""
+        """Make a catalogue by adding the row of an item without fields.
+
+        Args:
+            sku_ids: The id of each item.
+            codes: For each item field int32 [items, width].
+            numbers: float32 [items, item fields].
+        """
         rows = [np.concatenate([field_codes, np.zeros((1, field_codes.shape[1]), np.int32)]) for field_codes in codes]
         padded = np.concatenate([numbers, np.zeros((1, numbers.shape[1]), np.float32)])
         return cls(list(sku_ids), rows, padded, {sku: number for number, sku in enumerate(sku_ids)})

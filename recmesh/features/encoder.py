@@ -1,8 +1,7 @@
-"""Encoder: from what the wire or a data set says about a user and items to the inputs of the models of one release."""
+"""The encoder turns profiles, histories and items into the inputs of a release's models."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
 
 import numpy as np
 
@@ -10,7 +9,6 @@ from recmesh.errors import InvalidRequest, ReleaseError
 from recmesh.features.catalogue import Catalogue
 from recmesh.features.mapped_inputs import MappedModels
 from recmesh.features.mapping import ITEM_ID
-from recmesh.features.memo import Memo
 from recmesh.features.ranker_inputs import RankerInputs
 from recmesh.features.spec import Array, FeatureSpec, Floats, Ints, Longs, Segment
 from recmesh.features.statistics import Statistics
@@ -21,19 +19,19 @@ from recmesh.kernels import Scratch, Votes
 SPEC, VOCABULARIES, STATISTICS = "spec.json", "vocabularies.json", "statistics.npz"
 FEATURES, ITEM_VECTORS = "features", "item_vectors.npy"
 
-MOST_UNLISTED = 4_096
-"""Items beyond the catalogue that one request may have; they are numbered on from its end."""
-
-_REMEMBERED = 1024
-
-T = TypeVar("T")
+MAX_UNLISTED_ITEMS = 4_096
+"""Items outside the catalogue in one request. Their numbers follow those of the catalogue."""
 
 
 class Encoder:
-    """Everything about features of one release at one moment. Safe to share between threads.
+    """Computes the inputs of all models of a release. Threads may share an encoder.
 
-    `item_vectors`: float32 [items + 1, dim], the item tower's vectors with a row of zeros last, or an empty array
-    without towers. `mapped`: the inputs of models that come from elsewhere, if there are such.
+    Attributes:
+        spec: The spec of the release.
+        catalogue: Its items.
+        statistics: Its statistics.
+        scratch: Scratch memory for the kernels.
+        type_weights: float32, the weight of each action type, and last that of an unknown type.
     """
 
     def __init__(
@@ -46,12 +44,22 @@ class Encoder:
         item_vectors: Floats,
         mapped: MappedModels | None = None,
     ) -> None:
+        """Combine the parts of a release; `load` reads them from a release folder.
+
+        Args:
+            spec: The spec of the release.
+            user_vocabularies: One for each user field.
+            item_vocabularies: One for each item field.
+            catalogue: The items.
+            statistics: The statistics.
+            item_vectors: float32 [items + 1, dim] of the item tower, with zeros in the last row; empty without towers.
+            mapped: How the inputs of imported models are computed, if the release has any.
+        """
         self.spec = spec
         self.catalogue = catalogue
         self.statistics = statistics
-        self._memo: Memo[object] = Memo(_REMEMBERED)
         codes = max((len(share) for share in statistics.code_share), default=0)
-        self.scratch = Scratch(len(catalogue) + 1 + MOST_UNLISTED, codes)
+        self.scratch = Scratch(len(catalogue) + 1 + MAX_UNLISTED_ITEMS, codes)
         self._user_vocabularies = list(user_vocabularies)
         self._item_vocabularies = list(item_vocabularies)
         self._inputs = RankerInputs(spec, catalogue, statistics, item_vectors, self.scratch)
@@ -61,7 +69,11 @@ class Encoder:
 
     @classmethod
     def load(cls, folder: Path) -> "Encoder":
-        """Load from a release folder. Raises ReleaseError when a file is missing or damaged."""
+        """Load from a release folder.
+
+        Raises:
+            ReleaseError: If a file is missing or damaged.
+        """
         features = folder / FEATURES
         spec = FeatureSpec.load(features / SPEC)
         vocabularies = features / VOCABULARIES
@@ -76,7 +88,7 @@ class Encoder:
         )
 
     def save(self, folder: Path) -> None:
-        """Write what `load` reads, but for the item vectors."""
+        """Write everything that `load` reads, except the item vectors."""
         features = folder / FEATURES
         features.mkdir(parents=True, exist_ok=True)
         self.spec.save(features / SPEC)
@@ -86,7 +98,7 @@ class Encoder:
 
     @property
     def unknown_values(self) -> int:
-        """How many field values outside the vocabularies were met so far."""
+        """How many field values outside the vocabularies this encoder has met so far; services export it."""
         return sum(v.unknown for v in (*self._user_vocabularies, *self._item_vocabularies))
 
     def user(
@@ -98,13 +110,18 @@ class Encoder:
         values: Sequence[float] = (),
         older_sku_ids: Sequence[str] = (),
     ) -> User:
-        """A user from a profile by field name and a history in columns (types by name), newest first.
+        """Encode a user. Ids outside the catalogue, fields outside the spec and unknown action types are allowed.
 
-        Of a multi field of the profile the first value counts.
+        Args:
+            profile: Values by field name. Of a multi field only the first value counts.
+            sku_ids: The items of the history, newest first.
+            times: The times of the actions, milliseconds UTC.
+            types: The names of the action types.
+            values: The values of the actions.
+            older_sku_ids: The items of older actions.
 
-        Ids outside the catalogue, fields outside the spec and unknown kinds of action do no harm. Raises
-        InvalidRequest when
-        the columns of the history differ in length.
+        Raises:
+            InvalidRequest: If the four columns of the history differ in length.
         """
         codes = [v.codes(profile.get(v.field.name))[0] for v in self._user_vocabularies]
         history = self._history(sku_ids, times, types, values, older_sku_ids)
@@ -113,18 +130,21 @@ class Encoder:
         return self.known_user(np.array(codes, np.int32), history, profile)
 
     def known_user(self, codes: Ints, history: History, profile: Mapping[str, str] = NO_PROFILE) -> User:
-        """A user whose profile and history are encoded already; models from elsewhere read the profile itself."""
+        """Return a user whose profile and history are already encoded. Only imported models read `profile`."""
         newest = int(history.times[0]) + self.spec.granularity if len(history.times) else 0
         now = max(self.statistics.as_of, newest)
         return User(codes, history, now, self.spec.recency, self.type_weights, self.scratch, profile)
 
     def segment(self, user: User, new_only: bool) -> Segment:
-        """The segment of a request of this user."""
+        """Return the segment of a request of this user."""
         return self.spec.segment(len(user.owned.items) > 0, new_only)
 
     def tower_inputs(self, user: User) -> dict[str, Array]:
-        """Inputs of `user_tower.onnx` for one user: `items` int64 [1, H] (1 + item, 0: none), `weights` float32 [1,
-        H], `fields` int64 [1, F]; those of a tower from elsewhere are `dense` and `sparse`, one row."""
+        """Return the inputs of `user_tower.onnx`.
+
+        They are `items` int64 [1, H] (item number + 1, or 0 for an empty history), `weights` float32 [1, H] and
+        `fields` int64 [1, user fields]. An imported tower has one row of `dense` and `sparse` instead.
+        """
         if self._mapped.user_tower:
             return self._mapped.user_tower.of_user(user)
         items = user.owned.items[: self.spec.tower.history]
@@ -139,8 +159,11 @@ class Encoder:
         }
 
     def item_tower_inputs(self, fields: Mapping[str, str], sku_id: str = "") -> dict[str, Array]:
-        """Inputs of `item_tower.onnx` for one item: `item` int64 [1] (1 + item, 0: not in the catalogue), `fields`
-        int64 [1, codes]; those of a tower from elsewhere are `dense` and `sparse`, one row."""
+        """Return the inputs of `item_tower.onnx` for an item given by its fields.
+
+        They are `item` int64 [1] (item number + 1, or 0 outside the catalogue) and `fields` int64 [1, codes]. An
+        imported tower has one row of `dense` and `sparse` instead.
+        """
         if self._mapped.item_tower:
             return self._mapped.item_tower.of_fields({**_spelled(fields, self._item_vocabularies), ITEM_ID: sku_id})
         item = self.catalogue.index.get(sku_id, -1)
@@ -148,7 +171,7 @@ class Encoder:
         return {"item": np.array([item + 1], np.int64), "fields": np.array([codes or [0]], np.int64)}
 
     def item_tower_row(self, item: int) -> dict[str, Longs]:
-        """Inputs of `item_tower.onnx` for one item of the catalogue."""
+        """Return the inputs of recmesh's own `item_tower.onnx` for a catalogue item."""
         codes = [codes[item] for codes in self.catalogue.codes]
         fields = np.concatenate(codes).astype(np.int64) if codes else np.zeros(1, np.int64)
         return {"item": np.array([item + 1], np.int64), "fields": fields[None]}
@@ -161,12 +184,17 @@ class Encoder:
         unlisted: Sequence[Mapping[str, str]] = (),
         user_vector: Floats | None = None,
     ) -> dict[str, Array]:
-        """Inputs of `ranker.onnx`: `dense` float32 [N, D], `sparse` int64 [N, C].
+        """Return the inputs of `ranker.onnx`: `dense` float32 [N, D] and `sparse` int64 [N, C].
 
-        items: int32, numbers of the catalogue. unlisted: items that it does not hold, by their fields; their rows
-        follow.
-        user_vector: float32 [dim] of the user tower; without it the two-tower score is taken as neutral. So it is
-        beside towers from elsewhere: a ranker of our own has learnt what the scores of its own towers mean.
+        The rows of `unlisted` follow those of `items`.
+
+        Args:
+            user: The user.
+            items: int32, numbers of catalogue items.
+            new_only: Whether the request wants only items that are new to the user.
+            unlisted: Items outside the catalogue, by their fields.
+            user_vector: float32 [dim] of the user tower. Without it the two-tower score is the neutral one. It is
+                ignored with imported towers, because recmesh's ranker was trained with the scores of recmesh's towers.
         """
         if self._mapped.ranker:
             others = [_spelled(fields, self._item_vocabularies) for fields in unlisted]
@@ -176,16 +204,12 @@ class Encoder:
         codes, numbers = self._encode_items(unlisted)
         return self._inputs(user, items, self.segment(user, new_only), user_vector, codes, numbers)
 
-    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gave for this key, made once as long as it is among the latest used."""
-        return cast(T, self._memo.get(key, make))
-
     def lifts(self, codes: Ints, items: Ints) -> list[Floats]:
-        """See RankerInputs.lifts."""
+        """Return how much more often users with these codes act on the items; see `RankerInputs.lifts`."""
         return self._inputs.lifts(codes, items)
 
     def votes(self, user: User) -> tuple[Votes, Votes]:
-        """See RankerInputs.votes."""
+        """Return the votes of the user's history; see `RankerInputs.votes`."""
         return self._inputs.votes(user)
 
     def _encode_items(self, unlisted: Sequence[Mapping[str, str]]) -> tuple[list[Ints], Floats]:
@@ -208,27 +232,31 @@ class Encoder:
         older_sku_ids: Sequence[str],
     ) -> History:
         older = self.catalogue.encode(older_sku_ids) if older_sku_ids else NO_ITEMS
-        moments = np.array(times, np.int64)
+        stamps = np.array(times, np.int64)
         get = self._types.get
         kinds = np.fromiter((get(name, -1) for name in types), np.int8, len(types))
-        lengths = {len(sku_ids), len(moments), len(kinds), len(values)}
+        lengths = {len(sku_ids), len(stamps), len(kinds), len(values)}
         if len(lengths) > 1:
-            raise InvalidRequest(f"history: its columns must have the same length, not {sorted(lengths)}")
-        history = History(self.catalogue.encode(sku_ids), moments, kinds, np.array(values, np.float32), older)
-        if len(moments) > 1 and (moments[1:] > moments[:-1]).any():
-            order = np.argsort(-moments, kind="stable")
-            history = History(history.items[order], moments[order], kinds[order], history.values[order], older)
+            raise InvalidRequest(f"history: the columns must have the same length, but have lengths {sorted(lengths)}")
+        history = History(self.catalogue.encode(sku_ids), stamps, kinds, np.array(values, np.float32), older)
+        if len(stamps) > 1 and (stamps[1:] > stamps[:-1]).any():
+            order = np.argsort(-stamps, kind="stable")
+            history = History(history.items[order], stamps[order], kinds[order], history.values[order], older)
         return history
 
 
 def _spelled(fields: Mapping[str, str], vocabularies: Sequence[Vocabulary]) -> dict[str, str]:
-    """Fields in the spelling of the data: clients of the seed system write whole numbers in two ways."""
+    """Return fields in the spelling of the data set: legacy clients write whole numbers as "5" and as "5.0"."""
     known = {v.field.name: v for v in vocabularies}
     return {name: known[name].spelled(value) if name in known else value for name, value in fields.items()}
 
 
 def load_vectors(path: Path) -> Floats:
-    """Item vectors, float32 [items, dim]. Raises ReleaseError when the file is missing or damaged."""
+    """Read item vectors float32 [items, dim]. The last dimension is the item bias, for which user vectors have a 1.
+
+    Raises:
+        ReleaseError: If the file is missing or damaged.
+    """
     try:
         vectors: Floats = np.load(path)
     except (OSError, ValueError) as error:
@@ -237,12 +265,12 @@ def load_vectors(path: Path) -> Floats:
 
 
 def padded(item_vectors: Floats) -> Floats:
-    """The vectors with a row of zeros added for item -1."""
+    """Return the vectors with a row of zeros appended, which item -1 reaches."""
     return np.concatenate([item_vectors, np.zeros((1, item_vectors.shape[1]), np.float32)])
 
 
 def type_weights(spec: FeatureSpec) -> Floats:
-    """Weight of each kind of action relative to the greatest, and last that of an unknown kind: the smallest."""
+    """Return the weights of action types relative to the largest. The last, for unknown types, equals the smallest."""
     weights = np.array(list(spec.action_weights.values()), np.float32)
     relative = weights / max(float(weights.max()), 1e-9)
     return np.append(relative, relative.min()).astype(np.float32)

@@ -1,7 +1,8 @@
-"""The hashes of text that models from elsewhere were trained with.
+"""The text hashes that imported models were trained with.
 
-PaddleRec's readers take Python's own `hash` of a text, modulo the size of the table. Python 2's is the same everywhere,
-Python 3's under PYTHONHASHSEED=0 only: SipHash with a key of zeros, of 2-4 rounds up to Python 3.10 and of 1-3 after.
+PaddleRec's readers use Python's built-in `hash` of a text, modulo the size of the table. The hash of Python 2 is the
+same everywhere. That of Python 3 is reproducible only under PYTHONHASHSEED=0: SipHash with a zero key, SipHash-2-4 up
+to Python 3.10 and SipHash-1-3 from 3.11 on.
 """
 
 import hashlib
@@ -11,7 +12,8 @@ from functools import lru_cache
 from typing import Literal
 
 HashName = Literal["python2", "python3.4", "python3.11", "crc32", "md5"]
-"""`python3.4`: Python 3.4 to 3.10. `python3.11`: from 3.11 on. Both on 64-bit machines, with PYTHONHASHSEED=0."""
+"""`python3.4` is the hash of Python 3.4 to 3.10, `python3.11` that of 3.11 and later. Both are those of 64-bit machines
+with PYTHONHASHSEED=0."""
 
 _MASK = (1 << 64) - 1
 _INITIAL = (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573)
@@ -19,7 +21,7 @@ _INITIAL = (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x746564
 
 @lru_cache(maxsize=1 << 16)
 def hashed(by: HashName, text: str) -> int:
-    """A hash of a text. Python's may be negative; their modulo is not."""
+    """Return a hash of a text. Python's hashes may be negative; their modulo is not."""
     if by == "crc32":
         return zlib.crc32(text.encode())
     if by == "md5":
@@ -30,7 +32,7 @@ def hashed(by: HashName, text: str) -> int:
 
 
 def _python2(data: bytes) -> int:
-    """Of a byte string, as Python 2 reads text files."""
+    """Hash a byte string, which is what Python 2 reads from a text file."""
     if not data:
         return 0
     value = data[0] << 7
@@ -40,7 +42,7 @@ def _python2(data: bytes) -> int:
 
 
 def _python3(text: str, rounds: int, last_rounds: int) -> int:
-    """Python hashes how it stores a text: each character in the bytes that the widest one needs."""
+    """Hash a text in the form in which Python stores it: every character takes the width of the widest one."""
     widest = max(map(ord, text), default=0)
     if widest < 1 << 8:
         data = text.encode("latin-1")
@@ -51,7 +53,7 @@ def _python3(text: str, rounds: int, last_rounds: int) -> int:
 
 
 def _siphash(data: bytes, rounds: int, last_rounds: int) -> int:
-    """Aumasson and Bernstein 2012, "SipHash: a fast short-input PRF", with a key of zeros."""
+    """Compute SipHash with a zero key (Aumasson and Bernstein 2012, "SipHash: a fast short-input PRF")."""
     state = list(_INITIAL)
     whole = len(data) - len(data) % 8
     words = [int.from_bytes(data[at : at + 8], "little") for at in range(0, whole, 8)]
@@ -69,18 +71,18 @@ def _mix(state: list[int], rounds: int) -> None:
     a, b, c, d = state
     for _ in range(rounds):
         a, c = (a + b) & _MASK, (c + d) & _MASK
-        b, d = _turned(b, 13) ^ a, _turned(d, 16) ^ c
-        a, c = (_turned(a, 32) + d) & _MASK, (c + b) & _MASK
-        b, d = _turned(b, 17) ^ c, _turned(d, 21) ^ a
-        c = _turned(c, 32)
+        b, d = _rotated(b, 13) ^ a, _rotated(d, 16) ^ c
+        a, c = (_rotated(a, 32) + d) & _MASK, (c + b) & _MASK
+        b, d = _rotated(b, 17) ^ c, _rotated(d, 21) ^ a
+        c = _rotated(c, 32)
     state[:] = a, b, c, d
 
 
-def _turned(word: int, by: int) -> int:
-    return (word << by | word >> 64 - by) & _MASK
+def _rotated(word: int, bits: int) -> int:
+    return (word << bits | word >> 64 - bits) & _MASK
 
 
 def _signed(value: int) -> int:
-    """As a C integer of 64 bits; -1 stands for an error there, and is -2."""
+    """Return the value as a signed 64-bit integer. CPython reserves -1 for errors and returns -2 instead."""
     value = value - (1 << 64) if value >> 63 else value
     return -2 if value == -1 else value

@@ -1,8 +1,8 @@
-"""The inputs of a model from elsewhere, computed by its mapping: what `RankerInputs` is for recmesh's own ranker.
+"""The inputs of an imported model, computed by its mapping. `RankerInputs` is the counterpart for recmesh's ranker.
 
-Whatever the model's own inputs are called, it is served with two: `dense` float32 [N, D], the columns of all its float
-inputs side by side, and `sparse` int64 [N, C], those of its integer inputs. A model without the one kind gets a column
-of zeros there. The import (jobs/import_model) exports it in that form.
+Every imported model is served with two inputs: `dense` float32 [N, D] has the columns of all its float inputs, and
+`sparse` int64 [N, C] those of its integer inputs. A model without inputs of a kind gets a single column of zeros. The
+import (jobs/import_model) exports models in this form.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -22,25 +22,34 @@ TABLES = "imported.npz"
 MATRICES: dict[str, DType] = {"dense": "float32", "sparse": "int64"}
 
 Texts = Mapping[str, Sequence[str | None]]
-"""A value an item for each item field, None where it has none."""
+"""For each item field the value of every item; None for a missing value."""
 Tables = Mapping[str, Array]
-"""What slots give for the items of the catalogue, [items + 1, width]; the last row stands for an unknown item."""
+"""The columns of each slot for the catalogue, [items + 1, width]; the last row is that of an unknown item."""
 
 
 @dataclass(frozen=True)
 class MappedModels:
-    """The inputs of a release's models that come from elsewhere; None where a model is recmesh's own."""
+    """The inputs of a release's imported models; None for recmesh's own models."""
 
     ranker: "MappedInputs | None" = None
     user_tower: "MappedInputs | None" = None
     item_tower: "MappedInputs | None" = None
 
     def __bool__(self) -> bool:
+        """Tell whether the release has an imported model."""
         return any((self.ranker, self.user_tower, self.item_tower))
 
     @classmethod
     def load(cls, features: Path, missing: Sequence[str]) -> "MappedModels":
-        """From the feature folder of a release. Raises ReleaseError when a file is missing or damaged."""
+        """Read the mappings and tables of a release.
+
+        Args:
+            features: The feature folder of the release.
+            missing: Field values that mean "missing".
+
+        Raises:
+            ReleaseError: If a file is missing or damaged.
+        """
         mappings = Imported.load(features)
         named = {name: mapping for name in cls.__annotations__ if (mapping := getattr(mappings, name)) is not None}
         if not named:
@@ -49,7 +58,7 @@ class MappedModels:
         try:
             with np.load(path, allow_pickle=False) as file:
                 tables = {name: file[name] for name in file.files}
-            # An item tower is asked for new items only: those of the catalogue have their vectors.
+            # The item tower encodes only new items: the vectors of catalogue items are stored.
             return cls(
                 **{
                     name: MappedInputs(name, mapping, {} if name == "item_tower" else tables, missing)
@@ -61,33 +70,37 @@ class MappedModels:
 
 
 class MappedInputs:
-    """Makes `dense` and `sparse` of one model. Safe to share between threads.
-
-    model: the name of its mapping in `Imported`. tables: those that `tables` made for it. missing: values that mean
-    that there is none.
-    """
+    """Computes `dense` and `sparse` of a model. Threads may share it."""
 
     def __init__(self, model: str, mapping: ModelMapping, tables: Tables, missing: Sequence[str]) -> None:
+        """Prepare the two matrices.
+
+        Args:
+            model: The name of the mapping in `Imported`.
+            mapping: The mapping.
+            tables: The result of `tables` for this mapping; empty for an item tower.
+            missing: Field values that mean "missing".
+        """
         self._matrices = {
             name: _Matrix(dtype, _keyed(model, mapping, dtype), tables, frozenset(missing))
             for name, dtype in MATRICES.items()
         }
 
     def of_items(self, user: User | None, items: Ints, unlisted: Sequence[Mapping[str, str]] = ()) -> dict[str, Array]:
-        """A row for each item of the catalogue, and after them for each other one, which is known by its fields."""
+        """Return a row for each catalogue item, followed by a row for each unlisted item, given by its fields."""
         return {name: matrix.rows(user, items, unlisted) for name, matrix in self._matrices.items()}
 
     def of_user(self, user: User) -> dict[str, Array]:
-        """One row, of a model that looks at no item."""
+        """Return the row of a model that reads no item."""
         return self.of_items(user, NO_ITEMS, ({},))
 
     def of_fields(self, fields: Mapping[str, str]) -> dict[str, Array]:
-        """One row, of a model that looks at no user: an item by its fields, the id among them."""
+        """Return the row of a model that reads no user, for an item given by its fields, including the id."""
         return self.of_items(None, NO_ITEMS, (fields,))
 
 
 class _Matrix:
-    """One of the two: which slot fills which columns. Without tables, no item of the catalogue can be asked for."""
+    """The layout of `dense` or `sparse`: which slot fills which columns. Catalogue items need tables."""
 
     def __init__(self, dtype: DType, slots: Sequence[tuple[str, Slot]], tables: Tables, missing: Set[str]) -> None:
         self._dtype = np.dtype(dtype)
@@ -142,19 +155,27 @@ class _Matrix:
 
 
 def tables(model: str, mapping: ModelMapping, texts: Texts) -> dict[str, Array]:
-    """What the slots of a mapping that look at items (or at those of a history) give for each item. `texts` has every
-    field of theirs."""
+    """Compute the columns of every slot that reads an item, or the items of a history, for the catalogue.
+
+    Args:
+        model: The name of the mapping in `Imported`.
+        mapping: The mapping.
+        texts: The values of every item field that the mapping uses.
+
+    Returns:
+        The arrays [items + 1, width] by slot, the last row for an unknown item. A slot of a history has width 1.
+    """
     made: dict[str, Array] = {}
     for dtype in MATRICES.values():
         for key, slot in _keyed(model, mapping, dtype):
             if slot.side in ("item", "history"):
-                one = slot.model_copy(update={"width": 1}) if slot.side == "history" else slot
+                single = slot.model_copy(update={"width": 1}) if slot.side == "history" else slot
                 values = [*texts[slot.field], None]
-                rows = {text: one.columns(text) for text in dict.fromkeys(values)}
+                rows = {text: single.columns(text) for text in dict.fromkeys(values)}
                 made[key] = np.array([rows[text] for text in values], dtype)
     return made
 
 
 def _keyed(model: str, mapping: ModelMapping, dtype: DType) -> list[tuple[str, Slot]]:
-    """The slots of one matrix, each with the name of its table."""
+    """Return the slots of a matrix, each with the name of its table."""
     return [(f"{model}/{dtype}/{number}", slot) for number, (_, slot) in enumerate(mapping.matrix(dtype))]

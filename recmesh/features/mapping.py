@@ -1,6 +1,6 @@
-"""Mapping: how the inputs of a model from elsewhere are computed from our fields.
+"""A mapping says how the inputs of an imported model are computed from the fields of users and items.
 
-People write it as YAML beside the model (docs/models.md); a release keeps it as JSON.
+Users write it as YAML next to the model (docs/models.md). A release stores it as JSON.
 """
 
 from collections.abc import Iterator
@@ -15,33 +15,37 @@ from recmesh.features.slot import Frozen, Slot
 
 IMPORTED = "imported.json"
 USER_ID, ITEM_ID = "user_id", "sku_id"
-"""The ids, as fields of their side: `user.user_id`, `item.sku_id`."""
+"""The ids can be used like fields: `user.user_id` and `item.sku_id`."""
 
 DType = Literal["int64", "float32"]
 
 
 class Input(Frozen):
-    """One input of the model: its slots side by side. `dtype` is the model's."""
+    """An input of the model: the columns of its slots, concatenated. `dtype` is that of the model's input."""
 
     slots: tuple[Slot, ...] = Setting(min_length=1)
     dtype: DType | None = None
 
     @property
     def width(self) -> int:
+        """The number of columns of all slots."""
         return sum(slot.width for slot in self.slots)
 
 
 def _as_input(value: Any) -> Any:
-    """In YAML an input is a slot or a list of slots."""
+    """Accept the short forms of YAML: a slot, or a list of slots."""
     if isinstance(value, dict):
         return value if "slots" in value else {"slots": [value]}
     return {"slots": value}
 
 
 class Output(Frozen):
-    """Which of the model's outputs is the score (or the vector): its number, and of a score the column.
+    """Where the score or the vector stands in the model's outputs.
 
-    `softmax`: over the columns first, for a model that gives logits of two classes.
+    Attributes:
+        number: The position among the model's outputs.
+        column: The column of a score.
+        softmax: Whether to apply softmax over the columns first, for models that return the logits of two classes.
     """
 
     number: int = Setting(default=0, ge=0)
@@ -50,9 +54,15 @@ class Output(Frozen):
 
 
 class ModelMapping(Frozen):
-    """Inputs by the model's own names, in the order of the model. `model`: the path of its files without suffix,
-    from the folder of the mapping; empty where that folder has one model only. `normalize`: vectors are brought to
-    length 1, for towers that were trained on the cosine."""
+    """The mapping of a model.
+
+    Attributes:
+        model: The path of the model's files without suffix, relative to the mapping. It may be empty if the folder has
+            only one model.
+        inputs: The inputs by the model's own names, in the model's order.
+        output: Where the result stands.
+        normalize: Whether vectors are scaled to length 1, for towers that were trained on the cosine.
+    """
 
     model: str = ""
     inputs: dict[str, Annotated[Input, BeforeValidator(_as_input)]] = Setting(min_length=1)
@@ -60,20 +70,19 @@ class ModelMapping(Frozen):
     normalize: bool = False
 
     def matrix(self, dtype: DType) -> Iterator[tuple[str, Slot]]:
-        """The slots of one of our two matrices, `dense` (float32) or `sparse` (int64), from left to right, each with
-        its input's name."""
-        for name, one in self.inputs.items():
-            if one.dtype == dtype:
-                yield from ((name, slot) for slot in one.slots)
+        """Yield the slots of `dense` (float32) or `sparse` (int64) from left to right, each with its input's name."""
+        for name, given in self.inputs.items():
+            if given.dtype == dtype:
+                yield from ((name, slot) for slot in given.slots)
 
     def slots(self) -> Iterator[tuple[str, Slot]]:
-        """All slots, each with its input's name."""
-        for name, one in self.inputs.items():
-            yield from ((name, slot) for slot in one.slots)
+        """Yield all slots, each with its input's name."""
+        for name, given in self.inputs.items():
+            yield from ((name, slot) for slot in given.slots)
 
 
 class Imported(Frozen):
-    """The mappings of a release's models that come from elsewhere; a model without one is recmesh's own."""
+    """The mappings of a release's imported models. A model without a mapping is recmesh's own."""
 
     ranker: ModelMapping | None = None
     user_tower: ModelMapping | None = None
@@ -81,8 +90,14 @@ class Imported(Frozen):
 
     @classmethod
     def load(cls, features: Path) -> "Imported":
-        """From the feature folder of a release; one without the file has no such model. Raises ReleaseError when it is
-        damaged."""
+        """Read the mappings of a release. A release without the file has no imported models.
+
+        Args:
+            features: The feature folder of the release.
+
+        Raises:
+            ReleaseError: If the file is damaged.
+        """
         path = features / IMPORTED
         if not path.exists():
             return cls()
@@ -92,4 +107,5 @@ class Imported(Frozen):
             raise ReleaseError(f"{path}: damaged mapping ({error}); import again") from error
 
     def save(self, features: Path) -> None:
+        """Write the mappings into the feature folder of a release."""
         (features / IMPORTED).write_text(self.model_dump_json(), encoding="utf-8")

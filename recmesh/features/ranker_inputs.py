@@ -1,16 +1,15 @@
-"""The ranker's inputs for one user and some items: the one implementation that training and serving call.
+"""The ranker's inputs for a user and items. Training and serving call this implementation.
 
-Everything comes from the user, the history, the items and the statistics of one moment, so that any pair can be
-scored, and a logged request gives the same inputs again. Standardisation is the model's business: these are raw
-figures.
+The inputs depend only on the user, the history, the items and the statistics of a cut-off. Any pair of user and item
+can be scored, and a replayed request gives the same inputs. The values are raw; the model standardises them.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from recmesh.features.affinity import votes
 from recmesh.features.catalogue import Catalogue
+from recmesh.features.neighbour_votes import neighbour_votes
 from recmesh.features.spec import SEGMENTS, Array, FeatureSpec, Floats, Ints, Mask, Segment
 from recmesh.features.statistics import Statistics
 from recmesh.features.user import User
@@ -18,7 +17,7 @@ from recmesh.kernels import Scratch, Votes
 from recmesh.kernels.ranker import Release, lift, ranker_rows
 
 LIFT_SMOOTHING = 10.0
-"""Users that a field value is taken to have in common with all users, when a lift is counted."""
+"""Pseudo-count that pulls the lift of a user field value towards 1: users who behave like all users."""
 
 _CODE_SMOOTHING = 5.0
 _LIST_SCALE = 20.0
@@ -32,7 +31,7 @@ _USER = ("user_items", "user_moments", "user_recency")
 
 
 def dense_names(spec: FeatureSpec) -> tuple[str, ...]:
-    """Names of the dense inputs, in order."""
+    """Return the names of the dense inputs, in order. Releases contain these names."""
     names = [f"popularity_{p.name}" for p in spec.popularities]
     names += ["repeat_rate", "age"]
     names += [f"lift_{field.name}" for field in spec.user_fields]
@@ -46,9 +45,10 @@ def dense_names(spec: FeatureSpec) -> tuple[str, ...]:
 
 
 def never_negative(spec: FeatureSpec) -> tuple[bool, ...]:
-    """For each dense input whether more of it can only speak for an item: the wide part holds its weight at 0 or above.
+    """Return for each dense input whether its weight in the wide part must not be negative.
 
-    One moment's trend must not turn popularity around for the next moment; see the recipe of the wide part.
+    A larger value of such an input can only favour an item. Without the constraint, a short trend before a cut-off can
+    give popularity a negative weight, which is wrong at the next cut-off.
     """
     upward = ("popularity_", "lift_", *_LIST_PARTS, *_RELATIVE_PARTS, "tower")
     return tuple(
@@ -57,27 +57,42 @@ def never_negative(spec: FeatureSpec) -> tuple[bool, ...]:
 
 
 def forms(spec: FeatureSpec) -> tuple[Mask, ...]:
-    """The choices of dense inputs that are worth trying for the wide part: the votes of the history as logarithms,
-    relative to the user's strongest, or both. Which wins depends on the data: groceries want the relative form alone
-    (+.001 ndcg@10), films the logarithms."""
+    """Return the masks of dense inputs that training tries for the wide part.
+
+    The votes of the history come as logarithms, relative to the user's strongest vote, or in both forms: both, without
+    the relative form, without the logarithms. The best choice depends on the data. On groceries the relative form alone
+    is best (+0.001 NDCG@10), on films the logarithms are.
+    """
     names = np.array(dense_names(spec))
     return tuple(~np.isin(names, left_out) for left_out in ((), _RELATIVE_PARTS, _LIST_PARTS))
 
 
 def column_sizes(spec: FeatureSpec, user_sizes: Sequence[int], item_sizes: Sequence[int]) -> tuple[int, ...]:
-    """Number of entries of each sparse input: segment, user fields, item fields (the first code of a multi field)."""
+    """Return the number of entries of each sparse input: segment, user fields, item fields.
+
+    Of a multi field, the sparse input holds the first code only.
+    """
     return (len(SEGMENTS), *user_sizes, *item_sizes)
 
 
 class RankerInputs:
-    """Makes `dense` float32 [N, D] and `sparse` int64 [N, C] for a user and N items.
+    """Computes `dense` float32 [N, D] and `sparse` int64 [N, C] for a user and N items.
 
-    Sparse columns are offset into one table of `sum(spec.columns)` rows, the segment first.
+    The sparse columns are row numbers of a single embedding table with `sum(spec.columns)` rows, the segments first.
     """
 
     def __init__(
         self, spec: FeatureSpec, catalogue: Catalogue, statistics: Statistics, item_vectors: Floats, scratch: Scratch
     ) -> None:
+        """Arrange the arrays of a release for the compiled code.
+
+        Args:
+            spec: The spec of the release.
+            catalogue: Its items.
+            statistics: Its statistics.
+            item_vectors: float32 [items + 1, dim] of the item tower, with zeros in the last row; or empty.
+            scratch: Scratch memory for the catalogue and the unlisted items of a request.
+        """
         self._statistics = statistics
         self._scratch = scratch
         self._columns = len(spec.columns)
@@ -122,14 +137,22 @@ class RankerInputs:
         unlisted_codes: Sequence[Ints],
         unlisted_numbers: Floats,
     ) -> dict[str, Array]:
-        """items int32: numbers of the catalogue. The rows of unlisted items follow: for each item field their codes
-        int32 [unlisted, width], and their standardised numbers float32 [unlisted, item fields]."""
+        """Return the inputs by name, `dense` and `sparse`. The rows of unlisted items follow those of `items`.
+
+        Args:
+            user: The user.
+            items: int32, numbers of catalogue items.
+            segment: The segment of the request.
+            user_vector: float32 [dim] of the user tower, or None.
+            unlisted_codes: For each item field int32 [unlisted, width].
+            unlisted_numbers: float32 [unlisted, item fields], standardised.
+        """
         dense, sparse = ranker_rows(
             self._release,
             codes=user.codes,
             now=user.now,
             segment=SEGMENTS.index(segment),
-            moments=user.moments,
+            distinct_times=user.distinct_times,
             owned=user.owned,
             votes=self.votes(user),
             vector=user_vector,
@@ -142,13 +165,19 @@ class RankerInputs:
         return {"dense": dense, "sparse": sparse}
 
     def lifts(self, codes: Ints, items: Ints) -> list[Floats]:
-        """For each user field, the log of how much more users with the user's value act on the items than others do."""
+        """Return for each user field the log float32 [items] of how much more often its users act on each item.
+
+        Args:
+            codes: int32 [user fields].
+            items: int32, numbers of catalogue items.
+        """
         return [lift(self._release, number, code, items) for number, code in enumerate(codes.tolist())]
 
     def votes(self, user: User) -> tuple[Votes, Votes]:
-        """The votes of the user's history along the ridge and the cosine lists; computed once for a user."""
+        """Return the votes of the user's history along the ridge and the cosine lists, computed once for each user."""
         found = user.memory.get("votes")
         if found is None:
-            lists = (self._statistics.ridge, self._statistics.cosine)
-            found = user.memory["votes"] = tuple(votes(one, user.owned, self._scratch) for one in lists)
+            both = (self._statistics.ridge, self._statistics.cosine)
+            found = tuple(neighbour_votes(lists, user.owned, self._scratch) for lists in both)
+            user.memory["votes"] = found
         return found  # type: ignore[return-value]

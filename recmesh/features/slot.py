@@ -1,4 +1,4 @@
-"""Slot: columns of a model's input, and how they follow from a field's text. It knows texts and numbers only."""
+"""A slot describes columns of an imported model's input, and how they are computed from the text of a field."""
 
 import math
 from bisect import bisect_right
@@ -13,17 +13,17 @@ from recmesh.features.vocabulary import parse_number
 Side = Literal["constant", "user", "item", "history"]
 
 _LARGEST_ID = 2**53
-_LARGEST_FIGURE = 3e38  # about what float32 holds
+_LARGEST_NUMBER = 3e38  # close to the largest float32
 
 
 class Frozen(BaseModel):
-    """A part of a mapping."""
+    """Base of the parts of a mapping: immutable, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class Hash(Frozen):
-    """The id of a text: `by`(prefix + text) modulo `size`."""
+    """The id of a text is the hash of prefix + text, modulo `size`; `by` names the hash."""
 
     by: HashName
     size: int = Setting(ge=1)
@@ -31,7 +31,7 @@ class Hash(Frozen):
 
 
 class Number(Frozen):
-    """The figure that a text means: (it - subtract) / divide. As an id it has to lie in [0, size)."""
+    """The number in a text, as (number - subtract) / divide. With a `size` it is an id, which must lie in [0, size)."""
 
     subtract: FiniteFloat = 0.0
     divide: FiniteFloat = 1.0
@@ -40,19 +40,28 @@ class Number(Frozen):
     @model_validator(mode="after")
     def _can_divide(self) -> "Number":
         if not self.divide:
-            raise ValueError("divide: 0 is no divisor")
+            raise ValueError("divide: must not be 0")
         return self
 
 
 class Slot(Frozen):
-    """One or more columns of an input: a constant, or a field by one rule (hash, vocabulary, bounds, number).
+    """One or more columns of an input: a constant, or a field and a rule (hash, vocabulary, bounds or number).
 
-    `source`: `user.<field>`, `item.<field>`, or `history.<item field>` of the newest distinct items, the newest first.
-    `split`: the field holds several values; the first `width` of them count, what is left over is padding.
-    `missing`: the id or figure of no value and of padding; without it a hashed field without a value has the id of the
-    empty text, and everything else 0. `unknown`: the id of a value that the rule does not know, 0 by default.
-    `multi_hot`: the columns are 1 where an id of the field says so, and 0 elsewhere; without `unknown`, a value that
-    the vocabulary lacks leaves no mark. `bounds`: the id is the number of bounds that are not above the figure.
+    Attributes:
+        source: `user.<field>`, `item.<field>`, or `history.<item field>` for the newest distinct items, newest first.
+            It is called `from` in YAML.
+        constant: The value of the columns, without a field and a rule.
+        hash: Rule: the id is a hash of the value.
+        vocabulary: Rule: the id of each known value.
+        bounds: Rule: the id is how many of these bounds are at most the value.
+        number: Rule: the value is a number.
+        split: The separator of a field with several values. The first `width` values count; the rest is padding.
+        multi_hot: Column k is 1 if the field has a value with id k, and 0 otherwise. Without `unknown`, values outside
+            the vocabulary set no column.
+        width: The number of columns.
+        missing: The id or number of a missing value and of padding. By default, a missing value of a hashed field has
+            the id of the empty text, and everything else is 0.
+        unknown: The id of a value that the rule does not know; 0 by default.
     """
 
     source: str = Setting(default="", alias="from")
@@ -81,26 +90,26 @@ class Slot(Frozen):
             raise ValueError(f"from: {self.source} is not user.FIELD, item.FIELD or history.FIELD")
         if len(rules) != 1:
             raise ValueError(
-                f"give one rule of hash, vocabulary, bounds, number; these are {', '.join(rules) or 'none'}"
+                f"give exactly one of hash, vocabulary, bounds and number; found {', '.join(rules) or 'none'}"
             )
         if self.multi_hot and (side == "history" or not (self.hash or self.vocabulary)):
-            raise ValueError("multi_hot: for a hash or a vocabulary of a field of user or item")
+            raise ValueError("multi_hot: needs a user or item field with a hash or a vocabulary")
         if self.bounds is not None and list(self.bounds) != sorted(self.bounds):
-            raise ValueError("bounds: they do not rise")
+            raise ValueError("bounds: must be in ascending order")
         if self.makes_ids or self.multi_hot:
             self._check_ids()
         return self
 
     def _check_ids(self) -> None:
         given = [self.missing or 0, *(self.vocabulary or {}).values()]
-        if not all(one >= 0 and float(one).is_integer() for one in given):
-            raise ValueError("vocabulary, missing: ids are whole numbers from 0 up")
+        if not all(number >= 0 and float(number).is_integer() for number in given):
+            raise ValueError("vocabulary, missing: ids must be non-negative integers")
         if self.largest > _LARGEST_ID:
             raise ValueError(f"{self.largest} is too large for an id")
 
     @property
     def side(self) -> Side:
-        """Whose field it is."""
+        """The part of `source` before the dot; `constant` if there is no source."""
         return cast(Side, self.source.partition(".")[0] or "constant")
 
     @property
@@ -110,14 +119,14 @@ class Slot(Frozen):
 
     @property
     def makes_ids(self) -> bool:
-        """Whether its columns are ids; else they are figures."""
+        """Whether the columns are ids. If not, they are numbers."""
         if self.constant is not None:
             return self.constant >= 0 and self.constant.is_integer()
         return not self.multi_hot and (self.number is None or self.number.size > 0)
 
     @property
     def largest(self) -> int:
-        """The largest id that it can give."""
+        """The largest id that the slot can give."""
         found = [int(self.constant or 0), int(self.missing or 0), self._unknown]
         if self.hash:
             found.append(self.hash.size - 1)
@@ -130,7 +139,7 @@ class Slot(Frozen):
         return max(found)
 
     def columns(self, text: str | None) -> list[float]:
-        """Its `width` columns for a value; None and the empty text: there is none."""
+        """Return the `width` columns for a value. None and the empty text mean that the value is missing."""
         if self.constant is not None:
             return [self.constant] * self.width
         if self.multi_hot:
@@ -141,33 +150,33 @@ class Slot(Frozen):
         return codes + [self.padding] * (self.width - len(codes))
 
     def parts(self, text: str | None) -> list[str]:
-        """The distinct values that a text holds; None holds none."""
+        """Return the distinct values in a text; None has none."""
         if not text or not self.split:
             return [text] if text else []
         return list(dict.fromkeys(filter(None, map(str.strip, text.split(self.split)))))
 
     def code(self, text: str | None) -> float:
-        """The id or figure of one value."""
+        """Return the id or number of a single value."""
         if not text:
             return self._absent
         if self.hash:
             return hashed(self.hash.by, self.hash.prefix + text) % self.hash.size
         if self.vocabulary is not None:
             return self.vocabulary.get(text, self._unknown)
-        figure = parse_number(text)
-        if math.isnan(figure):
+        number = parse_number(text)
+        if math.isnan(number):
             return self._unknown
         if self.bounds is not None:
-            return bisect_right(self.bounds, figure)
+            return bisect_right(self.bounds, number)
         assert self.number is not None
-        scaled = (figure - self.number.subtract) / self.number.divide
+        scaled = (number - self.number.subtract) / self.number.divide
         if self.number.size:
             return int(scaled) if 0 <= scaled < self.number.size else self._unknown
-        return scaled if abs(scaled) < _LARGEST_FIGURE else self._unknown
+        return scaled if abs(scaled) < _LARGEST_NUMBER else self._unknown
 
     @property
     def padding(self) -> float:
-        """What stands where a field has fewer values than columns."""
+        """The content of columns for which the field has no value."""
         return self.missing or 0
 
     @property

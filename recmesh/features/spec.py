@@ -1,5 +1,4 @@
-"""FeatureSpec: what turns raw fields and histories into the inputs of the models of one release. JSON, small, without
-arrays."""
+"""The feature spec: the settings that fix the inputs of a release's models. It is small JSON without arrays."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +16,13 @@ Mask = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
 
 DAY = 86_400_000
-"""Milliseconds of a day."""
+"""A day in milliseconds."""
 
 Segment = Literal["cold", "novel", "repeat"]
 
 SEGMENTS: tuple[Segment, ...] = ("cold", "novel", "repeat")
-"""No history; a history, only new items wanted; a history, repeats welcome. The index is the ranker's segment
-number."""
+"""The segments of requests: `cold` has no history, `novel` has a history and wants only new items, `repeat` has a
+history and allows items from it. The index of a segment is the ranker's number for it."""
 
 Kind = Literal["categorical", "numeric", "multi"]
 
@@ -36,9 +35,16 @@ class _Frozen(BaseModel):
 
 
 class Field(_Frozen):
-    """A declared field. `bounds`: inner edges of a numeric field's quantile buckets, in the field's own unit.
+    """A declared field of users or items.
 
-    `center` and `scale` standardise a numeric field's logarithm. `width`: codes a value has at most (1 unless multi).
+    Attributes:
+        name: The name in the data set.
+        kind: `multi` is a categorical field with several values, joined by `separator`.
+        separator: Between the values of a multi field.
+        width: The number of codes; 1 unless the field is multi.
+        bounds: The inner edges of a numeric field's quantile buckets, in the unit of the field.
+        center: The mean of a numeric field's signed logarithm.
+        scale: Its standard deviation.
     """
 
     name: str
@@ -51,11 +57,16 @@ class Field(_Frozen):
 
 
 class Popularity(_Frozen):
-    """One popularity of the statistics: actions weighted by exp(-age / days), of all actions or of first ones only.
+    """A measure of popularity: a weighted count of actions.
 
-    `days` None: no decay. `late`: weighted by .7 to the number of the user's later moments, instead of by the clock.
-    `power`: weighted by how often the user acted, to the power of minus that: 0 counts actions, 1 counts users alike.
-    `listed`: the channel of popular items has a list of it.
+    Attributes:
+        name: Used in the name of the dense input.
+        days: Actions are weighted by exp(-age / days); None means no decay.
+        first_only: Count only a user's first action on an item.
+        late: Weight an action by 0.7 to the power of the number of the user's later action times, not by its age.
+        power: Weight an action by the number of the user's actions to the power of -`power`: 0 counts actions, 1 gives
+            all users the same weight.
+        listed: Whether the channel `popular` has a list of the best items by this measure.
     """
 
     name: str
@@ -67,33 +78,51 @@ class Popularity(_Frozen):
 
 
 class Channel(_Frozen):
-    """A channel's part in a merge: at most `depth` of its best items, each worth `weight` / (RRF constant +
-    position)."""
+    """The part of a channel in a merge.
+
+    Attributes:
+        weight: An item at a position counts weight / (RRF_CONSTANT + position).
+        depth: Only this many of the channel's best items take part.
+    """
 
     weight: float = 1.0
     depth: int = 150
 
 
 class Tower(_Frozen):
-    """Shape of the two towers. `dim` counts the bias; `history` is the number of newest distinct items that the user
-    tower reads."""
+    """The shape of the two towers.
+
+    Attributes:
+        dim: The dimension of the vectors, the item bias included.
+        history: How many of the newest distinct items the user tower reads.
+    """
 
     dim: int = 33
     history: int = 100
 
 
 class FeatureSpec(_Frozen):
-    """All that is fixed about a release's features.
+    """All settings of a release's features.
 
-    `clock`: whether calendar time means something here (else recency is counted in steps of the user's own order).
-    `granularity`: milliseconds between the moments that the times of the data distinguish. `recency`: weight of a
-    history
-    item for each step back. `list_scale` and so on are not here: weights live in the models. `dense`: names of the
-    ranker's
-    dense inputs, in order. `columns`: number of entries of each sparse input. `neutral_logit`: what the two-tower
-    score is
-    taken for where it is not known. `rankers`: segments whose candidates the ranker orders; the others keep the
-    merged order.
+    Attributes:
+        version: The version of this format.
+        as_of: The time in milliseconds up to which the release has seen actions.
+        repeats: Whether users of this data set act on the same item again.
+        clock: Whether calendar time has a meaning. If not, recency is counted in a user's own action times.
+        granularity: The resolution of the data's times in milliseconds.
+        recency: The factor by which the weight of a history item falls with each later action time.
+        user_fields: The fields of users, in the order of `User.codes`.
+        item_fields: The fields of items.
+        missing: Field values that mean "missing".
+        action_weights: The weight of each action type.
+        popularities: The measures of popularity.
+        tower: The shape of the two towers.
+        dense: The names of the ranker's dense inputs, in order.
+        columns: The number of entries of each sparse input.
+        neutral_logit: Stands in for the two-tower score where that is unknown.
+        candidates: How many candidates the ranker is trained to order.
+        channels: For each segment the channels that serve it.
+        rankers: Whether the ranker orders the candidates of a segment. If not, they keep the order of the merge.
     """
 
     version: int = 1
@@ -117,20 +146,26 @@ class FeatureSpec(_Frozen):
 
     @property
     def action_types(self) -> tuple[str, ...]:
+        """The action types; `History.types` holds indices into them."""
         return tuple(self.action_weights)
 
     def segment(self, has_history: bool, new_only: bool) -> Segment:
-        """The segment of a request. Data without repeats only ever wants what is new."""
+        """Return the segment of a request. With a data set without repeats, every request wants only new items."""
         if not has_history:
             return "cold"
         return "novel" if new_only or not self.repeats else "repeat"
 
     def save(self, path: Path) -> None:
+        """Write the spec as JSON."""
         path.write_text(self.model_dump_json(indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "FeatureSpec":
-        """Raises ReleaseError when the file is missing or of another version."""
+        """Read what `save` wrote.
+
+        Raises:
+            ReleaseError: If the file is missing, damaged or of another version.
+        """
         try:
             return cls.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:

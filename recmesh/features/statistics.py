@@ -1,5 +1,7 @@
-"""Statistics: what the actions before one moment say about items. Arrays only; `jobs/train/statistics.py` builds
-them."""
+"""Statistics of items and user field values, counted over the actions before a cut-off.
+
+They are arrays only. `jobs/train/data/statistics.py` builds them.
+"""
 
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -15,15 +17,20 @@ from recmesh.features.spec import Floats, Ints, Longs
 
 @dataclass(frozen=True)
 class Lists:
-    """Neighbour lists by source item: entries start[i]:start[i + 1] of `items` and `scores` are what item i speaks
-    for."""
+    """Neighbour lists: for each source item the items that it votes for, with scores.
+
+    Attributes:
+        start: int64 [items + 1]. The list of item i is start[i]:start[i + 1] of `items` and `scores`.
+        items: int32 [entries].
+        scores: float32 [entries].
+    """
 
     start: Longs
     items: Ints
     scores: Floats
 
     def fit(self, items: int) -> bool:
-        """Whether the lists are whole and name only items of a catalogue of that size."""
+        """Tell whether the lists are complete and refer only to items of a catalogue of this size."""
         return (
             len(self.start) > items
             and self.start[0] == 0
@@ -35,35 +42,36 @@ class Lists:
 
     @cached_property
     def longest(self) -> int:
-        """Entries of the longest list."""
+        """The number of entries of the longest list."""
         return int(np.diff(self.start).max(initial=0))
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Known at `as_of` (ms): nothing here has seen a later action.
+    """Statistics of the actions up to `as_of`. No later action influences them.
 
-    Arrays with a row an item have one row more, reached by item -1: the values of an item that was never acted on.
+    Arrays with a row for each item have one row more, which item -1 reaches: the values of an item without actions. The
+    values of all user fields are numbered consecutively; those of field k start at `lift_offset[k]`.
 
-    popularity   float32 [items + 1, popularities]  log of the (decayed, smoothed) share of actions
-    buyers       float32 [items + 1]                users who acted on the item
-    repeat_rate  float32 [items + 1]                share of them who came back to it, smoothed
-    first_seen   int64   [items + 1]                ms of its first action, `as_of` where none
-    lift_start   int64   [values + 1]               where the entries of each user field value start; values of all user
-                                                    fields are numbered through, `lift_offset` int64 [user fields]
-                                                    says from where
-    lift_items   int32   [entries]                  items that users with the value acted on, ascending
-    lift_counts  float32 [entries]                  how many of them did
-    value_share  float32 [values]                   share of users with the value
-    top          int32   [popularities, T]          the most popular items of each popularity, best first, padded with
-    -1
-    value_top    int32   [values, T]                for each user field value the best items by popularity and lift,
-    padded with -1
-    order        int32   [items]                the whole catalogue by the first popularity, best first
-    code_share   list of float32 [codes]            for each item field the log of each code's share of actions
-    code_lift    list of float32 [values, codes]    for each item field the log of how much more users with a value act
-                                                    on items with a code than others do; [0, 0] where that is too large
-    cosine, ridge                                   neighbour lists
+    Attributes:
+        as_of: The cut-off in milliseconds UTC.
+        popularity: float32 [items + 1, popularities], log of the smoothed share of actions by each measure.
+        buyers: float32 [items + 1], the number of users who acted on the item.
+        repeat_rate: float32 [items + 1], the smoothed share of them who acted on it again.
+        first_seen: int64 [items + 1], time of the first action in milliseconds; `as_of` if there is none.
+        lift_offset: int64 [user fields], the number of the first value of each user field.
+        lift_start: int64 [values + 1]. The entries of value v are lift_start[v]:lift_start[v + 1] of the next two.
+        lift_items: int32 [entries], the items that users with the value acted on, ascending.
+        lift_counts: float32 [entries], the number of those users.
+        value_share: float32 [values], the share of users with the value.
+        top: int32 [popularities, T], the most popular items by each measure, best first, padded with -1.
+        value_top: int32 [values, T], for each value the best items by popularity and lift, padded with -1.
+        order: int32 [items], the catalogue by the first popularity, best first.
+        code_share: For each item field float32 [codes], the log of each code's share of actions.
+        code_lift: For each item field float32 [values, codes], the log of how much more often users with the value act
+            on items with the code than other users do. It is empty, [0, 0], if the table would be too large.
+        cosine: Neighbour lists by cosine similarity.
+        ridge: Neighbour lists by ridge regression.
     """
 
     as_of: int
@@ -98,7 +106,11 @@ class Statistics:
 
     @classmethod
     def load(cls, path: Path) -> "Statistics":
-        """Raises ReleaseError when the file is missing or damaged."""
+        """Read what `save` wrote.
+
+        Raises:
+            ReleaseError: If the file is missing or damaged.
+        """
         try:
             with np.load(path) as arrays:
                 item_fields = sum(name.startswith("code_share_") for name in arrays.files)
@@ -110,12 +122,12 @@ class Statistics:
                 loaded = cls(as_of=int(arrays["as_of"]), **found)
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ReleaseError(f"{path}: damaged statistics ({error}); train again") from error
-        # Compiled code follows these without looking.
+        # Compiled code uses these indices unchecked.
         if not all(lists.fit(len(loaded.order)) for lists in (loaded.cosine, loaded.ridge)):
-            raise ReleaseError(f"{path}: damaged statistics (neighbour lists that do not fit); train again")
-        whole = [(len(loaded.value_share), len(share)) for share in loaded.code_share]
-        if any(lift.shape not in (shape, (0, 0)) for lift, shape in zip(loaded.code_lift, whole, strict=True)):
-            raise ReleaseError(f"{path}: damaged statistics (lifts that do not fit); train again")
+            raise ReleaseError(f"{path}: damaged statistics (neighbour lists do not fit the catalogue); train again")
+        shapes = [(len(loaded.value_share), len(share)) for share in loaded.code_share]
+        if any(lift.shape not in (shape, (0, 0)) for lift, shape in zip(loaded.code_lift, shapes, strict=True)):
+            raise ReleaseError(f"{path}: damaged statistics (lifts do not fit the item fields); train again")
         return loaded
 
 

@@ -1,4 +1,4 @@
-"""Who asks: the profile as codes and the history as arrays, with what several features need of it computed once."""
+"""A user as the models see it: the profile as codes and the history as arrays."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,11 +16,17 @@ NO_PROFILE: Mapping[str, str] = {}
 
 @dataclass(frozen=True)
 class History:
-    """What a user did, newest first: entry k of each array is action k.
+    """The actions of a user, newest first. Row k of every column but `older` belongs to action k.
 
-    items int32 (-1: not in the catalogue), times int64 (ms UTC), types int8 (index of the spec's action types, -1:
-    none of
-    them), values float32; older int32: items acted on before all these, without detail.
+    At most 500 actions are stored in detail; `older` has the items of all earlier ones. Actions with the same time stay
+    in the order of the data set.
+
+    Attributes:
+        items: int32, item numbers; -1 for an item outside the catalogue.
+        times: int64, milliseconds UTC.
+        types: int8, index in `FeatureSpec.action_types`; -1 for an unknown type.
+        values: float32.
+        older: int32, numbers of the items of older actions, without further columns.
     """
 
     items: Ints
@@ -31,17 +37,24 @@ class History:
 
     @classmethod
     def empty(cls) -> "History":
+        """Return a history without actions."""
         return cls(NO_ITEMS, np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.float32), NO_ITEMS)
 
 
 @dataclass(frozen=True)
 class User:
-    """A user as the models see it. codes int32 [user fields]; `now` in ms: the later of the release's `as_of` and the
-    newest action.
+    """A user as the models see it.
 
-    `recency`: weight of a history item for each step back. `type_weights`: weight of each kind of action, at most 1.
-    `profile`: the fields' own texts, and under `user_id` the id, for models from elsewhere.
-    `scratch`: of the encoder. `memory`: what an encoder has computed of this user and will need again.
+    Attributes:
+        codes: int32 [user fields]; 0 stands for a missing value, 1 for a value outside the vocabulary.
+        history: What the user did.
+        now: The time of the request in milliseconds: the later of the release's `as_of` and the newest action. It
+            never comes from the wall clock, so that requests can be replayed.
+        recency: The factor by which the weight of a history item falls with each later time of an action.
+        type_weights: float32, the weight of each action type, at most 1. The last is that of an unknown type.
+        scratch: The scratch memory of the encoder.
+        profile: The fields as text, and the id as `user_id`, for imported models.
+        memory: Results that an encoder has computed for this user and needs again.
     """
 
     codes: Ints
@@ -55,32 +68,39 @@ class User:
 
     @cached_property
     def owned(self) -> Owned:
-        """The distinct items of the history."""
+        """The distinct items of the history, newest first, with their ages and weights."""
         history = self.history
         return kernels.owned(
             history.items, history.times, history.types, self.type_weights, self.recency, self.now, self.scratch
         )
 
     @cached_property
-    def moments(self) -> int:
-        """The number of distinct times in the history."""
+    def distinct_times(self) -> int:
+        """The number of distinct times in the history: actions at one time count as one visit."""
         times = self.history.times
         return int((times[1:] != times[:-1]).sum()) + 1 if len(times) else 0
 
     @cached_property
     def seen(self) -> Ints:
-        """All catalogue items that the user ever acted on, distinct."""
+        """The distinct catalogue items int32 of all actions, ascending, older ones included."""
         both = np.concatenate([self.history.items, self.history.older])
         return np.unique(both[both >= 0]).astype(np.int32)
 
     def forget(self) -> "User":
-        """The same user without any history."""
+        """Return the same user without a history."""
         return User(self.codes, History.empty(), self.now, self.recency, self.type_weights, self.scratch, self.profile)
 
 
 def newest_first(items: Ints, times: Longs, types: Array, values: Array, keep: int) -> History:
-    """A history from actions in any order: newest first, at most `keep` of them in detail, the others' items in
-    `older`."""
+    """Make a history from actions in any order.
+
+    Args:
+        items: int32, item numbers.
+        times: int64, milliseconds UTC.
+        types: Indices of action types.
+        values: The actions' values.
+        keep: How many of the newest actions to keep in detail. Of the others, only the distinct items are kept.
+    """
     order = np.argsort(-times, kind="stable")
     head, tail = order[:keep], order[keep:]
     kinds, amounts = np.asarray(types, np.int8), np.asarray(values, np.float32)

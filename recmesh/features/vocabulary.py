@@ -1,4 +1,4 @@
-"""Raw field values to codes: 0 is missing, 1 is a value that the vocabulary does not hold, values follow from 2."""
+"""Vocabularies turn field values into codes: 0 is a missing value, 1 an unseen value, known values start at 2."""
 
 import json
 import math
@@ -13,12 +13,22 @@ MISSING, UNSEEN, FIRST = 0, 1, 2
 
 
 class Vocabulary:
-    """Encodes the values of one field. For a numeric field the codes are its quantile buckets.
+    """Encodes the values of a field. The codes of a numeric field are its quantile buckets.
 
-    `size` is the number of codes; `unknown` counts the values outside the vocabulary that were met.
+    Attributes:
+        field: The declared field.
+        values: The known values, in the order of their codes.
+        unknown: How many values outside the vocabulary have been encoded so far.
     """
 
     def __init__(self, field: Field, values: Sequence[str], missing: Sequence[str]) -> None:
+        """Make a vocabulary.
+
+        Args:
+            field: The declared field.
+            values: The known values. A numeric field needs none.
+            missing: Values that mean "missing".
+        """
         self.field = field
         self.values = tuple(values)
         self.unknown = 0
@@ -27,10 +37,11 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
+        """The number of codes."""
         return FIRST + (len(self.field.bounds) + 1 if self.field.kind == "numeric" else len(self.values))
 
     def code(self, value: str | None) -> int:
-        """The code of one value."""
+        """Return the code of a single value."""
         if value is None or value in self._missing:
             return MISSING
         if self.field.kind == "numeric":
@@ -44,12 +55,12 @@ class Vocabulary:
         return self._unseen() if code is None else code
 
     def spelled(self, value: str) -> str:
-        """The value as the vocabulary spells it, where it knows it by its other spelling only."""
+        """Return the vocabulary's spelling of a value, such as "5" for "5.0"; unknown values are returned unchanged."""
         other = _other_spelling(value)
         return other if value not in self._codes and other in self._codes else value
 
     def codes(self, value: str | None) -> list[int]:
-        """The `width` codes of a value: those of a multi field's parts, filled up with 0."""
+        """Return `field.width` codes: those of a multi field's parts, padded with 0."""
         width = self.field.width
         if self.field.kind != "multi" or value is None or value in self._missing:
             return [self.code(value)] + [MISSING] * (width - 1)
@@ -58,7 +69,7 @@ class Vocabulary:
         return found + [MISSING] * (width - len(found))
 
     def number(self, value: str | None) -> float:
-        """A numeric field's standardised logarithm; 0 (the mean) where it is missing or no number."""
+        """Return a numeric field's standardised logarithm; 0, the mean, if the value is missing or not a number."""
         number = parse_number(value) if value is not None and value not in self._missing else math.nan
         return 0.0 if math.isnan(number) else (signed_log(number) - self.field.center) / self.field.scale
 
@@ -68,7 +79,7 @@ class Vocabulary:
 
 
 def parse_number(value: str) -> float:
-    """The number that a text means, NaN when none (infinities are none)."""
+    """Return the finite number that a text contains, NaN if there is none."""
     try:
         number = float(value)
     except ValueError:
@@ -77,22 +88,27 @@ def parse_number(value: str) -> float:
 
 
 def signed_log(number: float) -> float:
-    """log(1 + |x|) with the sign of x: tames prices without failing on zero or below."""
+    """Return log(1 + |x|) with the sign of x. It compresses prices and accepts zero and negative numbers."""
     return math.copysign(math.log1p(abs(number)), number)
 
 
 def _other_spelling(value: str) -> str:
-    """ "5.0" for "5" and "5" for "5.0": clients of the seed system write whole numbers both ways."""
+    """Return "5.0" for "5" and "5" for "5.0": legacy clients write whole numbers in both ways."""
     return value[:-2] if value.endswith(".0") else f"{value}.0"
 
 
 def save_vocabularies(path: Path, user: Sequence[Vocabulary], item: Sequence[Vocabulary]) -> None:
+    """Write the values of all vocabularies as JSON."""
     content = {side: {v.field.name: v.values for v in sides} for side, sides in (("user", user), ("item", item))}
     path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def load_vocabularies(path: Path, side: str, fields: Sequence[Field], missing: Sequence[str]) -> list[Vocabulary]:
-    """Raises ReleaseError when the file is missing or lacks a field."""
+    """Read the vocabularies of the `user` or `item` fields.
+
+    Raises:
+        ReleaseError: If the file is missing or damaged, or lacks a field.
+    """
     try:
         values: Mapping[str, Sequence[str]] = json.loads(path.read_text(encoding="utf-8"))[side]
         return [Vocabulary(field, values[field.name], missing) for field in fields]

@@ -1,13 +1,14 @@
-"""The inner loops of retrieval and features, compiled: see kernels.c, and docs/adr/007 for why.
+"""The inner loops of retrieval and features, compiled from kernels.c. docs/adr/007 gives the reasons.
 
-Everything here takes and gives numpy arrays. Arrays of other types or layouts than a function names raise TypeError;
-item numbers outside the catalogue, or several equal ones where distinct ones are asked for, are the caller's fault and
-are not looked for.
+All functions take and return numpy arrays. An array of another type or layout than the function documents raises
+TypeError. Two errors of a caller are not detected: item numbers outside the catalogue, and duplicates where items must
+be distinct. tests/unit/kernels/reference.py has a numpy version of every kernel.
 """
 
 import ctypes
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +33,8 @@ def _load() -> ctypes.CDLL:
     path = library()
     if not path.exists():
         raise ImportError(
-            "recmesh.kernels is not compiled: run pip install 'recmesh[build]' and python -m recmesh.kernels.build"
+            "recmesh.kernels is not compiled: run pip install 'recmesh[build]', "
+            f"then python {Path(__file__).with_name('build.py')}"
         )
     return ctypes.CDLL(str(path))
 
@@ -41,7 +43,7 @@ _LIBRARY = _load()
 
 
 def library_function(name: str, arguments: Sequence[Any], result: Any = _NUMBER) -> Any:
-    """A function of kernels.c. It runs without Python's lock."""
+    """Return a function of kernels.c. It runs without the global interpreter lock."""
     function = getattr(_LIBRARY, name)
     function.argtypes, function.restype = arguments, result
     return function
@@ -57,23 +59,28 @@ _votes = library_function("votes", [*[_POINTER] * 4, _NUMBER, *[_POINTER] * 6])
 
 
 def address(array: npt.NDArray[Any], kind: "np.dtype[Any]") -> int:
-    """Where the data of a writable C-contiguous array of one kind begin. The caller keeps the array alive."""
+    """Return the address of the data of a writable C-contiguous array. The caller keeps the array alive.
+
+    Raises:
+        TypeError: If the array has another type or layout, or is read-only.
+    """
     if array.dtype != kind:
-        raise TypeError(f"an array of {kind} is needed, not of {array.dtype}")
-    # Several times faster than array.ctypes, and refuses arrays with gaps.
+        raise TypeError(f"expected an array of {kind}, not of {array.dtype}")
+    # Several times faster than array.ctypes, and it rejects arrays that are not contiguous.
     start: int = ctypes.addressof(_ANY_SIZE.from_buffer(array))
     return start
 
 
 class Scratch(threading.local):
-    """Memory that the kernels use again; every thread has its own. All zero between calls.
-
-    Args:
-        items: of the catalogue, with the one that stands for all others.
-        codes: of the item field that has most.
-    """
+    """Memory that the kernels reuse. Every thread has its own. It is all zero between calls."""
 
     def __init__(self, items: int, codes: int = 0) -> None:
+        """Allocate the memory of this thread.
+
+        Args:
+            items: The largest item number + 1.
+            codes: The number of codes of the item field with the most.
+        """
         self.items = items
         self.slot = address(self._zeros(items, np.int32), _INT32)
         self.tally = address(self._zeros(4 * items, np.float32), _FLOAT32)
@@ -88,8 +95,20 @@ class Scratch(threading.local):
 def best(
     items: Ints, scores: Floats, depth: int, scratch: Scratch, exclude: Ints = _NOTHING, above: float = -np.inf
 ) -> tuple[Ints, Floats]:
-    """The `depth` best of distinct items and their scores, which fall; equal scores in the order of item numbers, so
-    that answers repeat. Without the distinct items `exclude`, and those whose scores are not `above`."""
+    """Select the best items.
+
+    Args:
+        items: int32, distinct.
+        scores: float32, one for each item.
+        depth: How many items to return at most.
+        scratch: Scratch memory.
+        exclude: int32, distinct items to leave out.
+        above: Only items with a higher score than this are returned.
+
+    Returns:
+        The items and their scores in descending order. Equal scores are ordered by item number, so results are
+        reproducible.
+    """
     size = min(depth, len(items))
     heap, best_items, best_scores = np.empty(size, np.uint64), np.empty(size, np.int32), np.empty(size, np.float32)
     count = _best(
@@ -109,10 +128,20 @@ def best(
 
 
 def fuse(lists: Sequence[Ints], weights: Sequence[float], constant: int, scratch: Scratch) -> tuple[Ints, Floats]:
-    """Weighted reciprocal-rank fusion: the distinct items of all lists in the order in which they are met, and for
-    each the sum of weight / (constant + position), positions counted from 1."""
+    """Fuse lists by weighted reciprocal ranks (Cormack, Clarke and Buettcher 2009).
+
+    Args:
+        lists: Items int32 of each list, best first.
+        weights: The weight of each list.
+        constant: Added to the position, which counts from 1.
+        scratch: Scratch memory.
+
+    Returns:
+        The distinct items of all lists in the order of their first appearance, and for each the sum float32 of
+        weight / (constant + position).
+    """
     items = np.concatenate(lists)
-    lengths, shares = np.array([len(one) for one in lists], np.int64), np.array(weights, np.float64)
+    lengths, shares = np.array([len(ranked) for ranked in lists], np.int64), np.array(weights, np.float64)
     fused, sums = np.empty(len(items), np.int32), np.empty(len(items), np.float64)
     count = _fuse(
         address(items, _INT32),
@@ -128,11 +157,15 @@ def fuse(lists: Sequence[Ints], weights: Sequence[float], constant: int, scratch
 
 
 class Owned(NamedTuple):
-    """The distinct items of a history that the catalogue holds, the newest first.
+    """The distinct catalogue items of a history, newest first.
 
-    items int32; days float32: age of the newest action on each in days; steps float32: how many of the user's moments
-    came after it; counts float32: the number of moments with it; weights float32: by recency in the user's own order
-    and by kind of action; strength float32: the largest weight among its actions' kinds, in (0, 1].
+    Attributes:
+        items: int32.
+        days: float32, the age in days of the newest action on each item.
+        steps: float32, how many of the user's distinct action times came after it.
+        counts: float32, the number of distinct times with an action on the item.
+        weights: float32, recency ** steps * strength.
+        strength: float32 in (0, 1], the largest weight among the types of the actions on the item.
     """
 
     items: Ints
@@ -152,10 +185,19 @@ def owned(
     now: int,
     scratch: Scratch,
 ) -> Owned:
-    """What a history holds. Its actions come newest first: items int32 (-1: unknown), times int64 (ms), types int8
-    (-1: the last of `type_weights`). recency: weight of an item for each moment that came after it."""
+    """Collect the distinct items of a history, whose actions come newest first.
+
+    Args:
+        items: int32; -1 for an item outside the catalogue, which is left out.
+        times: int64, milliseconds.
+        types: int8, indices in `type_weights`; -1 takes the last weight.
+        type_weights: float32.
+        recency: The factor by which the weight of an item falls with each later action time.
+        now: The time in milliseconds from which ages are counted.
+        scratch: Scratch memory.
+    """
     size = len(items)
-    own_items, moments = np.empty(size, np.int32), np.empty(size, np.int64)
+    own_items, last_times = np.empty(size, np.int32), np.empty(size, np.int64)
     columns = np.empty((5, size), np.float32)
     start, row = address(columns, _FLOAT32), columns.strides[0]
     count = _owned(
@@ -170,13 +212,19 @@ def owned(
         scratch.slot,
         address(own_items, _INT32),
         *range(start, start + 5 * row, row) if size else [start] * 5,
-        address(moments, _INT64),
+        address(last_times, _INT64),
     )
     return Owned(own_items[:count], *columns[:, :count])
 
 
 class Votes(NamedTuple):
-    """Distinct items int32 with what a history says for each: float32 `all` of it, and weighted by `recent`."""
+    """The votes of a history for items.
+
+    Attributes:
+        items: int32, distinct.
+        all: float32, the sum over the history, weighted by the types of actions.
+        recent: float32, the same sum, weighted by recency as well.
+    """
 
     items: Ints
     all: Floats
@@ -193,9 +241,19 @@ def votes(
     longest: int,
     scratch: Scratch,
 ) -> Votes:
-    """Sum neighbour lists: those of source item i are start[i]:start[i + 1] of `targets` and `scores`, and none is
-    longer than `longest`."""
-    # One place more: every entry is put down at the end of the items, and stays there if it is new.
+    """Sum the neighbour lists of source items.
+
+    Args:
+        start: int64. The list of item i is start[i]:start[i + 1] of `targets` and `scores`.
+        targets: int32, the neighbours.
+        scores: float32, their scores.
+        sources: int32, the items whose lists are summed.
+        weights: float32, the weight of each source in `Votes.all`.
+        recent_weights: float32, the weight of each source in `Votes.recent`.
+        longest: The length of the longest list.
+        scratch: Scratch memory.
+    """
+    # The extra place is for the kernel, which writes every entry after the last item and keeps it if it is new.
     size = min(len(sources) * longest, scratch.items) + 1
     items, sums = np.empty(size, np.int32), np.empty((2, size), np.float32)
     first = address(sums, _FLOAT32)

@@ -1,6 +1,7 @@
-/* The inner loops of retrieval and features; `__init__.py` says what each is for, and is the only caller.
+/* The inner loops of retrieval and features. `__init__.py` and `ranker.py` document the functions and are their only
+   callers.
 
-   Arrays are C-contiguous. `slot` is scratch with a place for each item of the catalogue; all zero between calls. */
+   Arrays are C-contiguous. `slot` is scratch memory with a place for each item; it is all zero between calls. */
 
 #include <math.h>
 #include <stdint.h>
@@ -10,9 +11,9 @@
 #define DAY 86400000.0
 #define MISSING 0
 
-/* ---- the best of many --------------------------------------------------------------------------------------- */
+/* ---- selection and fusion ------------------------------------------------------------------------------------ */
 
-/* Ascending keys are descending scores, equal scores in the order of item numbers. */
+/* Keys in ascending order are scores in descending order; equal scores are ordered by item number. */
 static uint64_t key_of(float score, int32_t item) {
     uint32_t bits;
     memcpy(&bits, &score, sizeof bits);
@@ -28,7 +29,7 @@ static float score_of(uint64_t key) {
     return score;
 }
 
-/* The root of a heap is its largest key: put `key` in its place, and bring the heap into order. */
+/* The root of the heap is its largest key. Replace it by `key` and restore the order of the heap. */
 static void replace_root(uint64_t *heap, int64_t count, uint64_t key) {
     int64_t place = 0;
     for (int64_t child; (child = 2 * place + 1) < count; place = child) {
@@ -82,16 +83,16 @@ int64_t fuse(const int32_t *items, const int64_t *lengths, const double *weights
     return distinct;
 }
 
-/* ---- what a history says ------------------------------------------------------------------------------------ */
+/* ---- histories ----------------------------------------------------------------------------------------------- */
 
 int64_t owned(const int32_t *items, const int64_t *times, const int8_t *types, int64_t count, const float *type_weights,
               int64_t unknown_type, double recency, int64_t now, int32_t *slot, int32_t *own_items, float *days,
-              float *steps, float *counts, float *weights, float *strength, int64_t *last_moment) {
-    int64_t distinct = 0, moment = -1, time = 0;
+              float *steps, float *counts, float *weights, float *strength, int64_t *last_step) {
+    int64_t distinct = 0, step = -1, time = 0;
     for (int64_t k = 0; k < count; k++) {
         int32_t item = items[k];
         if (item < 0) continue;
-        if (moment < 0 || times[k] != time) moment++, time = times[k];
+        if (step < 0 || times[k] != time) step++, time = times[k];
         float weight = type_weights[types[k] < 0 ? unknown_type : types[k]];
         int64_t own = slot[item] - 1;
         if (own < 0) {
@@ -99,12 +100,12 @@ int64_t owned(const int32_t *items, const int64_t *times, const int8_t *types, i
             slot[item] = (int32_t)distinct;
             own_items[own] = item;
             days[own] = (float)((double)(now - times[k]) / DAY);
-            steps[own] = (float)moment;
+            steps[own] = (float)step;
             counts[own] = 0;
             strength[own] = 0;
-            last_moment[own] = -1;
+            last_step[own] = -1;
         }
-        if (last_moment[own] != moment) counts[own]++, last_moment[own] = moment;
+        if (last_step[own] != step) counts[own]++, last_step[own] = step;
         if (weight > strength[own]) strength[own] = weight;
     }
     for (int64_t k = 0; k < distinct; k++) {
@@ -126,18 +127,18 @@ int64_t votes(const int64_t *start, const int32_t *targets, const float *scores,
     for (int64_t source = 0; source < count; source++) {
         float weight = weights[source], recent_weight = recent_weights[source];
         for (int64_t k = start[sources[source]]; k < start[sources[source] + 1]; k++) {
-            Tally *one = tally + targets[k];
+            Tally *entry = tally + targets[k];
             items[distinct] = targets[k];
-            distinct += !one->met;
-            one->met = 1;
-            one->all += scores[k] * weight;
-            one->recent += scores[k] * recent_weight;
+            distinct += !entry->met;
+            entry->met = 1;
+            entry->all += scores[k] * weight;
+            entry->recent += scores[k] * recent_weight;
         }
     }
     for (int64_t k = 0; k < distinct; k++) {
-        Tally *one = tally + items[k];
-        all[k] = one->all, recent[k] = one->recent;
-        memset(one, 0, sizeof *one);
+        Tally *entry = tally + items[k];
+        all[k] = entry->all, recent[k] = entry->recent;
+        memset(entry, 0, sizeof *entry);
     }
     return distinct;
 }
@@ -164,14 +165,14 @@ typedef struct {
 } Votes;
 
 typedef struct {
-    int64_t now, segment, moments, owned;
+    int64_t now, segment, distinct_times, owned;
     const int32_t *codes, *items;
     const float *days, *steps, *counts, *weights;
     Votes ridge, cosine;
     const float *vector;
-} Asker;
+} User;
 
-/* The rows to fill: catalogue items first, then `unlisted` ones that are known by their codes and numbers. */
+/* The rows to fill: catalogue items first, then `unlisted` items, given by their codes and numbers. */
 typedef struct {
     int64_t listed, unlisted;
     const int32_t *items;
@@ -181,7 +182,7 @@ typedef struct {
 
 static int64_t row_count(const Rows *rows) { return rows->listed + rows->unlisted; }
 
-/* The row of an item in tables whose last row stands for items that the catalogue does not hold. */
+/* The row of an item in tables whose last row stands for items outside the catalogue. */
 static int64_t row_of(const Release *release, const Rows *rows, int64_t row) {
     return row < rows->listed ? rows->items[row] : release->items;
 }
@@ -204,8 +205,8 @@ static float found(const int32_t *keys, const float *values, int64_t count, int3
 
 static float lift_of(const Release *release, int64_t field, int32_t code, int64_t item) {
     int64_t value = release->lift_offset[field] + code, start = release->lift_start[value];
-    float count = found(release->lift_items + start, release->lift_counts + start, release->lift_start[value + 1] - start,
-                        item < release->items ? (int32_t)item : -1);
+    float count = found(release->lift_items + start, release->lift_counts + start,
+                        release->lift_start[value + 1] - start, item < release->items ? (int32_t)item : -1);
     float expected = release->buyers[item] * release->value_share[value], smoothing = (float)release->lift_smoothing;
     return logf((count + smoothing) / (expected + smoothing));
 }
@@ -214,16 +215,16 @@ void lift(const Release *release, int64_t field, int32_t code, const int32_t *it
     for (int64_t k = 0; k < count; k++) lifts[k] = lift_of(release, field, code, items[k]);
 }
 
-static float *statistics_columns(const Release *release, const Asker *asker, const Rows *rows, float *column) {
+static float *statistics_columns(const Release *release, const User *user, const Rows *rows, float *column) {
     for (int64_t row = 0; row < row_count(rows); row++) {
-        int64_t item = row_of(release, rows, row), age = asker->now - release->first_seen[item];
+        int64_t item = row_of(release, rows, row), age = user->now - release->first_seen[item];
         float *cell = column + row * release->columns;
         for (int64_t k = 0; k < release->popularities; k++)
             *cell++ = release->popularity[item * release->popularities + k];
         *cell++ = release->repeat_rate[item];
         *cell++ = release->clock ? (float)log1p((double)(age > 0 ? age : 0) / DAY) : 0;
         for (int64_t field = 0; field < release->user_fields; field++)
-            *cell++ = lift_of(release, field, asker->codes[field], item);
+            *cell++ = lift_of(release, field, user->codes[field], item);
     }
     return column + release->popularities + 2 + release->user_fields;
 }
@@ -235,7 +236,7 @@ static float strongest(const float *votes, int64_t count) {
     return most;
 }
 
-/* Two columns for one kind of vote: its logarithm, and its place among the history's own votes. */
+/* Two columns for a kind of votes: the logarithm, and the ratio to the strongest vote, raised to `vote_power`. */
 static void vote_columns(const Release *release, const Rows *rows, const Votes *votes, const float *values, float size,
                          const int32_t *slot, float *column) {
     float scale = (float)release->list_scale / size, most = fmaxf(strongest(values, votes->count), 1e-9f);
@@ -248,45 +249,45 @@ static void vote_columns(const Release *release, const Rows *rows, const Votes *
     }
 }
 
-static float *list_columns(const Release *release, const Asker *asker, const Rows *rows, int32_t *slot, float *column) {
+static float *list_columns(const Release *release, const User *user, const Rows *rows, int32_t *slot, float *column) {
     float recent = 1e-6f;
-    for (int64_t k = 0; k < asker->owned; k++) recent += asker->weights[k];
-    const Votes *lists[] = {&asker->ridge, &asker->cosine};
-    for (int64_t list = 0; asker->owned && list < 2; list++) {
+    for (int64_t k = 0; k < user->owned; k++) recent += user->weights[k];
+    const Votes *lists[] = {&user->ridge, &user->cosine};
+    for (int64_t list = 0; user->owned && list < 2; list++) {
         const Votes *votes = lists[list];
         for (int64_t k = 0; k < votes->count; k++) slot[votes->items[k]] = (int32_t)k + 1;
-        vote_columns(release, rows, votes, votes->all, sqrtf((float)asker->owned), slot, column + list);
+        vote_columns(release, rows, votes, votes->all, sqrtf((float)user->owned), slot, column + list);
         vote_columns(release, rows, votes, votes->recent, sqrtf(recent), slot, column + 2 + list);
         for (int64_t k = 0; k < votes->count; k++) slot[votes->items[k]] = 0;
     }
     return column + 8;
 }
 
-static float *tower_column(const Release *release, const Asker *asker, const Rows *rows, float *column) {
+static float *tower_column(const Release *release, const User *user, const Rows *rows, float *column) {
     for (int64_t row = 0; row < row_count(rows); row++) {
         float logit = (float)release->neutral_logit;
-        if (asker->vector && release->dim && row < rows->listed) {
+        if (user->vector && release->dim && row < rows->listed) {
             const float *vector = release->vectors + rows->items[row] * release->dim;
             logit = 0;
-            for (int64_t k = 0; k < release->dim; k++) logit += vector[k] * asker->vector[k];
+            for (int64_t k = 0; k < release->dim; k++) logit += vector[k] * user->vector[k];
         }
         column[row * release->columns] = logit;
     }
     return column + 1;
 }
 
-/* For one item field: count, lift, distinct items and recency of the history's actions on items with the same codes. */
-static void code_columns(const Release *release, const Asker *asker, const Rows *rows, int64_t field, float *sums,
+/* For an item field: count, lift, distinct items and recency of the history's actions on items with the same codes. */
+static void code_columns(const Release *release, const User *user, const Rows *rows, int64_t field, float *sums,
                          float *column) {
     const int32_t *table = release->codes[field];
     const float *shares = release->shares[field];
     int64_t width = release->widths[field];
     float smoothing = (float)release->code_smoothing, total = 0;
-    for (int64_t k = 0; k < asker->owned; k++) {
-        total += asker->counts[k];
+    for (int64_t k = 0; k < user->owned; k++) {
+        total += user->counts[k];
         for (int64_t part = 0; part < width; part++) {
-            float *sum = sums + 3 * table[asker->items[k] * width + part];
-            sum[0] += asker->counts[k], sum[1] += 1, sum[2] += asker->weights[k];
+            float *sum = sums + 3 * table[user->items[k] * width + part];
+            sum[0] += user->counts[k], sum[1] += 1, sum[2] += user->weights[k];
         }
     }
     for (int64_t row = 0; row < row_count(rows); row++) {
@@ -294,7 +295,7 @@ static void code_columns(const Release *release, const Asker *asker, const Rows 
         float *cell = column + row * release->columns, known = 0;
         for (int64_t part = 0; part < width; part++) {
             if (codes[part] == MISSING) continue;
-            /* What a history has little of is no reason against it: histories are short. */
+            /* Histories are short, so a code that is rare in the history must not count against an item. */
             const float *sum = sums + 3 * codes[part];
             float expected = shares[codes[part]];
             cell[0] += log1pf(sum[0]);
@@ -305,16 +306,16 @@ static void code_columns(const Release *release, const Asker *asker, const Rows 
         }
         for (int64_t k = 0; known > 1 && k < 4; k++) cell[k] /= known;
     }
-    for (int64_t k = 0; k < asker->owned * width; k++)
-        memset(sums + 3 * table[asker->items[k / width] * width + k % width], 0, 3 * sizeof *sums);
+    for (int64_t k = 0; k < user->owned * width; k++)
+        memset(sums + 3 * table[user->items[k / width] * width + k % width], 0, 3 * sizeof *sums);
 }
 
-/* How near an item's number is to the mean of the history's. */
-static void distance_column(const Release *release, const Asker *asker, const Rows *rows, int64_t field, float *column) {
+/* The negative distance of an item's number from the mean over the history. */
+static void distance_column(const Release *release, const User *user, const Rows *rows, int64_t field, float *column) {
     float sum = 0, total = 0;
-    for (int64_t k = 0; k < asker->owned; k++) {
-        sum += release->numbers[asker->items[k] * release->item_fields + field] * asker->counts[k];
-        total += asker->counts[k];
+    for (int64_t k = 0; k < user->owned; k++) {
+        sum += release->numbers[user->items[k] * release->item_fields + field] * user->counts[k];
+        total += user->counts[k];
     }
     for (int64_t row = 0; row < row_count(rows); row++) {
         const float *numbers = row < rows->listed ? release->numbers + rows->items[row] * release->item_fields
@@ -323,8 +324,8 @@ static void distance_column(const Release *release, const Asker *asker, const Ro
     }
 }
 
-/* How much more users with the asker's profile act on items with an item's codes than others do. */
-static void profile_column(const Release *release, const Asker *asker, const Rows *rows, int64_t field, float *column) {
+/* How much more often users with the same profile act on items with an item's codes than others do. */
+static void profile_column(const Release *release, const User *user, const Rows *rows, int64_t field, float *column) {
     int64_t width = release->widths[field], count = release->code_counts[field];
     for (int64_t row = 0; count && row < row_count(rows); row++) {
         const int32_t *codes = codes_of(release, rows, field, row);
@@ -332,70 +333,71 @@ static void profile_column(const Release *release, const Asker *asker, const Row
         for (int64_t part = 0; part < width; part++) {
             if (codes[part] == MISSING) continue;
             for (int64_t k = 0; k < release->user_fields; k++)
-                sum += release->lifts[field][(release->lift_offset[k] + asker->codes[k]) * count + codes[part]];
+                sum += release->lifts[field][(release->lift_offset[k] + user->codes[k]) * count + codes[part]];
             known++;
         }
         column[row * release->columns] = known ? sum / known : 0;
     }
 }
 
-static float *item_field_columns(const Release *release, const Asker *asker, const Rows *rows, float *sums,
+static float *item_field_columns(const Release *release, const User *user, const Rows *rows, float *sums,
                                  float *column) {
     for (int64_t field = 0; field < release->item_fields; field++, column += 4)
-        if (asker->owned) code_columns(release, asker, rows, field, sums, column);
+        if (user->owned) code_columns(release, user, rows, field, sums, column);
     for (int64_t field = 0; field < release->item_fields; field++)
         if (release->numeric[field]) {
-            if (asker->owned) distance_column(release, asker, rows, field, column);
+            if (user->owned) distance_column(release, user, rows, field, column);
             column++;
         }
     for (int64_t field = 0; release->user_fields && field < release->item_fields; field++)
-        profile_column(release, asker, rows, field, column++);
+        profile_column(release, user, rows, field, column++);
     return column;
 }
 
-/* The history's own items: whether, how often, how long ago, and crosses that act on them only. */
-static void own_columns(const Release *release, const Asker *asker, const Rows *rows, int32_t *slot,
-                        const float *affinity, float *column) {
-    const float *since = release->clock ? asker->days : asker->steps;
+/* For items in the history: how often and how long ago, and crosses that are 0 for all other items. */
+static void own_columns(const Release *release, const User *user, const Rows *rows, int32_t *slot,
+                        const float *first_lift, float *column) {
+    const float *since = release->clock ? user->days : user->steps;
     float idle = INFINITY, idle_days = INFINITY, total = 0;
-    for (int64_t k = 0; k < asker->owned; k++) {
+    for (int64_t k = 0; k < user->owned; k++) {
         idle = fminf(idle, since[k]);
-        idle_days = fminf(idle_days, asker->days[k]);
-        total += asker->counts[k];
-        slot[asker->items[k]] = (int32_t)k + 1;
+        idle_days = fminf(idle_days, user->days[k]);
+        total += user->counts[k];
+        slot[user->items[k]] = (int32_t)k + 1;
     }
-    float size = log1pf((float)asker->owned), moments = log1pf((float)asker->moments);
-    float quiet = release->clock ? log1pf(idle_days) : 0;
+    float size = log1pf((float)user->owned), times = log1pf((float)user->distinct_times);
+    float idle_log = release->clock ? log1pf(idle_days) : 0;
     float unpopular = release->popularity[release->items * release->popularities];
     for (int64_t row = 0; row < row_count(rows); row++) {
         int64_t place = row < rows->listed ? slot[rows->items[row]] : 0;
         float *cell = column + row * release->columns;
-        cell[13] = size, cell[14] = moments, cell[15] = quiet;
+        cell[13] = size, cell[14] = times, cell[15] = idle_log;
         if (!place) continue;
-        float count = asker->counts[place - 1], ago = log1pf(since[place - 1]);
+        float count = user->counts[place - 1], ago = log1pf(since[place - 1]);
         cell[0] = 1;
         cell[1] = log1pf(count);
-        cell[2] = logf((count + 0.1f) / (float)asker->moments);
+        cell[2] = logf((count + 0.1f) / (float)user->distinct_times);
         cell[3] = count / total;
         cell[4] = -ago;
         cell[5] = -(ago - log1pf(idle));
         cell[6] = size;
-        cell[7] = moments;
+        cell[7] = times;
         cell[8] = release->popularity[rows->items[row] * release->popularities] - unpopular;
         cell[9] = count == 1;
         cell[10] = count > 2;
-        cell[11] = affinity ? affinity[row * release->columns] : 0;
+        cell[11] = first_lift ? first_lift[row * release->columns] : 0;
         cell[12] = logf(release->repeat_rate[rows->items[row]] + 0.01f);
     }
-    for (int64_t k = 0; k < asker->owned; k++) slot[asker->items[k]] = 0;
+    for (int64_t k = 0; k < user->owned; k++) slot[user->items[k]] = 0;
 }
 
-static void sparse_columns(const Release *release, const Asker *asker, const Rows *rows, int64_t *sparse) {
+static void sparse_columns(const Release *release, const User *user, const Rows *rows, int64_t *sparse) {
     const int64_t *offsets = release->sparse_offsets;
     int64_t *cell = sparse;
     for (int64_t row = 0; row < row_count(rows); row++) {
-        *cell++ = asker->segment + offsets[0];
-        for (int64_t field = 0; field < release->user_fields; field++) *cell++ = asker->codes[field] + offsets[1 + field];
+        *cell++ = user->segment + offsets[0];
+        for (int64_t field = 0; field < release->user_fields; field++)
+            *cell++ = user->codes[field] + offsets[1 + field];
         for (int64_t field = 0; field < release->item_fields; field++) {
             int64_t width = release->widths[field];
             int32_t code = row < rows->listed ? release->codes[field][rows->items[row] * width]
@@ -405,14 +407,14 @@ static void sparse_columns(const Release *release, const Asker *asker, const Row
     }
 }
 
-/* `dense` comes zeroed, float32 [rows, columns]; `sums` is scratch, zero between calls, of 3 places for each code. */
-void ranker_rows(const Release *release, const Asker *asker, const Rows *rows, int32_t *slot, float *sums, float *dense,
+/* The caller zeroes `dense`, float32 [rows, columns]. `sums` is scratch with 3 places for each code. */
+void ranker_rows(const Release *release, const User *user, const Rows *rows, int32_t *slot, float *sums, float *dense,
                  int64_t *sparse) {
-    float *column = statistics_columns(release, asker, rows, dense);
-    column = list_columns(release, asker, rows, slot, column);
-    column = tower_column(release, asker, rows, column);
-    const float *affinity = release->item_fields ? column + 1 : NULL;
-    column = item_field_columns(release, asker, rows, sums, column);
-    if (asker->owned) own_columns(release, asker, rows, slot, affinity, column);
-    sparse_columns(release, asker, rows, sparse);
+    float *column = statistics_columns(release, user, rows, dense);
+    column = list_columns(release, user, rows, slot, column);
+    column = tower_column(release, user, rows, column);
+    const float *first_lift = release->item_fields ? column + 1 : NULL;
+    column = item_field_columns(release, user, rows, sums, column);
+    if (user->owned) own_columns(release, user, rows, slot, first_lift, column);
+    sparse_columns(release, user, rows, sparse);
 }

@@ -1,4 +1,4 @@
-"""The ranker's inputs: the structures of kernels.c that hold a release, an request_user and the items to score."""
+"""The ranker's inputs: wrappers of the structures of kernels.c for a release, a user and the rows to fill."""
 
 import ctypes
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _ranker_rows = library_function("ranker_rows", [_ADDRESS] * 7, None)
 
 
 class _Structure(ctypes.Structure):
-    """Fields whose names stand in `arrays` are addresses of arrays of that kind, which are kept alive."""
+    """A C structure. Fields named in `arrays` are addresses of arrays of that type, which it keeps alive."""
 
     arrays: ClassVar[dict[str, "np.dtype[Any]"]]
 
@@ -30,15 +30,15 @@ class _Structure(ctypes.Structure):
 
 
 def _addresses(arrays: Sequence[npt.NDArray[Any]], kind: "np.dtype[Any]") -> Any:
-    return (_ADDRESS * max(len(arrays), 1))(*(address(one, kind) for one in arrays))
+    return (_ADDRESS * max(len(arrays), 1))(*(address(array, kind) for array in arrays))
 
 
 class Release(_Structure):
-    """What is known of items at one moment; see `recmesh.features.Statistics` and `Catalogue` for the arrays.
+    """The arrays and settings of a release; `recmesh.features.Statistics` and `Catalogue` describe the arrays.
 
-    `columns`: dense inputs. `codes`, `shares` and `lifts`: addresses of one array for each item field. `code_counts`:
-    int64, the codes of each item field, 0 where it has no lifts. `numeric`: int64, 1 for numeric item fields.
-    `sparse_offsets`: int64, what to add to the codes of each sparse input.
+    `columns` is the number of dense inputs. `codes`, `shares` and `lifts` point to an array for each item field.
+    `code_counts` int64 is the number of codes of each item field, or 0 for a field without lifts. `numeric` int64 is 1
+    for numeric item fields. `sparse_offsets` int64 is added to the codes of each sparse input.
     """
 
     arrays: ClassVar = {
@@ -60,11 +60,19 @@ class Release(_Structure):
     ]
 
     def __init__(self, codes: Sequence[Ints], shares: Sequence[Floats], lifts: Sequence[Floats], **values: Any) -> None:
+        """Fill the structure.
+
+        Args:
+            codes: For each item field int32 [items + 1, width].
+            shares: For each item field float32 [codes], each code's share of actions.
+            lifts: For each item field float32 [values, codes], or empty.
+            **values: All other fields of the structure, by name.
+        """
         counts = np.array([len(share) if lift.size else 0 for share, lift in zip(shares, lifts, strict=True)], np.int64)
         super().__init__(code_counts=counts, **values)
         self._fields = (_addresses(codes, _INT), _addresses(shares, _FLOAT), _addresses(lifts, _FLOAT))
         self._alive = (codes, shares, lifts)
-        self.codes, self.shares, self.lifts = (ctypes.addressof(one) for one in self._fields)
+        self.codes, self.shares, self.lifts = (ctypes.addressof(field) for field in self._fields)
 
 
 class _Votes(_Structure):
@@ -76,13 +84,13 @@ class _Votes(_Structure):
         return cls(count=len(votes.items), items=votes.items, all=votes.all, recent=votes.recent)
 
 
-class _Asker(_Structure):
+class _User(_Structure):
     arrays: ClassVar = {
         **dict.fromkeys(("codes", "items"), _INT),
         **dict.fromkeys(("days", "steps", "counts", "weights", "vector"), _FLOAT),
     }
     _fields_: ClassVar = [
-        *((name, _COUNT) for name in ("now", "segment", "moments", "owned")),
+        *((name, _COUNT) for name in ("now", "segment", "distinct_times", "owned")),
         *((name, _ADDRESS) for name in ("codes", "items", "days", "steps", "counts", "weights")),
         ("ridge", _Votes),
         ("cosine", _Votes),
@@ -99,7 +107,14 @@ class _Rows(_Structure):
 
 
 def lift(release: Release, field: int, code: int, items: Ints) -> Floats:
-    """For a value of a user field, the log of how much more users with it act on each item than others do."""
+    """Return the log float32 [items] of how much more often users with a code act on each item than all users do.
+
+    Args:
+        release: The release.
+        field: The index of the user field.
+        code: The code of its value.
+        items: int32, numbers of catalogue items.
+    """
     lifts = np.empty(len(items), np.float32)
     _lift(ctypes.addressof(release), field, code, address(items, _INT), len(items), address(lifts, _FLOAT))
     return lifts
@@ -111,7 +126,7 @@ def ranker_rows(
     codes: Ints,
     now: int,
     segment: int,
-    moments: int,
+    distinct_times: int,
     owned: Owned,
     votes: tuple[Votes, Votes],
     vector: Floats | None,
@@ -121,16 +136,30 @@ def ranker_rows(
     sparse_columns: int,
     scratch: Scratch,
 ) -> tuple[Floats, Longs]:
-    """`dense` float32 [N, columns] and `sparse` int64 [N, sparse columns] of catalogue items and then unlisted ones.
+    """Compute the ranker's inputs for catalogue items, followed by unlisted items.
 
-    codes: int32 [user fields]. votes: along the ridge and the cosine lists. vector: float32 [dim] of the user tower,
-    if there is one. unlisted_codes: for each item field int32 [unlisted, width]; unlisted_numbers: float32 [unlisted,
-    item fields].
+    Args:
+        release: The release.
+        codes: int32 [user fields].
+        now: The time of the request in milliseconds.
+        segment: The number of the request's segment.
+        distinct_times: The number of distinct times in the history.
+        owned: The distinct items of the history.
+        votes: The votes of the history along the ridge and the cosine lists.
+        vector: float32 [dim] of the user tower, or None.
+        items: int32, numbers of catalogue items.
+        unlisted_codes: For each item field int32 [unlisted, width].
+        unlisted_numbers: float32 [unlisted, item fields].
+        sparse_columns: The number of sparse inputs.
+        scratch: Scratch memory.
+
+    Returns:
+        `dense` float32 [N, columns] and `sparse` int64 [N, sparse_columns].
     """
-    request_user = _Asker(
+    user = _User(
         now=now,
         segment=segment,
-        moments=moments,
+        distinct_times=distinct_times,
         owned=len(owned.items),
         codes=codes,
         items=owned.items,
@@ -154,7 +183,7 @@ def ranker_rows(
     dense, sparse = np.zeros((count, release.columns), np.float32), np.empty((count, sparse_columns), np.int64)
     _ranker_rows(
         ctypes.addressof(release),
-        ctypes.addressof(request_user),
+        ctypes.addressof(user),
         ctypes.addressof(rows),
         scratch.slot,
         scratch.sums,

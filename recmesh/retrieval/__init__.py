@@ -1,4 +1,4 @@
-"""Retrieval: channels and their merge, numpy only."""
+"""Retrieval of candidates: the channels in memory, and the merge of all channels by reciprocal-rank fusion."""
 
 from recmesh.retrieval.merge import Merged, merge
 from recmesh.retrieval.retriever import IN_MEMORY, Retriever

@@ -1,6 +1,7 @@
-"""The channels that need no server: item-to-item neighbours of the history, popular by segment, bought before.
+"""The channels: neighbours of the history, popular items, items bought before, and exact two-tower search.
 
-Every channel takes `exclude`, the items that must not come, and drops them before its cut.
+Every channel drops the items `exclude` before it cuts its list at `depth`. In serving, Milvus takes the place of the
+exact search.
 """
 
 import numpy as np
@@ -8,15 +9,17 @@ import numpy as np
 from recmesh.features.encoder import Encoder
 from recmesh.features.spec import Floats, Ints
 from recmesh.features.user import User
-from recmesh.retrieval.scored import RRF, Scored, best, fuse
+from recmesh.retrieval.scored import RRF_CONSTANT, Scored, best, fuse
 
-_DECAYED_LIFT = 0.5
-_POPULAR = "popular"
+_DECAYED_LIFT_WEIGHT = 0.5
 
 
 def neighbours(encoder: Encoder, user: User, exclude: Ints, depth: int) -> Scored:
-    """What the history speaks for along the ridge and cosine lists, and along the cosine lists of its recent part,
-    fused."""
+    """Return the items with the most votes from the history.
+
+    It fuses three rankings: by the votes along the ridge lists, by those along the cosine lists, and by those along the
+    cosine lists weighted by recency.
+    """
     if not len(user.owned.items):
         return Scored.none()
     ridge, cosine = encoder.votes(user)
@@ -27,29 +30,42 @@ def neighbours(encoder: Encoder, user: User, exclude: Ints, depth: int) -> Score
     return fuse(lists, depth, encoder.scratch)
 
 
-def popular(encoder: Encoder, user: User, exclude: Ints, depth: int) -> Scored:
-    """The most popular items of the profile at each listed decay, fused. It ends only where the catalogue does."""
-    ranked = encoder.remembered((_POPULAR, user.codes.tobytes()), lambda: _popular(encoder, user.codes))
+def popular(encoder: Encoder, ranked: Scored, exclude: Ints, depth: int) -> Scored:
+    """Return the popular items of a profile, followed by the rest of the catalogue by popularity.
+
+    Args:
+        encoder: The encoder of the release.
+        ranked: The popular items of the profile; see `popular_for`.
+        exclude: int32, items to leave out.
+        depth: How many items to return. The result is shorter only if the catalogue is.
+    """
     found = best(ranked.items, ranked.scores, depth, encoder.scratch, exclude)
     if len(found.items) == depth:
         return found
     order = encoder.statistics.order[: len(ranked.items) + len(exclude) + depth]
     more = order[~np.isin(order, np.concatenate([exclude, ranked.items]))][: depth - len(found.items)]
-    # Below every fused score, and falling on.
-    tail = (1.0 / (RRF + len(ranked.items) + RRF * (1 + np.arange(len(more))))).astype(np.float32)
+    # Descending, and lower than every fused score.
+    tail = (1.0 / (RRF_CONSTANT + len(ranked.items) + RRF_CONSTANT * (1 + np.arange(len(more))))).astype(np.float32)
     return Scored(np.concatenate([found.items, more]), np.concatenate([found.scores, tail]))
 
 
-def _popular(encoder: Encoder, codes: Ints) -> Scored:
-    """All items that are popular somewhere or with such users, ranked by popularity and lift at each decay, fused."""
-    statistics = encoder.statistics
-    pool = np.concatenate([statistics.top.ravel(), statistics.value_top[statistics.lift_offset + codes].ravel()])
+def popular_for(encoder: Encoder, codes: bytes) -> Scored:
+    """Rank the items that are popular by some measure or with users of a profile.
+
+    It fuses the rankings by popularity plus lift, one for each listed measure of popularity.
+
+    Args:
+        encoder: The encoder of the release.
+        codes: The bytes of `User.codes`, a key that caches can use.
+    """
+    statistics, user_codes = encoder.statistics, np.frombuffer(codes, np.int32)
+    pool = np.concatenate([statistics.top.ravel(), statistics.value_top[statistics.lift_offset + user_codes].ravel()])
     pool = np.unique(pool[pool >= 0])
-    lift = sum(encoder.lifts(codes, pool), np.zeros(len(pool), np.float32))
+    lift = sum(encoder.lifts(user_codes, pool), np.zeros(len(pool), np.float32))
     lists = [
         (1.0, best(pool, statistics.popularity[pool, number] + lift * weight, len(pool), encoder.scratch))
         for number, weight in (
-            (number, np.float32(_DECAYED_LIFT if kind.days else 1.0))
+            (number, np.float32(_DECAYED_LIFT_WEIGHT if kind.days else 1.0))
             for number, kind in enumerate(encoder.spec.popularities)
             if kind.listed
         )
@@ -58,12 +74,20 @@ def _popular(encoder: Encoder, codes: Ints) -> Scored:
 
 
 def bought_before(encoder: Encoder, user: User, exclude: Ints, depth: int) -> Scored:
-    """The items of the history, those acted on at most moments first, then by recency."""
+    """Return the items of the history, those with the most distinct action times first, then by recency."""
     owned = user.owned
     return best(owned.items, owned.counts + owned.weights, depth, encoder.scratch, exclude)
 
 
 def two_tower(encoder: Encoder, user_vector: Floats, item_vectors: Floats, exclude: Ints, depth: int) -> Scored:
-    """Exact inner product of the user's vector with all item vectors [items, dim]: what Milvus answers in serving."""
+    """Search all items by inner product, exactly. Training and tests use it; serving asks Milvus.
+
+    Args:
+        encoder: The encoder of the release.
+        user_vector: float32 [dim].
+        item_vectors: float32 [items, dim].
+        exclude: int32, items to leave out.
+        depth: How many items to return at most.
+    """
     items = np.arange(len(item_vectors), dtype=np.int32)
     return best(items, item_vectors @ user_vector, depth, encoder.scratch, exclude)

@@ -1,4 +1,4 @@
-"""One list out of many: weighted reciprocal-rank fusion, which needs no scores that compare between channels."""
+"""The merge of channels by weighted reciprocal-rank fusion. Channels need no comparable scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,13 @@ from recmesh.retrieval.scored import Scored, fuse
 
 @dataclass(frozen=True)
 class Merged:
-    """items int32 [n], distinct, best first; scores float32 [n], descending; `given`: what each channel gave."""
+    """The merged list.
+
+    Attributes:
+        items: int32 [n], distinct item numbers, best first.
+        scores: float32 [n], the fused scores, descending.
+        given: The part of each channel that took part in the merge.
+    """
 
     items: Ints
     scores: Floats
@@ -21,7 +27,7 @@ class Merged:
 
     @cached_property
     def channels(self) -> dict[str, tuple[Longs, Floats]]:
-        """For each channel the positions int64 of its items in `items`, and its own scores of them."""
+        """For each channel the positions int64 of its items in `items`, and the channel's scores for them."""
         order = np.argsort(self.items)
         return {name: self._placed(order, scored) for name, scored in self.given.items()}
 
@@ -31,7 +37,14 @@ class Merged:
 
 
 def merge(channels: Mapping[str, Scored], quotas: Mapping[str, Channel], size: int, scratch: Scratch) -> Merged:
-    """Merge the channels by their quotas (a channel without one counts once and whole), cut at `size`."""
+    """Merge channels.
+
+    Args:
+        channels: The result of each channel.
+        quotas: The weight and depth of each channel. A channel without a quota takes part completely, with weight 1.
+        size: How many items to return at most.
+        scratch: Scratch memory.
+    """
     given, weights = {}, []
     for name, scored in channels.items():
         quota = quotas.get(name, Channel(depth=len(scored.items)))

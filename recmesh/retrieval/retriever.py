@@ -1,29 +1,31 @@
-"""Retriever: the channels and the merge of one release."""
+"""The retriever: the channels and the merge of a release."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 
 from recmesh.features.encoder import Encoder
 from recmesh.features.spec import Channel, Floats, Ints, Segment
 from recmesh.features.user import NO_ITEMS, User
-from recmesh.retrieval.channels import bought_before, neighbours, popular, two_tower
+from recmesh.retrieval.channels import bought_before, neighbours, popular, popular_for, two_tower
 from recmesh.retrieval.merge import Merged, merge
 from recmesh.retrieval.scored import Scored
 
-IN_MEMORY: dict[str, Callable[[Encoder, User, Ints, int], Scored]] = {
-    "neighbours": neighbours,
-    "popular": popular,
-    "bought_before": bought_before,
-}
-"""Every channel but `two_tower`."""
+IN_MEMORY = ("neighbours", "popular", "bought_before")
+"""The channels that need no server: all but `two_tower`."""
+
+_CACHED_PROFILES = 1024
 
 
 class Retriever:
-    """Channels in memory, and the merge with the quotas that training fitted. Safe to share between threads."""
+    """The channels in memory, and the merge with the quotas that training chose. Threads may share a retriever."""
 
     def __init__(self, encoder: Encoder) -> None:
+        """Retrieve from the release of `encoder`."""
         self.encoder = encoder
+        # Many users share a profile, above all those without one.
+        self._popular_for = lru_cache(_CACHED_PROFILES)(partial(popular_for, encoder))
 
     @property
     def quotas(self) -> Mapping[Segment, Mapping[str, Channel]]:
@@ -31,11 +33,13 @@ class Retriever:
         return self.encoder.spec.channels
 
     def excluded(self, user: User, new_only: bool, exclude_ids: Sequence[str] = ()) -> Ints:
-        """Numbers of the items that must not come: `exclude_ids`, and all that the user acted on where only new ones
-        are wanted."""
-        asked = self.encoder.catalogue.encode(exclude_ids) if exclude_ids else NO_ITEMS
+        """Return the numbers of the items that must not be recommended, ascending.
+
+        They are `exclude_ids`, and all items of the history if the request wants only new items.
+        """
+        given = self.encoder.catalogue.encode(exclude_ids) if exclude_ids else NO_ITEMS
         seen = user.seen if new_only or not self.encoder.spec.repeats else NO_ITEMS
-        return np.unique(np.concatenate([asked[asked >= 0], seen]))
+        return np.unique(np.concatenate([given[given >= 0], seen]))
 
     def in_memory(
         self,
@@ -45,11 +49,18 @@ class Retriever:
         depth: int | None = None,
         new_only: bool = False,
     ) -> dict[str, Scored]:
-        """Ask the channels `want` (those that live elsewhere are passed over): at most `depth` items each, else as
-        the quotas say."""
+        """Return the results of channels in memory.
+
+        Args:
+            user: The user.
+            want: The names of the channels. Those that are not in `IN_MEMORY` are skipped.
+            exclude: int32, items to leave out.
+            depth: How many items a channel returns at most; by default its quota.
+            new_only: Whether the request wants only new items.
+        """
         quotas = self.quotas[self.encoder.segment(user, new_only)]
         return {
-            name: IN_MEMORY[name](self.encoder, user, exclude, depth or quotas.get(name, Channel()).depth)
+            name: self._channel(name, user, exclude, depth or quotas.get(name, Channel()).depth)
             for name in want
             if name in IN_MEMORY
         }
@@ -57,8 +68,17 @@ class Retriever:
     def exact(
         self, user: User, user_vector: Floats, item_vectors: Floats, exclude: Ints, new_only: bool
     ) -> dict[str, Scored]:
-        """Ask all channels that serve the user's segment, each as deep as its quota says: what recall finds, but for
-        the approximation of its index. item_vectors: float32 [items, dim]."""
+        """Return the results of all channels of the user's segment, with an exact two-tower search.
+
+        Apart from the approximation of the index, recall gets the same results.
+
+        Args:
+            user: The user.
+            user_vector: float32 [dim].
+            item_vectors: float32 [items, dim].
+            exclude: int32, items to leave out.
+            new_only: Whether the request wants only new items.
+        """
         quotas = self.quotas[self.encoder.segment(user, new_only)]
         found = self.in_memory(user, tuple(quotas), exclude, new_only=new_only)
         if "two_tower" not in quotas:
@@ -67,5 +87,18 @@ class Retriever:
         return {"two_tower": nearest} | found
 
     def merge(self, channels: Mapping[str, Scored], segment: Segment, size: int | None = None) -> Merged:
-        """Merge by the quotas of the segment; at most `size` items (default: as many as the ranker is trained on)."""
+        """Merge channels by the quotas of a segment.
+
+        Args:
+            channels: The result of each channel.
+            segment: The segment of the request.
+            size: How many items to return at most; by default the number of candidates that the ranker is trained on.
+        """
         return merge(channels, self.quotas[segment], size or self.encoder.spec.candidates, self.encoder.scratch)
+
+    def _channel(self, name: str, user: User, exclude: Ints, depth: int) -> Scored:
+        if name == "neighbours":
+            return neighbours(self.encoder, user, exclude, depth)
+        if name == "popular":
+            return popular(self.encoder, self._popular_for(user.codes.tobytes()), exclude, depth)
+        return bought_before(self.encoder, user, exclude, depth)

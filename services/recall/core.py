@@ -9,7 +9,7 @@ import numpy as np
 from recmesh.contract import POPULAR, TWO_TOWER
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.features import CHANNELS, Encoder
-from recmesh.features.encoder import MOST_UNLISTED
+from recmesh.features.encoder import MAX_UNLISTED_ITEMS
 from recmesh.features.spec import Ints
 from recmesh.releases import Manifest
 from recmesh.retrieval import Merged, Retriever, Scored
@@ -142,7 +142,7 @@ class _Retrieval:
         """The candidates of the channel `two_tower`, without excluded items."""
         depth = self._query.size if self._query.channel else self._quotas[TWO_TOWER].depth
         margin = -(-len(self._exclude) // _LIMIT_STEP) * _LIMIT_STEP
-        limit = min(depth + margin, MOST_UNLISTED)
+        limit = min(depth + margin, MAX_UNLISTED_ITEMS)
         assert self._vector is not None
         ids, scores = await self._release.vectors.search(self._vector, limit, timeout)
         items = self._release.encoder.catalogue.encode(ids)

@@ -105,7 +105,7 @@ WRONG_RANKERS: dict[str, Wrong] = {
     "column": (lambda m: m.update(output={"column": 1}), "output.column: 1: there are 1"),
     "two rules": (
         _slot("C1", elsewhere.hashed("user.age", 7) | {"bounds": [1]}),
-        "inputs.C1.0: give one rule of hash, vocabulary, bounds, number; these are hash, bounds",
+        "inputs.C1.0: give exactly one of hash, vocabulary, bounds and number; found hash, bounds",
     ),
     "unknown key": (lambda m: m.update(speed=9), "speed: Extra inputs are not permitted"),
     "no model": (lambda m: m.update(model="nothing"), "nothing.pdmodel: no such file"),

@@ -1,4 +1,4 @@
-"""What the encoder makes of requests."""
+"""The inputs that the encoder computes for requests."""
 
 from pathlib import Path
 
@@ -8,24 +8,26 @@ import pytest
 from recmesh.errors import InvalidRequest, ReleaseError
 from recmesh.features import Encoder, User
 from recmesh.features.encoder import ITEM_VECTORS
-from recmesh.features.spec import DAY
+from recmesh.features.spec import DAY, Array
 from tests.unit.features.toy import AS_OF, encoder
 
 
 def buyer(made: Encoder, *actions: tuple[str, int], older: tuple[str, ...] = (), age: str = "1") -> User:
-    """A user with orders of (sku, days ago), newest first."""
+    """Make a user with orders of (sku, days ago), newest first."""
     times = [AS_OF - days * DAY for _, days in actions]
     return made.user(
         {"age": age}, [sku for sku, _ in actions], times, ["order"] * len(times), [1.0] * len(times), older
     )
 
 
-def column(made: Encoder, user: User, name: str, skus: str = "abcd") -> np.ndarray:
+def column(made: Encoder, user: User, name: str, skus: str = "abcd") -> Array:
+    """Return a dense input of the items."""
     inputs = made.ranker_inputs(user, made.catalogue.encode(list(skus)), new_only=False)
-    return inputs["dense"][:, made.spec.dense.index(name)]
+    values: Array = inputs["dense"][:, made.spec.dense.index(name)]
+    return values
 
 
-def test_history_is_counted_by_moments_and_steps() -> None:
+def test_actions_at_the_same_time_count_once() -> None:
     made = encoder()
     owned = buyer(made, ("b", 1), ("a", 1), ("a", 1), ("a", 5), ("unknown", 9)).owned
     assert owned.items.tolist() == [1, 0]
@@ -34,41 +36,41 @@ def test_history_is_counted_by_moments_and_steps() -> None:
     assert owned.days.tolist() == [1, 1]
 
 
-def test_history_in_any_order_means_the_same() -> None:
+def test_the_order_of_a_history_does_not_matter() -> None:
     made = encoder()
-    one, other = (buyer(made, *actions).owned for actions in ([("a", 1), ("b", 2)], [("b", 2), ("a", 1)]))
-    assert one.items.tolist() == other.items.tolist()
-    assert one.weights.tolist() == other.weights.tolist()
+    first, second = (buyer(made, *actions).owned for actions in ([("a", 1), ("b", 2)], [("b", 2), ("a", 1)]))
+    assert first.items.tolist() == second.items.tolist()
+    assert first.weights.tolist() == second.weights.tolist()
 
 
-def test_weaker_kinds_of_action_weigh_less() -> None:
+def test_action_types_have_their_weights() -> None:
     made = encoder()
     user = made.user({}, ["a", "b", "c"], [AS_OF] * 3, ["order", "view", "share"], [1.0] * 3)
     assert user.owned.strength.tolist() == pytest.approx([1.0, 0.1, 0.1])
 
 
-def test_columns_of_different_length_are_refused() -> None:
+def test_columns_of_different_lengths_are_rejected() -> None:
     with pytest.raises(InvalidRequest, match="same length"):
         encoder().user({}, ["a", "b"], [1], ["order"], [1.0])
 
 
-def test_segments() -> None:
+def test_history_and_new_only_decide_the_segment() -> None:
     made, novelty = encoder(), encoder(repeats=False)
-    nobody, known, stranger = buyer(made), buyer(made, ("a", 1)), buyer(made, ("unknown", 1))
-    assert [made.segment(nobody, False), made.segment(known, True), made.segment(known, False)] == [
+    anonymous, known, stranger = buyer(made), buyer(made, ("a", 1)), buyer(made, ("unknown", 1))
+    assert [made.segment(anonymous, False), made.segment(known, True), made.segment(known, False)] == [
         "cold", "novel", "repeat",
     ]  # fmt: skip
     assert novelty.segment(known, False) == "novel"
     assert made.segment(stranger, False) == "cold"
 
 
-def test_now_is_the_newest_action_when_that_is_later_than_the_release() -> None:
+def test_now_is_the_later_of_the_release_and_the_newest_action() -> None:
     made = encoder()
     assert buyer(made, ("a", 3)).now == AS_OF
     assert buyer(made, ("a", -7)).now == AS_OF + 8 * DAY
 
 
-def test_scores_of_lists_follow_the_history() -> None:
+def test_votes_follow_the_neighbour_lists_of_the_history() -> None:
     made = encoder()
     user = buyer(made, ("a", 1))
     logs, relative = ([0, np.log1p(20 * 0.5), np.log1p(20 * 0.25), 0], [0, 1, 0.5**0.3, 0])
@@ -77,7 +79,7 @@ def test_scores_of_lists_follow_the_history() -> None:
     assert not column(made, buyer(made), "cosine").any()
 
 
-def test_lift_is_of_the_users_own_value() -> None:
+def test_the_lift_depends_on_the_value_of_the_user() -> None:
     made = encoder()
     young, old = (column(made, buyer(made, age=age), "lift_age") for age in ("1", "2"))
     assert young[0] == pytest.approx(np.log((30 + 10) / (40 * 0.5 + 10)))
@@ -85,7 +87,7 @@ def test_lift_is_of_the_users_own_value() -> None:
     assert not column(made, buyer(made, age="never seen"), "lift_age").any()
 
 
-def test_category_affinity_and_own_counts() -> None:
+def test_inputs_about_categories_and_own_items() -> None:
     made = encoder()
     user = buyer(made, ("a", 1), ("a", 8))
     assert column(made, user, "cate_lift")[0] == column(made, user, "cate_lift")[1]
@@ -94,7 +96,7 @@ def test_category_affinity_and_own_counts() -> None:
     assert column(made, user, "own_count")[0] == pytest.approx(np.log1p(2))
 
 
-def test_inputs_of_an_item_do_not_depend_on_its_company() -> None:
+def test_the_inputs_of_an_item_do_not_depend_on_the_other_items() -> None:
     made = encoder()
     user = buyer(made, ("a", 1), ("b", 4))
     together = made.ranker_inputs(user, np.arange(5, dtype=np.int32), True, user_vector=np.ones(3, np.float32))
@@ -104,7 +106,7 @@ def test_inputs_of_an_item_do_not_depend_on_its_company() -> None:
             assert np.array_equal(values[0], together[name][item])
 
 
-def test_unlisted_items_are_known_by_their_fields() -> None:
+def test_unlisted_items_are_encoded_by_their_fields() -> None:
     made = encoder()
     user = buyer(made, ("a", 1))
     inputs = made.ranker_inputs(user, np.array([0], np.int32), False, [{"cate": "tea", "price": "3"}, {}])
@@ -127,17 +129,17 @@ def test_sparse_inputs_stay_inside_their_table(clock: bool) -> None:
     assert made.unknown_values == 3
 
 
-def test_tower_inputs() -> None:
+def test_tower_inputs_number_items_from_1() -> None:
     made = encoder()
-    nobody = made.tower_inputs(buyer(made))
-    assert nobody["items"].tolist() == [[0]] and nobody["weights"].tolist() == [[0]]
+    anonymous = made.tower_inputs(buyer(made))
+    assert anonymous["items"].tolist() == [[0]] and anonymous["weights"].tolist() == [[0]]
     known = made.tower_inputs(buyer(made, ("b", 1), ("a", 2)))
     assert known["items"].tolist() == [[2, 1]] and known["fields"].tolist() == [[2]]
     assert made.item_tower_inputs({"cate": "tea"})["item"].tolist() == [0]
     assert made.item_tower_inputs({"cate": "tea"}, "00123")["item"].tolist() == [5]
 
 
-def test_a_saved_encoder_makes_the_same_inputs(tmp_path: Path) -> None:
+def test_a_saved_encoder_computes_the_same_inputs(tmp_path: Path) -> None:
     made = encoder()
     made.save(tmp_path)
     np.save(tmp_path / ITEM_VECTORS, np.eye(5, 3, dtype=np.float32))
@@ -145,12 +147,13 @@ def test_a_saved_encoder_makes_the_same_inputs(tmp_path: Path) -> None:
     vector = np.ones(3, np.float32)
     items = np.arange(5, dtype=np.int32)
     before, after = (
-        one.ranker_inputs(buyer(one, ("a", 1)), items, False, [{"cate": "tea"}], vector) for one in (made, loaded)
+        version.ranker_inputs(buyer(version, ("a", 1)), items, False, [{"cate": "tea"}], vector)
+        for version in (made, loaded)
     )
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_damaged_file(tmp_path: Path) -> None:
     encoder().save(tmp_path)
     (tmp_path / "features" / "statistics.npz").write_bytes(b"x")
     with pytest.raises(ReleaseError, match=r"statistics\.npz"):

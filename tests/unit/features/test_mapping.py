@@ -1,3 +1,5 @@
+"""Mappings of imported models: slots, and the matrices that they fill."""
+
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from tests.unit.features.toy import encoder
 
 
 def slot(**given: Any) -> Slot:
+    """Make a slot of the user field `age`."""
     return Slot.model_validate({"from": "user.age", **given})
 
 
@@ -36,7 +39,7 @@ def test_a_hashed_field_without_a_value_has_the_hash_of_the_empty_text() -> None
     assert slot(hash={"by": "crc32", "size": 7}, missing=5).code(None) == 5
 
 
-def test_several_values_fill_the_columns_and_padding_the_rest() -> None:
+def test_several_values_fill_the_columns_and_padding_fills_the_rest() -> None:
     several = slot(vocabulary={"a": 1, "b": 2, "c": 3}, split="|", width=3)
     assert several.columns("b|a") == [2, 1, 0]
     assert several.columns("c|b|a|x") == [3, 2, 1]
@@ -49,25 +52,25 @@ def test_several_values_fill_the_columns_and_padding_the_rest() -> None:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({}, "one rule"),
+        ({}, "exactly one of hash, vocabulary, bounds and number; found none"),
         ({"from": "shop.age", "bounds": [1]}, "is not user.FIELD"),
         ({"constant": 1}, "neither"),
-        ({"vocabulary": {"a": -1}}, "whole numbers from 0 up"),
-        ({"bounds": [1], "missing": 0.5}, "whole numbers from 0 up"),
+        ({"vocabulary": {"a": -1}}, "ids must be non-negative integers"),
+        ({"bounds": [1], "missing": 0.5}, "ids must be non-negative integers"),
         ({"hash": {"by": "md5", "size": 2**60}}, "too large for an id"),
-        ({"bounds": [2, 1]}, "do not rise"),
+        ({"bounds": [2, 1]}, "must be in ascending order"),
         ({"bounds": ["inf"]}, "finite"),
-        ({"number": {"divide": 0}}, "no divisor"),
+        ({"number": {"divide": 0}}, "must not be 0"),
         ({"bounds": [1], "multi_hot": True}, "multi_hot"),
         ({"hash": {"by": "sha1", "size": 3}}, "python2"),
     ],
 )
-def test_what_means_nothing_is_refused(given: dict[str, Any], reason: str) -> None:
+def test_a_meaningless_slot_is_rejected(given: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         slot(**given)
 
 
-def test_user_item_and_history_meet_in_one_matrix() -> None:
+def test_a_matrix_combines_user_item_and_history() -> None:
     toy = encoder()
     items = toy.catalogue.sku_ids
     ids = {sku: number for number, sku in enumerate(items, 1)}

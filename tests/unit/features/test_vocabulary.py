@@ -1,3 +1,5 @@
+"""Codes of field values."""
+
 import pytest
 
 from recmesh.features.spec import Field
@@ -5,6 +7,7 @@ from recmesh.features.vocabulary import Vocabulary
 
 
 def categorical(*values: str) -> Vocabulary:
+    """Make the vocabulary of a categorical field."""
     return Vocabulary(Field(name="age", kind="categorical"), values, ("", "-1"))
 
 
@@ -14,13 +17,13 @@ def test_missing_unseen_and_known_values() -> None:
     assert age.unknown == 1
 
 
-def test_leading_zeros_are_another_value() -> None:
+def test_a_value_with_leading_zeros_is_a_value_of_its_own() -> None:
     assert categorical("00123", "123").code("00123") != categorical("00123", "123").code("123")
 
 
-@pytest.mark.parametrize(("known", "asked"), [("5", "5.0"), ("5.0", "5")])
-def test_a_whole_number_is_found_in_either_spelling(known: str, asked: str) -> None:
-    assert categorical(known).code(asked) == 2
+@pytest.mark.parametrize(("known", "value"), [("5", "5.0"), ("5.0", "5")])
+def test_a_whole_number_is_found_in_both_spellings(known: str, value: str) -> None:
+    assert categorical(known).code(value) == 2
 
 
 def test_numeric_values_fall_into_quantile_buckets() -> None:
@@ -31,7 +34,7 @@ def test_numeric_values_fall_into_quantile_buckets() -> None:
     assert price.number("cheap") == price.number("") == 0.0
 
 
-def test_multi_values_are_split_filled_up_and_cut() -> None:
+def test_multi_values_are_split_padded_and_cut() -> None:
     genres = Vocabulary(Field(name="genres", kind="multi", separator="|", width=2), ("drama", "war"), ("",))
     assert genres.codes("war|drama") == [3, 2]
     assert genres.codes("war") == [3, 0]

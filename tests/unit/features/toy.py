@@ -1,4 +1,4 @@
-"""A small hand-made release: five items, two categories, known statistics."""
+"""A small hand-made release with five items, two categories and known statistics."""
 
 from collections.abc import Sequence
 
@@ -15,6 +15,7 @@ SKUS = ("a", "b", "c", "d", "00123")
 
 
 def spec(repeats: bool = True, clock: bool = True) -> FeatureSpec:
+    """Make the spec of the release."""
     channels: dict[Segment, dict[str, Channel]] = {
         "cold": {name: Channel() for name in ("two_tower", "popular")},
         "novel": {name: Channel() for name in ("two_tower", "neighbours", "popular")},
@@ -39,6 +40,7 @@ def spec(repeats: bool = True, clock: bool = True) -> FeatureSpec:
 
 
 def vocabularies(made: FeatureSpec) -> tuple[list[Vocabulary], list[Vocabulary]]:
+    """Make the vocabularies of the user fields and the item fields."""
     values = {"age": ("1", "2"), "cate": ("tea", "tools"), "price": ()}
     sides = (made.user_fields, made.item_fields)
     user, item = ([Vocabulary(f, values[f.name], made.missing) for f in fields] for fields in sides)
@@ -46,6 +48,7 @@ def vocabularies(made: FeatureSpec) -> tuple[list[Vocabulary], list[Vocabulary]]
 
 
 def encoder(repeats: bool = True, clock: bool = True, vectors: Sequence[Sequence[float]] | None = None) -> Encoder:
+    """Make the encoder of the release, with `vectors` as item vectors."""
     made = spec(repeats, clock)
     user, item = vocabularies(made)
     codes = [np.array([[2], [2], [3], [3], [0]], np.int32), np.array([[2], [3], [2], [3], [0]], np.int32)]
@@ -57,6 +60,7 @@ def encoder(repeats: bool = True, clock: bool = True, vectors: Sequence[Sequence
 
 
 def statistics() -> Statistics:
+    """Make the statistics of the release."""
     share = np.log(np.array([[0.4, 0.1], [0.3, 0.2], [0.15, 0.3], [0.1, 0.3], [0.05, 0.1], [0.01, 0.01]], np.float32))
     lists = Lists(
         start=np.array([0, 2, 3, 4, 4, 4], np.int64),

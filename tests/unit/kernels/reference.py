@@ -1,4 +1,4 @@
-"""The kernels' meaning in plain numpy: slow, and easy to check by reading."""
+"""The kernels in plain numpy: slow, but easy to check by reading. `recmesh.kernels` documents what they compute."""
 
 from collections.abc import Sequence
 
@@ -14,6 +14,7 @@ _CODE_SMOOTHING, _LIST_SCALE, _VOTE_POWER = 5.0, 20.0, 0.3
 
 
 def best(items: Ints, scores: Floats, depth: int, exclude: Ints, above: float) -> tuple[Ints, Floats]:
+    """Return the best items and their scores; ties are ordered by item number."""
     allowed = (scores > above) & ~np.isin(items, exclude)
     items, scores = items[allowed], scores[allowed]
     order = np.lexsort((items, -scores))[:depth]
@@ -21,6 +22,7 @@ def best(items: Ints, scores: Floats, depth: int, exclude: Ints, above: float) -
 
 
 def fuse(lists: Sequence[Ints], weights: Sequence[float], constant: int) -> dict[int, float]:
+    """Return the sum of weight / (constant + position) of each item."""
     sums: dict[int, float] = {}
     for items, weight in zip(lists, weights, strict=True):
         for position, item in enumerate(items.tolist(), 1):
@@ -29,6 +31,7 @@ def fuse(lists: Sequence[Ints], weights: Sequence[float], constant: int) -> dict
 
 
 def owned(user: User) -> Owned:
+    """Return the distinct items of a user's history, newest first."""
     history = user.history
     actions = [
         (item, time, float(user.type_weights[kind]))
@@ -37,20 +40,21 @@ def owned(user: User) -> Owned:
     ]
     times = sorted({time for _, time, _ in actions}, reverse=True)
     items = list(dict.fromkeys(item for item, _, _ in actions))
-    mine = [[(time, weight) for other, time, weight in actions if other == item] for item in items]
-    steps = np.array([times.index(one[0][0]) for one in mine], np.float32)
-    strength = np.array([max(weight for _, weight in one) for one in mine], np.float32)
+    by_item = [[(time, weight) for other, time, weight in actions if other == item] for item in items]
+    steps = np.array([times.index(own[0][0]) for own in by_item], np.float32)
+    strength = np.array([max(weight for _, weight in own) for own in by_item], np.float32)
     return Owned(
         items=np.array(items, np.int32),
-        days=np.array([(user.now - one[0][0]) / DAY for one in mine], np.float32),
+        days=np.array([(user.now - own[0][0]) / DAY for own in by_item], np.float32),
         steps=steps,
-        counts=np.array([len({time for time, _ in one}) for one in mine], np.float32),
+        counts=np.array([len({time for time, _ in own}) for own in by_item], np.float32),
         weights=(user.recency**steps * strength).astype(np.float32),
         strength=strength,
     )
 
 
 def votes(lists: Lists, history: Owned) -> Votes:
+    """Return the sums of the neighbour lists of a history's items."""
     all_, recent = (np.zeros(len(lists.start) - 1, np.float32) for _ in range(2))
     met = np.zeros(len(all_), np.bool_)
     for item, strength, weight in zip(history.items, history.strength, history.weights, strict=True):
@@ -65,9 +69,18 @@ def votes(lists: Lists, history: Owned) -> Votes:
 def ranker_row(
     encoder: Encoder, user: User, item: int, codes: Sequence[Ints], numbers: Floats, vector: Floats | None
 ) -> dict[str, float]:
-    """The dense inputs of one item by name. codes: of each item field; numbers: of each item field."""
+    """Return the dense inputs of an item by name.
+
+    Args:
+        encoder: The encoder of a release.
+        user: The user.
+        item: The number of the item, or -1.
+        codes: For each item field the item's codes.
+        numbers: For each item field the item's number.
+        vector: The user's vector, if there is one.
+    """
     spec, statistics, history = encoder.spec, encoder.statistics, user.owned
-    row = {f"popularity_{one.name}": statistics.popularity[item, k] for k, one in enumerate(spec.popularities)}
+    row = {f"popularity_{p.name}": statistics.popularity[item, k] for k, p in enumerate(spec.popularities)}
     row["repeat_rate"] = statistics.repeat_rate[item]
     row["age"] = np.log1p(max(user.now - statistics.first_seen[item], 0) / DAY) if spec.clock else 0.0
     for number, field in enumerate(spec.user_fields):
@@ -87,23 +100,28 @@ def ranker_row(
         if field.kind == "numeric":
             mine = encoder.catalogue.numbers[history.items, number]
             row[f"{field.name}_distance"] = -abs(numbers[number] - np.average(mine, weights=history.counts))
-    affinity = row.get(f"{spec.item_fields[0].name}_lift", 0.0) if spec.item_fields else 0.0
-    row |= _own(encoder, user, item, affinity)
+    first_lift = row.get(f"{spec.item_fields[0].name}_lift", 0.0) if spec.item_fields else 0.0
+    row |= _own(encoder, user, item, first_lift)
     idle = history.days.min() if spec.clock else 0.0
     return row | {
         "user_items": np.log1p(len(history.items)),
-        "user_moments": np.log1p(user.moments),
+        "user_moments": np.log1p(user.distinct_times),
         "user_recency": np.log1p(idle),
     }
 
 
 def sparse_row(encoder: Encoder, user: User, segment: Segment, codes: Sequence[Ints]) -> list[int]:
+    """Return the sparse inputs of an item, given the codes of each item field."""
     offsets = np.concatenate([[0], np.cumsum(encoder.spec.columns)[:-1]])
-    return (np.array([SEGMENTS.index(segment), *user.codes, *(one[0] for one in codes)]) + offsets).tolist()
+    first_codes = [field_codes[0] for field_codes in codes]
+    row: list[int] = (np.array([SEGMENTS.index(segment), *user.codes, *first_codes]) + offsets).tolist()
+    return row
 
 
 def encoder_vectors(encoder: Encoder) -> Floats:
-    return encoder._inputs._release._kept["vectors"]
+    """Return the item vectors that an encoder was made with."""
+    vectors: Floats = encoder._inputs._release._kept["vectors"]
+    return vectors
 
 
 def _lift(encoder: Encoder, field: int, code: int, item: int) -> float:
@@ -139,7 +157,9 @@ def _codes(encoder: Encoder, history: Owned, field: int, codes: Ints) -> dict[st
     mine = encoder.catalogue.codes[field][history.items]
     for code in codes[codes > 0].tolist():
         same = (mine == code).sum(1)
-        count, items, recent = ((same * one).sum() for one in (history.counts, np.ones(len(same)), history.weights))
+        count, items, recent = (
+            (same * weight).sum() for weight in (history.counts, np.ones(len(same)), history.weights)
+        )
         expected, total = np.exp(encoder.statistics.code_share[field][code]), history.counts.sum()
         parts["count"].append(np.log1p(count))
         parts["lift"].append(np.log((count + _CODE_SMOOTHING * expected) / ((total + _CODE_SMOOTHING) * expected)))
@@ -148,7 +168,7 @@ def _codes(encoder: Encoder, history: Owned, field: int, codes: Ints) -> dict[st
     return {name: float(np.mean(values)) if values else 0.0 for name, values in parts.items()}
 
 
-def _own(encoder: Encoder, user: User, item: int, affinity: float) -> dict[str, float]:
+def _own(encoder: Encoder, user: User, item: int, first_lift: float) -> dict[str, float]:
     history, popularity = user.owned, encoder.statistics.popularity[:, 0]
     places = np.flatnonzero(history.items == item)
     if not len(places):
@@ -159,15 +179,15 @@ def _own(encoder: Encoder, user: User, item: int, affinity: float) -> dict[str, 
     return {
         "owned": 1.0,
         "own_count": np.log1p(count),
-        "own_rate": np.log((count + 0.1) / user.moments),
+        "own_rate": np.log((count + 0.1) / user.distinct_times),
         "own_share": count / history.counts.sum(),
         "own_recency": -ago,
         "own_ratio": -(ago - np.log1p(since.min())),
         "own_x_size": np.log1p(len(history.items)),
-        "own_x_moments": np.log1p(user.moments),
+        "own_x_moments": np.log1p(user.distinct_times),
         "own_x_popularity": popularity[item] - popularity[-1],
         "own_x_once": float(count == 1),
         "own_x_often": float(count > 2),
-        "own_x_affinity": affinity,
+        "own_x_affinity": first_lift,
         "own_x_repeat_rate": np.log(encoder.statistics.repeat_rate[item] + 0.01),
     }

@@ -1,3 +1,5 @@
+"""Channels and their merge."""
+
 import numpy as np
 import pytest
 
@@ -15,36 +17,38 @@ ALL = ("two_tower", "neighbours", "popular", "bought_before")
 
 
 def buyer(made: Encoder, *skus: str) -> User:
+    """Make a user who ordered the items, newest first."""
     count = len(skus)
     return made.user({"age": "1"}, skus, [AS_OF - DAY * n for n in range(count)], ["order"] * count, [1.0] * count)
 
 
 def scored(*items: int) -> Scored:
+    """Make a list of items, best first."""
     return Scored(np.array(items, np.int32), np.linspace(1, 0.1, len(items), dtype=np.float32))
 
 
-def test_each_channel_gives_its_best_first() -> None:
+def test_each_channel_returns_its_best_items_first() -> None:
     made = encoder()
     found = Retriever(made).in_memory(buyer(made, "a", "c", "a"), ALL)
     assert set(found) == {"neighbours", "popular", "bought_before"}
     assert found["bought_before"].items.tolist() == [0, 2]
     assert found["neighbours"].items.tolist()[0] in (1, 3)
-    for one in found.values():
-        assert (np.diff(one.scores) <= 0).all()
-        assert len(set(one.items.tolist())) == len(one.items)
+    for channel in found.values():
+        assert (np.diff(channel.scores) <= 0).all()
+        assert len(set(channel.items.tolist())) == len(channel.items)
 
 
-def test_excluded_items_make_room_for_others() -> None:
+def test_other_items_take_the_place_of_excluded_ones() -> None:
     made = encoder()
     retriever = Retriever(made)
     user = buyer(made, "a")
     exclude = retriever.excluded(user, new_only=True, exclude_ids=["b", "no such item"])
     assert exclude.tolist() == [0, 1]
-    for one in retriever.in_memory(user, ALL, exclude, depth=3).values():
-        assert not set(one.items.tolist()) & {0, 1}
+    for channel in retriever.in_memory(user, ALL, exclude, depth=3).values():
+        assert not set(channel.items.tolist()) & {0, 1}
 
 
-def test_popular_ends_only_where_the_catalogue_does() -> None:
+def test_popular_returns_the_entire_catalogue_if_asked() -> None:
     made = encoder()
     retriever = Retriever(made)
     everything = retriever.in_memory(buyer(made), ["popular"], depth=50)["popular"]
@@ -61,7 +65,7 @@ def test_popular_depends_on_the_profile() -> None:
     assert lists[0] != lists[1]
 
 
-def test_a_second_request_of_a_user_gets_the_same_answer() -> None:
+def test_a_repeated_request_gets_the_same_answer() -> None:
     made = encoder()
     retriever = Retriever(made)
     user = buyer(made, "a", "b")
@@ -70,19 +74,19 @@ def test_a_second_request_of_a_user_gets_the_same_answer() -> None:
         assert first[name].items.tolist() == second[name].items.tolist()
 
 
-def test_exact_search_leaves_out_what_is_excluded() -> None:
+def test_exact_search_leaves_out_excluded_items() -> None:
     vectors = np.array([[1, 0], [3, 0], [2, 0]], np.float32)
     user = np.array([1, 1], np.float32)
     assert two_tower(encoder(), user, vectors, NO_ITEMS, 2).items.tolist() == [1, 2]
     assert two_tower(encoder(), user, vectors, np.array([1], np.int32), 9).items.tolist() == [2, 0]
 
 
-def test_ties_are_cut_the_same_way_every_time() -> None:
+def test_ties_are_ordered_by_item_number() -> None:
     items, scores = np.array([7, 3, 5, 1], np.int32), np.ones(4, np.float32)
     assert best(items, scores, 2, SCRATCH).items.tolist() == [1, 3]
 
 
-def test_merge_prefers_what_several_channels_give() -> None:
+def test_merge_prefers_items_of_several_channels() -> None:
     merged = merge({"x": scored(1, 2), "y": scored(2, 3)}, {}, 10, SCRATCH)
     assert merged.items.tolist() == [2, 1, 3]
     assert (np.diff(merged.scores) <= 0).all()
@@ -97,7 +101,7 @@ def test_merge_obeys_weights_quotas_and_size() -> None:
     assert set(short.channels) == {"x"}
 
 
-def test_merge_says_which_channel_gave_what() -> None:
+def test_merge_records_the_items_of_each_channel() -> None:
     channels = {"x": scored(1, 2, 3), "y": scored(3, 9)}
     merged = merge(channels, {}, 3, SCRATCH)
     for name, (positions, scores) in merged.channels.items():
@@ -108,6 +112,6 @@ def test_merge_says_which_channel_gave_what() -> None:
     assert {name: len(part[0]) for name, part in merged.channels.items()} == {"x": 3, "y": 1}
 
 
-def test_merge_of_nothing() -> None:
+def test_merge_of_empty_channels_is_empty() -> None:
     assert len(merge({}, {}, 5, SCRATCH).items) == 0
     assert len(merge({"x": Scored.none()}, {}, 5, SCRATCH).items) == 0
