@@ -1,8 +1,7 @@
-"""Facts of the wire contract, and the defaults that every part of a mesh must agree on.
+"""Facts of the wire contract, and defaults on which all parts of a mesh must agree.
 
-The v0 contract (docs/architecture.md) fixes the names, ports, paths and codes; existing clients rely on them. This
-module imports nothing beyond the standard library, so that the client, the services, the jobs and the local runner
-can all take these values from here.
+The v0 contract (docs/architecture.md) fixes names, ports, paths and codes, and legacy clients rely on them. This module
+imports only the standard library, so the client, the services, the jobs and the local runner can all use it.
 """
 
 from typing import Literal, TypeAlias
@@ -52,55 +51,55 @@ METHOD_PATHS: dict[ServiceName, str] = {
     "rank": "/RankService/rank_predict",
     "as": "/as.ASService/as_call",
 }
-"""The path of the one method of each service."""
+"""The path of each service's only method."""
 
 OK = 200
-"""`error.code` of an answer that holds what was asked for."""
+"""`error.code` of a successful answer."""
 
 FAILED = 500
-"""`error.code` of an answer that failed; `error.text` says why."""
+"""`error.code` of a failed answer; `error.text` gives the reason."""
 
 NO_USER_IDS = ("", "-1")
-"""User ids that name nobody, in requests and in data sets."""
+"""User ids that mean "no user", in requests and in data sets."""
 
 LEGACY_NEW_USER_ID = "0"
-"""What the legacy client sends as `user_info.user_id` of a new user."""
+"""The `user_info.user_id` that a legacy client sends for a new user."""
 
 DEFAULT_RECOMMENDATIONS = 50
 MAX_RECOMMENDATIONS = 200
-"""Items in one answer of `as`."""
+"""The default and the largest number of items in an answer of `as`."""
 
 DEFAULT_CANDIDATES = 100
 MAX_CANDIDATES = 1_000
-"""Items in one answer of recall."""
+"""The default and the largest number of items in an answer of recall."""
 
 CHAIN_CANDIDATES = 400
-"""Candidates for one request to `as`, unless RECMESH_CANDIDATES says otherwise."""
+"""The default of RECMESH_CANDIDATES: how many candidates `as` ranks for a request."""
 
 MAX_RANKED_ITEMS = 2_000
-"""Items in one request to rank."""
+"""The largest number of items in a request to rank."""
 
 POPULAR = "popular"
 TWO_TOWER = "two_tower"
-"""Names of channels in `recall_type`, `channels` and `degraded`: popular items, and the search in Milvus."""
+"""The names of two channels in `recall_type`, `channels` and `degraded`; `two_tower` is the search in Milvus."""
 
 FIRST_ADDED_FIELD = 16
-"""Fields that the v0 contract lacks are numbered from here, in every message."""
+"""The lowest number of fields that the v0 contract does not have, in every message."""
 
 RANK_SCORE_FIELD = 5
-"""Field number of `ItemInfo.rank_score`, a float."""
+"""The field number of `ItemInfo.rank_score`, a float."""
 
 USER_FIELDS = ("age", "sex", "city_level", "province", "city", "country")
-"""Profile fields with a number of their own in `UserInfo`, in the order of the legacy command line."""
+"""Profile fields that have a field of their own in `UserInfo`, in the order of the legacy command line."""
 
 ITEM_FIELDS = ("brand", "shopid", "cate")
-"""Item fields with a number of their own in `ItemInfo`."""
+"""Item fields that have a field of their own in `ItemInfo`."""
 
 PADDLE_SERVING_PORT = 8961
 """The gRPC port of the Paddle Serving gateway."""
 
 METRICS_PORT_OFFSET = 10_000
-"""The Prometheus port of a service is its gRPC port plus this."""
+"""The Prometheus port of a service is its gRPC port plus this offset."""
 
 MILVUS_PORT = 19530
 REDIS_PORT = 6389
@@ -113,16 +112,17 @@ DEFAULT_MILVUS_URI = f"http://127.0.0.1:{MILVUS_PORT}"
 
 
 def default_target(service: ServiceName) -> str:
-    """The target of a service on this machine, `host:port`."""
+    """Return the gRPC target, `host:port`, of a service on this machine."""
     return f"127.0.0.1:{PORTS[service]}"
 
 
 def without_credentials(url: str) -> str:
-    """A URL for logs and messages: user and password, if any, are replaced by `***`.
+    """Return a URL for logs and messages, with `***` in place of user and password.
 
-    Any text may be passed: settings are printed before it is known whether they are valid URLs.
+    Any text is accepted: settings are printed before it is known whether they are valid URLs. Everything up to the last
+    `@` counts as credentials, because people forget to escape a `/` or an `@` in passwords.
     """
-    scheme, separator, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    _, at, host = authority.rpartition("@")
-    return f"{scheme}{separator}***@{host}{slash}{path}" if at else url
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    credentials, at, address = rest.rpartition("@")
+    has_user = bool(separator) and "@" in rest.partition("/")[0]
+    return f"{scheme}{separator}***@{address}" if at and (has_user or ":" in credentials) else url

@@ -1,6 +1,7 @@
-"""The errors that cross module borders. Each knows its gRPC status and its exit code: one place turns it into either.
+"""Errors that users of recmesh see. Each class has a gRPC status and an exit code.
 
-Raise the most specific one, with a message that names the place and says what to do; commands print it as one line.
+Raise the most specific class. The message names the place (a file, a setting, a service) and says what to do; commands
+print it on a line of its own.
 """
 
 from typing import ClassVar
@@ -20,67 +21,67 @@ __all__ = [
 
 
 class RecmeshError(Exception):
-    """Base of every error that recmesh raises on purpose."""
+    """Base class of all errors of recmesh."""
 
     grpc_status: ClassVar[str] = "INTERNAL"
     exit_code: ClassVar[int] = 1
 
 
 class SettingsError(RecmeshError):
-    """A setting, an option or an environment that cannot work (port taken, wrong Python, missing folder)."""
+    """A setting, an option or an environment is wrong, such as a port in use, a wrong Python or a missing folder."""
 
     grpc_status = "FAILED_PRECONDITION"
     exit_code = 2
 
 
 class DataError(RecmeshError):
-    """A data set that cannot be used: names the file, the line and the reason."""
+    """A data set cannot be used. The message names the file, the line and the reason."""
 
     grpc_status = "FAILED_PRECONDITION"
     exit_code = 3
 
 
 class LeakError(RecmeshError):
-    """A training whose features have seen what they are to predict: a fault of its code, found before a release."""
+    """The features of a training have seen the labels that they predict. This is a bug; training makes no release."""
 
 
 class ReleaseError(RecmeshError):
-    """A release that is missing, damaged, or refused activation."""
+    """A release is missing, damaged or fails a check."""
 
     grpc_status = "FAILED_PRECONDITION"
     exit_code = 4
 
 
 class InvalidRequest(RecmeshError):
-    """A request outside the contract; the message says the limit."""
+    """A request violates the contract. The message names the limit."""
 
     grpc_status = "INVALID_ARGUMENT"
     exit_code = 5
 
 
 class Overloaded(RecmeshError):
-    """No capacity for this call now."""
+    """There is no capacity for this call at the moment."""
 
     grpc_status = "RESOURCE_EXHAUSTED"
     exit_code = 6
 
 
 class Unavailable(RecmeshError):
-    """Redis, Milvus, a stage or a service did not answer."""
+    """Redis, Milvus, a stage or a service does not answer."""
 
     grpc_status = "UNAVAILABLE"
     exit_code = 6
 
 
 class DeadlineExceeded(RecmeshError):
-    """The answer did not come within the caller's deadline."""
+    """There was no answer within the caller's deadline."""
 
     grpc_status = "DEADLINE_EXCEEDED"
     exit_code = 7
 
 
 class AnswerFailed(RecmeshError):
-    """A service answered, and its answer says that it failed (`error.code` 500); the message is its text."""
+    """The answer of a service reports a failure (`error.code` 500). The message is the text of the answer."""
 
     grpc_status = "NOT_FOUND"
     exit_code = 8

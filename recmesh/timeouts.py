@@ -1,4 +1,4 @@
-"""Waiting for something, but not for ever."""
+"""Waiting with a timeout."""
 
 import asyncio
 import sys
@@ -9,9 +9,16 @@ T = TypeVar("T")
 
 
 async def in_time(seconds: float, awaitable: Awaitable[T]) -> T:
-    """Await, but no longer than `seconds`. Raises asyncio.TimeoutError when it takes longer."""
+    """Await for at most `seconds`.
+
+    Returns:
+        The result of the awaitable.
+
+    Raises:
+        asyncio.TimeoutError: If it takes longer.
+    """
     if sys.version_info >= (3, 11):
-        # No task of its own, unlike wait_for before 3.12: this is on the hot path.
+        # Before 3.12, wait_for creates a task, which costs too much on the hot path.
         async with asyncio.timeout(seconds):
             return await awaitable
     return await asyncio.wait_for(awaitable, seconds)

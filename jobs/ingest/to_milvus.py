@@ -16,7 +16,7 @@ from recmesh.errors import RecmeshError, ReleaseError
 from recmesh.features import Catalogue
 from recmesh.progress import Meter, Reporter
 from recmesh.releases import Index, Manifest
-from recmesh.stores.ann import ENOUGH, Vectors, longest, smallest_ef
+from recmesh.stores.ann import MIN_RECALL, Vectors, longest, smallest_ef
 from recmesh.stores.milvus_writer import HNSW_PARAMS, MilvusWriter
 from recmesh.stores.redis import RedisWriter
 
@@ -116,7 +116,7 @@ class CollectionOfRelease:
         self._say("recall of user queries by ef: " + ", ".join(f"{ef}: {share:.4f}" for ef, share in measured.items()))
         if ef is not None:
             return graph.model_copy(update={"ef": ef})
-        self._say(f"no ef reaches {ENOUGH}; building an exact index instead")
+        self._say(f"no ef reaches {MIN_RECALL}; building an exact index instead")
         self._milvus.build(self._name, flat)
         return flat
 

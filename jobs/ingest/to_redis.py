@@ -17,7 +17,7 @@ from jobs.ingest.shard import Shard
 from recmesh.dataset import DataSet
 from recmesh.errors import RecmeshError
 from recmesh.progress import Meter, Reporter
-from recmesh.stores.redis import CHUNK, HISTORY, ITEM, USER, RedisWriter
+from recmesh.stores.redis import KEYS_PER_COMMAND, HISTORY, ITEM, USER, RedisWriter
 from recmesh.stores.wire import Row, item_encoder, user_encoder
 
 _FORMAT = 1
@@ -92,7 +92,7 @@ def _write(part: Part, redis: RedisWriter, marks: Marks, console: Console) -> No
     written = marks.rows(part.name)
     with Meter(Reporter(console), f"Redis {part.name}", len(rows), done=written, outcome="written") as meter:
         while written < len(rows):
-            chunk = rows[written : written + CHUNK]
+            chunk = rows[written : written + KEYS_PER_COMMAND]
             redis.write(part.pairs(chunk))
             written += len(chunk)
             marks.set_rows(part.name, written)

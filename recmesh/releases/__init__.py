@@ -1,4 +1,9 @@
-"""Releases: the manifest of one trained set of artifacts, the store that keeps them, and which of them is active."""
+"""Releases: manifests, the model store, and the checks before a release is activated.
+
+A release is a folder with the results of a training: `manifest.json`, `features/`, `user_tower.onnx`,
+`item_tower.onnx`, `ranker.onnx`, `ranker/` (the ranker in Paddle's format and a reference request),
+`item_vectors.npy`, `metrics.json` and `report.html`. docs/releases.md describes the files.
+"""
 
 from recmesh.releases.checks import Check, beats_popularity, not_worse_than, rows_match
 from recmesh.releases.manifest import (

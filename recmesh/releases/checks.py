@@ -1,4 +1,4 @@
-"""The rules that a release must pass to be activated."""
+"""The checks that a release must pass before it is activated."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -8,35 +8,43 @@ from recmesh.evaluation.metrics import margin
 from recmesh.releases.manifest import HEADLINE, Manifest, SegmentMetrics
 
 Check = Callable[[Manifest], None]
-"""Raises ReleaseError, with the figures, when the release must not be activated."""
+"""Raises ReleaseError, with the measured values, if the release must not be activated."""
 
 
 def beats_popularity(manifest: Manifest) -> None:
-    """Refuse a release whose chain does not beat popularity on held-out data (mean over users of all segments)."""
+    """Check that the chain beats popularity on held-out data, in the mean over the users of all segments.
+
+    Raises:
+        ReleaseError: If it does not, or if the manifest has no held-out metrics.
+    """
     segments = {name: segment for name, segment in manifest.metrics.items() if segment.users}
     users = sum(segment.users for segment in segments.values())
     if not users:
-        measure = "; its models come from elsewhere: measure them (docs/models.md), then give --force"
+        measure = "; its models were imported: measure them (docs/models.md), then use --force"
         raise ReleaseError(
-            f"release {manifest.id} refused: its manifest has no held-out metrics to beat popularity with"
+            f"release {manifest.id} refused: its manifest has no held-out metrics to compare with popularity"
             + (measure if manifest.imported else "")
         )
     chain = sum(segment.users * _headline(segment.chain) for segment in segments.values()) / users
     popularity = sum(segment.users * _headline(segment.popularity) for segment in segments.values()) / users
     if not chain > popularity:
-        each = ", ".join(f"{name} {_figures(segment)}" for name, segment in sorted(segments.items()))
+        details = ", ".join(f"{name} {_figures(segment)}" for name, segment in sorted(segments.items()))
         raise ReleaseError(
             f"release {manifest.id} refused: held-out {HEADLINE} {chain:.4f} "
-            f"does not beat popularity's {popularity:.4f} ({each})"
+            f"does not beat popularity's {popularity:.4f} ({details})"
         )
 
 
 def not_worse_than(active: Callable[[], Manifest | None]) -> Check:
-    """Refuse a release that is significantly worse than the active one, where the two can be compared.
+    """Make the check that a release is not significantly worse than the active release.
 
-    They can be when training measured both on the same held-out users, whose labels neither had seen; else where both
-    come from the same data and were held out on the same window. Nothing else is said: figures of two windows are not
-    comparable. Worse: the 95 % interval of the difference, as the mean over the users of all segments, is below 0.
+    It is worse if the 95 % interval of the difference, averaged over the users of all segments, lies below 0. Releases
+    are compared if training measured both on the same held-out users and neither had seen their labels. Otherwise they
+    are compared if both used the same data and the same held-out window. All other releases pass, because the metrics
+    of different windows are not comparable.
+
+    Args:
+        active: Returns the manifest of the active release, if there is one.
     """
 
     def check(manifest: Manifest) -> None:
@@ -48,7 +56,7 @@ def not_worse_than(active: Callable[[], Manifest | None]) -> Check:
         if not users:
             return
         difference = sum(count * mean for count, mean, _ in found) / users
-        # The segments share users: this is what the error is at most, however their figures hang together.
+        # Segments share users, so their errors may be correlated. This is an upper bound of the error.
         half = margin(sum(count * error for count, _, error in found) / users)
         if difference < -half:
             raise ReleaseError(
@@ -60,15 +68,15 @@ def not_worse_than(active: Callable[[], Manifest | None]) -> Check:
 
 
 def _paired(manifest: Manifest, other: Manifest) -> Iterable[tuple[int, float, float]]:
-    """Users, difference and its standard error of each segment, as training measured them."""
+    """Return users, difference and standard error of each segment, as training measured them."""
     if manifest.compared is None or manifest.compared.release != other.id:
         return ()
     segments = manifest.compared.segments.values()
-    return [(one.users, one.mean.get(HEADLINE, math.nan), one.error.get(HEADLINE, math.nan)) for one in segments]
+    return [(gain.users, gain.mean.get(HEADLINE, math.nan), gain.error.get(HEADLINE, math.nan)) for gain in segments]
 
 
 def _unpaired(manifest: Manifest, other: Manifest) -> Iterable[tuple[int, float, float]]:
-    """The same from the held-out metrics of both, where they are of the same data and window."""
+    """Yield the same from the held-out metrics of both releases, if they are of the same data and window."""
     for name, ours in manifest.metrics.items():
         theirs = other.metrics.get(name)
         if theirs is None or manifest.fingerprint != other.fingerprint or not ours.window == theirs.window != "":
@@ -78,7 +86,11 @@ def _unpaired(manifest: Manifest, other: Manifest) -> Iterable[tuple[int, float,
 
 
 def rows_match(count: Callable[[str], int]) -> Check:
-    """Refuse a release whose collection does not hold exactly its items; `count` gives a collection's rows by name."""
+    """Make the check that the collection of a release holds exactly its items.
+
+    Args:
+        count: Returns the number of rows of a collection.
+    """
 
     def check(manifest: Manifest) -> None:
         rows = count(manifest.collection)

@@ -1,4 +1,4 @@
-"""What a release says about itself: `manifest.json`, written last, so that a folder with one is whole."""
+"""The manifest of a release, `manifest.json`. It is written last, so a folder that has it is complete."""
 
 import hashlib
 import os
@@ -14,13 +14,13 @@ from recmesh.errors import ReleaseError
 
 MANIFEST = "manifest.json"
 FORMAT = 2
-"""What is written now. 1, which has no number in its manifest: without `ranker` and its reference."""
+"""The format that is written. Format 1 has no number in its manifest, no `ranker` and no reference request."""
 
 IMPORTED_FROM = "imported"
-"""In `extra` of a release with models from elsewhere: which they are, and the release that all else is from."""
+"""The key in `extra` that names the imported models of a release, and the release that everything else is from."""
 
 HEADLINE = "recall@10"
-"""The held-out metric that decides about activation; every `SegmentMetrics` has it."""
+"""The held-out metric that activation depends on; every `SegmentMetrics` has it."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _BLOCK = 1 << 20
@@ -31,29 +31,39 @@ class _Frozen(BaseModel):
 
 
 class FileEntry(_Frozen):
-    """One file of a release: its sha256 (hex) and its size in bytes."""
+    """A file of a release: its SHA-256 in hexadecimal digits and its size in bytes."""
 
     sha256: str
     size: int
 
 
 class TensorInput(_Frozen):
-    """An input of the ranker: a matrix of as many rows as items, and `width` columns."""
+    """An input of the ranker: a matrix with a row for each item and `width` columns."""
 
     dtype: Literal["float32", "int64"]
     width: int = Field(ge=1)
 
 
 class RankerModel(_Frozen):
-    """How the ranker in Paddle's format, `ranker/`, is fed and read: its inputs by name, and for each of its outputs,
-    float32 [items], the name that Paddle gave it."""
+    """The inputs and outputs of the ranker in Paddle's format, `ranker/`.
+
+    Attributes:
+        inputs: The inputs by name.
+        outputs: For each output, float32 [items], the name that Paddle gave it.
+    """
 
     inputs: dict[str, TensorInput] = Field(min_length=1)
     outputs: dict[str, str] = Field(min_length=1)
 
 
 class Index(_Frozen):
-    """How the collection of a release is searched. `params` are the build parameters; `ef` is HNSW's search width."""
+    """The index of a release's collection.
+
+    Attributes:
+        kind: The type of the index.
+        params: Its build parameters.
+        ef: The search width of HNSW.
+    """
 
     kind: Literal["HNSW", "FLAT"] = "HNSW"
     params: dict[str, int] = Field(default_factory=dict)
@@ -61,9 +71,15 @@ class Index(_Frozen):
 
 
 class SegmentMetrics(_Frozen):
-    """Held-out metrics of one segment, by metric name (`recall@10`), as means over its `users`.
+    """Held-out metrics of a segment by name, such as `recall@10`: means over users.
 
-    `errors`: standard errors of the chain's. `window`: the name of the held-out window, "" in releases that do not say.
+    Attributes:
+        users: The number of users.
+        chain: The metrics of the chain.
+        popularity: The metrics of popularity.
+        channels: The metrics of each channel.
+        errors: The standard errors of the chain's metrics.
+        window: The name of the held-out window; empty in old releases.
     """
 
     users: int
@@ -75,7 +91,13 @@ class SegmentMetrics(_Frozen):
 
 
 class Difference(_Frozen):
-    """Differences of the same `users`, by metric name: their mean and its standard error."""
+    """Differences between two releases for the same users, by metric name.
+
+    Attributes:
+        users: The number of users.
+        mean: The mean difference.
+        error: Its standard error.
+    """
 
     users: int
     mean: dict[str, float]
@@ -83,21 +105,39 @@ class Difference(_Frozen):
 
 
 class Compared(_Frozen):
-    """What a release has more than the one that was active when it was trained, by segment, on held-out users whose
-    labels neither had seen."""
+    """The gain over the release that was active at the time of training, on held-out users whose labels neither saw.
+
+    Attributes:
+        release: The id of that release.
+        segments: The gain in each segment.
+    """
 
     release: str
     segments: dict[str, Difference]
 
 
 class Manifest(_Frozen):
-    """What a release is made of and how good it is.
+    """The contents and the quality of a release.
 
-    `format` says what it has: from 2 on, the ranker in Paddle's format is described in `ranker` and has a reference.
-    `as_of` is in milliseconds since 1970-01-01 UTC: the last moment that the release knows of. The collection holds
-    `items` rows of `dim` floats; `vectors` says where these come from. `rankers` names the ranker of each segment.
-    `metrics` is keyed by segment (`cold`, `novel`, `repeat`). `compared` is None where a comparison with the release
-    that was active would not have been honest. `extra` is free.
+    Attributes:
+        format: From 2 on, `ranker` describes the ranker in Paddle's format, and there is a reference request.
+        id: The id of the release, part of paths and URLs.
+        created: When it was made.
+        fingerprint: The fingerprint of the data set.
+        schema_hash: The hash of the data set's schema.
+        as_of: The time up to which the release has seen actions, in milliseconds since 1970-01-01 UTC.
+        repeats: Whether users of the data set act on the same item again.
+        items: The number of items, and of rows of the collection.
+        dim: The dimension of the item vectors.
+        vectors: Where the item vectors come from.
+        index: How the collection is searched.
+        ranker: The ranker in Paddle's format.
+        rankers: The name of the ranker of each segment.
+        metrics: The held-out metrics of each segment (`cold`, `novel`, `repeat`).
+        compared: The gain over the active release; None if no fair comparison was possible.
+        code_version: The training version; see `recmesh.releases.versions`.
+        extra: Further facts.
+        files: The files of the release.
     """
 
     format: int = Field(default=1, ge=1)
@@ -122,30 +162,31 @@ class Manifest(_Frozen):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def collection(self) -> str:
-        """The Milvus collection that holds the item vectors of this release, and of no other."""
+        """The name of the Milvus collection with the item vectors of this release."""
         return collection_name(self.id)
 
     @property
     def imported(self) -> bool:
-        """Whether it has models from elsewhere, of which nothing says how good they are."""
+        """Whether the release has imported models, whose quality is unknown."""
         return IMPORTED_FROM in self.extra
 
     @model_validator(mode="after")
-    def _is_whole(self) -> "Manifest":
+    def _is_complete(self) -> "Manifest":
         if self.format >= 2 and self.ranker is None:
-            raise ValueError("of format 2, but without `ranker`")
+            raise ValueError("format 2 needs `ranker`")
         return self
 
 
 def is_release_id(text: str) -> bool:
-    """Whether a text can be the id of a release: it is part of paths and URLs."""
+    """Tell whether a text can be the id of a release, which is part of paths and URLs."""
     return _ID.fullmatch(text) is not None
 
 
 def collection_name(release_id: str) -> str:
-    """`recmesh_<id>` in the alphabet of Milvus: letters, digits and `_` (for the `-` of ids).
+    """Return the name of a release's collection: `recmesh_<id>` with `_` for every character that Milvus rejects.
 
-    An id with other characters gets a short hash of itself, so that two ids never share a collection.
+    If the id has characters other than letters, digits and `-`, a short hash is appended. Two ids never share a
+    collection.
     """
     plain = re.sub(r"[^A-Za-z0-9]", "_", release_id)
     if re.fullmatch(r"[A-Za-z0-9-]+", release_id):
@@ -154,29 +195,45 @@ def collection_name(release_id: str) -> str:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Hash every file under `folder` and write `manifest.json` there, atomically and last.
+    """Hash every file of a folder and write `manifest.json` there, atomically and last.
 
-    Returns the manifest with `files` filled in. Raises ReleaseError when the folder holds no file.
+    Returns:
+        The manifest with `files`.
+
+    Raises:
+        ReleaseError: If the folder is empty.
     """
     names = sorted(_files(folder))
     if not names:
-        raise ReleaseError(f"{folder}: an empty folder is no release; train first")
+        raise ReleaseError(f"{folder}: the folder is empty; train first")
     complete = manifest.model_copy(update={"files": {name: _entry(folder / name) for name in names}})
     replace_file(folder / MANIFEST, complete.model_dump_json(indent=2).encode())
     return complete
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read `folder/manifest.json`. Raises ReleaseError when it is missing or cannot be parsed."""
+    """Read `folder/manifest.json`.
+
+    Raises:
+        ReleaseError: If it is missing, damaged or of a newer format.
+    """
     path = folder / MANIFEST
     try:
         return parse_manifest(path.read_bytes(), str(path))
     except FileNotFoundError:
-        raise ReleaseError(f"{folder}: no {MANIFEST}: the release was not written to its end; train again") from None
+        raise ReleaseError(f"{folder}: no {MANIFEST}: the release is incomplete; train again") from None
 
 
 def parse_manifest(content: bytes, place: str) -> Manifest:
-    """Parse a manifest's JSON. Raises ReleaseError naming `place`."""
+    """Parse the JSON of a manifest.
+
+    Args:
+        content: The JSON.
+        place: Where it comes from, for error texts.
+
+    Raises:
+        ReleaseError: If it is damaged or of a newer format.
+    """
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
@@ -185,23 +242,28 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
         raise ReleaseError(f"{place}: damaged manifest ({where}: {first['msg']}); train again") from None
     if manifest.format > FORMAT:
         raise ReleaseError(
-            f"{place}: of format {manifest.format}, this recmesh reads up to {FORMAT}: upgrade recmesh, or train again"
+            f"{place}: has format {manifest.format}, but this recmesh reads only up to {FORMAT}; "
+            "upgrade recmesh or train again"
         )
     return manifest
 
 
 def verify_folder(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with its size and sha256. Raises ReleaseError naming the first that differs."""
+    """Compare the size and the SHA-256 of every file with the manifest.
+
+    Raises:
+        ReleaseError: If a file is missing or differs.
+    """
     for name, entry in manifest.files.items():
         path = folder / name
         if not path.is_file():
             raise ReleaseError(f"{path}: missing from release {manifest.id}")
         if path.stat().st_size != entry.size or _entry(path).sha256 != entry.sha256:
-            raise ReleaseError(f"{path}: damaged, its sha256 is not the one in the manifest of release {manifest.id}")
+            raise ReleaseError(f"{path}: damaged: its SHA-256 differs from the manifest of release {manifest.id}")
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, and a crash leaves one of them."""
+    """Replace the content of a file atomically and durably: readers see the old content or the new content."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with temporary.open("wb") as file:

@@ -1,8 +1,8 @@
-"""The model store: releases and the one small object that says which of them is active, under an fsspec URL.
+"""The model store: releases, and a small object that names the active release, under an fsspec URL.
 
-<url>/releases/<id>/...     the files of a release; manifest.json is written last, so a release without one is not there
-<url>/active                JSON: the active id and the ids that were active before it, newest first
-<url>/marks/<name>          the id that the newest training under that name ended with
+<url>/releases/<id>/...     the files of a release. manifest.json is written last; without it there is no release
+<url>/active                JSON: the active id and the ids that were active before, newest first
+<url>/marks/<name>          the id of the release that the latest training with that mark made
 """
 
 import hashlib
@@ -34,13 +34,19 @@ from recmesh.releases.manifest import (
     verify_folder,
 )
 
-_HISTORY = 20
-_COPIES = 3
+_MAX_HISTORY = 20
+_MAX_COPIES = 3
 _log = structlog.get_logger(__name__)
 
 
 class Active(BaseModel):
-    """The `active` object. `history` holds the ids that were active before, newest first."""
+    """The `active` object.
+
+    Attributes:
+        id: The id of the active release.
+        since: When it was activated.
+        history: The ids that were active before, newest first.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,13 +56,17 @@ class Active(BaseModel):
 
 
 class ModelStore:
-    """Keeps releases under an fsspec URL (`file`, `s3`, `gs`, `memory`; a plain path is a folder).
+    """Releases under an fsspec URL: `file`, `s3`, `gs`, `memory` or the path of a folder.
 
-    Every method may raise Unavailable when the store does not answer, and ReleaseError when a release is missing or
-    damaged.
+    Every method raises Unavailable if the store does not answer, and ReleaseError if a release is missing or damaged.
     """
 
     def __init__(self, url: str) -> None:
+        """Open the store at a URL.
+
+        Raises:
+            ReleaseError: If the URL is not supported.
+        """
         self.url = url
         try:
             self._fs, root = fsspec.url_to_fs(str(url), use_listings_cache=False)
@@ -68,17 +78,23 @@ class ModelStore:
         self._root = PurePosixPath(root)
 
     def put(self, folder: Path) -> Manifest:
-        """Copy a release folder into the store; readers see it with its last file, the manifest. Again: no effect.
+        """Copy a release folder into the store. Readers see the release once the last file, the manifest, is there.
 
-        A release is what it serves with: another report (it says how long the training took) does not make it another.
-        Raises ReleaseError when the folder is incomplete or damaged, or another release with this id exists.
+        Putting the same release again has no effect. Releases are the same if all files but the report are equal: the
+        report contains the duration of the training.
+
+        Returns:
+            The manifest in the store.
+
+        Raises:
+            ReleaseError: If the folder is incomplete or damaged, or if the store has another release with this id.
         """
         manifest = read_manifest(folder)
         verify_folder(folder, manifest)
         stored = self._read(self._manifest_path(manifest.id))
         if stored is not None:
             known = parse_manifest(stored, manifest.id)
-            if _served(known) != _served(manifest):
+            if _files_without_report(known) != _files_without_report(manifest):
                 raise ReleaseError(f"model store {self.url}: holds another release {manifest.id}; delete it first")
             return known
         with self._errors():
@@ -90,7 +106,7 @@ class ModelStore:
         return manifest
 
     def list(self) -> list[Manifest]:
-        """All whole releases, newest first. One that cannot be read is left out, with a warning in the log."""
+        """Return all complete releases, newest first. Unreadable releases are skipped with a warning in the log."""
         with self._errors():
             self._fs.invalidate_cache()
             root = str(self._root / "releases")
@@ -103,26 +119,34 @@ class ModelStore:
             try:
                 manifests.append(parse_manifest(content, f"{self.url}: release {release_id}"))
             except ReleaseError as error:
-                _log.warning("release left out of the list", release=release_id, error=str(error))
+                _log.warning("unreadable release skipped", release=release_id, error=str(error))
         return sorted(manifests, key=lambda manifest: (manifest.created, manifest.id), reverse=True)
 
     def manifest(self, release_id: str) -> Manifest:
-        """The manifest of one release. Raises ReleaseError when there is no such release."""
+        """Return the manifest of a release.
+
+        Raises:
+            ReleaseError: If there is no such release.
+        """
         content = self._read(self._manifest_path(release_id))
         if content is None:
             raise ReleaseError(
-                f"model store {self.url}: no release {release_id}; `recmesh release list` shows what there is"
+                f"model store {self.url}: no release {release_id}; `recmesh release list` shows the releases"
             )
         return parse_manifest(content, f"{self.url}: release {release_id}")
 
     def read(self, release_id: str, name: str) -> bytes:
-        """One file of a release, checked by its sha256. Raises ReleaseError when it is missing or damaged."""
+        """Return the content of a file of a release, checked by its SHA-256.
+
+        Raises:
+            ReleaseError: If the file is missing or damaged.
+        """
         manifest = self.manifest(release_id)
         entry = manifest.files.get(name)
         if entry is None:
-            why = "it was made before there was one; train again"
+            why = "an older recmesh made it; train again"
             if manifest.imported:
-                why = "its models come from elsewhere; docs/models.md says how to measure them"
+                why = "its models were imported; docs/models.md says how to measure them"
             raise ReleaseError(f"release {release_id} has no {name}: {why}")
         content = self._read(self._path(release_id, name))
         if content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
@@ -130,45 +154,51 @@ class ModelStore:
         return content
 
     def set_index(self, release_id: str, index: Index) -> Manifest:
-        """Write down how the collection of a release is searched: known only when it is built and measured."""
+        """Record how the collection of a release is searched. Ingestion knows it after it has built the index."""
         manifest = self.manifest(release_id).model_copy(update={"index": index})
         self._write(self._manifest_path(release_id), manifest.model_dump_json(indent=2).encode())
         return manifest
 
     def fetch(self, release_id: str, into: Path) -> Path:
-        """The release as a local folder `into/<id>`, every file checked by sha256; a whole one is not fetched again.
+        """Copy a release into the folder `into/<id>` and check every file by its SHA-256.
 
-        Of the copies in `into`, the three that were fetched last stay, and that of the active release. Raises
-        ReleaseError when a file of the store itself is damaged.
+        A complete copy is not fetched again. `into` keeps the copies of the three releases that were fetched last, and
+        that of the active release; others are deleted.
+
+        Returns:
+            The folder of the copy.
+
+        Raises:
+            ReleaseError: If a file in the store is damaged.
         """
         manifest = self.manifest(release_id)
         target = into / release_id
-        if not _is_whole(target, manifest):
+        if not _is_complete(target, manifest):
             self._download(manifest, target)
         content = manifest.model_dump_json(indent=2).encode()
         if _content(target / MANIFEST) != content:
             replace_file(target / MANIFEST, content)
-        # A folder may be for reading only, and another process may remove a copy as well.
+        # The folder may be read-only, and another process may remove copies, too.
         with suppress(OSError, Unavailable):
             self._remove_old_copies(target)
         return target
 
     def active(self) -> str | None:
-        """The id of the active release; None when none is."""
+        """Return the id of the active release, if there is one."""
         record = self.active_record()
         return record.id if record else None
 
     def active_manifest(self) -> Manifest | None:
-        """The manifest of the active release; None when none is active or its manifest is gone or damaged."""
+        """Return the manifest of the active release; None if there is none or if its manifest cannot be read."""
         record = self._active_or_none()
         try:
             return self.manifest(record.id) if record else None
         except ReleaseError as error:
-            _log.warning("active release not compared with", error=str(error))
+            _log.warning("active release is unreadable; skipping the comparison", error=str(error))
             return None
 
     def active_record(self) -> Active | None:
-        """The active release with its history; None when none is active."""
+        """Return the active release with its history; None if no release is active."""
         content = self._read(self._root / "active")
         if content is None:
             return None
@@ -178,9 +208,14 @@ class ModelStore:
             raise ReleaseError(f"model store {self.url}: damaged `active` object; activate a release again") from None
 
     def activate(self, release_id: str, checks: Sequence[Check] = (beats_popularity,)) -> Manifest:
-        """Make a release the active one, in one atomic step, if it is whole and passes every check. Again: no effect.
+        """Make a release the active release, in an atomic step. Activating the active release has no effect.
 
-        Raises ReleaseError, with the figures, when it is refused; then the active release stays.
+        Args:
+            release_id: The id of the release.
+            checks: The checks that it must pass.
+
+        Raises:
+            ReleaseError: If the release is incomplete or fails a check. The active release stays active.
         """
         manifest = self.manifest(release_id)
         self._check_files(manifest)
@@ -193,7 +228,11 @@ class ModelStore:
         return manifest
 
     def rollback(self, checks: Sequence[Check] = ()) -> Manifest:
-        """Activate the release that was active before. Raises ReleaseError when there is none left to go back to."""
+        """Activate the release that was active before.
+
+        Raises:
+            ReleaseError: If there is no earlier release, or if it fails a check.
+        """
         before = self.active_record()
         history = before.history if before else ()
         for position, release_id in enumerate(history):
@@ -208,7 +247,7 @@ class ModelStore:
         raise ReleaseError(f"model store {self.url}: no earlier release to go back to")
 
     def kept(self) -> set[str]:
-        """The ids that pruning keeps: the active release, the one before it, and those made after the active one."""
+        """Return the ids that `prune` keeps: the active release, its predecessor, and all newer releases."""
         releases = self.list()
         record = self.active_record()
         if record is None:
@@ -220,7 +259,7 @@ class ModelStore:
         return newer | {record.id} | ({previous} if previous else set())
 
     def prune(self) -> tuple[str, ...]:
-        """Delete every release that is not `kept()`. Returns the deleted ids."""
+        """Delete every release that `kept` does not name, and return the deleted ids."""
         kept = self.kept()
         deleted = tuple(release.id for release in self.list() if release.id not in kept)
         for release_id in deleted:
@@ -228,7 +267,11 @@ class ModelStore:
         return deleted
 
     def delete(self, release_id: str) -> None:
-        """Delete a release, its manifest first. Raises ReleaseError when it is the active one."""
+        """Delete a release, its manifest first.
+
+        Raises:
+            ReleaseError: If the release is active.
+        """
         if self.active() == release_id:
             raise ReleaseError(f"release {release_id} is active; activate another one before deleting it")
         with self._errors():
@@ -240,19 +283,23 @@ class ModelStore:
                 self._fs.rm(folder, recursive=True)
 
     def set_mark(self, name: str, release_id: str) -> None:
-        """Note under a name which release a training ended with, for whoever waits for that training."""
+        """Record under a mark which release a training has made. Ingestion waits for the mark."""
         self._write(self._mark_path(name), release_id.encode())
 
     def marked(self, name: str) -> Manifest:
-        """The release that was noted under a name. Raises ReleaseError when none is, or it is gone."""
+        """Return the release that is recorded under a mark.
+
+        Raises:
+            ReleaseError: If no release is recorded, or if it was deleted.
+        """
         content = self._read(self._mark_path(name))
         if content is None:
-            raise ReleaseError(f"model store {self.url}: no training has ended under the mark {name}")
+            raise ReleaseError(f"model store {self.url}: no training with the mark {name} has finished")
         return self.manifest(content.decode())
 
     def _mark_path(self, name: str) -> PurePosixPath:
         if not is_release_id(name):
-            raise ReleaseError(f"{name!r} is no mark: letters, digits and .-_ only")
+            raise ReleaseError(f"{name!r} is not a valid mark: use only letters, digits and .-_")
         return self._root / "marks" / name
 
     def _download(self, manifest: Manifest, target: Path) -> None:
@@ -269,8 +316,8 @@ class ModelStore:
                 target.rename(damaged)
             temporary.rename(target)
         except OSError as error:
-            # Another process may have put the same release there in between: then it is as good as ours.
-            if not _is_whole(target, manifest):
+            # Another process may have put the same release there in the meantime.
+            if not _is_complete(target, manifest):
                 raise ReleaseError(f"{target}: cannot write release {manifest.id}: {error}") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -278,10 +325,11 @@ class ModelStore:
 
     def _remove_old_copies(self, newest: Path) -> None:
         if isinstance(self._fs, LocalFileSystem) and newest.parent.resolve() == Path(self._root / "releases").resolve():
-            return  # the store itself
+            return  # this folder is the store, not a cache
         os.utime(newest)
-        copies = [one for one in newest.parent.iterdir() if is_release_id(one.name) and (one / MANIFEST).is_file()]
-        old = sorted(copies, key=lambda one: one.stat().st_mtime_ns)[:-_COPIES]
+        folders = [path for path in newest.parent.iterdir() if is_release_id(path.name)]
+        copies = [path for path in folders if (path / MANIFEST).is_file()]
+        old = sorted(copies, key=lambda path: path.stat().st_mtime_ns)[:-_MAX_COPIES]
         active = self._active_or_none() if old else None
         for copy in old:
             if active is None or copy.name != active.id:
@@ -296,23 +344,23 @@ class ModelStore:
                 if size != entry.size:
                     raise ReleaseError(
                         f"release {manifest.id} refused: {name} has {size if size is not None else 'no'} bytes "
-                        f"in the store, {entry.size} in the manifest; put the release there again"
+                        f"in the store, {entry.size} in the manifest; put the release into the store again"
                     )
 
     def _active_or_none(self) -> Active | None:
         try:
             return self.active_record()
         except ReleaseError as error:
-            _log.warning("active object replaced", error=str(error))
+            _log.warning("replacing the damaged `active` object", error=str(error))
             return None
 
     def _set_active(self, release_id: str, history: tuple[str, ...]) -> None:
-        record = Active(id=release_id, since=datetime.now(timezone.utc), history=history[:_HISTORY])
+        record = Active(id=release_id, since=datetime.now(timezone.utc), history=history[:_MAX_HISTORY])
         self._write(self._root / "active", record.model_dump_json(indent=2).encode())
 
     def _path(self, release_id: str, name: str = "") -> PurePosixPath:
         if not is_release_id(release_id):
-            raise ReleaseError(f"{release_id!r} is no release id: letters, digits and .-_ only")
+            raise ReleaseError(f"{release_id!r} is not a valid release id: use only letters, digits and .-_")
         return self._root / "releases" / release_id / name
 
     def _manifest_path(self, release_id: str) -> PurePosixPath:
@@ -331,23 +379,23 @@ class ModelStore:
             self._fs.makedirs(str(path.parent), exist_ok=True)
             if isinstance(self._fs, LocalFileSystem):
                 replace_file(Path(path), content)
-            else:  # a put of one object is atomic there
+            else:  # in object stores, writing an object is atomic
                 self._fs.pipe_file(str(path), content)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what a file system raises into our errors."""
+        """Turn the exceptions of a file system into errors of recmesh."""
         try:
             yield
         except RecmeshError:
             raise
         except FileNotFoundError as error:
             raise ReleaseError(f"model store {self.url}: {error}") from error
-        except Exception as error:  # each fsspec backend has its own
+        except Exception as error:  # every fsspec backend has its own exceptions
             raise Unavailable(f"model store {self.url}: {type(error).__name__}: {error}") from error
 
 
-def _is_whole(folder: Path, manifest: Manifest) -> bool:
+def _is_complete(folder: Path, manifest: Manifest) -> bool:
     try:
         verify_folder(folder, manifest)
     except (ReleaseError, OSError):
@@ -355,7 +403,7 @@ def _is_whole(folder: Path, manifest: Manifest) -> bool:
     return True
 
 
-def _served(manifest: Manifest) -> dict[str, FileEntry]:
+def _files_without_report(manifest: Manifest) -> dict[str, FileEntry]:
     return {name: entry for name, entry in manifest.files.items() if name not in (METRICS_FILE, PAGE_FILE)}
 
 

@@ -1,4 +1,4 @@
-"""Following the active release."""
+"""Watching the model store for changes of the active release."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,9 +12,16 @@ _log = structlog.get_logger(__name__)
 
 
 async def watch(store: ModelStore, interval: float) -> AsyncIterator[str]:
-    """Yield the active id, then every new one, asking the store each `interval` seconds in a thread.
+    """Yield the id of the active release, and again whenever it changes.
 
-    A store that fails is asked again; its failure is logged once, and its return too.
+    Failures of the store do not end the iterator. The first failure and the recovery are logged.
+
+    Args:
+        store: The model store, polled in a thread.
+        interval: Seconds between two polls.
+
+    Yields:
+        The id of the active release.
     """
     seen: str | None = None
     failing = False
@@ -23,7 +30,9 @@ async def watch(store: ModelStore, interval: float) -> AsyncIterator[str]:
             active = await asyncio.to_thread(store.active)
         except RecmeshError as error:
             if not failing:
-                _log.warning("model store does not answer, the release stays", store=store.url, error=str(error))
+                _log.warning(
+                    "model store does not answer; keeping the current release", store=store.url, error=str(error)
+                )
             failing = True
         else:
             if failing:

@@ -1,10 +1,11 @@
-"""Item vectors in Milvus: a collection per release, searched by inner product (higher is better).
+"""Search of item vectors in Milvus. Every release has a collection; scores are inner products, higher is better.
 
-Vectors are stored with one more dimension (see `ann`); what goes in and comes out here has the release's own `dim`.
+Stored vectors have another dimension (see `ann`). The functions here take and return vectors with the `dim` of the
+release.
 
-This is the services' path: the raw asyncio stub with a request prepared once, which is the fastest of all clients
-measured, and needs no pymilvus (which needs pandas). The jobs' path is `milvus_writer`. Both take a server's URI, or
-the path of a `.db` file for milvus-lite.
+This module is for the services. It calls Milvus through a gRPC channel with prepared requests, the fastest of all
+clients that were measured, and does not need pymilvus, which needs pandas. The jobs use `milvus_writer`. Both take the
+URI of a server or the path of a `.db` file for milvus-lite.
 """
 
 import base64
@@ -18,6 +19,7 @@ import grpc
 import grpc.aio
 import numpy as np
 
+from recmesh.contract import MILVUS_PORT, without_credentials
 from recmesh.errors import DeadlineExceeded, SettingsError, Unavailable
 from recmesh.pb import milvus_pb2
 from recmesh.releases import Index
@@ -33,51 +35,66 @@ __all__ = [
     "Vectors",
     "authorization",
     "is_file",
-    "masked",
     "target_of",
     "token_of",
 ]
 
 Answer = tuple[Sequence[str], Vectors]
-"""The ids and the scores (float32) that a query found, best first."""
+"""The ids and the scores float32 that a query found, best first."""
 
 SERVICE = "/milvus.proto.milvus.MilvusService/"
 VECTOR = "vector"
 _BOOLEAN_EXPRESSION, _EVENTUALLY, _FLOAT_VECTOR = 1, 3, 101
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
-    # A Milvus that comes back must be found within seconds; the default waits up to two minutes.
+    # Reconnect within a second after Milvus restarts. By default, gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
 )
 
 
 class MilvusReader:
-    """Asynchronous searches. Make it, use it and `close()` it within one event loop."""
+    """Asynchronous searches, within an event loop."""
 
     def __init__(self, uri: str) -> None:
+        """Open a channel, which connects on demand.
+
+        Args:
+            uri: `http://host:port`, with user and password if necessary, or the path of a `.db` file.
+
+        Raises:
+            SettingsError: If the URI is invalid or milvus-lite is not installed.
+        """
         target, secure = target_of(uri)
         if secure:
             self._channel = grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=_CHANNEL_OPTIONS)
         else:
             self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-        self._uri = masked(uri)
+        self._uri = without_credentials(uri)
         self._metadata = authorization(uri)
         self._search: _Call = self._channel.unary_unary(
             f"{SERVICE}Search", response_deserializer=milvus_pb2.SearchResults.FromString
         )
         self._version: _Call = self._channel.unary_unary(
-            # Any answer will do: what is in it is not read.
+            # The content of the answer does not matter.
             f"{SERVICE}GetVersion",
             response_deserializer=None,
         )
 
     def collection(self, name: str, index: Index) -> "CollectionSearch":
-        """The searches of one collection, with the index of its release."""
+        """Return the search of a collection with the index of its release."""
         return CollectionSearch(self, name, index)
 
     async def ping(self, timeout: float) -> None:
-        """Return when Milvus answers. Raises DeadlineExceeded or Unavailable."""
+        """Wait for an answer from Milvus.
+
+        Args:
+            timeout: Seconds.
+
+        Raises:
+            DeadlineExceeded: If there is no answer in time.
+            Unavailable: If Milvus reports an error or cannot be reached.
+        """
         with self._errors():
             await self._version(b"", timeout=timeout, metadata=self._metadata)
 
@@ -86,7 +103,16 @@ class MilvusReader:
         await self._channel.close()
 
     async def search(self, request: bytes, timeout: float) -> Any:
-        """Send a serialized SearchRequest; answers its SearchResultData. Raises DeadlineExceeded or Unavailable."""
+        """Send a serialized SearchRequest and return the SearchResultData.
+
+        Args:
+            request: The request.
+            timeout: Seconds.
+
+        Raises:
+            DeadlineExceeded: If there is no answer in time.
+            Unavailable: If Milvus reports an error or cannot be reached.
+        """
         with self._errors():
             response = await self._search(request, timeout=timeout, metadata=self._metadata)
         status = response.status
@@ -105,30 +131,44 @@ class MilvusReader:
 
 
 class CollectionSearch:
-    """Searches of one collection. Only the vectors' bytes differ from one request to the next of the same `limit`."""
+    """The search of a collection.
+
+    Requests with the same `limit` differ only in the bytes of the vectors; the rest is prepared once.
+    """
 
     def __init__(self, reader: MilvusReader, name: str, index: Index) -> None:
+        """Search the collection `name` through `reader`."""
         self._reader = reader
         self._name = name
         self._index = index
         self._prepared: dict[int, bytes] = {}
 
     async def search(self, vectors: Vectors, limit: int, timeout: float) -> list[Answer]:
-        """For each row of `vectors`, float32 [queries, dim], the `limit` items of largest inner product, in one call.
+        """Find the items with the largest inner products, for several queries in a single call.
 
-        timeout: seconds. Raises DeadlineExceeded or Unavailable.
+        Args:
+            vectors: float32 [queries, dim].
+            limit: How many items to find for each query.
+            timeout: Seconds.
+
+        Returns:
+            The answer to each query.
+
+        Raises:
+            DeadlineExceeded: If there is no answer in time.
+            Unavailable: If Milvus reports an error or cannot be reached.
         """
         prepared = self._prepared.get(limit)
         if prepared is None:
             prepared = self._prepared[limit] = _prepare(self._name, self._index, limit)
-        # Serialized messages may be joined: the result is their merge.
+        # Concatenated messages are parsed as their merge.
         results = await self._reader.search(prepared + _queries(vectors), timeout)
         return _answers(results)
 
 
 def _prepare(name: str, index: Index, limit: int) -> bytes:
-    """A serialized SearchRequest without its vectors."""
-    # Milvus refuses an ef below the number of items asked for.
+    """Serialize a SearchRequest without vectors."""
+    # Milvus rejects an ef below the limit.
     params = f'{{"ef": {max(index.ef or limit, limit)}}}' if index.kind == "HNSW" else "{}"
     options = {
         "anns_field": VECTOR,
@@ -149,7 +189,7 @@ def _prepare(name: str, index: Index, limit: int) -> bytes:
 
 
 def _queries(vectors: Vectors) -> bytes:
-    """The part of a serialized SearchRequest that differs: the vectors and their number."""
+    """Serialize the variable part of a SearchRequest: the vectors and their number."""
     rows = extended_queries(vectors)
     placeholder = milvus_pb2.PlaceholderValue(tag="$0", type=_FLOAT_VECTOR, values=[row.tobytes() for row in rows])
     group = milvus_pb2.PlaceholderGroup(placeholders=[placeholder]).SerializeToString()
@@ -167,35 +207,36 @@ def _answers(results: Any) -> list[Answer]:
 
 
 def is_file(uri: str) -> bool:
+    """Tell whether a URI is the path of a file for milvus-lite."""
     return "://" not in uri
 
 
 def target_of(uri: str) -> tuple[str, bool]:
-    """The gRPC target of a URI, and whether it wants TLS. Starts milvus-lite for a file."""
+    """Return the gRPC target of a URI and whether it needs TLS. For a file, start milvus-lite.
+
+    Raises:
+        SettingsError: If the URI is invalid or milvus-lite is not installed.
+        Unavailable: If milvus-lite does not start.
+    """
     if is_file(uri):
         return _lite_target(uri), False
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https", "tcp") or not parts.hostname:
         raise SettingsError(
-            f"RECMESH_MILVUS_URI {uri}: must be http://host:port, or the path of a .db file for milvus-lite"
+            f"RECMESH_MILVUS_URI {without_credentials(uri)}: must be http://host:port, "
+            "or the path of a .db file for milvus-lite"
         )
-    return f"{parts.hostname}:{parts.port or 19530}", parts.scheme == "https"
+    return f"{parts.hostname}:{parts.port or MILVUS_PORT}", parts.scheme == "https"
 
 
 def token_of(uri: str) -> str:
-    """`user:password` of a URI; empty when it has none."""
+    """Return `user:password` of a URI; empty if it has none."""
     parts = urlsplit("" if is_file(uri) else uri)
     return f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
 
 
-def masked(uri: str) -> str:
-    """The URI for messages: without user and password."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
-
-
 def authorization(uri: str) -> tuple[tuple[str, str], ...]:
-    """The metadata of calls as the user of a URI."""
+    """Return the metadata that authenticates calls as the user of a URI."""
     token = token_of(uri)
     return (("authorization", base64.b64encode(token.encode()).decode()),) if token else ()
 
@@ -205,9 +246,9 @@ def _lite_target(path: str) -> str:
         lite = importlib.import_module("milvus_lite.server_manager")
     except ImportError:
         raise SettingsError(
-            f"RECMESH_MILVUS_URI {path}: milvus-lite is not installed; pip install milvus-lite"
+            f"RECMESH_MILVUS_URI {path}: milvus-lite is not installed; run pip install milvus-lite"
         ) from None
     target = lite.server_manager_instance.start_and_get_uri(path)
     if target is None:
-        raise Unavailable(f"milvus-lite {path}: does not start; is the file in use by another process?")
+        raise Unavailable(f"milvus-lite {path}: does not start; another process may be using the file")
     return str(target).removeprefix("http://")

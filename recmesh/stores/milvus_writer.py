@@ -1,4 +1,4 @@
-"""Item vectors into Milvus, by pymilvus: the jobs' and the operator's path. See `milvus` for what is stored."""
+"""Writing item vectors to Milvus with pymilvus, for jobs and operators. `milvus` is the module for the services."""
 
 import json
 import logging
@@ -12,53 +12,68 @@ from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 from pymilvus.grpc_gen import milvus_pb2
 
+from recmesh.contract import without_credentials
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.releases import Index
 from recmesh.stores.ann import Vectors, extended, extended_queries
-from recmesh.stores.milvus import SERVICE, VECTOR, authorization, is_file, masked, target_of, token_of
+from recmesh.stores.milvus import SERVICE, VECTOR, authorization, is_file, target_of, token_of
 
-# It logs, with a traceback, every error that it also raises.
+# pymilvus logs every error that it raises, with a traceback.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 HNSW_PARAMS: Mapping[str, int] = {"M": 16, "efConstruction": 200}
 _PREFIX = "recmesh_"
 _KEY = "sku_id"
 _MAX_ID_BYTES = 128
-_INDEXED_ROWS = 1_024
-"""Milvus leaves smaller segments without an index and scans them."""
+_MIN_INDEXED_ROWS = 1_024
+"""Milvus builds no index for smaller segments and scans them."""
 
-_CALL_S, _BUILD_S = 30.0, 1_800.0
+_CALL_SECONDS, _BUILD_SECONDS, _POLL_SECONDS = 30.0, 1_800.0, 0.2
 
 
 class MilvusWriter:
-    """Synchronous access for the jobs. Raises Unavailable when Milvus does not answer or refuses."""
+    """Synchronous access for the jobs. All methods raise Unavailable if Milvus fails or does not answer."""
 
     def __init__(self, uri: str) -> None:
-        self._uri = masked(uri)
+        """Connect to a server, or start milvus-lite.
+
+        Args:
+            uri: `http://host:port`, with user and password if necessary, or the path of a `.db` file.
+
+        Raises:
+            SettingsError: If the URI is invalid.
+        """
+        self._uri = without_credentials(uri)
         self._authorization = authorization(uri)
         self._lite = is_file(uri)
-        if not self._lite:
-            target_of(uri)
+        self._target, self._secure = ("", False) if self._lite else target_of(uri)
+        scheme, separator, rest = uri.partition("://")
         with self._errors("connect"):
-            self._client = MilvusClient(uri=self._uri, token=token_of(uri), timeout=_CALL_S)
+            # pymilvus takes user and password as a token only.
+            address = f"{scheme}{separator}{rest.rpartition('@')[2]}"
+            self._client = MilvusClient(uri=address, token=token_of(uri), timeout=_CALL_SECONDS)
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
 
     def create(self, name: str, dim: int) -> tuple[int, bool]:
-        """Make the collection unless it is there. Returns its number, which no later one has, and whether it is new.
+        """Create a collection unless it exists.
 
-        Raises RecmeshError when it is there with another dimension.
+        Returns:
+            The number of the collection, which no other collection ever gets, and whether it is new.
+
+        Raises:
+            RecmeshError: If the collection exists with another dimension.
         """
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field(_KEY, DataType.VARCHAR, is_primary=True, max_length=_MAX_ID_BYTES)
         schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=dim + 1)
         with self._errors(f"create {name}"):
-            new = not self._client.has_collection(name, timeout=_CALL_S)
+            new = not self._client.has_collection(name, timeout=_CALL_SECONDS)
             if new:
-                self._client.create_collection(name, schema=schema, timeout=_CALL_S)
-            description = self._client.describe_collection(name, timeout=_CALL_S)
+                self._client.create_collection(name, schema=schema, timeout=_CALL_SECONDS)
+            description = self._client.describe_collection(name, timeout=_CALL_SECONDS)
         found = next(field["params"]["dim"] for field in description["fields"] if field["name"] == VECTOR)
         if int(found) != dim + 1:
             raise RecmeshError(
@@ -67,62 +82,67 @@ class MilvusWriter:
         return int(description["collection_id"]), new
 
     def drop(self, name: str) -> None:
-        """Drop the collection, if it is there."""
+        """Drop a collection if it exists."""
         with self._errors(f"drop {name}"):
-            self._client.drop_collection(name, timeout=_CALL_S)
+            self._client.drop_collection(name, timeout=_CALL_SECONDS)
 
     def collections(self) -> set[str]:
-        """The names of all collections of releases."""
+        """Return the names of all collections of releases."""
         with self._errors("list collections"):
-            names = self._client.list_collections(timeout=_CALL_S)
+            names = self._client.list_collections(timeout=_CALL_SECONDS)
         return {name for name in names if name.startswith(_PREFIX)}
 
     def insert(
         self, name: str, sku_ids: Sequence[str], vectors: Vectors, radius: float = 0.0, replace: bool = False
     ) -> None:
-        """Add rows of which none is there yet; with `replace`, rows that may be there already, at a higher price.
+        """Insert rows.
 
-        vectors: float32 [rows, dim]. radius: `ann.longest()` of all vectors of the collection; 0 does for FLAT.
+        Args:
+            name: The name of the collection.
+            sku_ids: The ids of the items.
+            vectors: float32 [rows, dim].
+            radius: `ann.longest` of all vectors of the collection. 0 is sufficient for a FLAT index.
+            replace: Whether the collection may already have some of the rows. This is slower.
         """
         stored = extended(vectors, radius)
         rows = [{_KEY: sku_id, VECTOR: vector} for sku_id, vector in zip(sku_ids, stored, strict=True)]
         send = self._client.upsert if replace else self._client.insert
         with self._errors(f"write to {name}"):
-            send(name, rows, timeout=_CALL_S)
+            send(name, rows, timeout=_CALL_SECONDS)
 
     def build(self, name: str, index: Index) -> None:
-        """Flush, index and load the collection; return when searches really use the index.
+        """Flush, index and load a collection, and wait until searches use the index.
 
-        An index of another kind or with other parameters is built anew, during which the collection cannot be searched.
+        An index of another kind is replaced. Meanwhile the collection cannot be searched.
         """
         with self._errors(f"flush {name}"):
-            self._client.flush(name, timeout=_BUILD_S)
+            self._client.flush(name, timeout=_BUILD_SECONDS)
         with self._errors(f"index {name}"):
             if self._index(name) not in (None, index.kind):
-                self._client.release_collection(name, timeout=_CALL_S)
-                self._client.drop_index(name, VECTOR, timeout=_CALL_S)
+                self._client.release_collection(name, timeout=_CALL_SECONDS)
+                self._client.drop_index(name, VECTOR, timeout=_CALL_SECONDS)
             if self._index(name) is None:
                 wanted = self._client.prepare_index_params()
                 wanted.add_index(VECTOR, index_type=index.kind, metric_type="IP", params=dict(index.params))
-                self._client.create_index(name, wanted, timeout=_BUILD_S)
+                self._client.create_index(name, wanted, timeout=_BUILD_SECONDS)
         with self._errors(f"load {name}"):
-            self._client.load_collection(name, timeout=_BUILD_S)
+            self._client.load_collection(name, timeout=_BUILD_SECONDS)
             self._wait_until_served(name, index)
 
     def count(self, name: str) -> int:
-        """The exact number of rows, deleted ones left out; 0 when there is no such collection."""
+        """Return the exact number of rows, without deleted rows; 0 if there is no such collection."""
         with self._errors(f"count {name}"):
-            if not self._client.has_collection(name, timeout=_CALL_S):
+            if not self._client.has_collection(name, timeout=_CALL_SECONDS):
                 return 0
-            self._client.load_collection(name, timeout=_BUILD_S)
+            self._client.load_collection(name, timeout=_BUILD_SECONDS)
             rows = self._client.query(
-                name, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=_CALL_S
+                name, filter="", output_fields=["count(*)"], consistency_level="Strong", timeout=_CALL_SECONDS
             )
         return int(rows[0]["count(*)"])
 
     def read(self, name: str, sku_ids: Sequence[str]) -> dict[str, Vectors]:
-        """The vectors of items, without those that the collection does not hold."""
-        # Not pymilvus' get(): it does not escape quotes in ids.
+        """Return the vectors of items by id. Items that the collection does not have are omitted."""
+        # get() of pymilvus does not escape quotes in ids.
         among = json.dumps(list(sku_ids), ensure_ascii=False)
         with self._errors(f"read {name}"):
             rows = self._client.query(
@@ -130,12 +150,12 @@ class MilvusWriter:
                 filter=f"{_KEY} in {among}",
                 output_fields=[VECTOR],
                 consistency_level="Strong",
-                timeout=_CALL_S,
+                timeout=_CALL_SECONDS,
             )
         return {row[_KEY]: np.asarray(row[VECTOR], np.float32)[:-1] for row in rows}
 
     def search(self, name: str, vectors: Vectors, limit: int, ef: int | None) -> list[list[str]]:
-        """The ids that searches find, best first, with HNSW's search width `ef`; for measurements."""
+        """Search for measurements. Return the ids of each query, best first; `ef` is the search width of HNSW."""
         with self._errors(f"search {name}"):
             found = self._client.search(
                 name,
@@ -143,41 +163,43 @@ class MilvusWriter:
                 limit=limit,
                 search_params={"metric_type": "IP", "params": {"ef": ef} if ef else {}},
                 consistency_level="Eventually",
-                timeout=_CALL_S,
+                timeout=_CALL_SECONDS,
             )
         return [[hit.id for hit in hits] for hits in found]
 
     def _index(self, name: str) -> str | None:
-        if VECTOR not in self._client.list_indexes(name, timeout=_CALL_S):
+        if VECTOR not in self._client.list_indexes(name, timeout=_CALL_SECONDS):
             return None
-        return str(self._client.describe_index(name, VECTOR, timeout=_CALL_S)["index_type"])
+        return str(self._client.describe_index(name, VECTOR, timeout=_CALL_SECONDS)["index_type"])
 
     def _wait_until_served(self, name: str, index: Index) -> None:
-        """Wait for the query node: that an index is built comes up to 12 s before its segments are served with it."""
+        """Wait for the query nodes, which use an index up to 12 s after it has been built."""
         if self._lite or index.kind == "FLAT":
             return
-        target, secure = target_of(self._uri)
-        channel = (
-            grpc.secure_channel(target, grpc.ssl_channel_credentials()) if secure else grpc.insecure_channel(target)
-        )
+        if self._secure:
+            channel = grpc.secure_channel(self._target, grpc.ssl_channel_credentials())
+        else:
+            channel = grpc.insecure_channel(self._target)
         with channel:
             segments = channel.unary_unary(
                 f"{SERVICE}GetQuerySegmentInfo",
                 request_serializer=milvus_pb2.GetQuerySegmentInfoRequest.SerializeToString,
                 response_deserializer=milvus_pb2.GetQuerySegmentInfoResponse.FromString,
             )
-            deadline = time.monotonic() + _BUILD_S
+            deadline = time.monotonic() + _BUILD_SECONDS
             while any(
-                segment.num_rows >= _INDEXED_ROWS and not segment.index_name
+                segment.num_rows >= _MIN_INDEXED_ROWS and not segment.index_name
                 for segment in segments(
                     milvus_pb2.GetQuerySegmentInfoRequest(collectionName=name),
-                    timeout=_CALL_S,
+                    timeout=_CALL_SECONDS,
                     metadata=self._authorization,
                 ).infos
             ):
                 if time.monotonic() > deadline:
-                    raise Unavailable(f"Milvus {self._uri}: {name} is not served with its index after {_BUILD_S:.0f} s")
-                time.sleep(0.2)
+                    raise Unavailable(
+                        f"Milvus {self._uri}: {name} is not served with its index after {_BUILD_SECONDS:.0f} s"
+                    )
+                time.sleep(_POLL_SECONDS)
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:

@@ -1,8 +1,8 @@
-"""Connections to Redis, lent one command at a time.
+"""A pool of connections to Redis. A connection is lent for a single command.
 
-redis-py's asynchronous client spends several times as much on a command as Redis itself: a task for each write, a lock
-and a check for each loan, two layers of retries. Its connections are what knows URLs, passwords and TLS, so these are
-kept, and lent here.
+redis-py's asynchronous client spends several times as much time on a command as Redis does: it needs a task for each
+write, a lock and a check for each loan, and two layers of retries. This pool uses only its connections, which know
+URLs, passwords and TLS. docs/adr/016 has the measurements.
 """
 
 import asyncio
@@ -23,20 +23,27 @@ from recmesh.timeouts import in_time
 
 
 class Connections:
-    """At most `limit` connections to a URL; who comes when all are lent waits. Use it within one event loop.
+    """A pool of connections to a URL, for use within an event loop. If all are lent, commands wait.
 
-    Once a connection could not be opened, one command at a time tries to open one, and the others that have none fail
-    at once: if each waited for its timeout, callers would pile up until they are refused themselves. Open connections
-    go first, and are used whatever happens to new ones.
-
-    timeout: seconds that a command waits for a connection, and then for Redis.
-    Raises ValueError for a URL that is none.
+    After a failure to open a connection, only one command at a time tries to open another. Other commands without an
+    open connection fail immediately: if each waited for its timeout, calls would pile up until the service rejects
+    them. Open connections are lent first, and work independently of failures to open others.
     """
 
     def __init__(self, url: str, limit: int, timeout: float) -> None:
+        """Prepare the pool; connections are opened on demand.
+
+        Args:
+            url: `redis://host:port/db`.
+            limit: The largest number of connections.
+            timeout: Seconds that a command waits for a connection, and then for Redis.
+
+        Raises:
+            ValueError: If the URL is invalid.
+        """
         pool = redis.asyncio.ConnectionPool.from_url(
             url,
-            # One new attempt at once; the default backs off for seconds.
+            # One immediate retry. The default backs off for seconds.
             retry=Retry(NoBackoff(), 1),
             protocol=2,
             driver_info=None,
@@ -44,15 +51,18 @@ class Connections:
         self._make: Callable[[], AbstractConnection] = pool.make_connection
         self._timeout = timeout
         self._places = asyncio.Semaphore(limit)
-        self._idle: deque[AbstractConnection] = deque()  # the open ones at the right end
-        self._fault = ""  # why the last connection could not be opened
+        self._idle: deque[AbstractConnection] = deque()  # open connections are at the right end
+        self._fault = ""  # why opening the last connection failed
         self._trying = False
 
     async def command(self, *words: str) -> Any:
-        """What Redis answers to a command.
+        """Send a command and return the answer.
 
-        Raises Overloaded when no connection came free in time; redis.RedisError, OSError or asyncio.TimeoutError when
-        Redis does not answer.
+        Raises:
+            Overloaded: If no connection becomes free in time.
+            redis.RedisError: If Redis reports an error or the connection fails.
+            OSError: If the connection fails.
+            asyncio.TimeoutError: If Redis does not answer in time.
         """
         connection = await self.lend()
         try:
@@ -60,25 +70,29 @@ class Connections:
                 try:
                     return await self._ask(connection, words)
                 except redis.ConnectionError:
-                    pass  # It died while it was idle, as all do when Redis starts again.
+                    pass  # The connection died while it was idle, as all do when Redis restarts.
             with self._opening():
                 return await self._ask(connection, words)
         finally:
             self.take_back(connection)
 
     async def lend(self) -> AbstractConnection:
-        """A connection that nobody else uses, open or not. Raises Overloaded."""
+        """Return a connection, open or not, for exclusive use.
+
+        Raises:
+            Overloaded: If none becomes free in time.
+        """
         if self._places.locked():
             try:
                 await in_time(self._timeout, self._places.acquire())
             except asyncio.TimeoutError:
-                raise Overloaded("no free connection in time; raise RECMESH_REDIS_POOL or add replicas") from None
+                raise Overloaded("no free connection in time; increase RECMESH_REDIS_POOL or add replicas") from None
         else:
             await self._places.acquire()
         return self._idle.pop() if self._idle else self._make()
 
     def take_back(self, connection: AbstractConnection) -> None:
-        """A lent connection is free again."""
+        """Return a lent connection to the pool."""
         (self._idle.append if connection.is_connected else self._idle.appendleft)(connection)
         self._places.release()
 
@@ -91,7 +105,7 @@ class Connections:
     def _opening(self) -> Iterator[None]:
         on_trial = bool(self._fault)
         if on_trial and self._trying:
-            raise redis.ConnectionError(f"away: {self._fault}")
+            raise redis.ConnectionError(f"not reachable: {self._fault}")
         if on_trial:
             self._trying = True
         try:
@@ -108,13 +122,13 @@ class Connections:
         try:
             return await in_time(self._timeout, _answer(connection, words))
         except BaseException:
-            # An answer that comes after its caller has given up must not be taken for the next one.
+            # A late answer must not be taken for the answer to the next command.
             await connection.disconnect(nowait=True)
             raise
 
 
 async def _answer(connection: AbstractConnection, words: tuple[str, ...]) -> Any:
-    # redis-py's own packing takes as long as all the rest. Sending opens the connection where it is not.
-    command = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub knows tuples of one word only
+    # redis-py's own packing takes as long as everything else together. Sending opens a closed connection.
+    command = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub allows only tuples of one word
     await connection.send_packed_command(command, check_health=False)
     return await connection.read_response()

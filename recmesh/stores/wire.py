@@ -1,50 +1,53 @@
-"""Rows of a data set as the protobuf messages that Redis keeps and the services pass on, and back.
+"""Conversion between rows of a data set and the protobuf messages that Redis stores and the services pass on.
 
-Fields that UserInfo and ItemInfo have by name keep their numbers; every other field travels in `attributes`. A null
-value is left out.
+Fields of the v0 contract have fields of their own in UserInfo and ItemInfo. All other fields are in `attributes`. Null
+values are omitted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
+from recmesh.contract import ITEM_FIELDS, USER_FIELDS
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
 
-# As in recmesh.dataset.schema, whose import would cost the services Polars.
-USER_WIRE_FIELDS = ("age", "sex", "city_level", "province", "city", "country")
-ITEM_WIRE_FIELDS = ("brand", "shopid", "cate")
-
 DETAILED_ACTIONS = 500
-"""A history keeps this many of the newest actions in detail."""
+"""How many of the newest actions a history has in detail."""
 
 Row = Sequence[str | None]
 
 
 def user_encoder(fields: Sequence[str]) -> Callable[[Row], bytes]:
-    """An encoder of rows (user_id, then the values of `fields`) to serialized UserInfo."""
-    return _encoder(UserInfo, "user_id", fields, USER_WIRE_FIELDS)
+    """Return a function that turns a row (user_id, then the values of `fields`) into a serialized UserInfo."""
+    return _encoder(UserInfo, "user_id", fields, USER_FIELDS)
 
 
 def item_encoder(fields: Sequence[str]) -> Callable[[Row], bytes]:
-    """An encoder of rows (sku_id, then the values of `fields`) to serialized ItemInfo."""
-    return _encoder(ItemInfo, "sku_id", fields, ITEM_WIRE_FIELDS)
+    """Return a function that turns a row (sku_id, then the values of `fields`) into a serialized ItemInfo."""
+    return _encoder(ItemInfo, "sku_id", fields, ITEM_FIELDS)
 
 
 def user_fields(info: UserInfo) -> dict[str, str]:
-    """The profile that a UserInfo carries: field name to value, without the empty ones and without the id."""
-    return _fields(info, USER_WIRE_FIELDS)
+    """Return the fields of a user by name, without the id and without empty fields of the v0 contract."""
+    return _fields(info, USER_FIELDS)
 
 
 def item_fields(info: ItemInfo) -> dict[str, str]:
-    """The fields that an ItemInfo carries: field name to value, without the empty ones and without the id."""
-    return _fields(info, ITEM_WIRE_FIELDS)
+    """Return the fields of an item by name, without the id and without empty fields of the v0 contract."""
+    return _fields(info, ITEM_FIELDS)
 
 
 def encode_history(
     sku_ids: Sequence[str], times: Sequence[int], types: Sequence[str], values: Sequence[float]
 ) -> bytes:
-    """Serialized History of a user's actions: newest first, entry k of each column is action k, times in ms UTC.
+    """Serialize the actions of a user as a History.
 
-    The newest `DETAILED_ACTIONS` stay in detail; of older ones only the ids that those do not have, each once.
+    The newest `DETAILED_ACTIONS` are stored in detail. Of older actions, only the ids of further items are stored.
+
+    Args:
+        sku_ids: The items, newest action first.
+        times: The times, milliseconds UTC.
+        types: The names of the action types.
+        values: The values.
     """
     detailed = list(sku_ids[:DETAILED_ACTIONS])
     kinds = list(dict.fromkeys(types[:DETAILED_ACTIONS]))
@@ -74,7 +77,7 @@ def _encoder(
         for position, name in plain:
             if (value := row[position]) is not None:
                 setattr(info, name, value)
-        # Deterministic: a map has no order of its own, and the same data must give the same bytes.
+        # `attributes` is a map, whose order is not defined otherwise; the same data must give the same bytes.
         return info.SerializeToString(deterministic=True)
 
     return encode

@@ -346,9 +346,9 @@ def _unit(vectors: list[list[float]], pair: str) -> np.ndarray[Any, Any]:
 
 
 def test_without_held_out_figures_it_takes_force_to_activate(imports: dict[str, str], store: ModelStore) -> None:
-    with pytest.raises(ReleaseError, match="models come from elsewhere: measure them"):
+    with pytest.raises(ReleaseError, match="models were imported: measure them"):
         store.activate(imports["deepfm"], [beats_popularity])
-    with pytest.raises(ReleaseError, match=r"has no metrics\.json: its models come from elsewhere"):
+    with pytest.raises(ReleaseError, match=r"has no metrics\.json: its models were imported"):
         store.read(imports["deepfm"], "metrics.json")
 
 

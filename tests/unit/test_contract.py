@@ -45,6 +45,11 @@ def test_fields_have_the_numbers_of_the_protos() -> None:
         ("s3://bucket/folder@home", "s3://bucket/folder@home"),
         (".recmesh/store", ".recmesh/store"),
         ("http://[broken:sesame@host", "http://***@host"),
+        ("redis://:se://same@host", "redis://***@host"),
+        ("http://root:p%40ss@[::1]:19530/shop", "http://***@[::1]:19530/shop"),
+        ("http://root:un/es@caped@host:19530", "http://***@host:19530"),
+        ("user:sesame@host:19530", "***@host:19530"),
+        (".recmesh/milvus@2.db", ".recmesh/milvus@2.db"),
         ("", ""),
     ],
 )

@@ -1,3 +1,5 @@
+"""Milvus: searches of the services and writes of the jobs, against a real server."""
+
 import asyncio
 import base64
 import socket
@@ -23,18 +25,22 @@ FLAT = Index(kind="FLAT")
 
 @dataclass(frozen=True)
 class Filled:
+    """A collection with its vectors float32 [items, dim], and queries float32 [queries, dim]."""
+
     name: str
     sku_ids: list[str]
     vectors: Vectors
     queries: Vectors
 
     def exact(self, limit: int) -> list[list[str]]:
+        """Return the best items of each query by exact search."""
         order = np.argsort(-self.queries @ self.vectors.T, axis=1)[:, :limit]
         return [[self.sku_ids[item] for item in row] for row in order]
 
 
 @pytest.fixture(scope="module")
 def writer(milvus_server: MilvusServer) -> Iterator[MilvusWriter]:
+    """Connect a writer."""
     writer = MilvusWriter(milvus_server.uri)
     yield writer
     writer.close()
@@ -42,9 +48,10 @@ def writer(milvus_server: MilvusServer) -> Iterator[MilvusWriter]:
 
 @pytest.fixture(scope="module")
 def filled(writer: MilvusWriter) -> Iterator[Filled]:
+    """Build a collection with vectors like those of the towers."""
     name = "recmesh_stores_test"
     rng = np.random.default_rng(3)
-    # As towers make them: a bias that is the logarithm of a share, far below 0, longer than all the rest.
+    # The bias is the logarithm of a share: far below 0, and much larger than the other dimensions.
     vectors = (rng.normal(size=(ROWS, DIM)) * 0.3).astype(np.float32)
     vectors[:, -1] = rng.normal(-11, 1, ROWS)
     queries = rng.normal(size=(24, DIM)).astype(np.float32)
@@ -57,9 +64,7 @@ def filled(writer: MilvusWriter) -> Iterator[Filled]:
     writer.drop(name)
 
 
-async def test_a_search_finds_the_largest_inner_products_best_first(
-    milvus_server: MilvusServer, filled: Filled
-) -> None:
+async def test_a_search_finds_the_largest_inner_products(milvus_server: MilvusServer, filled: Filled) -> None:
     reader = MilvusReader(milvus_server.uri)
     await reader.ping(5)
     answers = await reader.collection(filled.name, HNSW).search(filled.queries, 20, 5)
@@ -70,7 +75,7 @@ async def test_a_search_finds_the_largest_inner_products_best_first(
     await reader.close()
 
 
-async def test_joined_and_concurrent_searches_answer_as_single_ones(
+async def test_joined_and_concurrent_searches_agree_with_single_searches(
     milvus_server: MilvusServer, filled: Filled
 ) -> None:
     reader = MilvusReader(milvus_server.uri)
@@ -85,7 +90,7 @@ async def test_joined_and_concurrent_searches_answer_as_single_ones(
     await reader.close()
 
 
-async def test_a_limit_above_ef_and_above_the_rows_is_served(milvus_server: MilvusServer, filled: Filled) -> None:
+async def test_the_limit_may_exceed_ef_and_the_number_of_rows(milvus_server: MilvusServer, filled: Filled) -> None:
     reader = MilvusReader(milvus_server.uri)
     narrow = HNSW.model_copy(update={"ef": 10})
     ((ids, _),) = await reader.collection(filled.name, narrow).search(filled.queries[:1], 5_000, 5)
@@ -94,26 +99,26 @@ async def test_a_limit_above_ef_and_above_the_rows_is_served(milvus_server: Milv
     await reader.close()
 
 
-async def test_failures_are_of_their_kind(milvus_server: MilvusServer, filled: Filled) -> None:
+async def test_failures_raise_the_documented_errors(milvus_server: MilvusServer, filled: Filled) -> None:
     reader = MilvusReader(milvus_server.uri)
     with pytest.raises(Unavailable, match="not found"):
         await reader.collection("recmesh_none", FLAT).search(filled.queries[:1], 5, 5)
     await reader.close()
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        reader = MilvusReader(f"http://127.0.0.1:{deaf.getsockname()[1]}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        reader = MilvusReader(f"http://127.0.0.1:{silent.getsockname()[1]}")
         with pytest.raises(DeadlineExceeded):
             await reader.collection(filled.name, FLAT).search(filled.queries[:1], 5, 0.1)
         await reader.close()
 
 
-def test_wrong_uris_are_clear_errors() -> None:
+def test_a_wrong_uri_is_a_clear_error() -> None:
     with pytest.raises(SettingsError, match="http://host:port"):
         MilvusWriter("ftp://somewhere")
     with pytest.raises(Unavailable, match="cannot connect"):
         MilvusWriter("http://127.0.0.1:1")
 
 
-def test_rows_are_counted_and_read_back_exactly(writer: MilvusWriter, filled: Filled) -> None:
+def test_rows_are_counted_and_read_exactly(writer: MilvusWriter, filled: Filled) -> None:
     writer.insert(filled.name, filled.sku_ids[:500], filled.vectors[:500], longest(filled.vectors), replace=True)
     assert writer.count(filled.name) == ROWS
     stored = writer.read(filled.name, [*filled.sku_ids[-2:], "none"])
@@ -124,7 +129,7 @@ def test_rows_are_counted_and_read_back_exactly(writer: MilvusWriter, filled: Fi
     assert filled.name in writer.collections()
 
 
-def test_making_a_collection_again_keeps_it_and_another_dimension_is_refused(
+def test_creating_a_collection_again_keeps_it_unless_the_dimension_differs(
     writer: MilvusWriter, filled: Filled
 ) -> None:
     assert writer.create(filled.name, DIM) == writer.create(filled.name, DIM)
@@ -133,7 +138,7 @@ def test_making_a_collection_again_keeps_it_and_another_dimension_is_refused(
         writer.create(filled.name, DIM + 1)
 
 
-def test_the_width_is_measured_and_the_index_can_be_exchanged(writer: MilvusWriter, filled: Filled) -> None:
+def test_the_search_width_is_measured_and_the_index_can_be_replaced(writer: MilvusWriter, filled: Filled) -> None:
     ef, measured = smallest_ef(
         lambda queries, limit, width: writer.search(filled.name, queries, limit, width),
         filled.sku_ids,
@@ -147,10 +152,10 @@ def test_the_width_is_measured_and_the_index_can_be_exchanged(writer: MilvusWrit
     assert writer.count(filled.name) == ROWS
 
 
-def test_user_and_password_of_the_address_go_with_every_call_and_into_no_message() -> None:
+def test_user_and_password_authenticate_every_call_and_are_in_no_message() -> None:
     seen: list[dict[str, object]] = []
 
-    class Recording(grpc.ServerInterceptor):  # type: ignore[misc]
+    class Recording(grpc.ServerInterceptor):
         def intercept_service(self, _continuation: object, details: grpc.HandlerCallDetails) -> None:
             seen.append(dict(details.invocation_metadata))
 

@@ -1,3 +1,5 @@
+"""Redis: reads of the services and writes of the jobs, against a real server."""
+
 import asyncio
 import signal
 from collections.abc import Iterator
@@ -7,12 +9,13 @@ import pytest
 import redis
 
 from recmesh.errors import Overloaded, SettingsError, Unavailable
-from recmesh.stores.redis import CHUNK, RedisReader, RedisWriter
+from recmesh.stores.redis import KEYS_PER_COMMAND, RedisReader, RedisWriter
 from tests.servers import RedisServer, running_redis, start_redis
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RedisServer]:
+    """Run Redis with 200 items and two users."""
     with running_redis() as running:
         with redis.Redis(port=running.port) as client:
             client.mset({f"item:{number}": f"i{number}".encode() for number in range(200)})
@@ -20,23 +23,23 @@ def server() -> Iterator[RedisServer]:
         yield running
 
 
-async def test_a_user_is_the_raw_profile_and_history(server: RedisServer) -> None:
+async def test_a_user_is_read_as_raw_profile_and_history(server: RedisServer) -> None:
     reader = RedisReader(server.url)
     await reader.ping()
     assert await reader.get_user("1") == (b"\x00profile", b"\xffhistory")
     assert await reader.get_user("2") == (b"new", None)
-    assert await reader.get_user("nobody") == (None, None)
+    assert await reader.get_user("unknown") == (None, None)
     await reader.close()
 
 
-async def test_items_come_in_the_order_asked_for(server: RedisServer) -> None:
+async def test_items_are_in_the_order_of_the_request(server: RedisServer) -> None:
     reader = RedisReader(server.url)
     assert await reader.get_items(["7", "none", "3", "7"]) == [b"i7", None, b"i3", b"i7"]
     assert await reader.get_items([]) == []
     await reader.close()
 
 
-async def test_a_burst_beyond_the_pool_waits(server: RedisServer) -> None:
+async def test_calls_beyond_the_pool_wait(server: RedisServer) -> None:
     reader = RedisReader(server.url, connections=8, timeout=20)
     ids = [str(number) for number in range(100)]
     answers = await asyncio.gather(*(reader.get_items(ids) for _ in range(256)))
@@ -46,7 +49,7 @@ async def test_a_burst_beyond_the_pool_waits(server: RedisServer) -> None:
     await reader.close()
 
 
-async def test_a_frozen_redis_is_an_error_in_time_and_recovers(server: RedisServer) -> None:
+async def test_a_frozen_redis_causes_errors_in_time_and_recovers(server: RedisServer) -> None:
     reader = RedisReader(server.url, connections=2, timeout=0.2)
     await reader.get_items(["1"])
     server.signal_group(signal.SIGSTOP)
@@ -59,17 +62,17 @@ async def test_a_frozen_redis_is_an_error_in_time_and_recovers(server: RedisServ
     await reader.close()
 
 
-async def test_while_redis_is_away_one_command_tries_and_the_others_fail_at_once(server: RedisServer) -> None:
+async def test_only_one_command_tries_to_reconnect_and_the_others_fail_immediately(server: RedisServer) -> None:
     reader = RedisReader(server.url, connections=4, timeout=0.2)
     server.signal_group(signal.SIGSTOP)
     try:
         with pytest.raises(Unavailable):
             await reader.get_items(["1"])
-        reader._connections._timeout = 60.0  # so that nothing but the others' own failure ends them
+        reader._connections._timeout = 60.0  # only an immediate failure can end the other commands
         trial = asyncio.create_task(reader.get_items(["1"]))
         others = await asyncio.gather(*(reader.get_items(["1"]) for _ in range(100)), return_exceptions=True)
         assert {type(other) for other in others} == {Unavailable}
-        assert "away: TimeoutError" in str(others[0])
+        assert "not reachable: TimeoutError" in str(others[0])
         assert not trial.done()
     finally:
         server.signal_group(signal.SIGCONT)
@@ -78,7 +81,7 @@ async def test_while_redis_is_away_one_command_tries_and_the_others_fail_at_once
     await reader.close()
 
 
-async def test_an_open_connection_goes_on_while_no_other_can_be_opened(tmp_path: Path) -> None:
+async def test_an_open_connection_works_while_no_other_can_be_opened(tmp_path: Path) -> None:
     server = start_redis(tmp_path)
     reader = RedisReader(server.url, connections=3, timeout=5)
     try:
@@ -94,7 +97,7 @@ async def test_an_open_connection_goes_on_while_no_other_can_be_opened(tmp_path:
         await reader.close()
 
 
-async def test_an_exhausted_pool_is_overload(server: RedisServer) -> None:
+async def test_an_exhausted_pool_raises_overloaded(server: RedisServer) -> None:
     reader = RedisReader(server.url, connections=1, timeout=0.05)
     holder = await reader._connections.lend()
     with pytest.raises(Overloaded, match="no free connection"):
@@ -104,7 +107,7 @@ async def test_an_exhausted_pool_is_overload(server: RedisServer) -> None:
     await reader.close()
 
 
-async def test_a_restarted_redis_is_found_again(tmp_path: Path) -> None:
+async def test_a_reader_reconnects_to_a_restarted_redis(tmp_path: Path) -> None:
     server = start_redis(tmp_path)
     reader = RedisReader(server.url, connections=4, timeout=5)
     await asyncio.gather(*(reader.get_items(["1"]) for _ in range(4)))
@@ -121,17 +124,17 @@ async def test_a_restarted_redis_is_found_again(tmp_path: Path) -> None:
         await reader.close()
 
 
-def test_a_wrong_url_is_one_clear_error_without_the_password() -> None:
+def test_the_error_for_a_wrong_url_has_no_password() -> None:
     with pytest.raises(SettingsError) as raised:
         RedisReader("http://user:secret@host")
     assert "secret" not in str(raised.value)
-    with pytest.raises(Unavailable, match="Redis redis://127"):
+    with pytest.raises(Unavailable, match=r"Redis redis://\*\*\*@127"):
         RedisWriter("redis://:secret@127.0.0.1:1/0").count(["x"])
 
 
-def test_the_writer_works_in_chunks(server: RedisServer) -> None:
+def test_the_writer_splits_keys_into_chunks(server: RedisServer) -> None:
     writer = RedisWriter(server.url)
-    pairs = {f"w:{number}": str(number).encode() for number in range(2 * CHUNK + 1)}
+    pairs = {f"w:{number}": str(number).encode() for number in range(2 * KEYS_PER_COMMAND + 1)}
     writer.write(pairs)
     assert writer.read(list(pairs)) == list(pairs.values())
     assert writer.count([*pairs, "w:none"]) == len(pairs)
@@ -141,7 +144,7 @@ def test_the_writer_works_in_chunks(server: RedisServer) -> None:
     writer.close()
 
 
-def test_a_claimed_hash_keeps_the_fields_of_its_owner_only(server: RedisServer) -> None:
+def test_a_claimed_hash_keeps_only_the_fields_of_its_owner(server: RedisServer) -> None:
     writer = RedisWriter(server.url)
     writer.claim("marks", "first")
     writer.set_fields("marks", {"rows": 3})

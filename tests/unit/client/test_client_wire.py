@@ -4,8 +4,8 @@ from recmesh.stores import wire as stored
 
 
 def test_client_and_stores_number_the_same_fields():
-    assert wire.USER_FIELDS == stored.USER_WIRE_FIELDS
-    assert wire.ITEM_FIELDS == stored.ITEM_WIRE_FIELDS
+    assert wire.USER_FIELDS == stored.USER_FIELDS
+    assert wire.ITEM_FIELDS == stored.ITEM_FIELDS
 
 
 def test_a_history_survives_the_wire():

@@ -1,3 +1,5 @@
+"""A factory of small release folders."""
+
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,7 +13,7 @@ MakeRelease = Callable[..., Path]
 
 @pytest.fixture
 def make_release(tmp_path: Path) -> MakeRelease:
-    """Write a release folder: each a second younger than the last, better than popularity unless told otherwise."""
+    """Return a function that writes a release folder, each a second newer, by default better than popularity."""
     made = 0
 
     def make(release_id: str, chain: float = 0.2, popularity: float = 0.1, **fields: object) -> Path:

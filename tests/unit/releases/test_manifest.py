@@ -1,3 +1,5 @@
+"""Manifests: what is written, read, verified and rejected."""
+
 import json
 from pathlib import Path
 
@@ -6,8 +8,7 @@ from pydantic import ValidationError
 
 from recmesh.errors import ReleaseError
 from recmesh.releases import FORMAT, Manifest, collection_name, read_manifest, verify_folder, write_manifest
-
-from .conftest import MakeRelease
+from tests.unit.releases.conftest import MakeRelease
 
 
 def test_a_manifest_is_read_as_it_was_written(make_release: MakeRelease) -> None:
@@ -19,13 +20,13 @@ def test_a_manifest_is_read_as_it_was_written(make_release: MakeRelease) -> None
     verify_folder(folder, manifest)
 
 
-def test_writing_twice_gives_the_same_manifest(make_release: MakeRelease) -> None:
+def test_writing_a_manifest_again_does_not_change_it(make_release: MakeRelease) -> None:
     folder = make_release("r1")
     first = read_manifest(folder)
     assert write_manifest(folder, first) == first == read_manifest(folder)
 
 
-def test_a_changed_or_missing_file_is_named(make_release: MakeRelease) -> None:
+def test_the_error_names_a_changed_or_missing_file(make_release: MakeRelease) -> None:
     folder = make_release("r1")
     manifest = read_manifest(folder)
     (folder / "ranker.onnx").write_bytes(b"RANKER of r1")
@@ -36,8 +37,8 @@ def test_a_changed_or_missing_file_is_named(make_release: MakeRelease) -> None:
         verify_folder(folder, manifest)
 
 
-def test_a_folder_without_a_whole_manifest_is_no_release(make_release: MakeRelease, tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match="not written to its end"):
+def test_a_missing_or_damaged_manifest_is_an_error(make_release: MakeRelease, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="the release is incomplete"):
         read_manifest(tmp_path)
     folder = make_release("r1")
     content = (folder / "manifest.json").read_bytes()
@@ -46,7 +47,7 @@ def test_a_folder_without_a_whole_manifest_is_no_release(make_release: MakeRelea
         read_manifest(folder)
 
 
-def test_a_release_from_before_formats_had_numbers_is_read(make_release: MakeRelease) -> None:
+def test_a_manifest_of_format_1_is_read(make_release: MakeRelease) -> None:
     path = make_release("r1") / "manifest.json"
     content = json.loads(path.read_text())
     del content["format"], content["ranker"]
@@ -55,20 +56,20 @@ def test_a_release_from_before_formats_had_numbers_is_read(make_release: MakeRel
     assert (manifest.format, manifest.ranker) == (1, None)
 
 
-def test_a_format_from_the_future_is_refused_with_what_to_do(make_release: MakeRelease) -> None:
+def test_the_error_for_a_newer_format_says_what_to_do(make_release: MakeRelease) -> None:
     ranker = {"inputs": {"dense": {"dtype": "float32", "width": 2}}, "outputs": {"score": "out"}}
     folder = make_release("r1", format=FORMAT + 1, ranker=ranker)
     with pytest.raises(ReleaseError, match="upgrade recmesh"):
         read_manifest(folder)
 
 
-def test_from_format_2_on_the_ranker_is_described(make_release: MakeRelease) -> None:
-    with pytest.raises(ValidationError, match="without `ranker`"):
+def test_format_2_needs_a_description_of_the_ranker(make_release: MakeRelease) -> None:
+    with pytest.raises(ValidationError, match="format 2 needs `ranker`"):
         make_release("r1", format=2)
 
 
 @pytest.mark.parametrize("release_id", ["", "../r1", "a/b", ".hidden", "r" * 200])
-def test_an_id_that_could_leave_its_folder_is_refused(make_release: MakeRelease, release_id: str) -> None:
+def test_an_id_that_points_outside_its_folder_is_rejected(make_release: MakeRelease, release_id: str) -> None:
     manifest = read_manifest(make_release("r1"))
     with pytest.raises(ValidationError):
         Manifest.model_validate({**manifest.model_dump(), "id": release_id})

@@ -1,3 +1,5 @@
+"""The model store: releases, activation, copies and marks."""
+
 import os
 import uuid
 from collections.abc import Callable
@@ -18,16 +20,16 @@ from recmesh.releases import (
     rows_match,
     write_manifest,
 )
-
-from .conftest import MakeRelease
+from tests.unit.releases.conftest import MakeRelease
 
 
 @pytest.fixture(params=["file", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ModelStore:
+    """Make an empty store, in a folder or in memory."""
     return ModelStore(str(tmp_path / "store") if request.param == "file" else f"memory://{uuid.uuid4().hex}/store")
 
 
-def test_an_empty_store_has_nothing(store: ModelStore) -> None:
+def test_an_empty_store_has_no_releases(store: ModelStore) -> None:
     assert store.list() == []
     assert store.active() is None
     with pytest.raises(ReleaseError, match="no release r1"):
@@ -38,7 +40,7 @@ def test_an_empty_store_has_nothing(store: ModelStore) -> None:
         store.rollback()
 
 
-def test_put_list_fetch(store: ModelStore, make_release: MakeRelease, tmp_path: Path) -> None:
+def test_a_release_is_put_listed_and_fetched(store: ModelStore, make_release: MakeRelease, tmp_path: Path) -> None:
     for release_id in ("r1", "r2"):
         store.put(make_release(release_id))
     assert [release.id for release in store.list()] == ["r2", "r1"]
@@ -48,9 +50,7 @@ def test_put_list_fetch(store: ModelStore, make_release: MakeRelease, tmp_path: 
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["r1"]
 
 
-def test_putting_again_is_no_change_and_another_of_that_id_is_refused(
-    store: ModelStore, make_release: MakeRelease
-) -> None:
+def test_putting_a_release_again_is_allowed_unless_it_is_damaged(store: ModelStore, make_release: MakeRelease) -> None:
     folder = make_release("r1")
     store.put(folder)
     store.put(folder)
@@ -59,7 +59,7 @@ def test_putting_again_is_no_change_and_another_of_that_id_is_refused(
         store.put(folder)
 
 
-def test_a_release_that_was_not_put_to_its_end_is_not_there(
+def test_an_incomplete_release_is_not_listed(
     tmp_path: Path, make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, folder = ModelStore(str(tmp_path / "store")), make_release("r1")
@@ -87,17 +87,17 @@ def test_a_damaged_cache_is_fetched_again(store: ModelStore, make_release: MakeR
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["r1"]
 
 
-def test_copies_that_nobody_asks_for_go(store: ModelStore, make_release: MakeRelease, tmp_path: Path) -> None:
+def test_old_copies_are_removed(store: ModelStore, make_release: MakeRelease, tmp_path: Path) -> None:
     for release_id in ("r1", "r2", "r3", "r4", "r5"):
         store.put(make_release(release_id))
     store.activate("r1")
     for number, release_id in enumerate(("r1", "r2", "r3", "r4", "r2", "r5")):
         copy = store.fetch(release_id, tmp_path / "cache")
-        os.utime(copy, ns=(number, number))  # whatever the resolution of the clock of files
+        os.utime(copy, ns=(number, number))  # independent of the resolution of file times
     assert {path.name for path in (tmp_path / "cache").iterdir()} == {"r1", "r2", "r4", "r5"}
 
 
-def test_a_store_is_no_folder_of_copies(make_release: MakeRelease, tmp_path: Path) -> None:
+def test_fetching_into_the_store_itself_removes_no_release(make_release: MakeRelease, tmp_path: Path) -> None:
     store = ModelStore(str(tmp_path / "store"))
     names = [f"r{number}" for number in range(5)]
     for release_id in names:
@@ -107,7 +107,7 @@ def test_a_store_is_no_folder_of_copies(make_release: MakeRelease, tmp_path: Pat
     assert sorted(release.id for release in store.list()) == names
 
 
-def test_a_damaged_store_is_named_and_leaves_no_folder(tmp_path: Path, make_release: MakeRelease) -> None:
+def test_the_error_names_a_damaged_file_and_no_copy_is_left(tmp_path: Path, make_release: MakeRelease) -> None:
     store = ModelStore(str(tmp_path / "store"))
     store.put(make_release("r1"))
     stored = tmp_path / "store" / "releases" / "r1" / "ranker.onnx"
@@ -120,7 +120,7 @@ def test_a_damaged_store_is_named_and_leaves_no_folder(tmp_path: Path, make_rele
         store.activate("r1")
 
 
-def test_activation_and_rollback_walk_the_history(store: ModelStore, make_release: MakeRelease) -> None:
+def test_rollback_goes_back_in_the_history_of_activations(store: ModelStore, make_release: MakeRelease) -> None:
     for release_id in ("r1", "r2", "r3"):
         store.put(make_release(release_id))
         store.activate(release_id)
@@ -135,7 +135,7 @@ def test_activation_and_rollback_walk_the_history(store: ModelStore, make_releas
 
 
 @pytest.mark.parametrize(("chain", "popularity"), [(0.1, 0.1), (0.05, 0.1), (float("nan"), 0.1)])
-def test_a_release_that_does_not_beat_popularity_is_refused(
+def test_a_release_that_does_not_beat_popularity_is_rejected(
     store: ModelStore, make_release: MakeRelease, chain: float, popularity: float
 ) -> None:
     store.put(make_release("good"))
@@ -148,13 +148,14 @@ def test_a_release_that_does_not_beat_popularity_is_refused(
     assert store.active() == "bad"
 
 
-def test_a_release_without_held_out_metrics_is_refused(store: ModelStore, make_release: MakeRelease) -> None:
+def test_a_release_without_held_out_metrics_is_rejected(store: ModelStore, make_release: MakeRelease) -> None:
     store.put(make_release("r1", metrics={}))
     with pytest.raises(ReleaseError, match="has no held-out metrics"):
         store.activate("r1")
 
 
 def held_out(recall: float, error: float, window: str = "january") -> dict[str, SegmentMetrics]:
+    """Make held-out metrics of 1,000 users."""
     figures, popularity = {"recall@10": recall}, {"recall@10": 0.01}
     return {
         "novel": SegmentMetrics(
@@ -164,6 +165,7 @@ def held_out(recall: float, error: float, window: str = "january") -> dict[str, 
 
 
 def against(release: str, *gains: tuple[int, float, float]) -> Compared:
+    """Make a comparison with a release, with (users, mean, standard error) of each segment."""
     segments = {
         f"segment {number}": Difference(users=users, mean={"recall@10": mean}, error={"recall@10": error})
         for number, (users, mean, error) in enumerate(gains)
@@ -172,14 +174,14 @@ def against(release: str, *gains: tuple[int, float, float]) -> Compared:
 
 
 @pytest.mark.parametrize(
-    ("fields", "refusal"),
+    ("fields", "reason"),
     [
-        # .05 below on the same users: twice the interval. Nothing is said about the metrics of two windows.
+        # 0.05 below on the same users, twice the interval. The metrics of different windows are not compared.
         ({"compared": against("good", (400, -0.05, 0.0128))}, r"0\.0500 ± 0\.0251 below .* good over 400 lists"),
         ({"compared": against("good", (300, -0.10, 0.02), (100, 0.10, 0.02))}, r"0\.0500 ± 0\.0392 below"),
         ({"compared": against("good", (300, -0.10, 0.05), (100, 0.10, 0.05))}, None),
         ({"compared": against("good", (400, 0.05, 0.01))}, None),
-        # A comparison with a release that is no longer the active one does not count; that of the metrics does.
+        # The comparison with an older active release is ignored; that of the metrics is not.
         ({"compared": against("older", (400, -0.05, 0.01))}, None),
         ({"metrics": held_out(0.10, 0.02)}, r"0\.1000 ± 0\.0554 below .* good over 1000 lists"),
         ({"metrics": held_out(0.16, 0.02)}, None),
@@ -188,17 +190,17 @@ def against(release: str, *gains: tuple[int, float, float]) -> Compared:
         ({"metrics": {}}, None),
     ],
 )
-def test_a_release_that_is_worse_than_the_active_one_is_refused(
-    store: ModelStore, make_release: MakeRelease, fields: dict[str, object], refusal: str | None
+def test_a_release_that_is_worse_than_the_active_release_is_rejected(
+    store: ModelStore, make_release: MakeRelease, fields: dict[str, object], reason: str | None
 ) -> None:
     store.put(make_release("good", metrics=held_out(0.20, 0.02)))
     store.put(make_release("new", **{"metrics": held_out(0.20, 0.02, window="")} | fields))
     checks = (not_worse_than(store.active_manifest),)
     store.activate("good", checks)
-    if refusal is None:
+    if reason is None:
         store.activate("new", checks)
         return
-    with pytest.raises(ReleaseError, match=refusal):
+    with pytest.raises(ReleaseError, match=reason):
         store.activate("new", checks)
     assert store.active() == "good"
     store.activate("new", ())
@@ -206,7 +208,7 @@ def test_a_release_that_is_worse_than_the_active_one_is_refused(
     assert store.active() == "new"
 
 
-def test_an_active_release_that_is_gone_is_not_compared_with(tmp_path: Path, make_release: MakeRelease) -> None:
+def test_a_release_is_activated_if_the_active_release_is_gone(tmp_path: Path, make_release: MakeRelease) -> None:
     store = ModelStore(str(tmp_path / "store"))
     store.put(make_release("good"))
     store.activate("good")
@@ -216,7 +218,7 @@ def test_an_active_release_that_is_gone_is_not_compared_with(tmp_path: Path, mak
     assert store.active() == "new"
 
 
-def test_another_report_makes_no_other_release(store: ModelStore, make_release: MakeRelease) -> None:
+def test_a_release_with_another_report_is_the_same_release(store: ModelStore, make_release: MakeRelease) -> None:
     folder = make_release("r1")
     for seconds in (1, 2):
         (folder / "metrics.json").write_text(str(seconds))
@@ -229,7 +231,7 @@ def test_another_report_makes_no_other_release(store: ModelStore, make_release: 
         store.put(folder)
 
 
-def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path, make_release: MakeRelease) -> None:
+def test_a_damaged_file_is_not_read(tmp_path: Path, make_release: MakeRelease) -> None:
     store = ModelStore(str(tmp_path / "store"))
     store.put(make_release("r1"))
     assert store.read("r1", "features/spec.json") == b"{}"
@@ -240,7 +242,7 @@ def test_a_file_is_read_whole_or_not_at_all(tmp_path: Path, make_release: MakeRe
         store.read("r1", "features/spec.json")
 
 
-def test_a_release_whose_collection_is_off_is_refused(store: ModelStore, make_release: MakeRelease) -> None:
+def test_a_release_with_an_incomplete_collection_is_rejected(store: ModelStore, make_release: MakeRelease) -> None:
     store.put(make_release("r1"))
     rows: dict[str, int] = {"recmesh_r1": 2}
     checks = (beats_popularity, rows_match(rows.__getitem__))
@@ -252,7 +254,7 @@ def test_a_release_whose_collection_is_off_is_refused(store: ModelStore, make_re
     assert store.active() == "r1"
 
 
-def test_the_index_is_known_after_ingestion(store: ModelStore, make_release: MakeRelease, tmp_path: Path) -> None:
+def test_ingestion_records_the_index(store: ModelStore, make_release: MakeRelease, tmp_path: Path) -> None:
     store.put(make_release("r1"))
     store.fetch("r1", tmp_path / "cache")
     index = Index(kind="HNSW", params={"M": 16}, ef=128)
@@ -262,7 +264,7 @@ def test_the_index_is_known_after_ingestion(store: ModelStore, make_release: Mak
     assert '"ef": 128' in (fetched / "manifest.json").read_text()
 
 
-def test_prune_keeps_the_active_the_previous_and_the_newer(store: ModelStore, make_release: MakeRelease) -> None:
+def test_prune_keeps_active_previous_and_newer_releases(store: ModelStore, make_release: MakeRelease) -> None:
     for release_id in ("r1", "r2", "r3", "r4"):
         store.put(make_release(release_id))
     assert store.prune() == ()
@@ -283,24 +285,22 @@ def test_the_active_release_cannot_be_deleted(store: ModelStore, make_release: M
 
 
 @pytest.mark.parametrize("call", [ModelStore.manifest, ModelStore.activate, ModelStore.delete])
-def test_ids_do_not_leave_the_store(store: ModelStore, call: Callable[[ModelStore, str], object]) -> None:
-    with pytest.raises(ReleaseError, match="is no release id"):
+def test_ids_cannot_point_outside_the_store(store: ModelStore, call: Callable[[ModelStore, str], object]) -> None:
+    with pytest.raises(ReleaseError, match="is not a valid release id"):
         call(store, "../other")
 
 
-def test_an_unknown_protocol_is_one_clear_error() -> None:
+def test_an_unknown_protocol_is_a_clear_error() -> None:
     with pytest.raises(ReleaseError, match=r"nowhere://x.*use a folder"):
         ModelStore("nowhere://x")
 
 
-def test_a_mark_names_the_release_of_a_training_and_the_latest_one_counts(
-    store: ModelStore, make_release: MakeRelease
-) -> None:
-    with pytest.raises(ReleaseError, match="no training has ended under the mark nightly"):
+def test_a_mark_names_the_release_of_the_latest_training(store: ModelStore, make_release: MakeRelease) -> None:
+    with pytest.raises(ReleaseError, match="no training with the mark nightly has finished"):
         store.marked("nightly")
     for name in ("r1", "r2"):
         store.put(make_release(name))
         store.set_mark("nightly", name)
         assert store.marked("nightly").id == name
-    with pytest.raises(ReleaseError, match="is no mark"):
+    with pytest.raises(ReleaseError, match="is not a valid mark"):
         store.set_mark("../active", "r1")

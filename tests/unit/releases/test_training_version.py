@@ -34,7 +34,7 @@ C = "/* Twice.\n */\nint twice(int value) { return 2 * value; } // done\n"
 
 @pytest.fixture
 def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A repository of two files, for `code_digest("code")`."""
+    """Make a repository with two files, for `code_digest("code")`."""
     monkeypatch.setattr(versions, "_ROOT", tmp_path)
     versions._file_digest.cache_clear()
     (tmp_path / "code").mkdir()
@@ -45,7 +45,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def digest_with(code: Path, name: str, content: str) -> str:
-    """The digest of the repository after one file has got another content."""
+    """Return the digest of the repository after a change of a file."""
     (code / name).write_text(content)
     versions._file_digest.cache_clear()
     return code_digest("code")

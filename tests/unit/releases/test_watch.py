@@ -1,3 +1,5 @@
+"""Watching the active release."""
+
 import asyncio
 from pathlib import Path
 
@@ -6,8 +8,7 @@ from structlog.testing import capture_logs
 
 from recmesh.errors import Unavailable
 from recmesh.releases import ModelStore, watch
-
-from .conftest import MakeRelease
+from tests.unit.releases.conftest import MakeRelease
 
 
 async def test_watch_yields_the_active_release_and_every_change(tmp_path: Path, make_release: MakeRelease) -> None:
@@ -25,14 +26,14 @@ async def test_watch_yields_the_active_release_and_every_change(tmp_path: Path, 
     assert await anext(changes) == "r1"
 
 
-async def test_watch_outlives_a_store_that_fails_and_logs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_watch_survives_a_failing_store_and_logs_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ModelStore(str(tmp_path / "store"))
     answers: list[str | None] = ["r1", None, None, None, "r2"]
 
     def active() -> str | None:
         answer = answers.pop(0)
         if answer is None:
-            raise Unavailable("away")
+            raise Unavailable("no answer")
         return answer
 
     monkeypatch.setattr(store, "active", active)

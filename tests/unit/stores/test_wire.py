@@ -1,9 +1,11 @@
+"""Stored messages of users, items and histories."""
+
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.stores.wire import DETAILED_ACTIONS, encode_history, item_encoder, item_fields, user_encoder, user_fields
 
 
-def test_a_user_keeps_the_seeds_numbers_and_carries_the_rest_as_attributes() -> None:
+def test_fields_of_users_beyond_the_v0_contract_are_attributes() -> None:
     encode = user_encoder(["city", "income", "age", "country"])
     info = UserInfo.FromString(encode(("007", "176", "high", "5", None)))
     assert (info.user_id, info.age, info.city, info.country) == ("007", "5", "176", "")
@@ -11,24 +13,24 @@ def test_a_user_keeps_the_seeds_numbers_and_carries_the_rest_as_attributes() -> 
     assert user_fields(info) == {"age": "5", "city": "176", "income": "high"}
 
 
-def test_an_item_keeps_the_seeds_numbers_and_carries_the_rest_as_attributes() -> None:
+def test_fields_of_items_beyond_the_v0_contract_are_attributes() -> None:
     encode = item_encoder(["shopid", "price", "brand", "genres"])
     info = ItemInfo.FromString(encode(("é\u200d🛒", "6980", "3.50", None, "")))
     assert (info.sku_id, info.brand, info.shopid, info.cate) == ("é\u200d🛒", "", "6980", "")
     assert item_fields(info) == {"shopid": "6980", "price": "3.50", "genres": ""}
 
 
-def test_a_side_without_fields_is_its_id() -> None:
+def test_an_item_without_fields_is_stored_by_its_id() -> None:
     assert ItemInfo.FromString(item_encoder([])(("a",))) == ItemInfo(sku_id="a")
 
 
-def test_equal_rows_give_equal_bytes() -> None:
+def test_equal_rows_are_stored_as_equal_bytes() -> None:
     encode = item_encoder([f"field{number}" for number in range(20)])
     row = ("a", *map(str, range(20)))
     assert len({encode(row) for _ in range(20)}) == 1
 
 
-def test_a_history_is_in_columns_newest_first() -> None:
+def test_a_history_is_stored_in_columns_newest_first() -> None:
     history = History.FromString(
         encode_history(["b", "a", "b"], [30, 20, -10], ["order", "view", "order"], [1, 2, 0.5])
     )
@@ -39,7 +41,7 @@ def test_a_history_is_in_columns_newest_first() -> None:
     assert not history.older_sku_ids
 
 
-def test_a_long_history_keeps_the_newest_in_detail_and_of_the_rest_the_ids() -> None:
+def test_only_the_items_of_older_actions_are_stored() -> None:
     total = DETAILED_ACTIONS + 40
     sku_ids = [f"new{position % 5}" for position in range(DETAILED_ACTIONS)]
     sku_ids += [f"old{position % 3}" if position % 2 else "new0" for position in range(40)]
