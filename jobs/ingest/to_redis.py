@@ -17,7 +17,7 @@ from jobs.ingest.shard import Shard
 from recmesh.dataset import DataSet
 from recmesh.errors import RecmeshError
 from recmesh.progress import Meter, Reporter
-from recmesh.stores.redis import KEYS_PER_COMMAND, HISTORY, ITEM, USER, RedisWriter
+from recmesh.stores.redis import HISTORY, ITEM, KEYS_PER_COMMAND, USER, RedisWriter
 from recmesh.stores.wire import Row, item_encoder, user_encoder
 
 _FORMAT = 1

@@ -165,7 +165,7 @@ class RankerInputs:
         return {"dense": dense, "sparse": sparse}
 
     def lifts(self, codes: Ints, items: Ints) -> list[Floats]:
-        """Return for each user field the log float32 [items] of how much more often its users act on each item.
+        """Return for each user field log lifts float32 [items]: how much more often users with a code act on an item.
 
         Args:
             codes: int32 [user fields].
