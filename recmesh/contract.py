@@ -14,6 +14,7 @@ __all__ = [
     "DEFAULT_MODEL_STORE",
     "DEFAULT_RECOMMENDATIONS",
     "DEFAULT_REDIS_URL",
+    "DETAILED_ACTIONS",
     "FAILED",
     "FIRST_ADDED_FIELD",
     "ITEM_FIELDS",
@@ -78,6 +79,9 @@ CHAIN_CANDIDATES = 400
 
 MAX_RANKED_ITEMS = 2_000
 """The largest number of items in a request to rank."""
+
+DETAILED_ACTIONS = 500
+"""Newest actions that a stored history keeps in detail. Of older actions it keeps the items."""
 
 POPULAR = "popular"
 TWO_TOWER = "two_tower"

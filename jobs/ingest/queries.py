@@ -7,10 +7,10 @@ import onnxruntime
 import polars as pl
 
 from jobs.ingest.histories import Histories
+from recmesh.contract import DETAILED_ACTIONS
 from recmesh.dataset import DataSet
 from recmesh.features import Encoder
 from recmesh.stores.ann import Vectors
-from recmesh.stores.wire import DETAILED_ACTIONS
 
 _USERS = 128
 

@@ -6,12 +6,9 @@ values are omitted.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from recmesh.contract import ITEM_FIELDS, USER_FIELDS
+from recmesh.contract import DETAILED_ACTIONS, ITEM_FIELDS, USER_FIELDS
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
-
-DETAILED_ACTIONS = 500
-"""How many of the newest actions a history has in detail."""
 
 Row = Sequence[str | None]
 

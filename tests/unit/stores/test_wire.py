@@ -1,8 +1,9 @@
 """Stored messages of users, items and histories."""
 
+from recmesh.contract import DETAILED_ACTIONS
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
-from recmesh.stores.wire import DETAILED_ACTIONS, encode_history, item_encoder, item_fields, user_encoder, user_fields
+from recmesh.stores.wire import encode_history, item_encoder, item_fields, user_encoder, user_fields
 
 
 def test_fields_of_users_beyond_the_v0_contract_are_attributes() -> None:
