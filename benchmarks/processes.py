@@ -9,7 +9,7 @@ import psutil
 
 from local.settings import PADDLE_SERVING
 from recmesh.client import Targets
-from recmesh.client._targets import ServiceName
+from recmesh.contract import ServiceName
 
 Pids: TypeAlias = Mapping[str, int]
 """Process ids by the name that tables use."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recmesh.client import AS, CM, RANK, RECALL, UM, Mesh, Method
-from recmesh.client._targets import ServiceName
+from recmesh.contract import ServiceName
 from recmesh.errors import DataError
 from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
 from recmesh.pb.user_info_pb2 import History, UserInfo

@@ -11,9 +11,7 @@ from rich.console import Console
 from recmesh.cli.journal import Answer, Journal
 from recmesh.cli.many import Failure, ask_all
 from recmesh.cli.tables import ITEM, USER, Query, read_queries, replacing, write_failures
-from recmesh.client import _wire
-from recmesh.client._mesh import NEW_USER, Mesh, check_answer
-from recmesh.client._methods import AS
+from recmesh.client import AS, Mesh, check_answer, wire
 from recmesh.pb import as_pb2
 from recmesh.progress import Meter, Reporter
 
@@ -70,7 +68,7 @@ async def _ask(mesh: Mesh, query: Query, options: BatchOptions) -> Answer:
     request = as_pb2.ASRequest(user_id=query.user_id, size=options.size, new_only=options.new_only)
     # An id that um does not know, with a profile, is a new user to as.
     if query.profile or not query.user_id:
-        request.user_info.CopyFrom(_wire.user_info(query.user_id or NEW_USER, query.profile))
+        request.user_info.CopyFrom(wire.user_info(query.user_id, query.profile))
     response = await mesh.call(AS, request)
     check_answer(AS, response)
     return Answer(query.key, [item.sku_id for item in response.item_infos], list(response.degraded), response.release)

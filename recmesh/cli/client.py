@@ -15,10 +15,9 @@ from rich.console import Console
 from recmesh.cli import show as _show
 from recmesh.cli.batch import BatchOptions, run_batch
 from recmesh.cli.score import ScoreOptions, run_score
-from recmesh.client import _wire
-from recmesh.client._mesh import AS_LIMIT, NEW_USER, Mesh, check_answer
-from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method
-from recmesh.client._targets import ServiceName, Targets
+from recmesh.client import AS, CM, RANK, RECALL, UM, Mesh, Method, ServiceName, Targets, check_answer, wire
+from recmesh.contract import MAX_RECOMMENDATIONS as AS_LIMIT
+from recmesh.contract import USER_FIELDS
 from recmesh.errors import RecmeshError, SettingsError
 from recmesh.pb import as_pb2, cm_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
 
@@ -179,9 +178,9 @@ async def _as(options: argparse.Namespace) -> int:
     )
     if len(options.user) == 1:
         request.user_id = options.user[0]
-    elif len(options.user) == len(_wire.USER_FIELDS):
-        profile = dict(zip(_wire.USER_FIELDS, options.user, strict=True))
-        request.user_info.CopyFrom(_wire.user_info(NEW_USER, profile))
+    elif len(options.user) == len(USER_FIELDS):
+        profile = dict(zip(USER_FIELDS, options.user, strict=True))
+        request.user_info.CopyFrom(wire.user_info("", profile))
     else:
         raise SettingsError(
             f"as takes one user id, or the six fields of a new user (age sex city_level province city district); "

@@ -8,8 +8,7 @@ from rich.console import Console
 
 from recmesh.cli.many import ask_all
 from recmesh.cli.tables import ITEM, USER, read_pairs, read_profiles, replacing, write_failures
-from recmesh.client._mesh import Mesh
-from recmesh.client._model import User
+from recmesh.client import Mesh, User
 from recmesh.errors import AnswerFailed
 from recmesh.progress import Meter, Reporter
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from recmesh.cli.batch import BatchReport
 from recmesh.cli.score import ScoreReport
-from recmesh.client import _wire
+from recmesh.client import wire
 from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
 
 _LISTED = 10
@@ -90,13 +90,13 @@ def _user(response: um_pb2.UserModelResponse) -> Table:
     table = Table(title=f"user {response.user_info.user_id}", title_justify="left")
     table.add_column("field")
     table.add_column("value")
-    for name, value in _wire.to_user(response).profile.items():
+    for name, value in wire.to_user(response).profile.items():
         table.add_row(name, value)
     return table
 
 
 def _history(response: um_pb2.UserModelResponse) -> Table:
-    past = _wire.to_user(response).history
+    past = wire.to_user(response).history
     table = Table(title=f"{len(past.sku_ids)} actions, newest first", title_justify="left")
     for column in ("time", "type", "sku_id", "value"):
         table.add_column(column)
@@ -107,7 +107,7 @@ def _history(response: um_pb2.UserModelResponse) -> Table:
 
 
 def _items(infos: Iterable[Any], reasons: list[str]) -> Table:
-    items = [_wire.to_item(info) for info in infos]
+    items = [wire.to_item(info) for info in infos]
     names = list(dict.fromkeys(name for item in items for name in item.fields))
     ranked = any(item.rank_score for item in items)
     table = Table("#", "sku_id", *names, *(["score"] if ranked else []), *(["channels"] if reasons else []))
@@ -119,7 +119,7 @@ def _items(infos: Iterable[Any], reasons: list[str]) -> Table:
 
 def _candidates(response: recall_pb2.RecallResponse) -> Table:
     table = Table("#", "sku_id", "score", "channels")
-    for k, candidate in enumerate(_wire.to_candidates(response).candidates, 1):
+    for k, candidate in enumerate(wire.to_candidates(response).candidates, 1):
         channels = ", ".join(f"{name} {score:.4g}" for name, score in candidate.channels.items())
         table.add_row(str(k), candidate.sku_id, f"{candidate.score:.4f}", channels)
     return table

@@ -1,30 +1,46 @@
-"""The asyncio client of a mesh: typed calls, one deadline a call, and retries that ride out a restarting service.
+"""The client library: typed calls to the services of a mesh, a deadline for each call, and retries within it.
 
-async with Mesh() as mesh:
-    answer = await mesh.recommend("8888", size=10)
-    print([item.sku_id for item in answer.items], answer.degraded)
+`Mesh` is for asyncio, `recmesh.client.sync.Mesh` for everything else, and `recmesh.client.testing` has a fake of each
+for unit tests. `recmesh.client.wire` converts between the values of this package and protobuf messages.
+
+Example:
+    async with Mesh() as mesh:
+        answer = await mesh.recommend("8888", size=10)
+        print([item.sku_id for item in answer.items], answer.degraded)
 """
 
-from recmesh.client._mesh import Mesh
-from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method
+from recmesh.client._mesh import DEFAULT_TIMEOUT, ChannelFactory, Mesh
+from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method, check_answer
 from recmesh.client._model import Candidate, Candidates, History, Item, Items, Recommendation, Scores, User
 from recmesh.client._targets import Targets
+from recmesh.contract import ServiceName
+from recmesh.errors import AnswerFailed, DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
 
 __all__ = [
     "AS",
     "CM",
+    "DEFAULT_TIMEOUT",
     "RANK",
     "RECALL",
     "UM",
+    "AnswerFailed",
     "Candidate",
     "Candidates",
+    "ChannelFactory",
+    "DeadlineExceeded",
     "History",
+    "InvalidRequest",
     "Item",
     "Items",
     "Mesh",
     "Method",
+    "Overloaded",
+    "RecmeshError",
     "Recommendation",
     "Scores",
+    "ServiceName",
     "Targets",
+    "Unavailable",
     "User",
+    "check_answer",
 ]

@@ -1,73 +1,87 @@
-"""The client itself."""
+"""The asyncio client."""
 
 import asyncio
 import itertools
-import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TypeAlias
 
 import grpc
+import grpc.aio
 
-from recmesh.client import _wire
+from recmesh import channels
+from recmesh.client import wire
+from recmesh.client._attempts import POLICY, retried_statuses
 from recmesh.client._connection import Connection
-from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method, Request, Response
+from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method, Request, Response, check_answer
 from recmesh.client._model import Candidates, Item, Items, Recommendation, Scores, User
-from recmesh.client._targets import ServiceName, Targets
-from recmesh.errors import AnswerFailed
-from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
+from recmesh.client._targets import Targets
+from recmesh.contract import MAX_RANKED_ITEMS, ServiceName
+from recmesh.pb import rank_pb2
 
 DEFAULT_TIMEOUT = 10.0
-"""Seconds a call may take: enough for a killed process to come back and answer."""
+"""Seconds for a call: enough for a killed process to restart and answer."""
 
-RANK_LIMIT = 2_000
-"""Items that rank takes in one call."""
-
-AS_LIMIT = 200
-"""Items that as gives in one answer."""
-
-OK = 200
-"""`error.code` of a good answer."""
-
-# What the seed's client calls a user that has no id.
-NEW_USER = "0"
-
-
-class _Error(Protocol):
-    @property
-    def code(self) -> int: ...
-    @property
-    def text(self) -> str: ...
+ChannelFactory: TypeAlias = Callable[[str, Sequence[tuple[str, str | int]]], grpc.aio.Channel]
+"""Opens a channel, given a target and the channel arguments that `Mesh` would use."""
 
 
 class Mesh:
-    """The five services behind typed calls; one channel a service, opened at its first call.
+    """The five services as typed calls.
 
-    Every call takes `timeout` (seconds, all attempts together) and raises recmesh.errors: Unavailable,
-    DeadlineExceeded, Overloaded, InvalidRequest by status, AnswerFailed when the answer itself says that it failed.
-    UNAVAILABLE is tried again until the deadline; `retry_overload` does the same for RESOURCE_EXHAUSTED, which batch
-    jobs want.
+    A channel to each service is opened at the first call to it. Channels belong to the event loop that runs then; use
+    a mesh in one event loop.
+
+    Each call has one deadline for all its attempts. UNAVAILABLE is tried again until the deadline. Every method
+    raises, besides the errors that it names, `Unavailable`, `DeadlineExceeded`, `Overloaded` and `InvalidRequest`
+    according to the gRPC status, `RecmeshError` for any other status, and `AnswerFailed` if the answer itself reports a
+    failure.
+
+    Args:
+        targets: Where the services are; None reads the environment.
+        timeout: Seconds for each call that does not set its own.
+        retry_overload: Try RESOURCE_EXHAUSTED again as well, which suits batch jobs.
+        credentials: Of all channels, such as `grpc.ssl_channel_credentials()`; None means plain text.
+        interceptors: Client interceptors of all channels; they see each attempt.
+        channel_factory: Opens the channels instead. It excludes `credentials` and `interceptors`.
+
+    Example:
+        async with Mesh(Targets.from_environment(), timeout=0.5) as mesh:
+            answer = await mesh.recommend("8888", size=10)
     """
 
     def __init__(
-        self, targets: Targets | None = None, *, timeout: float = DEFAULT_TIMEOUT, retry_overload: bool = False
+        self,
+        targets: Targets | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry_overload: bool = False,
+        credentials: grpc.ChannelCredentials | None = None,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+        channel_factory: ChannelFactory | None = None,
     ) -> None:
+        if channel_factory is not None and (credentials is not None or interceptors):
+            raise ValueError("a channel_factory applies credentials and interceptors itself: do not give them to Mesh")
         self._targets = targets or Targets.from_environment()
         self._timeout = timeout
-        overload = {grpc.StatusCode.RESOURCE_EXHAUSTED} if retry_overload else set()
-        self._retried = frozenset({grpc.StatusCode.UNAVAILABLE} | overload)
+        self._retried = retried_statuses(retry_overload)
+        self._credentials = credentials
+        self._interceptors = interceptors
+        self._channel_factory = channel_factory
         self._connections: dict[ServiceName, Connection] = {}
 
     async def __aenter__(self) -> "Mesh":
+        """Return the mesh."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the mesh."""
         await self.close()
 
     async def close(self) -> None:
-        """Close every channel; the mesh can be used again afterwards."""
+        """Close every channel; the next call opens a new one."""
         connections = list(self._connections.values())
         self._connections.clear()
         await asyncio.gather(*(connection.close() for connection in connections))
@@ -75,22 +89,59 @@ class Mesh:
     async def call(
         self, method: Method[Request, Response], request: Request, *, timeout: float | None = None
     ) -> Response:
-        """Any method with its raw messages. The answer's own error code is left to the caller."""
+        """Call a method with its protobuf messages.
+
+        Args:
+            method: `UM`, `CM`, `RECALL`, `RANK` or `AS`.
+            request: The request; `recmesh.client.wire` makes them.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The response. Its error code is not checked; `check_answer` does that.
+
+        Example:
+            response = await mesh.call(AS, as_pb2.ASRequest(user_id="8888"))
+        """
         connection = self._connections.get(method.service)
         if connection is None:
-            connection = Connection(self._targets[method.service], self._retried)
-            self._connections[method.service] = connection
+            connection = self._connections[method.service] = self._connect(self._targets[method.service])
         return await connection.call(method, request, self._timeout if timeout is None else timeout)
 
     async def um(self, user_id: str, *, timeout: float | None = None) -> User:
-        """The stored profile and history of a user. Raises AnswerFailed for an unknown one."""
-        request = um_pb2.UserModelRequest(log_id=_log_id(), user_id=user_id)
-        return _wire.to_user(await self._answer(UM, request, timeout))
+        """Look up the stored profile and history of a user.
+
+        Args:
+            user_id: The user.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The user.
+
+        Raises:
+            AnswerFailed: There is no such user.
+
+        Example:
+            user = await mesh.um("8888")
+        """
+        return wire.to_user(await self._answer(UM, wire.um_request(user_id), timeout))
 
     async def cm(self, sku_ids: Iterable[str], *, timeout: float | None = None) -> Items:
-        """What items are. Raises AnswerFailed when none of them exists."""
-        request = cm_pb2.CMRequest(log_id=_log_id(), item_ids=sku_ids)
-        return _wire.to_items(await self._answer(CM, request, timeout))
+        """Look up items.
+
+        Args:
+            sku_ids: The items.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The items that exist, and the ids of the others.
+
+        Raises:
+            AnswerFailed: None of the items exists.
+
+        Example:
+            items = await mesh.cm(["99654", "12048"])
+        """
+        return wire.to_items(await self._answer(CM, wire.cm_request(sku_ids), timeout))
 
     async def recall(
         self,
@@ -103,18 +154,25 @@ class Mesh:
         release: str = "",
         timeout: float | None = None,
     ) -> Candidates:
-        """Up to `size` (1 to 1,000; 0: the service's default) candidates, of one channel or (empty) of all, merged."""
-        request = recall_pb2.RecallRequest(
-            log_id=_log_id(),
-            user_info=_info(user),
-            recall_type=channel,
-            request_num=size,
-            history=_wire.history_message(user.history),
-            exclude_ids=exclude,
-            new_only=new_only,
-            release=release,
-        )
-        return _wire.to_candidates(await self._answer(RECALL, request, timeout))
+        """Retrieve candidates for a user.
+
+        Args:
+            user: The user, with profile and history.
+            size: Number of candidates, 1 to 1,000; 0 means the default of the service, 100.
+            channel: Query this channel alone; empty merges all channels.
+            exclude: Items to leave out.
+            new_only: Leave out items that the user has acted on.
+            release: The release to use; empty means the active one.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The candidates, best first.
+
+        Example:
+            candidates = await mesh.recall(await mesh.um("8888"), size=300)
+        """
+        request = wire.recall_request(user, size, channel, exclude, new_only, release)
+        return wire.to_candidates(await self._answer(RECALL, request, timeout))
 
     async def rank(
         self,
@@ -125,10 +183,23 @@ class Mesh:
         release: str = "",
         timeout: float | None = None,
     ) -> Scores:
-        """Scores of at most 2,000 items that are sent with their fields, whether the catalogue holds them or not."""
-        request = self._rank_request(user, new_only, release)
-        request.item_infos.extend(map(_wire.item_info, items))
-        return _wire.to_scores([await self._answer(RANK, request, timeout)])
+        """Score items by their fields, whether or not the catalogue contains them.
+
+        Args:
+            user: The user, with profile and history.
+            items: At most 2,000 items.
+            new_only: The items are new to the user: use the ranker for new items.
+            release: The release to use; empty means the active one.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            A score for each item.
+
+        Example:
+            scores = await mesh.rank(user, [Item("not-in-the-catalogue", {"cate": "70"})])
+        """
+        request = wire.rank_request(user, new_only, release, items=items)
+        return wire.to_scores([await self._answer(RANK, request, timeout)])
 
     async def score(
         self,
@@ -140,20 +211,31 @@ class Mesh:
         release: str = "",
         timeout: float | None = None,
     ) -> Scores:
-        """Scores of any number of catalogue items by id. Ids that rank cannot score are not in the answer.
+        """Score any number of catalogue items by id, 2,000 in a call to rank.
 
-        They order a list of these items; with `affinity` they say how much more the user is drawn to each item than
-        its popularity says.
+        Args:
+            user: The user, with profile and history.
+            sku_ids: The items.
+            affinity: Return debiased scores, which say how much more the user is drawn to each item than the item's
+                popularity suggests. The default scores are those that order lists.
+            new_only: The items are new to the user: use the ranker for new items.
+            release: The release to use; empty means the active one. All parts are scored by the same release.
+            timeout: Seconds for all attempts of each call to rank; None means that of the mesh.
+
+        Returns:
+            A score for each item that rank knows.
+
+        Example:
+            scores = await mesh.score(await mesh.um("8888"), ["99654", "12048"])
         """
         ids = iter(dict.fromkeys(sku_ids))
         parts: list[rank_pb2.RankResponse] = []
-        while part := list(itertools.islice(ids, RANK_LIMIT)):
-            # Later parts are held to the release of the first: scores of two releases cannot be compared.
-            request = self._rank_request(user, new_only, parts[0].release if parts else release)
-            request.affinity = affinity
-            request.item_ids.extend(part)
+        while part := list(itertools.islice(ids, MAX_RANKED_ITEMS)):
+            # Scores of two releases cannot be compared: later parts ask for the release of the first one.
+            held = parts[0].release if parts else release
+            request = wire.rank_request(user, new_only, held, sku_ids=part, affinity=affinity)
             parts.append(await self._answer(RANK, request, timeout))
-        return _wire.to_scores(parts)
+        return wire.to_scores(parts)
 
     async def recommend(
         self,
@@ -166,48 +248,36 @@ class Mesh:
         explain: bool = False,
         timeout: float | None = None,
     ) -> Recommendation:
-        """Up to `size` (1 to 200; 0: the service's default) items for a user.
+        """Recommend items to a user.
 
-        A known user is sent by id, a new one (`user_id` empty) by profile. Profile fields that are given win over
-        stored ones.
+        Args:
+            user_id: A known user; empty for a new one.
+            profile: Profile fields. They describe a new user, and override the stored fields of a known one.
+            size: Number of items, 1 to 200; 0 means the default of the service, 50.
+            exclude: Items to leave out.
+            new_only: Leave out items that the user has acted on.
+            explain: Say which channels proposed each item.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The items, best first.
+
+        Example:
+            answer = await mesh.recommend(profile={"age": "5.0", "city": "120.0"}, size=10)
         """
-        request = as_pb2.ASRequest(
-            log_id=_log_id(),
-            user_id=user_id,
-            user_info=_wire.user_info(user_id or NEW_USER, profile) if profile else None,
-            size=size,
-            exclude_ids=exclude,
-            new_only=new_only,
-            explain=explain,
-        )
-        return _wire.to_recommendation(await self._answer(AS, request, timeout))
+        request = wire.as_request(user_id, profile, size, exclude, new_only, explain)
+        return wire.to_recommendation(await self._answer(AS, request, timeout))
+
+    def _connect(self, target: str) -> Connection:
+        if self._channel_factory is not None:
+            channel = self._channel_factory(target, POLICY.options())
+        else:
+            channel = channels.open_channel(
+                target, POLICY, credentials=self._credentials, interceptors=self._interceptors
+            )
+        return Connection(target, channel, self._retried)
 
     async def _answer(self, method: Method[Request, Response], request: Request, timeout: float | None) -> Response:
         response = await self.call(method, request, timeout=timeout)
         check_answer(method, response)
         return response
-
-    @staticmethod
-    def _rank_request(user: User, new_only: bool, release: str) -> rank_pb2.RankRequest:
-        return rank_pb2.RankRequest(
-            log_id=_log_id(),
-            user_info=_info(user),
-            history=_wire.history_message(user.history),
-            new_only=new_only,
-            release=release,
-        )
-
-
-def check_answer(method: Method[Any, Any], response: Any) -> None:
-    """Raise AnswerFailed when a response says that it failed."""
-    error: _Error = response.error
-    if error.code != OK:
-        raise AnswerFailed(f"{method.service} answered {error.code}: {' '.join(error.text.split())}")
-
-
-def _info(user: User) -> user_info_pb2.UserInfo:
-    return _wire.user_info(user.user_id or NEW_USER, user.profile)
-
-
-def _log_id() -> int:
-    return random.getrandbits(63)  # a handle in logs and traces

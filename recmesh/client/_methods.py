@@ -1,20 +1,36 @@
-"""The five methods of the contract as values: what a caller, a retry loop or a load generator must know of each."""
+"""The five methods of the contract as values."""
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
-from google.protobuf.message import Message
-
-from recmesh.client._targets import ServiceName
+from recmesh.contract import METHOD_PATHS, OK, ServiceName
+from recmesh.errors import AnswerFailed
 from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
 
-Request = TypeVar("Request", bound=Message)
-Response = TypeVar("Response", bound=Message)
+AnyRequest: TypeAlias = (
+    um_pb2.UserModelRequest | cm_pb2.CMRequest | recall_pb2.RecallRequest | rank_pb2.RankRequest | as_pb2.ASRequest
+)
+AnyResponse: TypeAlias = (
+    um_pb2.UserModelResponse | cm_pb2.CMResponse | recall_pb2.RecallResponse | rank_pb2.RankResponse | as_pb2.ASResponse
+)
+Request = TypeVar("Request", bound=AnyRequest)
+Response = TypeVar("Response", bound=AnyResponse)
 
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request, Response]):
-    """A unary gRPC method: its service, its path and its two message types."""
+    """A unary gRPC method.
+
+    Attributes:
+        service: The service that has it.
+        path: Its path, `/package.Service/method`.
+        request: The class of its requests.
+        response: The class of its responses.
+
+    Example:
+        >>> UM.path
+        '/um.UMService/um_call'
+    """
 
     service: ServiceName
     path: str
@@ -22,8 +38,26 @@ class Method(Generic[Request, Response]):
     response: type[Response]
 
 
-UM = Method("um", "/um.UMService/um_call", um_pb2.UserModelRequest, um_pb2.UserModelResponse)
-CM = Method("cm", "/cm.CMService/cm_call", cm_pb2.CMRequest, cm_pb2.CMResponse)
-RECALL = Method("recall", "/recall.RecallService/recall", recall_pb2.RecallRequest, recall_pb2.RecallResponse)
-RANK = Method("rank", "/RankService/rank_predict", rank_pb2.RankRequest, rank_pb2.RankResponse)
-AS = Method("as", "/as.ASService/as_call", as_pb2.ASRequest, as_pb2.ASResponse)
+UM = Method("um", METHOD_PATHS["um"], um_pb2.UserModelRequest, um_pb2.UserModelResponse)
+CM = Method("cm", METHOD_PATHS["cm"], cm_pb2.CMRequest, cm_pb2.CMResponse)
+RECALL = Method("recall", METHOD_PATHS["recall"], recall_pb2.RecallRequest, recall_pb2.RecallResponse)
+RANK = Method("rank", METHOD_PATHS["rank"], rank_pb2.RankRequest, rank_pb2.RankResponse)
+AS = Method("as", METHOD_PATHS["as"], as_pb2.ASRequest, as_pb2.ASResponse)
+
+
+def check_answer(method: Method[Request, Response], response: Response) -> None:
+    """Check the error code of a response that `Mesh.call` returned.
+
+    Args:
+        method: The method that was called.
+        response: Its response.
+
+    Raises:
+        AnswerFailed: `error.code` is not 200.
+
+    Example:
+        >>> check_answer(UM, um_pb2.UserModelResponse(error={"code": 200}))
+    """
+    if response.error.code != OK:
+        text = " ".join(response.error.text.split())
+        raise AnswerFailed(f"{method.service} answered {response.error.code}: {text}")

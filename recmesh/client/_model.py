@@ -1,4 +1,4 @@
-"""What the client takes and gives: plain frozen values, no protobuf."""
+"""What the client takes and returns: frozen dataclasses without protobuf."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,10 +6,18 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a user did, newest first, in columns of equal length: entry k of each is action k.
+    """A user's actions, newest first, as columns of equal length: entry k of each column belongs to action k.
 
-    `times` are milliseconds since 1970-01-01 UTC; `values` are 1 where the data set has none. `older_sku_ids` are the
-    distinct items acted on before, without detail.
+    Attributes:
+        sku_ids: The items.
+        times: Milliseconds since 1970-01-01 UTC.
+        types: Types of action, such as `"order"`.
+        values: Values of the actions; 1 if the data set has none.
+        older_sku_ids: The distinct items of earlier actions, of which no details are kept.
+
+    Example:
+        >>> History(("99654",), (1_700_000_000_000,), ("order",), (1.0,)).sku_ids
+        ('99654',)
     """
 
     sku_ids: tuple[str, ...] = ()
@@ -21,7 +29,17 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user: known by id, or (with `user_id` empty) by profile alone. `profile` holds the fields that are set."""
+    """A user, known by id or (with an empty `user_id`) by profile alone.
+
+    Attributes:
+        user_id: The id.
+        profile: The profile fields that are set.
+        history: The recent actions.
+
+    Example:
+        >>> User(profile={"age": "5.0", "city": "120.0"}).user_id
+        ''
+    """
 
     user_id: str = ""
     profile: Mapping[str, str] = field(default_factory=dict)
@@ -30,7 +48,17 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item and its fields that are set; `rank_score` is 0 outside a recommendation."""
+    """An item.
+
+    Attributes:
+        sku_id: The id.
+        fields: The fields that are set.
+        rank_score: The score by which a recommendation is ordered; 0 elsewhere.
+
+    Example:
+        >>> Item("99654", {"cate": "70"}).fields["cate"]
+        '70'
+    """
 
     sku_id: str
     fields: Mapping[str, str] = field(default_factory=dict)
@@ -39,7 +67,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """cm's answer: the items that exist, in the order asked for, and the ids that do not."""
+    """The answer of cm.
+
+    Attributes:
+        found: The items that exist, in the order of the request.
+        missing: The requested ids that do not exist.
+
+    Example:
+        >>> Items((Item("99654"),), ("12048",)).missing
+        ('12048',)
+    """
 
     found: tuple[Item, ...]
     missing: tuple[str, ...]
@@ -47,7 +84,17 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An item that recall proposes; `channels` maps each channel that gave it to its score there."""
+    """An item that recall proposes.
+
+    Attributes:
+        sku_id: The id.
+        score: The merged score.
+        channels: The score in each channel that proposed the item.
+
+    Example:
+        >>> Candidate("99654", 0.5, {"popular": 9.0}).channels["popular"]
+        9.0
+    """
 
     sku_id: str
     score: float
@@ -56,7 +103,17 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """recall's answer, best first; `degraded` names the channels that did not answer."""
+    """The answer of recall.
+
+    Attributes:
+        candidates: The candidates, best first.
+        release: The release that proposed them.
+        degraded: The channels that did not answer.
+
+    Example:
+        >>> Candidates((), "r1", ("two_tower",)).degraded
+        ('two_tower',)
+    """
 
     candidates: tuple[Candidate, ...]
     release: str
@@ -65,7 +122,17 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """rank's answer: a score an item, in the order that rank gave; `degraded` names backends that did not answer."""
+    """The answer of rank.
+
+    Attributes:
+        by_sku_id: The score of each item, in the order of the answer.
+        release: The release that scored them.
+        degraded: The backends that did not answer.
+
+    Example:
+        >>> Scores({"99654": 0.5}, "r1", ()).by_sku_id["99654"]
+        0.5
+    """
 
     by_sku_id: Mapping[str, float]
     release: str
@@ -74,10 +141,18 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """as's answer, best first. `reasons[k]` maps channels to their scores of item k; it is empty unless asked for.
+    """The answer of `as`.
 
-    `degraded` names the stages that did not answer (`"um"`, `"recall"`, `"cm"`, `"rank"`) and parts of them
-    (`"recall:two_tower"`).
+    Attributes:
+        items: The items, best first.
+        release: The release that recommended them.
+        degraded: The stages that did not answer (`"um"`, `"recall"`, `"cm"`, `"rank"`), and parts of stages
+            (`"recall:two_tower"`).
+        reasons: For item k, the score in each channel that proposed it; empty unless requested.
+
+    Example:
+        >>> Recommendation((Item("99654"),), "r1", ("rank",)).degraded
+        ('rank',)
     """
 
     items: tuple[Item, ...]

@@ -1,11 +1,11 @@
-from recmesh.client import AS, CM, RANK, RECALL, UM, History, Item, Targets
-from recmesh.client import _wire as wire
+from recmesh.client import AS, CM, RANK, RECALL, UM, History, Item, Targets, wire
+from recmesh.contract import ITEM_FIELDS, USER_FIELDS
 from recmesh.stores import wire as stored
 
 
 def test_client_and_stores_number_the_same_fields():
-    assert wire.USER_FIELDS == stored.USER_FIELDS
-    assert wire.ITEM_FIELDS == stored.ITEM_FIELDS
+    assert USER_FIELDS == stored.USER_FIELDS
+    assert ITEM_FIELDS == stored.ITEM_FIELDS
 
 
 def test_a_history_survives_the_wire():

@@ -1,0 +1,354 @@
+"""The client for threads: scripts, notebooks, and web applications such as Django's and Flask's.
+
+`Mesh` has the methods of `recmesh.client.Mesh` with the same arguments, results and errors, but they block. It needs no
+event loop, so it also works where one is running already, as in a notebook.
+
+Example:
+    from recmesh.client import sync
+
+    with sync.Mesh() as mesh:
+        answer = mesh.recommend("8888", size=10)
+"""
+
+import itertools
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import TypeAlias, cast
+
+import grpc
+
+from recmesh import channels
+from recmesh.client import wire
+from recmesh.client._attempts import POLICY, Attempts, retried_statuses
+from recmesh.client._mesh import DEFAULT_TIMEOUT
+from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method, Request, Response, check_answer
+from recmesh.client._model import Candidates, Item, Items, Recommendation, Scores, User
+from recmesh.client._targets import Targets
+from recmesh.contract import MAX_RANKED_ITEMS, ServiceName
+from recmesh.pb import rank_pb2
+
+__all__ = ["ChannelFactory", "Mesh"]
+
+ChannelFactory: TypeAlias = Callable[[str, Sequence[tuple[str, str | int]]], grpc.Channel]
+"""Opens a channel, given a target and the channel arguments that `Mesh` would use."""
+
+
+class Mesh:
+    """The five services as typed calls that block.
+
+    Any number of threads may share a mesh. A channel to each service is opened at the first call to it.
+
+    A process may fork, as gunicorn does with `--preload`: the child opens channels of its own at its first call. gRPC
+    prepares for the fork itself, provided that no other thread is in a call at that moment. If one may be, make the
+    first call after the fork, or call `close` before it. `GRPC_ENABLE_FORK_SUPPORT=0` switches gRPC's preparations off;
+    then `close` before the fork is mandatory.
+
+    Each call has one deadline for all its attempts. UNAVAILABLE is tried again until the deadline. Every method
+    raises, besides the errors that it names, `Unavailable`, `DeadlineExceeded`, `Overloaded` and `InvalidRequest`
+    according to the gRPC status, `RecmeshError` for any other status, and `AnswerFailed` if the answer itself reports a
+    failure.
+
+    Args:
+        targets: Where the services are; None reads the environment.
+        timeout: Seconds for each call that does not set its own.
+        retry_overload: Try RESOURCE_EXHAUSTED again as well, which suits batch jobs.
+        credentials: Of all channels, such as `grpc.ssl_channel_credentials()`; None means plain text.
+        interceptors: Client interceptors of all channels; they see each attempt.
+        channel_factory: Opens the channels instead. It excludes `credentials` and `interceptors`.
+
+    Example:
+        with Mesh(Targets.from_environment(), timeout=0.5) as mesh:
+            answer = mesh.recommend("8888", size=10)
+    """
+
+    def __init__(
+        self,
+        targets: Targets | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry_overload: bool = False,
+        credentials: grpc.ChannelCredentials | None = None,
+        interceptors: Sequence[grpc.UnaryUnaryClientInterceptor] = (),
+        channel_factory: ChannelFactory | None = None,
+    ) -> None:
+        if channel_factory is not None and (credentials is not None or interceptors):
+            raise ValueError("a channel_factory applies credentials and interceptors itself: do not give them to Mesh")
+        self._targets = targets or Targets.from_environment()
+        self._timeout = timeout
+        self._retried = retried_statuses(retry_overload)
+        self._credentials = credentials
+        self._interceptors = interceptors
+        self._channel_factory = channel_factory
+        self._lock = threading.Lock()
+        self._connections: dict[ServiceName, _Connection] = {}
+        _meshes.add(self)
+
+    def __enter__(self) -> "Mesh":
+        """Return the mesh."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the mesh."""
+        self.close()
+
+    def close(self) -> None:
+        """Close every channel; the next call opens a new one."""
+        with self._lock:
+            connections = list(self._connections.values())
+            self._connections.clear()
+        for connection in connections:
+            connection.close()
+
+    def call(self, method: Method[Request, Response], request: Request, *, timeout: float | None = None) -> Response:
+        """Call a method with its protobuf messages.
+
+        Args:
+            method: `UM`, `CM`, `RECALL`, `RANK` or `AS`.
+            request: The request; `recmesh.client.wire` makes them.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The response. Its error code is not checked; `check_answer` does that.
+
+        Example:
+            response = mesh.call(AS, as_pb2.ASRequest(user_id="8888"))
+        """
+        return self._connection(method.service).call(method, request, self._timeout if timeout is None else timeout)
+
+    def um(self, user_id: str, *, timeout: float | None = None) -> User:
+        """Look up the stored profile and history of a user.
+
+        Args:
+            user_id: The user.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The user.
+
+        Raises:
+            AnswerFailed: There is no such user.
+
+        Example:
+            user = mesh.um("8888")
+        """
+        return wire.to_user(self._answer(UM, wire.um_request(user_id), timeout))
+
+    def cm(self, sku_ids: Iterable[str], *, timeout: float | None = None) -> Items:
+        """Look up items.
+
+        Args:
+            sku_ids: The items.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The items that exist, and the ids of the others.
+
+        Raises:
+            AnswerFailed: None of the items exists.
+
+        Example:
+            items = mesh.cm(["99654", "12048"])
+        """
+        return wire.to_items(self._answer(CM, wire.cm_request(sku_ids), timeout))
+
+    def recall(
+        self,
+        user: User,
+        *,
+        size: int = 0,
+        channel: str = "",
+        exclude: Iterable[str] = (),
+        new_only: bool = False,
+        release: str = "",
+        timeout: float | None = None,
+    ) -> Candidates:
+        """Retrieve candidates for a user.
+
+        Args:
+            user: The user, with profile and history.
+            size: Number of candidates, 1 to 1,000; 0 means the default of the service, 100.
+            channel: Query this channel alone; empty merges all channels.
+            exclude: Items to leave out.
+            new_only: Leave out items that the user has acted on.
+            release: The release to use; empty means the active one.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The candidates, best first.
+
+        Example:
+            candidates = mesh.recall(mesh.um("8888"), size=300)
+        """
+        request = wire.recall_request(user, size, channel, exclude, new_only, release)
+        return wire.to_candidates(self._answer(RECALL, request, timeout))
+
+    def rank(
+        self,
+        user: User,
+        items: Sequence[Item],
+        *,
+        new_only: bool = False,
+        release: str = "",
+        timeout: float | None = None,
+    ) -> Scores:
+        """Score items by their fields, whether or not the catalogue contains them.
+
+        Args:
+            user: The user, with profile and history.
+            items: At most 2,000 items.
+            new_only: The items are new to the user: use the ranker for new items.
+            release: The release to use; empty means the active one.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            A score for each item.
+
+        Example:
+            scores = mesh.rank(user, [Item("not-in-the-catalogue", {"cate": "70"})])
+        """
+        request = wire.rank_request(user, new_only, release, items=items)
+        return wire.to_scores([self._answer(RANK, request, timeout)])
+
+    def score(
+        self,
+        user: User,
+        sku_ids: Collection[str],
+        *,
+        affinity: bool = False,
+        new_only: bool = False,
+        release: str = "",
+        timeout: float | None = None,
+    ) -> Scores:
+        """Score any number of catalogue items by id, 2,000 in a call to rank.
+
+        Args:
+            user: The user, with profile and history.
+            sku_ids: The items.
+            affinity: Return debiased scores, which say how much more the user is drawn to each item than the item's
+                popularity suggests. The default scores are those that order lists.
+            new_only: The items are new to the user: use the ranker for new items.
+            release: The release to use; empty means the active one. All parts are scored by the same release.
+            timeout: Seconds for all attempts of each call to rank; None means that of the mesh.
+
+        Returns:
+            A score for each item that rank knows.
+
+        Example:
+            scores = mesh.score(mesh.um("8888"), ["99654", "12048"])
+        """
+        ids = iter(dict.fromkeys(sku_ids))
+        parts: list[rank_pb2.RankResponse] = []
+        while part := list(itertools.islice(ids, MAX_RANKED_ITEMS)):
+            # Scores of two releases cannot be compared: later parts ask for the release of the first one.
+            held = parts[0].release if parts else release
+            request = wire.rank_request(user, new_only, held, sku_ids=part, affinity=affinity)
+            parts.append(self._answer(RANK, request, timeout))
+        return wire.to_scores(parts)
+
+    def recommend(
+        self,
+        user_id: str = "",
+        profile: Mapping[str, str] | None = None,
+        *,
+        size: int = 0,
+        exclude: Iterable[str] = (),
+        new_only: bool = False,
+        explain: bool = False,
+        timeout: float | None = None,
+    ) -> Recommendation:
+        """Recommend items to a user.
+
+        Args:
+            user_id: A known user; empty for a new one.
+            profile: Profile fields. They describe a new user, and override the stored fields of a known one.
+            size: Number of items, 1 to 200; 0 means the default of the service, 50.
+            exclude: Items to leave out.
+            new_only: Leave out items that the user has acted on.
+            explain: Say which channels proposed each item.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The items, best first.
+
+        Example:
+            answer = mesh.recommend(profile={"age": "5.0", "city": "120.0"}, size=10)
+        """
+        request = wire.as_request(user_id, profile, size, exclude, new_only, explain)
+        return wire.to_recommendation(self._answer(AS, request, timeout))
+
+    def _connection(self, service: ServiceName) -> "_Connection":
+        with self._lock:
+            connection = self._connections.get(service)
+            if connection is None:
+                connection = self._connections[service] = self._connect(self._targets[service])
+        return connection
+
+    def _connect(self, target: str) -> "_Connection":
+        if self._channel_factory is not None:
+            channel = self._channel_factory(target, POLICY.options())
+        else:
+            channel = channels.open_blocking_channel(
+                target, POLICY, credentials=self._credentials, interceptors=self._interceptors
+            )
+        return _Connection(target, channel, self._retried)
+
+    def _answer(self, method: Method[Request, Response], request: Request, timeout: float | None) -> Response:
+        response = self.call(method, request, timeout=timeout)
+        check_answer(method, response)
+        return response
+
+    def _start_over(self) -> None:
+        """Forget what belongs to the parent process: its channels, and a lock that another thread may have held."""
+        self._lock = threading.Lock()
+        self._connections = {}
+
+
+class _Connection:
+    """A channel and the calls that are made through it; see `recmesh.client._connection`."""
+
+    def __init__(self, target: str, channel: grpc.Channel, retried: frozenset[grpc.StatusCode]) -> None:
+        self._target = target
+        self._channel = channel
+        self._retried = retried
+        self._stubs: dict[str, object] = {}
+
+    def call(self, method: Method[Request, Response], request: Request, timeout: float) -> Response:
+        stub = self._stub(method)
+        attempts = Attempts(method, self._target, self._retried, timeout)
+        while True:
+            try:
+                return stub(request, timeout=attempts.remaining())
+            except grpc.RpcError as error:
+                pause = attempts.pause(cast(grpc.Call, error))
+            time.sleep(pause)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def _stub(self, method: Method[Request, Response]) -> "grpc.UnaryUnaryMultiCallable[Request, Response]":
+        stub = self._stubs.get(method.path)
+        if stub is None:
+            stub = self._stubs[method.path] = self._channel.unary_unary(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+        return cast("grpc.UnaryUnaryMultiCallable[Request, Response]", stub)
+
+
+_meshes: weakref.WeakSet[Mesh] = weakref.WeakSet()
+
+
+def _start_over_after_fork() -> None:
+    for mesh in list(_meshes):
+        mesh._start_over()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over_after_fork)
