@@ -10,13 +10,13 @@ from typing import Any
 import grpc
 import pytest
 
-from recmesh.client import AS, CM, RANK, RECALL, UM, Targets
+from recmesh.client import AS, CM, RANK, RECALL, UM, Method, Targets
 from recmesh.pb import as_pb2, cm_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
 
-METHODS = (UM, CM, RECALL, RANK, AS)
+METHODS: tuple[Method[Any, Any], ...] = (UM, CM, RECALL, RANK, AS)
 
 
-class FakeMesh:
+class LoopbackMesh:
     """Users "1" to "9" and items "a" to "j" exist; as answers the items for everyone.
 
     `faults[service]` holds status codes that the next calls get instead of an answer (None: an answer), `calls` counts
@@ -24,7 +24,8 @@ class FakeMesh:
     calls have come in; with it and `arrived` a test stops the world.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
+        self._credentials = credentials
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -50,7 +51,8 @@ class FakeMesh:
 
     def start(self) -> None:
         self._server = grpc.server(futures.ThreadPoolExecutor(32), options=[("grpc.so_reuseport", 0)])
-        for method, answer in zip(METHODS, (self._um, self._cm, self._recall, self._rank, self._as), strict=True):
+        answers: tuple[Callable[[Any], Any], ...] = (self._um, self._cm, self._recall, self._rank, self._as)
+        for method, answer in zip(METHODS, answers, strict=True):
             service, name = method.path[1:].split("/")
             handler = grpc.unary_unary_rpc_method_handler(
                 self._answering(method.service, answer),
@@ -58,7 +60,10 @@ class FakeMesh:
                 response_serializer=method.response.SerializeToString,
             )
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {name: handler}),))
-        self._server.add_insecure_port(self.target)
+        if self._credentials is None:
+            self._server.add_insecure_port(self.target)
+        else:
+            self._server.add_secure_port(self.target, self._credentials)
         self._server.start()
 
     def kill(self) -> None:
@@ -146,8 +151,8 @@ class FakeMesh:
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeMesh]:
-    mesh = FakeMesh()
+def loopback() -> Iterator[LoopbackMesh]:
+    mesh = LoopbackMesh()
     mesh.start()
     yield mesh
     mesh.gate.set()
@@ -155,8 +160,8 @@ def fake() -> Iterator[FakeMesh]:
 
 
 @pytest.fixture
-def environment(fake: FakeMesh, monkeypatch: pytest.MonkeyPatch) -> FakeMesh:
+def environment(loopback: LoopbackMesh, monkeypatch: pytest.MonkeyPatch) -> LoopbackMesh:
     """The made-up mesh as the one that commands find."""
     for method in METHODS:
-        monkeypatch.setenv(f"RECMESH_{method.service.upper()}_TARGET", fake.target)
-    return fake
+        monkeypatch.setenv(f"RECMESH_{method.service.upper()}_TARGET", loopback.target)
+    return loopback

@@ -9,26 +9,29 @@ import pytest
 
 from recmesh.cli.client import main
 from recmesh.pb import as_pb2
+from tests.component.client.conftest import LoopbackMesh
 
 ROOT = Path(__file__).parents[3]
 
 
-def rows(path):
+def rows(path: Path) -> list[list[str]]:
     with path.open(newline="") as file:
         return list(csv.reader(file))
 
 
-def names(folder):
+def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def batch(tmp_path, text, *options):
+def batch(tmp_path: Path, text: str, *options: str) -> int:
     queries = tmp_path / "queries.csv"
     queries.write_text(text)
     return main(["batch", "--queries", str(queries), "--out", str(tmp_path / "out.csv"), *options])
 
 
-def test_predictions_are_best_first_in_the_order_of_the_queries(environment, tmp_path, capsys):
+def test_predictions_are_best_first_in_the_order_of_the_queries(
+    environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert batch(tmp_path, "user_id\n3\n1\n2\n", "--size", "2", "--new-only") == 0
     assert rows(tmp_path / "out.csv") == [
         ["user_id", "sku_id"], ["3", "a"], ["3", "b"], ["1", "a"], ["1", "b"], ["2", "a"], ["2", "b"],
@@ -38,7 +41,7 @@ def test_predictions_are_best_first_in_the_order_of_the_queries(environment, tmp
     assert "6 items for 3 of 3 queries, release r1" in capsys.readouterr().err
 
 
-def test_each_kind_of_user_is_asked_for_as_the_contract_says(environment, tmp_path):
+def test_each_kind_of_user_is_asked_for_as_the_contract_says(environment: LoopbackMesh, tmp_path: Path) -> None:
     text = "user_id,age,job\n1,,\n2,6.0,\n500,5.0,cook\n,4.0,\n-1,3.0,\n600,,\n"
     assert batch(tmp_path, text, "--concurrency", "1", "--size", "1") == 0
     assert environment.requests["as"] == [
@@ -54,13 +57,17 @@ def test_each_kind_of_user_is_asked_for_as_the_contract_says(environment, tmp_pa
     assert [row[0] for row in rows(tmp_path / "out.csv")[1:]] == ["1", "2", "500", "row-5", "row-6", "600"]
 
 
-def test_degraded_answers_are_counted_by_reason(environment, tmp_path, capsys):
+def test_degraded_answers_are_counted_by_reason(
+    environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment.degraded = {"1": ["rank", "recall:two_tower"], "2": ["rank"]}
     assert batch(tmp_path, "user_id\n1\n2\n3\n") == 0
     assert "degraded: 2 answers (rank 2, recall:two_tower 1)" in capsys.readouterr().err
 
 
-def test_a_failed_query_is_listed_and_asked_for_again(environment, tmp_path, capsys):
+def test_a_failed_query_is_listed_and_asked_for_again(
+    environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment.faults["as"].append(grpc.StatusCode.INVALID_ARGUMENT)
     text = "user_id\n1\n2\n"
     assert batch(tmp_path, text, "--concurrency", "1", "--size", "1") == 5
@@ -73,13 +80,15 @@ def test_a_failed_query_is_listed_and_asked_for_again(environment, tmp_path, cap
     assert names(tmp_path) == {"queries.csv", "out.csv"}
 
 
-def test_overload_and_restarts_are_ridden_out(environment, tmp_path):
+def test_overload_and_restarts_are_ridden_out(environment: LoopbackMesh, tmp_path: Path) -> None:
     environment.faults["as"].extend([grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE] * 3)
     assert batch(tmp_path, "user_id\n" + "".join(f"{k}\n" for k in range(40)), "--size", "1") == 0
     assert len(rows(tmp_path / "out.csv")) == 41
 
 
-def test_a_mesh_that_is_gone_ends_the_batch_before_every_deadline_is_waited_out(environment, tmp_path, capsys):
+def test_a_mesh_that_is_gone_ends_the_batch_before_every_deadline_is_waited_out(
+    environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment.kill()
     text = "user_id\n" + "".join(f"{k}\n" for k in range(1_000))
     assert batch(tmp_path, text, "--timeout", "1") == 6
@@ -90,10 +99,22 @@ def test_a_mesh_that_is_gone_ends_the_batch_before_every_deadline_is_waited_out(
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_batch_goes_on_where_it_stopped(environment, tmp_path, stop):
+def test_an_interrupted_batch_goes_on_where_it_stopped(
+    environment: LoopbackMesh, tmp_path: Path, stop: signal.Signals
+) -> None:
     queries, out = tmp_path / "queries.csv", tmp_path / "out.csv"
     queries.write_text("user_id\n" + "".join(f"u{k}\n" for k in range(300)))
-    command = [sys.executable, ROOT / "client.py", "batch", "--queries", queries, "--out", out, "--concurrency", "4"]
+    command: list[str | Path] = [
+        sys.executable,
+        ROOT / "client.py",
+        "batch",
+        "--queries",
+        queries,
+        "--out",
+        out,
+        "--concurrency",
+        "4",
+    ]
     environment.hold_from["as"] = 100
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     environment.wait_for("as", 100)
@@ -115,7 +136,9 @@ def test_an_interrupted_batch_goes_on_where_it_stopped(environment, tmp_path, st
     assert names(tmp_path) == {"queries.csv", "out.csv"}
 
 
-def test_what_an_other_run_left_is_not_mixed_in(environment, tmp_path, capsys):
+def test_what_an_other_run_left_is_not_mixed_in(
+    environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment.faults["as"].append(grpc.StatusCode.INVALID_ARGUMENT)
     assert batch(tmp_path, "user_id\n1\n2\n", "--size", "1", "--concurrency", "1") == 5
     assert batch(tmp_path, "user_id\n1\n2\n", "--size", "2") == 0
@@ -123,11 +146,13 @@ def test_what_an_other_run_left_is_not_mixed_in(environment, tmp_path, capsys):
     assert "starting over" in capsys.readouterr().err
 
 
-def test_two_batches_cannot_write_one_file(environment, tmp_path, capsys):
+def test_two_batches_cannot_write_one_file(
+    environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     queries, out = tmp_path / "queries.csv", tmp_path / "out.csv"
     queries.write_text("user_id\n1\n")
     environment.gate.clear()
-    command = [sys.executable, ROOT / "client.py", "batch", "--queries", queries, "--out", out]
+    command: list[str | Path] = [sys.executable, ROOT / "client.py", "batch", "--queries", queries, "--out", out]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     environment.wait_for("as", 1)
     assert batch(tmp_path, "user_id\n1\n") == 2
@@ -136,7 +161,7 @@ def test_two_batches_cannot_write_one_file(environment, tmp_path, capsys):
     assert process.wait(60) == 0
 
 
-def test_a_file_without_queries_gives_a_file_without_predictions(environment, tmp_path):
+def test_a_file_without_queries_gives_a_file_without_predictions(environment: LoopbackMesh, tmp_path: Path) -> None:
     assert batch(tmp_path, "user_id\n") == 0
     assert rows(tmp_path / "out.csv") == [["user_id", "sku_id"]]
 
@@ -144,7 +169,9 @@ def test_a_file_without_queries_gives_a_file_without_predictions(environment, tm
 @pytest.mark.parametrize(
     "text", ["", "user_id,user_id\n1,1\n", "user_id,age\n1\n", "user_id,age\n1,2\n1,3\n", 'user_id\n"1\n']
 )
-def test_a_damaged_file_is_one_line_and_exit_code_3(environment, tmp_path, capsys, text):
+def test_a_damaged_file_is_one_line_and_exit_code_3(
+    environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
     assert batch(tmp_path, text) == 3
     assert capsys.readouterr().err.count("\n") == 1
     assert not environment.calls

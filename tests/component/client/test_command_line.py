@@ -3,34 +3,40 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 import pytest
 from google.protobuf import text_format
+from google.protobuf.message import Message
 
 from recmesh.cli.client import main
 from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
+from tests.component.client.conftest import LoopbackMesh
 
 ROOT = Path(__file__).parents[3]
 STATUS = grpc.StatusCode
+M = TypeVar("M", bound=Message)
 
 
-def parse(capsys, message):
+def parse(capsys: pytest.CaptureFixture[str], message: M) -> M:
     return text_format.Parse(capsys.readouterr().out, message)
 
 
-def test_um_prints_the_protobuf_text_form(environment, capsys):
+def test_um_prints_the_protobuf_text_form(environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["um", "1"]) == 0
     assert parse(capsys, um_pb2.UserModelResponse()).user_info.attributes["job"] == "cook"
 
 
 @pytest.mark.parametrize("ids", [["a,b"], ["a", "b"], ["a,", "b"], ["a, b"]])
-def test_cm_takes_ids_with_commas_and_spaces(environment, capsys, ids):
+def test_cm_takes_ids_with_commas_and_spaces(
+    environment: LoopbackMesh, capsys: pytest.CaptureFixture[str], ids: list[str]
+) -> None:
     assert main(["cm", *ids]) == 0
     assert [item.sku_id for item in parse(capsys, cm_pb2.CMResponse()).item_infos] == ["a", "b"]
 
 
-def test_recall_sends_what_um_knows(environment, capsys):
+def test_recall_sends_what_um_knows(environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recall", "1", "--size", "3", "--channel", "popular"]) == 0
     assert [pair.nid for pair in parse(capsys, recall_pb2.RecallResponse()).score_pairs] == ["a", "b", "c"]
     sent = environment.requests["recall"][0]
@@ -38,7 +44,7 @@ def test_recall_sends_what_um_knows(environment, capsys):
     assert (sent.request_num, sent.recall_type) == (3, "popular")
 
 
-def test_bare_rank_is_the_request_of_the_seed(environment, capsys):
+def test_bare_rank_is_the_request_of_the_seed(environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rank"]) == 0
     assert [pair.nid for pair in parse(capsys, rank_pb2.RankResponse()).score_pairs] == ["1"]
     assert environment.requests["rank"][0] == rank_pb2.RankRequest(
@@ -50,7 +56,7 @@ def test_bare_rank_is_the_request_of_the_seed(environment, capsys):
     )  # fmt: skip
 
 
-def test_as_by_id_and_by_profile(environment, capsys):
+def test_as_by_id_and_by_profile(environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["as", "8"]) == 0
     assert [item.sku_id for item in parse(capsys, as_pb2.ASResponse()).item_infos] == list("abcdefghij")
     assert main(["as", "5.0", "1.0", "3.0", "-1", "120.0", "741.0"]) == 0
@@ -64,14 +70,14 @@ def test_as_by_id_and_by_profile(environment, capsys):
     )  # fmt: skip
 
 
-def test_as_options_travel(environment, capsys):
+def test_as_options_travel(environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["as", "8", "--size", "3", "--exclude", "a,b", "--exclude", "c", "--new-only", "--explain"]) == 0
     assert environment.requests["as"] == [
         as_pb2.ASRequest(user_id="8", size=3, exclude_ids=["a", "b", "c"], new_only=True, explain=True)
     ]
 
 
-def test_json_and_table(environment, capsys):
+def test_json_and_table(environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["as", "8", "--size", "2", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert [item["sku_id"] for item in answer["item_infos"]] == ["a", "b"]
@@ -80,7 +86,9 @@ def test_json_and_table(environment, capsys):
     assert "not there: no" in capsys.readouterr().out
 
 
-def test_the_target_option_wins(environment, capsys, monkeypatch):
+def test_the_target_option_wins(
+    environment: LoopbackMesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RECMESH_AS_TARGET", "127.0.0.1:1")
     assert main(["as", "1", "--target", environment.target]) == 0
 
@@ -89,7 +97,9 @@ def test_the_target_option_wins(environment, capsys, monkeypatch):
     ("status", "code"),
     [(STATUS.INVALID_ARGUMENT, 5), (STATUS.RESOURCE_EXHAUSTED, 6), (STATUS.DEADLINE_EXCEEDED, 7), (STATUS.INTERNAL, 1)],
 )
-def test_a_status_is_one_line_and_its_exit_code(environment, capsys, status, code):
+def test_a_status_is_one_line_and_its_exit_code(
+    environment: LoopbackMesh, capsys: pytest.CaptureFixture[str], status: grpc.StatusCode, code: int
+) -> None:
     environment.faults["as"].append(status)
     assert main(["as", "1"]) == code
     printed = capsys.readouterr()
@@ -97,13 +107,17 @@ def test_a_status_is_one_line_and_its_exit_code(environment, capsys, status, cod
     assert printed.err.startswith("client.py: as at ") and printed.err.count("\n") == 1
 
 
-def test_a_service_that_is_not_there_is_exit_code_6(environment, capsys):
+def test_a_service_that_is_not_there_is_exit_code_6(
+    environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]
+) -> None:
     environment.kill()
     assert main(["as", "1", "--timeout", "1"]) == 6
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_an_answer_that_failed_is_printed_and_exit_code_8(environment, capsys):
+def test_an_answer_that_failed_is_printed_and_exit_code_8(
+    environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["um", "5000"]) == 8
     printed = capsys.readouterr()
     assert 'user_id: \\"5000\\"' in printed.out
@@ -121,19 +135,19 @@ def test_an_answer_that_failed_is_printed_and_exit_code_8(environment, capsys):
         ["um", "1", "--timeout", "x"],
     ],
 )
-def test_wrong_use_is_one_line_and_exit_code_2(capsys, arguments):
+def test_wrong_use_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_profile_with_a_field_too_few_is_wrong_use(capsys):
+def test_a_profile_with_a_field_too_few_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["as", "5.0", "1.0", "3.0", "11.0", "120.0"]) == 2
     assert "six fields" in capsys.readouterr().err
 
 
-def test_the_script_runs_from_any_folder(environment, tmp_path):
+def test_the_script_runs_from_any_folder(environment: LoopbackMesh, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "client.py", "as", "8", "--size", "1"],
         cwd=tmp_path,
@@ -144,7 +158,7 @@ def test_the_script_runs_from_any_folder(environment, tmp_path):
     assert 'sku_id: "a"' in done.stdout
 
 
-def test_a_python_without_grpc_gets_a_hint():
+def test_a_python_without_grpc_gets_a_hint() -> None:
     done = subprocess.run(
         [sys.executable, "-S", "-E", ROOT / "client.py", "as", "8"],
         capture_output=True,

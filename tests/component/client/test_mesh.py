@@ -5,12 +5,13 @@ import pytest
 
 from recmesh.client import History, Item, Mesh, User
 from recmesh.errors import AnswerFailed, DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
+from tests.component.client.conftest import LoopbackMesh
 
 STATUS = grpc.StatusCode
 
 
-async def test_answers_come_as_plain_values(fake):
-    async with Mesh(fake.targets) as mesh:
+async def test_answers_come_as_plain_values(loopback: LoopbackMesh) -> None:
+    async with Mesh(loopback.targets) as mesh:
         user = await mesh.um("1")
         assert user == User(
             "1",
@@ -31,35 +32,35 @@ async def test_answers_come_as_plain_values(fake):
         assert (answer.release, answer.degraded) == ("r1", ())
 
 
-async def test_profile_and_history_reach_the_services_as_the_contract_says(fake):
-    async with Mesh(fake.targets) as mesh:
+async def test_profile_and_history_reach_the_services_as_the_contract_says(loopback: LoopbackMesh) -> None:
+    async with Mesh(loopback.targets) as mesh:
         user = await mesh.um("1")
         await mesh.recall(user)
         await mesh.recommend(profile={"age": "5.0", "job": "cook", "city": ""})
-    sent = fake.requests["recall"][0]
+    sent = loopback.requests["recall"][0]
     assert (sent.user_info.age, dict(sent.user_info.attributes)) == ("5.0", {"job": "cook"})
     assert list(sent.history.sku_ids) == ["b", "a"]
     assert [sent.history.type_names[k] for k in sent.history.types] == ["view", "order"]
-    new = fake.requests["as"][0]
+    new = loopback.requests["as"][0]
     assert (new.user_id, new.user_info.user_id, new.user_info.age, new.user_info.city) == ("", "0", "5.0", "")
     assert dict(new.user_info.attributes) == {"job": "cook"}
 
 
-async def test_scoring_splits_at_the_limit_and_stays_with_one_release(fake):
+async def test_scoring_splits_at_the_limit_and_stays_with_one_release(loopback: LoopbackMesh) -> None:
     ids = [f"i{k}" for k in range(4_500)]
-    async with Mesh(fake.targets) as mesh:
+    async with Mesh(loopback.targets) as mesh:
         scores = await mesh.score(User("1"), ids + ids[:10])
         assert (await mesh.score(User("1"), [])).by_sku_id == {}
     assert set(scores.by_sku_id) == set(ids)
-    assert [len(request.item_ids) for request in fake.requests["rank"]] == [2_000, 2_000, 500]
-    assert [request.release for request in fake.requests["rank"]] == ["", "r1", "r1"]
+    assert [len(request.item_ids) for request in loopback.requests["rank"]] == [2_000, 2_000, 500]
+    assert [request.release for request in loopback.requests["rank"]] == ["", "r1", "r1"]
 
 
-async def test_unavailable_is_tried_again(fake):
-    fake.faults["um"].extend([STATUS.UNAVAILABLE] * 4)
-    async with Mesh(fake.targets) as mesh:
+async def test_unavailable_is_tried_again(loopback: LoopbackMesh) -> None:
+    loopback.faults["um"].extend([STATUS.UNAVAILABLE] * 4)
+    async with Mesh(loopback.targets) as mesh:
         assert (await mesh.um("1")).user_id == "1"
-    assert fake.calls["um"] == 5
+    assert loopback.calls["um"] == 5
 
 
 @pytest.mark.parametrize(
@@ -71,51 +72,53 @@ async def test_unavailable_is_tried_again(fake):
         (STATUS.INTERNAL, RecmeshError),
     ],
 )
-async def test_other_statuses_fail_at_once(fake, status, error):
-    fake.faults["as"].append(status)
-    async with Mesh(fake.targets) as mesh:
-        with pytest.raises(error, match=f"as at {fake.target}"):
+async def test_other_statuses_fail_at_once(
+    loopback: LoopbackMesh, status: grpc.StatusCode, error: type[RecmeshError]
+) -> None:
+    loopback.faults["as"].append(status)
+    async with Mesh(loopback.targets) as mesh:
+        with pytest.raises(error, match=f"as at {loopback.target}"):
             await mesh.recommend("1")
-    assert fake.calls["as"] == 1
+    assert loopback.calls["as"] == 1
 
 
-async def test_overload_is_tried_again_where_asked_for(fake):
-    fake.faults["as"].append(STATUS.RESOURCE_EXHAUSTED)
-    async with Mesh(fake.targets, retry_overload=True) as mesh:
+async def test_overload_is_tried_again_where_asked_for(loopback: LoopbackMesh) -> None:
+    loopback.faults["as"].append(STATUS.RESOURCE_EXHAUSTED)
+    async with Mesh(loopback.targets, retry_overload=True) as mesh:
         assert (await mesh.recommend("1", size=1)).items
-    assert fake.calls["as"] == 2
+    assert loopback.calls["as"] == 2
 
 
-async def test_an_outage_ends_with_its_cause_when_the_deadline_is_up(fake):
-    fake.kill()
-    async with Mesh(fake.targets, timeout=1) as mesh:
-        with pytest.raises(Unavailable, match=f"um at {fake.target} did not answer within 1 s"):
+async def test_an_outage_ends_with_its_cause_when_the_deadline_is_up(loopback: LoopbackMesh) -> None:
+    loopback.kill()
+    async with Mesh(loopback.targets, timeout=1) as mesh:
+        with pytest.raises(Unavailable, match=f"um at {loopback.target} did not answer within 1 s"):
             await mesh.um("1")
 
 
-async def test_a_service_that_hangs_is_a_deadline(fake):
-    fake.gate.clear()
-    async with Mesh(fake.targets) as mesh:
+async def test_a_service_that_hangs_is_a_deadline(loopback: LoopbackMesh) -> None:
+    loopback.gate.clear()
+    async with Mesh(loopback.targets) as mesh:
         with pytest.raises(DeadlineExceeded):
             await mesh.um("1", timeout=0.3)
 
 
-async def test_a_killed_service_that_comes_back_is_ridden_out(fake):
-    fake.gate.clear()
-    async with Mesh(fake.targets, timeout=30) as mesh:
+async def test_a_killed_service_that_comes_back_is_ridden_out(loopback: LoopbackMesh) -> None:
+    loopback.gate.clear()
+    async with Mesh(loopback.targets, timeout=30) as mesh:
         calls = [asyncio.create_task(mesh.recommend("1", size=1)) for _ in range(8)]
-        await asyncio.to_thread(fake.wait_for, "as", 8)
-        killed = asyncio.create_task(asyncio.to_thread(fake.kill))
-        fake.gate.set()
+        await asyncio.to_thread(loopback.wait_for, "as", 8)
+        killed = asyncio.create_task(asyncio.to_thread(loopback.kill))
+        loopback.gate.set()
         await killed
         late = asyncio.create_task(mesh.recommend("2", size=1))
-        await asyncio.to_thread(fake.start)
+        await asyncio.to_thread(loopback.start)
         answers = await asyncio.gather(*calls, late)
     assert all([item.sku_id for item in answer.items] == ["a"] for answer in answers)
 
 
-async def test_an_answer_that_says_it_failed_is_an_error_with_its_text(fake):
-    async with Mesh(fake.targets) as mesh:
+async def test_an_answer_that_says_it_failed_is_an_error_with_its_text(loopback: LoopbackMesh) -> None:
+    async with Mesh(loopback.targets) as mesh:
         with pytest.raises(
             AnswerFailed, match=r'um answered 500: UM server get user_info from redis fail. \(user_id: "77" \)'
         ):

@@ -1,0 +1,289 @@
+"""A mesh for unit tests of code that uses the client: canned answers, failures on demand, and a record of the calls.
+
+`FakeMesh` stands for `recmesh.client.Mesh` and `SyncFakeMesh` for `recmesh.client.sync.Mesh`. They are subclasses that
+replace only the calls to the services: requests are made and answers are read by the code that runs in production.
+
+Example:
+    mesh = FakeMesh(items=[Item("a"), Item("b")], recommendations={"8888": ["b"]})
+    answer = await mesh.recommend("8888")
+    assert [item.sku_id for item in answer.items] == ["b"]
+    assert mesh.requests(AS)[0].user_id == "8888"
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import cast
+
+from google.protobuf.text_format import MessageToString
+
+from recmesh.client import _mesh, sync, wire
+from recmesh.client._methods import AnyRequest, Method, Request, Response
+from recmesh.client._model import Item, User
+from recmesh.client._targets import Targets
+from recmesh.contract import (
+    DEFAULT_CANDIDATES,
+    DEFAULT_RECOMMENDATIONS,
+    FAILED,
+    LEGACY_NEW_USER_ID,
+    MAX_CANDIDATES,
+    MAX_RANKED_ITEMS,
+    MAX_RECOMMENDATIONS,
+    OK,
+    PORTS,
+    ServiceName,
+)
+from recmesh.errors import InvalidRequest, RecmeshError
+from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
+
+__all__ = ["FakeMesh", "FakeServices", "SyncFakeMesh"]
+
+_CHANNEL = "fake"
+
+
+class FakeServices:
+    """What `FakeMesh` and `SyncFakeMesh` have in common: the canned data, the failures and the record of the calls.
+
+    Args:
+        users: The users that um knows.
+        items: The items that cm knows. In this order they are recommended to users without canned recommendations.
+        recommendations: The items to recommend to a user, best first, by `user_id`; the key `""` stands for all new
+            users. Their order decides all scores: 1, 1/2, 1/3 and so on, continued by the other items.
+        release: The release that answers name.
+
+    Attributes:
+        degraded: What the answers of recall, rank and `as` report as degraded; may be changed at any time.
+
+    Example:
+        mesh = FakeMesh(users=[User("8888", {"age": "5.0"})], items=[Item("99654")])
+        mesh.degraded = ("rank",)
+        mesh.fail(Unavailable("um is restarting"), service="um", times=1)
+    """
+
+    def __init__(
+        self,
+        *,
+        users: Iterable[User] = (),
+        items: Iterable[Item] = (),
+        recommendations: Mapping[str, Sequence[str]] | None = None,
+        release: str = "fake",
+    ) -> None:
+        self._users = {user.user_id: user for user in users}
+        self._items = {item.sku_id: item for item in items}
+        self._recommendations = dict(recommendations or {})
+        self._release = release
+        self._failures: list[_Failure] = []
+        self._calls: list[tuple[ServiceName, AnyRequest]] = []
+        self.degraded: tuple[str, ...] = ()
+
+    @property
+    def calls(self) -> tuple[ServiceName, ...]:
+        """The services that were called, in order; failed calls count.
+
+        Example:
+            assert mesh.calls == ("um", "recall")
+        """
+        return tuple(service for service, _ in self._calls)
+
+    def requests(self, method: Method[Request, Response]) -> list[Request]:
+        """The requests to a method, in order; failed calls count.
+
+        Args:
+            method: `UM`, `CM`, `RECALL`, `RANK` or `AS`.
+
+        Returns:
+            The protobuf messages that the service would have received.
+
+        Example:
+            assert mesh.requests(AS)[0].size == 10
+        """
+        return [cast(Request, request) for service, request in self._calls if service == method.service]
+
+    def fail(self, error: RecmeshError, *, service: ServiceName | None = None, times: int | None = None) -> None:
+        """Let the next calls fail.
+
+        Args:
+            error: What they raise.
+            service: Only calls to this service fail; None means calls to any.
+            times: The number of calls that fail; None means all.
+
+        Example:
+            mesh.fail(DeadlineExceeded("too slow"), times=2)
+        """
+        self._failures.append(_Failure(error, service, times))
+
+    def recover(self) -> None:
+        """Let all calls succeed again.
+
+        Example:
+            mesh.recover()
+        """
+        self._failures.clear()
+
+    def _respond(self, method: Method[Request, Response], request: Request) -> Response:
+        self._calls.append((method.service, request))
+        for failure in self._failures:
+            if failure.applies(method.service):
+                raise failure.error
+        answers: Mapping[ServiceName, Callable[..., object]] = {
+            "um": self._um,
+            "cm": self._cm,
+            "recall": self._recall,
+            "rank": self._rank,
+            "as": self._as,
+        }
+        return cast(Response, answers[method.service](request))
+
+    def _um(self, request: um_pb2.UserModelRequest) -> um_pb2.UserModelResponse:
+        user = self._users.get(request.user_id)
+        if user is None:
+            asked = MessageToString(um_pb2.UserModelRequest(user_id=request.user_id), as_utf8=True)
+            text = f"UM server get user_info from redis fail. ({asked})"
+            return um_pb2.UserModelResponse(error={"code": FAILED, "text": text})
+        return um_pb2.UserModelResponse(
+            error={"code": OK},
+            user_info=wire.user_info(user.user_id, user.profile),
+            history=wire.history_message(user.history),
+        )
+
+    def _cm(self, request: cm_pb2.CMRequest) -> cm_pb2.CMResponse:
+        found = [sku_id for sku_id in request.item_ids if sku_id in self._items]
+        missing = [sku_id for sku_id in request.item_ids if sku_id not in self._items]
+        error = {"code": OK} if found else {"code": FAILED, "text": "CM server get item_info from redis fail."}
+        infos = [wire.item_info(self._items[sku_id]) for sku_id in found]
+        return cm_pb2.CMResponse(error=error, item_infos=infos, missing_ids=missing)
+
+    def _recall(self, request: recall_pb2.RecallRequest) -> recall_pb2.RecallResponse:
+        size = _size("recall", "request_num", request.request_num, DEFAULT_CANDIDATES, MAX_CANDIDATES)
+        left_out = {*request.exclude_ids, *(request.history.sku_ids if request.new_only else ())}
+        scored = self._list(_user_id(request.user_info), left_out)[:size]
+        channel = recall_pb2.RecallResponse.Channel(
+            name=request.recall_type or _CHANNEL, positions=range(len(scored)), scores=[score for _, score in scored]
+        )
+        return recall_pb2.RecallResponse(
+            error={"code": OK},
+            score_pairs=[recall_pb2.RecallResponse.ScorePair(nid=sku_id, score=score) for sku_id, score in scored],
+            channels=[channel],
+            release=self._release,
+            degraded=self.degraded,
+        )
+
+    def _rank(self, request: rank_pb2.RankRequest) -> rank_pb2.RankResponse:
+        count = len(request.item_ids) + len(request.item_infos)
+        if count > MAX_RANKED_ITEMS:
+            raise InvalidRequest(f"rank takes at most {MAX_RANKED_ITEMS} items, {count} were given")
+        listed = self._recommendations.get(_user_id(request.user_info), ())
+        known = _scores((*listed, *self._items))
+        scores = {sku_id: known[sku_id] for sku_id in request.item_ids if sku_id in known}
+        scores.update({info.sku_id: known.get(info.sku_id, 0.0) for info in request.item_infos})
+        ordered = sorted(scores.items(), key=lambda pair: -pair[1])
+        return rank_pb2.RankResponse(
+            error={"code": OK},
+            score_pairs=[rank_pb2.RankResponse.ScorePair(nid=sku_id, score=score) for sku_id, score in ordered],
+            release=request.release or self._release,
+            degraded=self.degraded,
+        )
+
+    def _as(self, request: as_pb2.ASRequest) -> as_pb2.ASResponse:
+        size = _size("as", "size", request.size, DEFAULT_RECOMMENDATIONS, MAX_RECOMMENDATIONS)
+        user = self._users.get(request.user_id, User())
+        left_out = {*request.exclude_ids}
+        if request.new_only:
+            left_out |= {*user.history.sku_ids, *user.history.older_sku_ids}
+        answer = as_pb2.ASResponse(error={"code": OK}, release=self._release, degraded=self.degraded)
+        for sku_id, score in self._list(request.user_id, left_out)[:size]:
+            info = wire.item_info(self._items.get(sku_id, Item(sku_id)))
+            info.rank_score = score
+            answer.item_infos.append(info)
+            if request.explain:
+                answer.reasons.add(channels=[as_pb2.ASResponse.ChannelScore(channel=_CHANNEL, score=score)])
+        return answer
+
+    def _list(self, user_id: str, left_out: Collection[str]) -> list[tuple[str, float]]:
+        """The items for a user with their scores, best first."""
+        listed = self._recommendations.get(user_id, tuple(self._items))
+        return [(sku_id, score) for sku_id, score in _scores(listed).items() if sku_id not in left_out]
+
+
+class FakeMesh(FakeServices, _mesh.Mesh):
+    """A `recmesh.client.Mesh` that answers from memory; see `FakeServices` for its arguments.
+
+    Example:
+        async def test_the_page_shows_recommendations():
+            mesh = FakeMesh(items=[Item("99654")])
+            assert "99654" in await render_page(mesh, user_id="8888")
+    """
+
+    def __init__(
+        self,
+        *,
+        users: Iterable[User] = (),
+        items: Iterable[Item] = (),
+        recommendations: Mapping[str, Sequence[str]] | None = None,
+        release: str = "fake",
+    ) -> None:
+        FakeServices.__init__(self, users=users, items=items, recommendations=recommendations, release=release)
+        _mesh.Mesh.__init__(self, _NOWHERE)
+
+    async def call(
+        self, method: Method[Request, Response], request: Request, *, timeout: float | None = None
+    ) -> Response:
+        """Answer a call from memory; see `Mesh.call`."""
+        return self._respond(method, request)
+
+
+class SyncFakeMesh(FakeServices, sync.Mesh):
+    """A `recmesh.client.sync.Mesh` that answers from memory; see `FakeServices` for its arguments.
+
+    Example:
+        def test_the_page_shows_recommendations():
+            mesh = SyncFakeMesh(items=[Item("99654")])
+            assert "99654" in render_page(mesh, user_id="8888")
+    """
+
+    def __init__(
+        self,
+        *,
+        users: Iterable[User] = (),
+        items: Iterable[Item] = (),
+        recommendations: Mapping[str, Sequence[str]] | None = None,
+        release: str = "fake",
+    ) -> None:
+        FakeServices.__init__(self, users=users, items=items, recommendations=recommendations, release=release)
+        sync.Mesh.__init__(self, _NOWHERE)
+
+    def call(self, method: Method[Request, Response], request: Request, *, timeout: float | None = None) -> Response:
+        """Answer a call from memory; see `Mesh.call`."""
+        return self._respond(method, request)
+
+
+class _Failure:
+    """Calls that fail: `times` of those to `service`."""
+
+    def __init__(self, error: RecmeshError, service: ServiceName | None, times: int | None) -> None:
+        self.error = error
+        self._service = service
+        self._left = times
+
+    def applies(self, service: ServiceName) -> bool:
+        """Whether a call to a service fails; counts it if so."""
+        if self._service not in (None, service) or self._left == 0:
+            return False
+        if self._left is not None:
+            self._left -= 1
+        return True
+
+
+_NOWHERE = Targets(dict.fromkeys(PORTS, "a fake has no target"))
+
+
+def _user_id(info: user_info_pb2.UserInfo) -> str:
+    return "" if info.user_id == LEGACY_NEW_USER_ID else info.user_id
+
+
+def _scores(sku_ids: Iterable[str]) -> dict[str, float]:
+    return {sku_id: 1 / k for k, sku_id in enumerate(dict.fromkeys(sku_ids), 1)}
+
+
+def _size(service: ServiceName, field: str, given: int, default: int, limit: int) -> int:
+    if given > limit:
+        raise InvalidRequest(f"{service}: {field} is {given}, the limit is {limit}")
+    return given or default

@@ -1,0 +1,133 @@
+"""The fakes for users' unit tests behave like a mesh, in both forms."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, cast
+
+import pytest
+
+from recmesh.client import (
+    AS,
+    RANK,
+    AnswerFailed,
+    DeadlineExceeded,
+    History,
+    InvalidRequest,
+    Item,
+    Mesh,
+    Unavailable,
+    User,
+    sync,
+)
+from recmesh.client.testing import FakeMesh, SyncFakeMesh
+
+T = TypeVar("T")
+Fake = FakeMesh | SyncFakeMesh
+
+HISTORY = History(("a",), (1_000,), ("order",), (1.0,))
+USERS = [User("1", {"age": "5.0", "job": "cook"}, HISTORY), User("2")]
+ITEMS = [Item("a", {"cate": "70"}), Item("b"), Item("c", {"price": "3"})]
+RECOMMENDATIONS = {"1": ["c", "a"], "": ["b"]}
+
+
+@pytest.fixture(params=[FakeMesh, SyncFakeMesh])
+def fake(request: pytest.FixtureRequest) -> Fake:
+    kind = cast("Callable[..., Fake]", request.param)
+    return kind(users=USERS, items=ITEMS, recommendations=RECOMMENDATIONS)
+
+
+def result(answer: T | Awaitable[T]) -> T:
+    """The answer of either form."""
+    if not inspect.isawaitable(answer):
+        return answer
+
+    async def wait() -> T:
+        return await answer
+
+    return asyncio.run(wait())
+
+
+def recommended(fake: Fake, user_id: str = "", new_only: bool = False) -> list[str]:
+    return [item.sku_id for item in result(fake.recommend(user_id, new_only=new_only)).items]
+
+
+def test_fakes_stand_for_a_mesh(fake: Fake) -> None:
+    assert isinstance(fake, Mesh if isinstance(fake, FakeMesh) else sync.Mesh)
+
+
+def test_users_and_items_are_those_given(fake: Fake) -> None:
+    assert result(fake.um("1")) == USERS[0]
+    items = result(fake.cm(["c", "no", "a"]))
+    assert (items.found, items.missing) == ((ITEMS[2], ITEMS[0]), ("no",))
+
+
+def test_unknown_users_and_items_fail_as_the_contract_says(fake: Fake) -> None:
+    with pytest.raises(AnswerFailed, match=r'um answered 500: UM server .* \(user_id: "9" \)'):
+        result(fake.um("9"))
+    with pytest.raises(AnswerFailed, match="cm answered 500"):
+        result(fake.cm(["no"]))
+
+
+def test_recommendations_are_those_given_else_all_items(fake: Fake) -> None:
+    answer = result(fake.recommend("1", explain=True))
+    assert [(item.sku_id, item.rank_score) for item in answer.items] == [("c", 1.0), ("a", 0.5)]
+    assert answer.items[0].fields == {"price": "3"}
+    assert answer.reasons == ({"fake": 1.0}, {"fake": 0.5})
+    assert (answer.release, answer.degraded) == ("fake", ())
+    assert recommended(fake, "2") == ["a", "b", "c"]
+    assert recommended(fake) == ["b"]
+
+
+def test_exclusions_sizes_and_new_items(fake: Fake) -> None:
+    assert recommended(fake, "1", new_only=True) == ["c"]
+    answer = result(fake.recommend("2", exclude=["a"], size=1))
+    assert [item.sku_id for item in answer.items] == ["b"]
+    candidates = result(fake.recall(USERS[0], new_only=True))
+    assert [candidate.sku_id for candidate in candidates.candidates] == ["c"]
+    with pytest.raises(InvalidRequest, match="the limit is 200"):
+        result(fake.recommend("1", size=201))
+    with pytest.raises(InvalidRequest, match=r"the limit is 1000"):
+        result(fake.recall(USERS[0], size=1_001))
+
+
+def test_scores_follow_the_recommendations(fake: Fake) -> None:
+    assert result(fake.score(USERS[0], ["a", "b", "c", "no"])).by_sku_id == pytest.approx(
+        {"c": 1.0, "a": 1 / 2, "b": 1 / 3}
+    )
+    assert result(fake.rank(USERS[0], [Item("new"), Item("a")])).by_sku_id == {"a": 0.5, "new": 0.0}
+    with pytest.raises(InvalidRequest, match="at most 2000 items"):
+        result(fake.rank(USERS[0], [Item(str(k)) for k in range(2_001)]))
+
+
+def test_degraded_answers(fake: Fake) -> None:
+    fake.degraded = ("recall:two_tower",)
+    assert result(fake.recommend("1")).degraded == ("recall:two_tower",)
+    assert result(fake.recall(USERS[0])).degraded == ("recall:two_tower",)
+    assert result(fake.score(USERS[0], ["a"])).degraded == ("recall:two_tower",)
+
+
+def test_failures_on_demand(fake: Fake) -> None:
+    fake.fail(Unavailable("um is restarting"), service="um", times=1)
+    assert recommended(fake, "1") == ["c", "a"]
+    with pytest.raises(Unavailable, match="um is restarting"):
+        result(fake.um("1"))
+    assert result(fake.um("1")).user_id == "1"
+    fake.fail(DeadlineExceeded("too slow"))
+    for _ in range(2):
+        with pytest.raises(DeadlineExceeded):
+            result(fake.recommend("1"))
+    fake.recover()
+    assert recommended(fake, "1") == ["c", "a"]
+
+
+def test_calls_are_recorded(fake: Fake) -> None:
+    fake.fail(Unavailable("no"), times=1)
+    with pytest.raises(Unavailable):
+        result(fake.um("1"))
+    result(fake.recommend("1", size=2, new_only=True))
+    result(fake.score(USERS[0], ["a"], affinity=True))
+    assert fake.calls == ("um", "as", "rank")
+    (request,) = fake.requests(AS)
+    assert (request.user_id, request.size, request.new_only) == ("1", 2, True)
+    assert fake.requests(RANK)[0].affinity
