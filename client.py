@@ -4,16 +4,17 @@
 import os
 import sys
 
-# gRPC's own log lines (a connection that a killed service dropped) are not for a terminal.
+# gRPC logs dropped connections itself; the errors that client.py prints say enough.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 try:
-    import grpc  # noqa: F401 - only to say what is wrong where it is missing
-except ModuleNotFoundError:
-    print("client.py: this Python has no grpc; use .venv/bin/python client.py (`make up` makes .venv)", file=sys.stderr)
+    from recmesh.cli.client import main
+except ModuleNotFoundError as missing:
+    print(
+        f"client.py: this Python has no {missing.name}; use .venv/bin/python client.py (`make up` makes .venv)",
+        file=sys.stderr,
+    )
     sys.exit(2)
-
-from recmesh.cli.client import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""`client.py batch`: recommendations for every row of a file, through the running chain."""
+"""`client.py batch`: recommendations for every row of a file."""
 
 import hashlib
 from collections import Counter
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from recmesh.cli.csv_files import ITEM, USER, Query, read_queries, replacing, write_failures
 from recmesh.cli.journal import Answer, Journal
-from recmesh.cli.many import Failure, ask_all
-from recmesh.cli.tables import ITEM, USER, Query, read_queries, replacing, write_failures
+from recmesh.cli.many import PRINTED_FAILURES, Failure, ask_all, name_releases
 from recmesh.client import AS, Mesh, check_answer, wire
 from recmesh.pb import as_pb2
 from recmesh.progress import Meter, Reporter
@@ -18,7 +18,15 @@ from recmesh.progress import Meter, Reporter
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """What to ask for every query: `size` items (1 to 200), `concurrency` requests at a time."""
+    """A batch.
+
+    Attributes:
+        queries: The file of queries.
+        out: The file of predictions to write.
+        size: Items for each user, 1 to 200.
+        new_only: Whether to leave out items that the user has acted on.
+        concurrency: Requests in flight.
+    """
 
     queries: Path
     out: Path
@@ -29,7 +37,19 @@ class BatchOptions:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """Totals of a finished batch. `degraded` counts answers by the stage or part that was missing."""
+    """Totals of a finished batch.
+
+    Attributes:
+        queries: Number of queries.
+        resumed: Queries that an earlier run had answered.
+        items: Items in all predictions.
+        empty: Queries without any item.
+        degraded_answers: Answers that lack a stage or a part of one.
+        degraded: Degraded answers by what they lack, the most frequent first.
+        releases: Releases that answered.
+        failures: Queries without an answer.
+        failures_list: The file that lists them; None without failures.
+    """
 
     queries: int
     resumed: int
@@ -43,30 +63,62 @@ class BatchReport:
 
 
 async def run_batch(mesh: Mesh, options: BatchOptions, console: Console) -> BatchReport:
-    """Answer every query once and write `out` (user_id, sku_id; best first, users in the order of the queries).
+    """Query the mesh for each row once, and write the predictions in the order of the queries, best item first.
 
-    Finished queries are kept in `<out>.part` until all are: the same call after an interruption asks only for the rest.
-    Queries that failed are listed in `<out>.failed.csv`; their absence from `out` is the only difference they make.
-    Raises DataError for a damaged queries file, Unavailable and its kin when the mesh stops answering.
+    Finished queries are kept in `<out>.part` until all are finished: after an interruption the same call sends only the
+    rest. Failed queries are missing from `out`, and listed in `<out>.failed.csv`.
+
+    Args:
+        mesh: The mesh to query.
+        options: The batch.
+        console: Shows the progress.
+
+    Returns:
+        The totals.
+
+    Raises:
+        DataError: The file of queries is damaged.
+        SettingsError: Another batch writes the same file.
+        Unavailable, DeadlineExceeded, Overloaded: The mesh has stopped answering.
     """
     queries = read_queries(options.queries)
     with Journal(options.out.with_name(f"{options.out.name}.part"), _identity(options)) as journal:
         if journal.started_over:
-            console.print(f"{options.out}.part was left by a run with other queries or options: starting over")
-        left = [query for query in queries if query.key not in journal]
-        resumed = len(queries) - len(left)
+            console.print(f"{options.out}.part belongs to a run with other queries or options: starting over")
+        remaining = [query for query in queries if query.key not in journal]
+        resumed = len(queries) - len(remaining)
 
         async def ask(query: Query) -> None:
             journal.add(await _ask(mesh, query, options))
 
         meter = Meter(Reporter(console), "batch", len(queries), done=resumed)
-        failures = await ask_all(left, ask, concurrency=options.concurrency, meter=meter)
+        failures = await ask_all(remaining, ask, concurrency=options.concurrency, meter=meter)
         return _finish(options, queries, journal, resumed, failures)
+
+
+def print_report(report: BatchReport, out: Path, console: Console) -> None:
+    """Print the totals of a batch that wrote `out`."""
+    say = Reporter(console).say
+    answered = report.queries - len(report.failures)
+    say(f"{out}: {report.items} items for {answered} of {report.queries} queries{name_releases(report.releases)}")
+    if report.resumed:
+        say(f"resumed: {report.resumed} queries were answered by an earlier run")
+    if report.empty:
+        say(f"without any item: {report.empty} queries")
+    reasons = ", ".join(f"{name} {count}" for name, count in report.degraded.items())
+    say(f"degraded: {report.degraded_answers} answers" + (f" ({reasons})" if reasons else ""))
+    if report.failures:
+        say(
+            f"failed: {len(report.failures)} queries, listed in {report.failures_list}; "
+            "the same command tries them again"
+        )
+        for failure in report.failures[:PRINTED_FAILURES]:
+            say(f"  {failure.job.key}: {failure.error}")
 
 
 async def _ask(mesh: Mesh, query: Query, options: BatchOptions) -> Answer:
     request = as_pb2.ASRequest(user_id=query.user_id, size=options.size, new_only=options.new_only)
-    # An id that um does not know, with a profile, is a new user to as.
+    # To as, an id that um does not know, with a profile, is a new user.
     if query.profile or not query.user_id:
         request.user_info.CopyFrom(wire.user_info(query.user_id, query.profile))
     response = await mesh.call(AS, request)

@@ -1,6 +1,7 @@
-"""What a batch has finished so far, on disk: one line a query, so that an interrupted run goes on where it stopped.
+"""The finished queries of a batch on disk, from which an interrupted run resumes.
 
-The first line says which run it is (queries, options); a line that a crash cut short is dropped.
+The first line identifies the run (queries, options), every other line is a finished query. A line that a crash has cut
+off is dropped.
 """
 
 import fcntl
@@ -10,14 +11,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from recmesh.errors import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One finished query: its items, best first, and what the answer was made without."""
+    """A finished query.
+
+    Attributes:
+        key: The key of the query.
+        sku_ids: The items, best first.
+        degraded: What the answer lacks.
+        release: The release that answered.
+    """
 
     key: str
     sku_ids: list[str]
@@ -26,12 +34,20 @@ class Answer:
 
 
 class Journal:
-    """The finished queries of one run. Opening takes a lock: two batches cannot write one file.
+    """The finished queries of one run. A lock keeps two batches from writing one file.
 
-    `run` describes what must be equal for old lines to count; a journal of another run starts over.
+    Args:
+        path: The file.
+        run: Identifies the run. The lines of another run are discarded.
+
+    Attributes:
+        started_over: Whether lines of another run were discarded.
+
+    Raises:
+        SettingsError: Another batch has the lock.
     """
 
-    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, run: Mapping[str, object]) -> None:
         self._path = path
         self._file: BinaryIO = path.open("a+b", buffering=0)
         self._offsets: dict[str, int] = {}
@@ -58,13 +74,20 @@ class Journal:
         return len(self._offsets)
 
     def add(self, answer: Answer) -> None:
-        """Record a finished query, in one write."""
+        """Append a finished query, in one write."""
         line = json.dumps([answer.key, answer.sku_ids, answer.degraded, answer.release], ensure_ascii=False)
         self._offsets[answer.key] = self._end
         self._end += self._file.write(line.encode() + b"\n")
 
     def read(self, keys: Iterator[str]) -> Iterator[Answer]:
-        """The answers to those of `keys` that are finished, in their order."""
+        """Read the answers of the finished queries among `keys`, in that order.
+
+        Args:
+            keys: Keys of queries.
+
+        Yields:
+            Their answers.
+        """
         with self._path.open("rb") as file:
             for key in keys:
                 if key in self._offsets:
@@ -72,7 +95,7 @@ class Journal:
                     yield Answer(*json.loads(file.readline()))
 
     def remove(self) -> None:
-        """The run is complete."""
+        """Delete the file: the run is complete."""
         self._path.unlink()
 
     def _load(self, run: bytes) -> None:

@@ -1,23 +1,32 @@
-"""Many requests at bounded concurrency, stopping when the mesh is gone."""
+"""Many requests with bounded concurrency, which end when the mesh stops answering."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from recmesh.errors import DeadlineExceeded, Overloaded, RecmeshError, Unavailable
 from recmesh.progress import Meter
 
 Job = TypeVar("Job")
 
-# A mesh that misses this many answers in a row is gone: going on would wait out a deadline for every request left.
-_MISSES_IN_A_ROW = 20
+PRINTED_FAILURES = 10
+"""Failures that a report prints; a file lists all of them."""
+
+# After so many requests in a row without an answer the mesh counts as gone. Going on would wait for the deadline of
+# every remaining request.
+_MAX_MISSES = 20
 _NO_ANSWER = (Unavailable, DeadlineExceeded, Overloaded)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure(Generic[Job]):
-    """A request that got no usable answer, and why."""
+    """A job whose request failed.
+
+    Attributes:
+        job: The job.
+        error: Why it failed.
+    """
 
     job: Job
     error: RecmeshError
@@ -26,9 +35,19 @@ class Failure(Generic[Job]):
 async def ask_all(
     jobs: Sequence[Job], ask: Callable[[Job], Awaitable[None]], *, concurrency: int, meter: Meter
 ) -> list[Failure[Job]]:
-    """Await `ask` on every job, `concurrency` at a time. -> the jobs that failed.
+    """Await `ask` for every job.
 
-    Raises the last error when 20 answers in a row did not come.
+    Args:
+        jobs: The jobs.
+        ask: Makes the request of a job, and raises RecmeshError if it fails.
+        concurrency: Requests in flight.
+        meter: Shows the progress.
+
+    Returns:
+        The jobs that failed.
+
+    Raises:
+        Unavailable, DeadlineExceeded, Overloaded: 20 requests in a row were not answered.
     """
     failures: list[Failure[Job]] = []
     misses = 0
@@ -42,7 +61,7 @@ async def ask_all(
                 misses = 0
             except RecmeshError as error:
                 misses = misses + 1 if isinstance(error, _NO_ANSWER) else 0
-                if misses >= _MISSES_IN_A_ROW:
+                if misses >= _MAX_MISSES:
                     raise
                 failures.append(Failure(job, error))
             meter.advance()
@@ -52,7 +71,14 @@ async def ask_all(
     return failures
 
 
-async def _together(workers: Iterable[Coroutine[Any, Any, None]]) -> None:
+def name_releases(releases: Sequence[str]) -> str:
+    """The end of a report's line that names the releases that answered."""
+    if len(releases) > 1:
+        return f", answered by {len(releases)} releases: {', '.join(releases)}"
+    return f", release {releases[0]}" if releases and releases[0] else ""
+
+
+async def _together(workers: Iterable[Coroutine[None, None, None]]) -> None:
     tasks: list[asyncio.Task[None]] = [asyncio.create_task(worker) for worker in workers]
     try:
         await asyncio.gather(*tasks)

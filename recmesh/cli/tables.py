@@ -1,119 +1,87 @@
-"""Reading and writing the CSV files of `client.py batch` and `client.py score`."""
+"""Answers as tables on a terminal."""
 
-import contextlib
-import csv
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+import datetime
+from collections.abc import Iterable
 
-from recmesh.errors import DataError
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from _csv import Writer
-
-USER, ITEM = "user_id", "sku_id"
-
-# Ids that mean nobody: such a query is a new user.
-_NOBODY = ("", "-1")
+from recmesh.client import wire
+from recmesh.pb import as_pb2, cm_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One row of queries.csv. `key` stands in its predictions: the user_id, or `row-<line>` where there is none."""
-
-    key: str
-    user_id: str = ""
-    profile: Mapping[str, str] = field(default_factory=dict)
-
-
-def read_queries(path: Path) -> list[Query]:
-    """Queries in file order; identical rows of one user count once.
-
-    Raises DataError for a damaged file and for a user whose rows differ.
-    """
-    queries: dict[str, Query] = {}
-    lines: dict[str, int] = {}
-    for line, row in _rows(path):
-        user_id = row.pop(USER, "")
-        if user_id in _NOBODY:
-            user_id = ""
-        query = Query(user_id or f"row-{line}", user_id, {name: value for name, value in row.items() if value})
-        first = queries.setdefault(query.key, query)
-        if first != query:
-            raise DataError(
-                f"{path}:{line}: user {query.key!r} was asked for in line {lines[query.key]}, with another profile"
-            )
-        lines.setdefault(query.key, line)
-    return list(queries.values())
+def as_table(response: Message, console: Console) -> None:
+    """Print a response of any of the five methods as a table, then its release and what it lacks."""
+    match response:
+        case um_pb2.UserModelResponse():
+            tables = [_user(response), _history(response)]
+        case cm_pb2.CMResponse():
+            tables = [_items(response.item_infos, [])]
+        case as_pb2.ASResponse():
+            tables = [_items(response.item_infos, [_channels(reason.channels) for reason in response.reasons])]
+        case recall_pb2.RecallResponse():
+            tables = [_candidates(response)]
+        case rank_pb2.RankResponse():
+            tables = [_pairs(response)]
+        case _:
+            raise TypeError(f"no table for {type(response).__name__}")
+    for table in tables:
+        console.print(table)
+    if isinstance(response, cm_pb2.CMResponse):
+        if response.missing_ids:
+            console.print(f"not there: {', '.join(response.missing_ids)}", markup=False)
+    elif not isinstance(response, um_pb2.UserModelResponse) and response.release:
+        degraded = ", ".join(response.degraded) or "nothing"
+        release = response.release
+        console.print(f"release {release}, degraded: {degraded}", markup=False, highlight=False)
 
 
-def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """(user_id, sku_id) in file order; other columns are not read. Raises DataError where an id is missing."""
-    pairs = []
-    for line, row in _rows(path, required=(USER, ITEM)):
-        if not row[USER] or not row[ITEM]:
-            raise DataError(f"{path}:{line}: a pair needs both a {USER} and a {ITEM}")
-        pairs.append((row[USER], row[ITEM]))
-    return pairs
+def _user(response: um_pb2.UserModelResponse) -> Table:
+    table = Table(title=f"user {response.user_info.user_id}", title_justify="left")
+    table.add_column("field")
+    table.add_column("value")
+    for name, value in wire.to_user(response).profile.items():
+        table.add_row(name, value)
+    return table
 
 
-def read_profiles(path: Path) -> dict[str, dict[str, str]]:
-    """Profiles by user_id; a later row of a user wins, as in a data set."""
-    profiles = {}
-    for _, row in _rows(path, required=(USER,)):
-        user_id = row.pop(USER)
-        profiles[user_id] = {name: value for name, value in row.items() if value}
-    return profiles
+def _history(response: um_pb2.UserModelResponse) -> Table:
+    history = wire.to_user(response).history
+    table = Table(title=f"{len(history.sku_ids)} actions, newest first", title_justify="left")
+    for column in ("time", "type", "sku_id", "value"):
+        table.add_column(column)
+    for time, kind, sku_id, value in zip(history.times, history.types, history.sku_ids, history.values, strict=True):
+        at = datetime.datetime.fromtimestamp(time / 1000, datetime.timezone.utc)
+        table.add_row(f"{at:%Y-%m-%d %H:%M:%S}", kind, sku_id, f"{value:g}")
+    return table
 
 
-@contextlib.contextmanager
-def replacing(path: Path, header: Sequence[str]) -> Iterator["Writer"]:
-    """A CSV writer whose file appears under its name only when the block ends without an error."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(header)
-            yield writer
-        os.replace(unfinished, path)  # noqa: PTH105 - atomic, and says so
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _items(infos: Iterable[item_info_pb2.ItemInfo], reasons: list[str]) -> Table:
+    items = [wire.to_item(info) for info in infos]
+    names = list(dict.fromkeys(name for item in items for name in item.fields))
+    ranked = any(item.rank_score for item in items)
+    table = Table("#", "sku_id", *names, *(["score"] if ranked else []), *(["channels"] if reasons else []))
+    for k, item in enumerate(items):
+        cells = [str(k + 1), item.sku_id, *(item.fields.get(name, "") for name in names)]
+        table.add_row(*cells, *([f"{item.rank_score:.4f}"] if ranked else []), *(reasons[k : k + 1]))
+    return table
 
 
-def write_failures(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Path | None:
-    """List failures beside `path`, or remove the list of an earlier run. -> the list's path, None without failures."""
-    listed, rows = path.with_name(f"{path.name}.failed.csv"), list(rows)
-    if not rows:
-        listed.unlink(missing_ok=True)
-        return None
-    with replacing(listed, header) as writer:
-        writer.writerows(rows)
-    return listed
+def _candidates(response: recall_pb2.RecallResponse) -> Table:
+    table = Table("#", "sku_id", "score", "channels")
+    for k, candidate in enumerate(wire.to_candidates(response).candidates, 1):
+        channels = ", ".join(f"{name} {score:.4g}" for name, score in candidate.channels.items())
+        table.add_row(str(k), candidate.sku_id, f"{candidate.score:.4f}", channels)
+    return table
 
 
-def _rows(path: Path, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, row) of a CSV file with a header. All cells are text and are kept exactly."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            _check_header(path, header, required)
-            for cells in reader:
-                if len(cells) != len(header):
-                    raise DataError(f"{path}:{reader.line_num}: {len(cells)} cells where the header has {len(header)}")
-                yield reader.line_num, dict(zip(header, cells, strict=True))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a CSV file in UTF-8: {error}") from error
+def _pairs(response: rank_pb2.RankResponse) -> Table:
+    table = Table("#", "sku_id", "score")
+    for k, pair in enumerate(response.score_pairs, 1):
+        table.add_row(str(k), pair.nid, f"{pair.score:.6f}")
+    return table
 
 
-def _check_header(path: Path, header: Sequence[str], required: Sequence[str]) -> None:
-    if not header:
-        raise DataError(f"{path}: empty; the first line must name the columns")
-    if len(set(header)) != len(header):
-        raise DataError(f"{path}:1: a column is named twice: {', '.join(header)}")
-    if missing := [name for name in required if name not in header]:
-        raise DataError(f"{path}:1: no column {', '.join(missing)}; there are: {', '.join(header)}")
+def _channels(scores: Iterable[as_pb2.ASResponse.ChannelScore]) -> str:
+    return ", ".join(f"{score.channel} {score.score:.4g}" for score in scores)

@@ -10,7 +10,7 @@ Example:
 """
 
 from recmesh.client._mesh import DEFAULT_TIMEOUT, ChannelFactory, Mesh
-from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method, check_answer
+from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method, Request, Response, check_answer
 from recmesh.client._model import Candidate, Candidates, History, Item, Items, Recommendation, Scores, User
 from recmesh.client._targets import Targets
 from recmesh.contract import ServiceName
@@ -37,6 +37,8 @@ __all__ = [
     "Overloaded",
     "RecmeshError",
     "Recommendation",
+    "Request",
+    "Response",
     "Scores",
     "ServiceName",
     "Targets",

@@ -14,7 +14,10 @@ AnyResponse: TypeAlias = (
     um_pb2.UserModelResponse | cm_pb2.CMResponse | recall_pb2.RecallResponse | rank_pb2.RankResponse | as_pb2.ASResponse
 )
 Request = TypeVar("Request", bound=AnyRequest)
+"""The type of a method's requests, for functions that take any `Method`."""
+
 Response = TypeVar("Response", bound=AnyResponse)
+"""The type of a method's responses, for functions that take any `Method`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,11 @@ def test_a_users_pairs_are_scored_in_one_call_with_the_history(environment: Loop
     assert sent["1"].new_only
 
 
-def test_pairs_are_scored_by_affinity_unless_a_list_is_meant(environment: LoopbackMesh, tmp_path: Path) -> None:
+def test_scores_are_debiased_unless_those_of_lists_are_wanted(environment: LoopbackMesh, tmp_path: Path) -> None:
     assert score(tmp_path, "user_id,sku_id\n1,a\n") == 0
-    assert score(tmp_path, "user_id,sku_id\n1,a\n", "--by", "list") == 0
-    assert [request.affinity for request in environment.requests["rank"]] == [True, False]
+    for kind in ("debiased", "affinity", "list"):
+        assert score(tmp_path, "user_id,sku_id\n1,a\n", "--by", kind) == 0
+    assert [request.affinity for request in environment.requests["rank"]] == [True, True, True, False]
 
 
 def test_profiles_come_from_a_file_and_win_over_stored_ones(

@@ -1,6 +1,6 @@
 import pytest
 
-from recmesh.cli.tables import Query, read_pairs, read_profiles, read_queries
+from recmesh.cli.csv_files import Query, read_pairs, read_profiles, read_queries
 from recmesh.errors import DataError
 
 
