@@ -1,5 +1,7 @@
-"""`recmesh release import`: a release with models from elsewhere. The job runs where Paddle is, in the training
-environment."""
+"""`recmesh release import`: a release with models from elsewhere.
+
+The job needs Paddle, so it runs in the training environment.
+"""
 
 import os
 import signal
@@ -9,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from recmesh.cli.options import STORE, StoreUrl
 from recmesh.errors import ReleaseError, SettingsError
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -17,13 +20,11 @@ _Folder = Path | None
 
 
 def import_models(
-    dataset: Annotated[Path, typer.Option(help="Folder of the data set: the models are tried on its users.")],
+    dataset: Annotated[Path, typer.Option(help="Folder of the data set, whose users test the models.")],
     ranker: Annotated[_Folder, typer.Option(metavar="DIR", help="A ranker and its mapping.yaml.")] = None,
     towers: Annotated[_Folder, typer.Option(metavar="DIR", help="Two towers and their mapping.yaml.")] = None,
-    base: Annotated[str, typer.Option(help="Release that all else is taken from; default: the active one.")] = "",
-    store: Annotated[
-        str, typer.Option(envvar="RECMESH_MODEL_STORE", help="Model store: a folder or an fsspec URL.")
-    ] = ".recmesh/store",
+    base: Annotated[str, typer.Option(help="Release that supplies everything else; default: the active one.")] = "",
+    store: StoreUrl = STORE,
 ) -> None:
     """Make a release with a ranker or towers that PaddleRec trained (docs/models.md)."""
     python = Path(os.environ.get(_PYTHON) or _ROOT / ".venv-train" / "bin" / "python")
@@ -37,6 +38,6 @@ def import_models(
     status = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, check=False).returncode
     if status < 0:
         name = signal.Signals(-status).name
-        raise ReleaseError(f"the import was ended by {name}: Paddle cannot read, convert or run one of the models")
+        raise ReleaseError(f"{name} ended the import: Paddle cannot read, convert or run one of the models")
     if status:
         raise typer.Exit(status)

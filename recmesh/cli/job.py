@@ -10,31 +10,30 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recmesh.cli.jobs_api import COMPONENT, Jobs, outcome
+from recmesh.cli.jobs_api import COMPONENT, POLL_INTERVAL_SECONDS, Jobs, outcome
 from recmesh.errors import RecmeshError, SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Jobs in Kubernetes: run, follow, list.")
 
 Kind = Annotated[str, typer.Argument(metavar="train|ingest|import")]
-Release = Annotated[str, typer.Option(envvar="RECMESH_RELEASE", help="Name of the installation, as helm has it.")]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Its namespace; default: the context's.")]
+Release = Annotated[str, typer.Option(envvar="RECMESH_RELEASE", help="Name of the Helm release.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace; default: that of the context.")]
 Context = Annotated[str, typer.Option(help="Context of the kubeconfig; default: the current one.")]
 
-_LOOK_SECONDS = 1.0
-_NAMED = 63
+_MAX_NAME = 63  # of labels, which the names of Jobs become
 
 
 @app.command()
 def run(
     kind: Kind,
-    watch: Annotated[bool, typer.Option("--watch", help="Print its log, and end when it does.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Run it once more where it has ended.")] = False,
-    dataset: Annotated[str, typer.Option(help="Another data set than the installation's: a name or a URL.")] = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Print its log until it ends.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Run it again if it has ended.")] = False,
+    dataset: Annotated[str, typer.Option(help="A data set other than the installation's: a name or a URL.")] = "",
     release: Release = "recmesh",
     namespace: Namespace = "",
     context: Context = "",
 ) -> None:
-    """Run a job as the installation's values say. One that has run already, from the same values, is not run again."""
+    """Run a job with the values of the installation; a job that has run with the same values is not run again."""
     jobs, console = Jobs(release, namespace, context), Console(soft_wrap=True, highlight=False)
     manifest = jobs.manifest(kind)
     if dataset:
@@ -48,36 +47,36 @@ def run(
         jobs.create(manifest)
         console.print(f"{name}: created")
     else:
-        console.print(f"{name}: {outcome(existing)} already" + ("; --again runs it once more" if not again else ""))
+        console.print(f"{name}: {outcome(existing)} already" + ("; --again runs it again" if not again else ""))
     if watch:
         _follow(jobs, name, console)
 
 
 @app.command()
 def logs(
-    kind: Annotated[str, typer.Argument(metavar="train|ingest|import|NAME", help="A kind: its newest job.")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    kind: Annotated[str, typer.Argument(metavar="train|ingest|import|NAME", help="A kind means its newest job.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the job ends.")] = False,
     release: Release = "recmesh",
     namespace: Namespace = "",
     context: Context = "",
 ) -> None:
-    """Print the log of a job: of all its pods and containers, one after the other."""
+    """Print the logs of a job's pods and containers, one after the other."""
     jobs, console = Jobs(release, namespace, context), Console(soft_wrap=True, highlight=False)
-    fitting = [job for job in jobs.all() if kind in (job.metadata.name, job.metadata.labels.get(COMPONENT))]
-    if not fitting:
-        raise SettingsError(f"{release} has no job {kind} in {jobs.namespace}; `recmesh job list` shows what there is")
+    found = [job for job in jobs.all() if kind in (job.metadata.name, job.metadata.labels.get(COMPONENT))]
+    if not found:
+        raise SettingsError(f"{release} has no job {kind} in {jobs.namespace}; `recmesh job list` lists them")
     if follow:
-        _follow(jobs, fitting[0].metadata.name, console)
+        _follow(jobs, found[0].metadata.name, console)
     else:
-        for pod in jobs.pods(fitting[0].metadata.name):
+        for pod in jobs.pods(found[0].metadata.name):
             _print_log(jobs, pod, console, follow=False)
 
 
 @app.command("list")
 def list_jobs(release: Release = "recmesh", namespace: Namespace = "", context: Context = "") -> None:
-    """All jobs of an installation, newest first."""
+    """List the jobs of an installation, newest first."""
     jobs = Jobs(release, namespace, context)
-    table = Table("job", "name", "state", "pods", "began (UTC)", "took")
+    table = Table("job", "name", "state", "pods", "started (UTC)", "took")
     for job in jobs.all():
         status = job.status
         table.add_row(
@@ -92,7 +91,18 @@ def list_jobs(release: Release = "recmesh", namespace: Namespace = "", context: 
 
 
 def with_source(manifest: dict[str, Any], source: str) -> dict[str, Any]:
-    """The Job on another data set, under the name that its spec has then. Raises SettingsError for one on a volume."""
+    """Make a Job use another data set.
+
+    Args:
+        manifest: The Job; it is changed.
+        source: A name or a URL.
+
+    Returns:
+        The Job, under the name that follows from its new spec.
+
+    Raises:
+        SettingsError: The installation reads its data set from a volume.
+    """
     pod = manifest["spec"]["template"]["spec"]
     fetching = [
         container
@@ -107,12 +117,12 @@ def with_source(manifest: dict[str, Any], source: str) -> dict[str, Any]:
         container["args"] = [_marked(argument, source) for argument in container["args"]]
     digest = _digest(json.dumps(manifest["spec"], sort_keys=True))
     stem = manifest["metadata"]["name"].rpartition("-")[0]
-    manifest["metadata"]["name"] = f"{stem}-{digest}"[:_NAMED]
+    manifest["metadata"]["name"] = f"{stem}-{digest}"[:_MAX_NAME]
     return manifest
 
 
 def _marked(argument: str, source: str) -> str:
-    """The mark by which ingestion finds the release of its own data set: another data set, another mark."""
+    """Ingestion finds the release of its data set by a mark, which therefore depends on the data set."""
     name, _, mark = argument.partition("=")
     return f"{name}={_digest(mark + source)}" if name == "--mark" else argument
 
@@ -122,7 +132,7 @@ def _digest(text: str) -> str:
 
 
 def _follow(jobs: Jobs, name: str, console: Console) -> None:
-    """Print the logs of a Job's pods until it ends. Raises RecmeshError when it fails."""
+    """Print the logs of a Job's pods until it ends; raise RecmeshError if it fails."""
     printed: set[str] = set()
     while True:
         job = jobs.get(name)
@@ -136,7 +146,7 @@ def _follow(jobs: Jobs, name: str, console: Console) -> None:
         else:
             if outcome(job) != "running":
                 break
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)
     if outcome(job) == "failed":
         raise RecmeshError(f"{name} failed after {_took(job)}")
     console.print(f"{name}: complete after {_took(job)}")

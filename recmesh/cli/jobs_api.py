@@ -1,8 +1,11 @@
-"""Jobs of an installation in Kubernetes: what `recmesh job` needs of its API."""
+"""The Jobs of an installation in Kubernetes.
+
+States are polled and logs are streamed without kubernetes.watch (docs/adr/020).
+"""
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -12,19 +15,25 @@ from recmesh.errors import RecmeshError, SettingsError, Unavailable
 COMPONENT = "app.kubernetes.io/component"
 _HELM = "helm"
 _INSTANCE = "app.kubernetes.io/instance"
-_LOOK_SECONDS = 1.0
+POLL_INTERVAL_SECONDS = 1.0
 _CALL_SECONDS = 30
 
 
 class Jobs:
     """The Jobs of one installation.
 
-    Args:
-        release: name of the installation, as helm has it.
-        namespace: of it; empty: that of the current context.
-        context: of the kubeconfig; empty: the current one, or the pod's service account.
+    Every method raises Unavailable if the cluster does not answer, and SettingsError if it refuses the request.
 
-    Raises SettingsError without the Kubernetes client or a cluster to talk to, Unavailable when that does not answer.
+    Args:
+        release: Name of the Helm release.
+        namespace: Its namespace; empty means that of the context.
+        context: Context of the kubeconfig; empty means the current one, or else the service account of the pod.
+
+    Attributes:
+        namespace: The namespace.
+
+    Raises:
+        SettingsError: The Kubernetes client is not installed, or no cluster is configured.
     """
 
     def __init__(self, release: str, namespace: str = "", context: str = "") -> None:
@@ -45,7 +54,7 @@ class Jobs:
         self._batch, self._core = client.BatchV1Api(), client.CoreV1Api()
 
     def manifest(self, kind: str) -> dict[str, Any]:
-        """The Job of a kind as this installation wants it. Raises SettingsError when it has none."""
+        """Read the Job that the installation defines for a kind; raise SettingsError if there is none."""
         name = f"{self._release}-jobs"
         with _errors():
             found = self._core.read_namespaced_config_map(name, self.namespace, _request_timeout=_CALL_SECONDS)
@@ -54,7 +63,7 @@ class Jobs:
         return dict(yaml.safe_load(found.data[kind]))
 
     def get(self, name: str) -> Any:
-        """A Job; None when there is none of the name."""
+        """Read a Job; None if there is no such Job."""
         with _errors():
             found = self._batch.list_namespaced_job(
                 self.namespace, field_selector=f"metadata.name={name}", _request_timeout=_CALL_SECONDS
@@ -62,7 +71,7 @@ class Jobs:
         return found[0] if found else None
 
     def all(self) -> list[Any]:
-        """All Jobs of the installation, newest first."""
+        """Read the Jobs of the installation, newest first."""
         with _errors():
             found = self._batch.list_namespaced_job(
                 self.namespace, label_selector=f"{_INSTANCE}={self._release}", _request_timeout=_CALL_SECONDS
@@ -70,7 +79,7 @@ class Jobs:
         return sorted(found, key=lambda job: job.metadata.creation_timestamp, reverse=True)
 
     def create(self, manifest: dict[str, Any]) -> None:
-        """Create a Job as helm does, so that helm may go on with it: by the same server-side apply, in its name."""
+        """Create a Job by server-side apply in the name of Helm, so that Helm can manage it afterwards."""
         owner = {"meta.helm.sh/release-name": self._release, "meta.helm.sh/release-namespace": self.namespace}
         manifest["metadata"].setdefault("annotations", {}).update(owner)
         with _errors():
@@ -84,16 +93,16 @@ class Jobs:
             )
 
     def delete(self, name: str) -> None:
-        """Delete a Job with its pods; return when they are gone."""
+        """Delete a Job with its pods, and wait until they are gone."""
         with _errors():
             self._batch.delete_namespaced_job(
                 name, self.namespace, propagation_policy="Foreground", _request_timeout=_CALL_SECONDS
             )
         while self.get(name) is not None:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)
 
     def pods(self, name: str) -> list[Any]:
-        """The pods of a Job, oldest first."""
+        """Read the pods of a Job, oldest first."""
         with _errors():
             found = self._core.list_namespaced_pod(
                 self.namespace, label_selector=f"batch.kubernetes.io/job-name={name}", _request_timeout=_CALL_SECONDS
@@ -101,20 +110,24 @@ class Jobs:
         return sorted(found, key=lambda pod: pod.metadata.creation_timestamp)
 
     def lines(self, pod: str, container: str, follow: bool) -> Iterator[str]:
-        """The log of a container, as it comes."""
+        """Read the log of a container.
+
+        Args:
+            pod: The pod.
+            container: The container.
+            follow: Whether to wait for more until the container ends.
+
+        Yields:
+            Its lines, also a last one without a line break.
+        """
         with _errors():
             stream = self._core.read_namespaced_pod_log(
                 pod, self.namespace, container=container, follow=follow, _preload_content=False
             )
-            rest = ""
-            for chunk in stream.stream():
-                *whole, rest = (rest + chunk.decode(errors="replace")).split("\n")
-                yield from whole
-        if rest:
-            yield rest
+            yield from lines_of(stream.stream())
 
     def wait_for_container(self, pod: str, container: str) -> bool:
-        """Wait until a container has begun. Returns whether it ever has."""
+        """Wait until a container has started; False if it never will."""
         while True:
             with _errors():
                 found = self._core.list_namespaced_pod(
@@ -122,18 +135,28 @@ class Jobs:
                 ).items
             if not found:
                 return False
-            status = found[0].status
-            states = [*(status.init_container_statuses or ()), *(status.container_statuses or ())]
-            own = next((one.state for one in states if one.name == container), None)
+            pod_status = found[0].status
+            states = [*(pod_status.init_container_statuses or ()), *(pod_status.container_statuses or ())]
+            own = next((status.state for status in states if status.name == container), None)
             if own is not None and (own.running or own.terminated):
                 return True
-            if status.phase in ("Succeeded", "Failed"):
+            if pod_status.phase in ("Succeeded", "Failed"):
                 return False
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)
+
+
+def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Split a log at its line breaks, which chunks need not respect, nor the bytes of a character."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 def outcome(job: Any) -> str:
-    """`complete`, `failed`, or `running`."""
+    """The state of a Job: `complete`, `failed` or `running`."""
     for condition in job.status.conditions or ():
         if condition.status == "True" and condition.type in ("Complete", "Failed"):
             return str(condition.type).lower()
@@ -144,7 +167,7 @@ def _in_cluster(config: Any, reason: Exception) -> str:
     try:
         config.load_incluster_config()
     except config.ConfigException:
-        raise SettingsError(f"no cluster to talk to: {reason}; set KUBECONFIG") from reason
+        raise SettingsError(f"no cluster is configured: {reason}; set KUBECONFIG") from reason
     with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace") as namespace:  # noqa: PTH123
         return namespace.read()
 

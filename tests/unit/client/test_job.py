@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from recmesh.cli.job import with_source
+from recmesh.cli.jobs_api import lines_of
 from recmesh.errors import SettingsError
 
-TRAIN = {
+TRAIN: dict[str, Any] = {
     "metadata": {"name": "shop-train-aaaaaaaa"},
     "spec": {
         "template": {
@@ -19,7 +20,7 @@ TRAIN = {
         }
     },
 }
-INGEST = {
+INGEST: dict[str, Any] = {
     "metadata": {"name": "shop-ingest-bbbbbbbb"},
     "spec": {
         "template": {
@@ -38,11 +39,11 @@ def arguments(manifest: dict[str, Any], group: str) -> list[str]:
 
 
 def test_the_source_the_name_and_the_mark_follow_the_data_set() -> None:
-    train, ingest = (with_source(copy.deepcopy(one), "s3://shop/new") for one in (TRAIN, INGEST))
+    train, ingest = (with_source(copy.deepcopy(job), "s3://shop/new") for job in (TRAIN, INGEST))
     assert arguments(train, "initContainers") == ["jobs.data", "s3://shop/new", "/data"]
     assert train["metadata"]["name"].startswith("shop-train-")
     assert train["metadata"]["name"] != TRAIN["metadata"]["name"]
-    marks = {argument for one in (train, ingest) for argument in arguments(one, "containers") if "--mark" in argument}
+    marks = {argument for job in (train, ingest) for argument in arguments(job, "containers") if "--mark" in argument}
     assert len(marks) == 1
     assert marks != {"--mark=m"}
     other = with_source(copy.deepcopy(TRAIN), "s3://shop/other")
@@ -55,3 +56,11 @@ def test_a_data_set_on_a_volume_cannot_be_replaced() -> None:
     waiting["spec"]["template"]["spec"]["initContainers"][0]["args"] = ["jobs.data", "--wait", "9", "/data"]
     with pytest.raises(SettingsError, match="recmesh job run import"):
         with_source(waiting, "synthetic")
+
+
+def test_a_log_is_split_at_its_line_breaks_alone() -> None:
+    """Chunks may end within a character, and a killed container leaves its last line without a line break."""
+    log = "größe\n\n日本\nlast".encode()
+    for size in (1, 2, 3, 7, 100):
+        chunks = (log[k : k + size] for k in range(0, len(log), size))
+        assert list(lines_of(chunks)) == ["größe", "", "日本", "last"]
