@@ -13,6 +13,8 @@ import grpc.aio
 
 from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
 
+__all__ = ["ERRORS", "ChannelPolicy", "RetryPolicy", "open_blocking_channel", "open_channel"]
+
 ERRORS: dict[grpc.StatusCode, type[RecmeshError]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,

@@ -6,8 +6,17 @@ import pytest
 
 PUBLIC_NAMES = {
     "recmesh": "__version__",
+    "recmesh.channels": "ERRORS ChannelPolicy RetryPolicy open_blocking_channel open_channel",
     "recmesh.client": """
-        AS CM RANK RECALL UM Candidate Candidates History Item Items Mesh Method Recommendation Scores Targets User
+        AS CM DEFAULT_TIMEOUT RANK RECALL UM AnswerFailed Candidate Candidates ChannelFactory DeadlineExceeded History
+        InvalidRequest Item Items Mesh Method Overloaded Recommendation RecmeshError Request Response Scores ServiceName
+        Targets Unavailable User check_answer
+    """,
+    "recmesh.client.sync": "ChannelFactory Mesh",
+    "recmesh.client.testing": "FakeMesh FakeServices SyncFakeMesh",
+    "recmesh.client.wire": """
+        as_request cm_request history_message item_info rank_request recall_request to_candidates to_item to_items
+        to_recommendation to_scores to_user um_request user_info
     """,
     "recmesh.contract": """
         CHAIN_CANDIDATES DEFAULT_CANDIDATES DEFAULT_HOME DEFAULT_MILVUS_URI DEFAULT_MODEL_STORE
