@@ -13,6 +13,7 @@ from rich.table import Table
 
 from recmesh.cli.csv_files import read_pairs
 from recmesh.cli.options import STORE, AsJson, StoreUrl
+from recmesh.contract import without_credentials
 from recmesh.errors import ReleaseError, SettingsError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _release(models: "ModelStore", release: str, page: Path | None, as_json: boo
     if page is not None:
         replace_file(page, models.read(release, PAGE_FILE))
     content = models.read(release, METRICS_FILE)
-    report = Report.parse(content, f"{models.url}: {METRICS_FILE} of release {release}")
+    report = Report.parse(content, f"{without_credentials(models.url)}: {METRICS_FILE} of release {release}")
     if as_json:
         print(report.model_dump_json(indent=2))
         return
@@ -74,7 +75,7 @@ def _release(models: "ModelStore", release: str, page: Path | None, as_json: boo
 def _newest(models: "ModelStore") -> str:
     releases = models.list()
     if not releases:
-        raise ReleaseError(f"model store {models.url}: no release to evaluate; train first")
+        raise ReleaseError(f"model store {without_credentials(models.url)}: no release to evaluate; train first")
     return releases[0].id
 
 

@@ -8,8 +8,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import yaml
-
 from recmesh.errors import RecmeshError, SettingsError, Unavailable
 
 COMPONENT = "app.kubernetes.io/component"
@@ -58,6 +56,8 @@ class Jobs:
         name = f"{self._release}-jobs"
         with _errors():
             found = self._core.read_namespaced_config_map(name, self.namespace, _request_timeout=_CALL_SECONDS)
+        import yaml
+
         if kind not in found.data:
             raise SettingsError(f"{self._release} has no job {kind}, only {', '.join(sorted(found.data))}")
         return dict(yaml.safe_load(found.data[kind]))
@@ -187,6 +187,8 @@ def _errors() -> Iterator[None]:
 
 
 def _message(error: Any) -> str:
+    import yaml
+
     with contextlib.suppress(ValueError, AttributeError, TypeError):
         return str(yaml.safe_load(error.body)["message"])
     return str(error.body)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from recmesh.cli.import_models import import_models
 from recmesh.cli.options import MILVUS, STORE, AsJson, MilvusUri, StoreUrl
+from recmesh.contract import without_credentials
 
 if TYPE_CHECKING:
     from recmesh.releases import Check, Manifest
@@ -40,7 +41,7 @@ def list_releases(store: StoreUrl = STORE, as_json: AsJson = False) -> None:
             _index(manifest),
             _headlines(manifest),
         )
-    Console().print(table if releases else f"no releases in {store}")
+    Console().print(table if releases else f"no releases in {without_credentials(store)}")
 
 
 @app.command()

@@ -92,7 +92,7 @@ def test_scores_follow_the_order_of_as(compact: Service, trained_shop: Shop, tmp
     assert len({row[2] for row in scored[20:]}) > 1
 
 
-def test_a_killed_process_that_comes_back_costs_no_answer(trained_shop: Shop, tmp_path: Path) -> None:
+def test_requests_survive_a_process_that_is_killed_and_restarted(trained_shop: Shop, tmp_path: Path) -> None:
     first = start_service("compact", tmp_path, trained_shop.environment)
     asked = [sys.executable, ROOT / "client.py", "as", trained_shop.user_ids[0], "--timeout", "60"]
     ports = {name: first.ports[name] for name in NAMES}

@@ -1,4 +1,4 @@
-"""A mesh that is made up: five methods of the contract on one loopback port, with faults on demand."""
+"""A mesh in memory: the five methods of the contract on one loopback port, with faults on demand."""
 
 import socket
 import threading
@@ -17,11 +17,14 @@ METHODS: tuple[Method[Any, Any], ...] = (UM, CM, RECALL, RANK, AS)
 
 
 class LoopbackMesh:
-    """Users "1" to "9" and items "a" to "j" exist; as answers the items for everyone.
+    """Knows users "1" to "9" and items "a" to "j"; `as` recommends all items to everyone.
 
-    `faults[service]` holds status codes that the next calls get instead of an answer (None: an answer), `calls` counts
-    what came in, `requests[service]` keeps it. Answers wait for `gate`, closed by itself once `hold_from[service]`
-    calls have come in; with it and `arrived` a test stops the world.
+    Attributes:
+        faults: For each service, the status codes that the next calls get instead of an answer; None means an answer.
+        requests: For each service, the requests that have arrived; `calls` counts them.
+        gate: Answers wait until it is set.
+        hold_from: For each service, the number of calls after which the gate closes.
+        arrived: Notified at each call.
     """
 
     def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
@@ -72,7 +75,7 @@ class LoopbackMesh:
             self._server.stop(None).wait()
 
     def wait_for(self, service: str, count: int) -> None:
-        """Until `count` calls of a service have come in."""
+        """Wait until `count` calls of a service have arrived."""
         with self.arrived:
             assert self.arrived.wait_for(lambda: self.calls[service] >= count, timeout=60)
 
@@ -161,7 +164,7 @@ def loopback() -> Iterator[LoopbackMesh]:
 
 @pytest.fixture
 def environment(loopback: LoopbackMesh, monkeypatch: pytest.MonkeyPatch) -> LoopbackMesh:
-    """The made-up mesh as the one that commands find."""
+    """The mesh, as the one that commands find."""
     for method in METHODS:
         monkeypatch.setenv(f"RECMESH_{method.service.upper()}_TARGET", loopback.target)
     return loopback

@@ -41,7 +41,7 @@ def test_predictions_are_best_first_in_the_order_of_the_queries(
     assert "6 items for 3 of 3 queries, release r1" in capsys.readouterr().err
 
 
-def test_each_kind_of_user_is_asked_for_as_the_contract_says(environment: LoopbackMesh, tmp_path: Path) -> None:
+def test_each_kind_of_user_is_sent_as_the_contract_says(environment: LoopbackMesh, tmp_path: Path) -> None:
     text = "user_id,age,job\n1,,\n2,6.0,\n500,5.0,cook\n,4.0,\n-1,3.0,\n600,,\n"
     assert batch(tmp_path, text, "--concurrency", "1", "--size", "1") == 0
     assert environment.requests["as"] == [
@@ -65,7 +65,7 @@ def test_degraded_answers_are_counted_by_reason(
     assert "degraded: 2 answers (rank 2, recall:two_tower 1)" in capsys.readouterr().err
 
 
-def test_a_failed_query_is_listed_and_asked_for_again(
+def test_a_failed_query_is_listed_and_tried_again(
     environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.faults["as"].append(grpc.StatusCode.INVALID_ARGUMENT)
@@ -80,13 +80,13 @@ def test_a_failed_query_is_listed_and_asked_for_again(
     assert names(tmp_path) == {"queries.csv", "out.csv"}
 
 
-def test_overload_and_restarts_are_ridden_out(environment: LoopbackMesh, tmp_path: Path) -> None:
+def test_a_batch_survives_overload_and_restarts(environment: LoopbackMesh, tmp_path: Path) -> None:
     environment.faults["as"].extend([grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE] * 3)
     assert batch(tmp_path, "user_id\n" + "".join(f"{k}\n" for k in range(40)), "--size", "1") == 0
     assert len(rows(tmp_path / "out.csv")) == 41
 
 
-def test_a_mesh_that_is_gone_ends_the_batch_before_every_deadline_is_waited_out(
+def test_an_unreachable_mesh_ends_the_batch_without_waiting_for_every_deadline(
     environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.kill()
@@ -99,9 +99,7 @@ def test_a_mesh_that_is_gone_ends_the_batch_before_every_deadline_is_waited_out(
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_batch_goes_on_where_it_stopped(
-    environment: LoopbackMesh, tmp_path: Path, stop: signal.Signals
-) -> None:
+def test_an_interrupted_batch_resumes(environment: LoopbackMesh, tmp_path: Path, stop: signal.Signals) -> None:
     queries, out = tmp_path / "queries.csv", tmp_path / "out.csv"
     queries.write_text("user_id\n" + "".join(f"u{k}\n" for k in range(300)))
     command: list[str | Path] = [
@@ -136,7 +134,7 @@ def test_an_interrupted_batch_goes_on_where_it_stopped(
     assert names(tmp_path) == {"queries.csv", "out.csv"}
 
 
-def test_what_an_other_run_left_is_not_mixed_in(
+def test_answers_of_another_run_are_discarded(
     environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment.faults["as"].append(grpc.StatusCode.INVALID_ARGUMENT)

@@ -36,7 +36,9 @@ def test_cm_takes_ids_with_commas_and_spaces(
     assert [item.sku_id for item in parse(capsys, cm_pb2.CMResponse()).item_infos] == ["a", "b"]
 
 
-def test_recall_sends_what_um_knows(environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recall_sends_the_profile_and_history_of_um(
+    environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["recall", "1", "--size", "3", "--channel", "popular"]) == 0
     assert [pair.nid for pair in parse(capsys, recall_pb2.RecallResponse()).score_pairs] == ["a", "b", "c"]
     sent = environment.requests["recall"][0]
@@ -122,7 +124,7 @@ def test_json_and_table(environment: LoopbackMesh, capsys: pytest.CaptureFixture
     assert "not there: no" in capsys.readouterr().out
 
 
-def test_the_target_option_wins(
+def test_the_target_option_overrides_the_environment(
     environment: LoopbackMesh, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RECMESH_AS_TARGET", "127.0.0.1:1")
@@ -143,15 +145,13 @@ def test_a_status_is_one_line_and_its_exit_code(
     assert printed.err.startswith("client.py: as at ") and printed.err.count("\n") == 1
 
 
-def test_a_service_that_is_not_there_is_exit_code_6(
-    environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unreachable_service_is_exit_code_6(environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]) -> None:
     environment.kill()
     assert main(["as", "1", "--timeout", "1"]) == 6
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_an_answer_that_failed_is_printed_and_exit_code_8(
+def test_a_failed_answer_is_printed_and_exit_code_8(
     environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["um", "5000"]) == 8
@@ -177,12 +177,12 @@ def test_an_answer_that_failed_is_printed_and_exit_code_8(
         ["score", "--pairs", "p.csv", "--out", "o.csv", "--by", "chance"],
     ],
 )
-def test_wrong_use_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_wrong_usage_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_profile_with_a_field_too_few_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_profile_with_five_fields_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["as", "5.0", "1.0", "3.0", "11.0", "120.0"]) == 2
     assert "six fields" in capsys.readouterr().err
 

@@ -18,7 +18,7 @@ def job(loopback: LoopbackMesh) -> Job:
     return Job(loopback.target, AS, payloads, expected, concurrency=4, seconds=0.2, pids={"us": os.getpid()})
 
 
-def test_a_load_counts_its_requests_and_what_they_cost(loopback: LoopbackMesh, job: Job) -> None:
+def test_a_load_counts_its_requests_and_their_cost(loopback: LoopbackMesh, job: Job) -> None:
     before = loopback.calls["as"]
     found = load.run(job)
     warm_up = job.concurrency
@@ -37,7 +37,7 @@ def test_an_answer_that_differs_from_the_serial_one_is_found(loopback: LoopbackM
 
 
 def test_failures_are_counted_by_status(loopback: LoopbackMesh, job: Job) -> None:
-    # The warm-up is not counted, and takes the first answers.
+    # The warm-up takes the first answers and is not counted.
     loopback.faults["as"].extend([None] * job.concurrency + [grpc.StatusCode.INTERNAL] * 2)
     assert load.run(job).failed == {"INTERNAL": 2}
 
@@ -52,7 +52,7 @@ def test_failures_are_counted_by_status(loopback: LoopbackMesh, job: Job) -> Non
         ({"attributes": {"a": "2"}}, "item_infos[0].attributes"),
     ],
 )
-def test_scores_may_differ_by_rounding_and_nothing_else_may(change: dict[str, object], differs: str) -> None:
+def test_only_scores_may_differ_and_only_by_rounding(change: dict[str, object], differs: str) -> None:
     item = {"sku_id": "1", "cate": "c", "rank_score": 0.5, "attributes": {"a": "1"}}
     left, right = as_pb2.ASResponse(item_infos=[item]), as_pb2.ASResponse(item_infos=[{**item, **change}])
     assert load.difference(left, right).startswith(differs)
@@ -88,7 +88,7 @@ def test_stage_times_are_those_between_two_scrapes(loopback: LoopbackMesh) -> No
     }
 
 
-def test_a_request_is_asked_the_way_the_client_asks(loopback: LoopbackMesh) -> None:
+def test_requests_are_sent_as_the_client_sends_them(loopback: LoopbackMesh) -> None:
     payload = um_pb2.UserModelRequest(user_id="1").SerializeToString()
     (answer,) = load.ask_serially(loopback.target, UM, [payload])
     assert um_pb2.UserModelResponse.FromString(answer).user_info.user_id == "1"

@@ -56,7 +56,7 @@ async def test_scoring_splits_at_the_limit_and_stays_with_one_release(loopback: 
     assert [request.release for request in loopback.requests["rank"]] == ["", "r1", "r1"]
 
 
-async def test_unavailable_is_tried_again(loopback: LoopbackMesh) -> None:
+async def test_unavailable_is_retried(loopback: LoopbackMesh) -> None:
     loopback.faults["um"].extend([STATUS.UNAVAILABLE] * 4)
     async with Mesh(loopback.targets) as mesh:
         assert (await mesh.um("1")).user_id == "1"
@@ -82,28 +82,28 @@ async def test_other_statuses_fail_at_once(
     assert loopback.calls["as"] == 1
 
 
-async def test_overload_is_tried_again_where_asked_for(loopback: LoopbackMesh) -> None:
+async def test_overload_is_retried_on_request(loopback: LoopbackMesh) -> None:
     loopback.faults["as"].append(STATUS.RESOURCE_EXHAUSTED)
     async with Mesh(loopback.targets, retry_overload=True) as mesh:
         assert (await mesh.recommend("1", size=1)).items
     assert loopback.calls["as"] == 2
 
 
-async def test_an_outage_ends_with_its_cause_when_the_deadline_is_up(loopback: LoopbackMesh) -> None:
+async def test_an_outage_ends_with_its_cause_at_the_deadline(loopback: LoopbackMesh) -> None:
     loopback.kill()
     async with Mesh(loopback.targets, timeout=1) as mesh:
         with pytest.raises(Unavailable, match=f"um at {loopback.target} did not answer within 1 s"):
             await mesh.um("1")
 
 
-async def test_a_service_that_hangs_is_a_deadline(loopback: LoopbackMesh) -> None:
+async def test_a_hanging_service_ends_at_the_deadline(loopback: LoopbackMesh) -> None:
     loopback.gate.clear()
     async with Mesh(loopback.targets) as mesh:
         with pytest.raises(DeadlineExceeded):
             await mesh.um("1", timeout=0.3)
 
 
-async def test_a_killed_service_that_comes_back_is_ridden_out(loopback: LoopbackMesh) -> None:
+async def test_calls_survive_a_service_that_is_killed_and_restarted(loopback: LoopbackMesh) -> None:
     loopback.gate.clear()
     async with Mesh(loopback.targets, timeout=30) as mesh:
         calls = [asyncio.create_task(mesh.recommend("1", size=1)) for _ in range(8)]
@@ -117,7 +117,7 @@ async def test_a_killed_service_that_comes_back_is_ridden_out(loopback: Loopback
     assert all([item.sku_id for item in answer.items] == ["a"] for answer in answers)
 
 
-async def test_an_answer_that_says_it_failed_is_an_error_with_its_text(loopback: LoopbackMesh) -> None:
+async def test_a_failed_answer_is_an_error_with_its_text(loopback: LoopbackMesh) -> None:
     async with Mesh(loopback.targets) as mesh:
         with pytest.raises(
             AnswerFailed, match=r'um answered 500: UM server get user_info from redis fail. \(user_id: "77" \)'

@@ -40,7 +40,7 @@ def test_scores_are_debiased_unless_those_of_lists_are_wanted(environment: Loopb
     assert [request.affinity for request in environment.requests["rank"]] == [True, True, True, False]
 
 
-def test_profiles_come_from_a_file_and_win_over_stored_ones(
+def test_profiles_of_a_file_override_stored_ones(
     environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     users = tmp_path / "users.csv"
