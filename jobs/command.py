@@ -1,4 +1,4 @@
-"""How the commands of jobs end: errors become one line and an exit code."""
+"""The entry point of jobs: errors become one line on standard error and an exit code."""
 
 import sys
 from collections.abc import Callable

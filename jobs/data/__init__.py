@@ -1,1 +1,1 @@
-"""Brings a data set to where the other jobs read it."""
+"""The job that makes a data set available to the other jobs."""

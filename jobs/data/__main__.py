@@ -1,4 +1,4 @@
-"""`python -m jobs.data SOURCE FOLDER`: make a data set by name, or fetch it from a URL; `--wait`: until it is there."""
+"""`python -m jobs.data SOURCE FOLDER`: fetch a data set by name or URL; with `--wait FOLDER`, wait for one."""
 
 import re
 import sys
@@ -13,24 +13,28 @@ from jobs.data.fetching import fetch_url, is_url
 from recmesh.dataset import NAMES, fetch, synthetic
 from recmesh.errors import DataError
 
-_LOOK_SECONDS = 2.0
+_POLL_INTERVAL_SECONDS = 2.0
 
 
 def data(
-    places: Annotated[list[str], typer.Argument(metavar="[SOURCE] FOLDER", help="From where, and to where.")],
-    wait: Annotated[float, typer.Option(help="Only wait so many seconds for FOLDER, which another job makes.")] = 0,
+    places: Annotated[
+        list[str], typer.Argument(metavar="[SOURCE] FOLDER", help="Where the data set comes from and where it goes.")
+    ],
+    wait: Annotated[
+        float, typer.Option(help="Fetch nothing; wait up to this many seconds for another job to create FOLDER.")
+    ] = 0,
 ) -> None:
-    """Bring a data set to FOLDER, whole or not at all; one that is there stays.
+    """Create FOLDER with a data set, completely or not at all. An existing FOLDER is left as it is.
 
-    SOURCE is a name that recmesh knows, `synthetic:USERSxPRODUCTS` for a generated shop of that size, or the URL
-    (s3://, http://, https://, file://) of a folder or an archive (.tar.gz, .zip). Folders need a store that lists
-    them: not http.
+    SOURCE is the name of a known data set, `synthetic:USERSxPRODUCTS` for a generated shop of that size, or the URL
+    (s3://, http://, https://, file://) of a folder or an archive (.tar.gz, .zip). HTTP serves archives only, because
+    it cannot list folders.
     """
     folder = Path(places[-1])
     if wait:
         _wait_for(folder, wait)
     elif len(places) != 2:
-        raise DataError("give a source and a folder")
+        raise DataError("pass a source and a folder")
     elif not folder.exists():
         _make(places[0], folder)
     print(f"data set: {folder}")
@@ -53,13 +57,13 @@ def _wait_for(folder: Path, seconds: float) -> None:
     while not folder.is_dir():
         if time.monotonic() > limit:
             raise DataError(
-                f"{folder} is not there after {seconds:.0f} s: run `recmesh job run import`, or put it there"
+                f"{folder} does not exist after {seconds:.0f} s: run `recmesh job run import` or copy it there"
             )
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_INTERVAL_SECONDS)
 
 
 def main() -> int:
-    """Run the command; errors become one line and an exit code."""
+    """Run the command. Errors become one line on standard error and an exit code."""
     return run("data", data)
 
 

@@ -1,4 +1,4 @@
-"""A data set from a URL."""
+"""Fetching a data set from a URL."""
 
 import shutil
 import tempfile
@@ -13,15 +13,18 @@ _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 
 def is_url(source: str) -> bool:
-    """Whether a source is a URL and not a name."""
+    """Whether a source is a URL rather than a name."""
     return "://" in source
 
 
 def fetch_url(url: str, into: Path) -> None:
-    """Copy a folder, or unpack an archive, as the folder `into`, whole or not at all.
+    """Copy a folder or unpack an archive to the folder `into`, completely or not at all.
 
-    An archive may hold the files of the data set, or one folder that does. Raises DataError for a URL that cannot be
-    one, Unavailable when its store does not answer.
+    An archive holds the files of the data set, or a single folder with them.
+
+    Raises:
+        DataError: The URL is malformed, names nothing, or names a broken archive.
+        Unavailable: The store behind the URL does not answer.
     """
     with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}-") as scratch:
         made = _fetched(url, Path(scratch))
@@ -39,8 +42,8 @@ def _fetched(url: str, scratch: Path) -> Path:
         archive = scratch / PurePosixPath(url).name
         files.get_file(path, str(archive))
     except FileNotFoundError as error:
-        raise DataError(f"{url}: there is no such thing ({error})") from error
-    except Exception as error:  # each fsspec backend has its own
+        raise DataError(f"{url}: no such file or folder ({error})") from error
+    except Exception as error:  # each fsspec backend raises classes of its own
         raise Unavailable(f"{url}: {type(error).__name__}: {error}") from error
     return _unpacked(archive, scratch / "data")
 
@@ -52,7 +55,7 @@ def _folder(files: Any, path: str, into: Path) -> Path:
 
 def _unpacked(archive: Path, into: Path) -> Path:
     try:
-        # Of a tar file, only what is safe: nothing outside the folder, no devices, no links that lead out.
+        # The filter refuses members of a tar file that would leave the folder, and devices.
         options: dict[str, Any] = {} if archive.name.endswith(".zip") else {"filter": "data"}
         shutil.unpack_archive(archive, into, **options)
     except (shutil.ReadError, ValueError) as error:

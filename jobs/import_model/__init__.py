@@ -1,1 +1,1 @@
-"""import_model: models that PaddleRec's tools exported become the ranker or the towers of a release."""
+"""The job that makes a release whose ranker or towers were exported by PaddleRec's tools."""

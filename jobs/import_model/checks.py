@@ -1,4 +1,4 @@
-"""Is an imported model right? Its answers are looked at, and compared with those of Paddle's own inference."""
+"""Checks of imported models: whether their answers make sense and equal those of Paddle Inference."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,24 +15,37 @@ from recmesh.features.mapping import DType, ModelMapping
 from recmesh.features.slot import Slot
 from recmesh.features.spec import Array, Floats
 
-_SAME = 1e-6
-# A sigmoid whose argument is far out of its range gives exactly these.
-_STUCK = (0.0, 1.0)
+_EQUALITY_TOLERANCE = 1e-6
+# A sigmoid gives exactly these scores when its argument is far outside its useful range.
+_SATURATED = (0.0, 1.0)
 
 
 def answer(session: Any, inputs: Inputs, what: str) -> Floats:
-    """The first output of a model in ONNX Runtime. Raises ReleaseError, with `what`, when it fails."""
+    """Run a model in ONNX Runtime.
+
+    Args:
+        session: The model.
+        inputs: Arrays by the names of the model's inputs.
+        what: Describes the inputs, for the error.
+
+    Returns:
+        The first output.
+
+    Raises:
+        ReleaseError: The model fails.
+    """
     try:
-        found: Floats = session.run(None, dict(inputs))[0]
-    except Exception as error:  # ONNX Runtime raises classes of its own that have no common base
+        output: Floats = session.run(None, dict(inputs))[0]
+    except Exception as error:  # the exception classes of ONNX Runtime have no common base
         raise ReleaseError(f"{what}, and the model fails: {first_line(error)}") from error
-    return found
+    return output
 
 
 def ids_fit(session: Any, mapping: ModelMapping, place: str) -> None:
-    """Try the largest id of each input, in ONNX Runtime: beyond its table, Paddle aborts the process.
+    """Test the largest id of each input in ONNX Runtime, since Paddle aborts the process for ids beyond a table.
 
-    Raises ReleaseError.
+    Raises:
+        ReleaseError: The model fails for an id that the mapping gives.
     """
     columns = {name: _columns(mapping, dtype) for name, dtype in MATRICES.items()}
     empty: dict[str, Array] = {
@@ -40,58 +53,79 @@ def ids_fit(session: Any, mapping: ModelMapping, place: str) -> None:
     }
     answer(session, empty, f"{place}: all inputs are 0")
     for column, (name, slot) in enumerate(columns["sparse"]):
-        tried = {**empty, "sparse": empty["sparse"].copy()}
-        tried["sparse"][:, column] = slot.largest
-        answer(session, tried, f"{place}: inputs.{name}: {_what(slot)}: the mapping gives ids up to {slot.largest}")
+        largest = {**empty, "sparse": empty["sparse"].copy()}
+        largest["sparse"][:, column] = slot.largest
+        answer(session, largest, f"{place}: inputs.{name}: {_what(slot)}: the mapping gives ids up to {slot.largest}")
 
 
 def known_values(mapping: ModelMapping, values: Mapping[str, Sequence[str | None]], place: str) -> None:
-    """Refuse a vocabulary that knows none of the values of its field. `values`: by source (`user.age`), from the
-    data."""
+    """Reject a vocabulary that knows none of the values of its field.
+
+    Args:
+        mapping: The mapping to check.
+        values: Values in the data set, by source (`user.age`).
+        place: File of the mapping, for the error.
+
+    Raises:
+        ReleaseError: A vocabulary has no value in common with the data set.
+    """
     for name, slot in mapping.slots():
         if slot.vocabulary is None:
             continue
-        there = {part for text in set(values[slot.source]) for part in slot.parts(text)}
-        if there and not there & slot.vocabulary.keys():
+        present = {part for text in set(values[slot.source]) for part in slot.parts(text)}
+        if present and not present & slot.vocabulary.keys():
             raise ReleaseError(
-                f"{place}: inputs.{name}: the vocabulary has none of the {len(there):,} values of {slot.source}, "
-                f"such as {min(there)!r}"
+                f"{place}: inputs.{name}: the vocabulary has none of the {len(present):,} values of {slot.source}, "
+                f"such as {min(present)!r}"
             )
 
 
 def scores(session: Any, recorded: Sequence[Inputs], mapping: ModelMapping, place: str) -> None:
-    """Refuse scores that are not finite, or that put items in no order: all the same, or all 0 and 1.
+    """Reject scores that are not finite or do not order the items, being all equal or all 0 and 1.
 
-    Raises ReleaseError.
+    Raises:
+        ReleaseError: The scores of a request are not finite, or those of most requests do not order their items.
     """
-    given = [_scores(session, inputs, mapping, place) for inputs in recorded]
-    lists = [one for one in given if len(one) > 1]
-    flat = [one for one in lists if np.ptp(one) <= _SAME * np.abs(one).max()]
-    stuck = [one for one in lists if np.isin(one, _STUCK).mean() > 0.5]
-    if 2 * len(stuck) > len(lists):
-        figures = " or ".join(f"{figure:g}" for figure in np.unique(np.concatenate(stuck)) if figure in _STUCK)
-        where = f"for most items of a request, in {len(stuck)} of {len(lists)}"
+    answers = [_scores(session, inputs, mapping, place) for inputs in recorded]
+    lists = [scores for scores in answers if len(scores) > 1]
+    flat = [scores for scores in lists if np.ptp(scores) <= _EQUALITY_TOLERANCE * np.abs(scores).max()]
+    saturated = [scores for scores in lists if np.isin(scores, _SATURATED).mean() > 0.5]
+    if 2 * len(saturated) > len(lists):
+        figures = " or ".join(f"{figure:g}" for figure in np.unique(np.concatenate(saturated)) if figure in _SATURATED)
+        where = f"for most items of a request, in {len(saturated)} of {len(lists)} requests"
         raise ReleaseError(f"{place}: the score is {figures} {where}{_largest(recorded, mapping)}")
     if 2 * len(flat) > len(lists):
         reads = any(slot.side == "item" for _, slot in mapping.slots())
-        why = "no item's input changes it" if reads else "no input of the mapping is from item.FIELD"
-        where = f"for all items of a request, in {len(flat)} of {len(lists)}"
+        why = "no input of an item changes it" if reads else "no input of the mapping is from item.FIELD"
+        where = f"for all items of a request, in {len(flat)} of {len(lists)} requests"
         raise ReleaseError(f"{place}: the score is the same {where}: {why}")
 
 
 def _scores(session: Any, inputs: Inputs, mapping: ModelMapping, place: str) -> Floats:
-    given, items = answer(session, inputs, f"{place}: a recorded request is asked for"), len(inputs["dense"])
-    if len(given) != items:
-        raise ReleaseError(f"{place}: {len(given)} scores for {items} items: the model's batch size is built in")
-    if not np.isfinite(given).all():
-        wrong = given[~np.isfinite(given)][0]
+    scores, items = answer(session, inputs, f"{place}: the input is a recorded request"), len(inputs["dense"])
+    if len(scores) != items:
+        raise ReleaseError(f"{place}: {len(scores)} scores for {items} items: the model has a fixed batch size")
+    if not np.isfinite(scores).all():
+        wrong = scores[~np.isfinite(scores)][0]
         raise ReleaseError(f"{place}: the score is {wrong}{_largest([inputs], mapping)}")
-    return given
+    return scores
 
 
 def same_answers(given: Given, session: Any, recorded: Sequence[Inputs], *, ranked: bool) -> float:
-    """Compare ONNX's answers with those of the model as it came, run by Paddle's own inference. Returns the largest
-    difference; raises ReleaseError when it is above the tolerance."""
+    """Compare the exported model in ONNX Runtime with the original model in Paddle Inference.
+
+    Args:
+        given: The original model and its mapping.
+        session: The exported model.
+        recorded: Requests, as inputs of the exported model.
+        ranked: Whether the model is a ranker.
+
+    Returns:
+        The largest difference.
+
+    Raises:
+        ReleaseError: A difference exceeds the tolerance.
+    """
     model, mapping = given.model, given.mapping
     parts = layout(mapping, model)
     worst = 0.0
@@ -100,21 +134,27 @@ def same_answers(given: Given, session: Any, recorded: Sequence[Inputs], *, rank
         native = _wanted(model.run(own_inputs(parts, inputs), mapping.output.number), mapping, ranked)
         ours = answer(session, inputs, what)
         if native.shape != ours.shape:
-            raise ReleaseError(f"{what}: Paddle answers {list(native.shape)}, ONNX {list(ours.shape)}")
+            raise ReleaseError(f"{what}: Paddle gives the shape {list(native.shape)}, ONNX {list(ours.shape)}")
         worst = max(worst, checked(native, ours, what, ranked))
     return worst
 
 
-def vectors(found: Floats, place: str) -> None:
-    """Refuse vectors float32 [N, dim] that are not finite, or all the same one. Raises ReleaseError."""
-    if not np.isfinite(found).all():
-        raise ReleaseError(f"{place}: a vector has figures that are not finite")
-    if len(found) > 1 and np.ptp(found, axis=0).max() <= _SAME:
-        raise ReleaseError(f"{place}: the same vector {len(found):,} times: the tower's inputs do not change it")
+def vectors(rows: Floats, place: str) -> None:
+    """Reject vectors, float32 [N, dim], that are not finite or all equal.
+
+    Raises:
+        ReleaseError: The vectors are rejected.
+    """
+    if not np.isfinite(rows).all():
+        raise ReleaseError(f"{place}: a vector has values that are not finite")
+    if len(rows) > 1 and np.ptp(rows, axis=0).max() <= _EQUALITY_TOLERANCE:
+        raise ReleaseError(
+            f"{place}: all {len(rows):,} vectors are equal: they do not depend on the inputs of the tower"
+        )
 
 
 def _wanted(answer: Array, mapping: ModelMapping, ranked: bool) -> Floats:
-    """What our form answers, from the model's own answer."""
+    """The answer that the exported model should give, computed from the answer of the original model."""
     answer = answer.astype(np.float32)
     if not ranked:
         if mapping.normalize:
@@ -124,24 +164,24 @@ def _wanted(answer: Array, mapping: ModelMapping, ranked: bool) -> Floats:
     if mapping.output.softmax:
         answer = np.exp(answer - answer.max(1, keepdims=True))
         answer /= answer.sum(1, keepdims=True)
-    wanted: Floats = answer[:, mapping.output.column or 0]
-    return wanted
+    scores: Floats = answer[:, mapping.output.column or 0]
+    return scores
 
 
 def _largest(recorded: Sequence[Inputs], mapping: ModelMapping) -> str:
-    """Which figure may have driven the score where it is."""
+    """Names the largest input, which may have caused extreme scores."""
     columns = _columns(mapping, "float32")
     if not columns:
         return ""
     reach = np.max([np.abs(inputs["dense"]).max(0) for inputs in recorded], axis=0)
     worst = int(reach.argmax())
     name, slot = columns[worst]
-    return f"; the largest figure is {reach[worst]:.6g}, inputs.{name}: {_what(slot)}: was it scaled in training?"
+    return f"; the largest input is {reach[worst]:.6g}, inputs.{name}: {_what(slot)}: was it scaled in training?"
 
 
 def _columns(mapping: ModelMapping, dtype: DType) -> list[tuple[str, Slot]]:
-    """The slot of each column of a matrix, with its input's name."""
-    return [one for one in mapping.matrix(dtype) for _ in range(one[1].width)]
+    """Input name and slot of each column of a matrix."""
+    return [(name, slot) for name, slot in mapping.matrix(dtype) for _ in range(slot.width)]
 
 
 def _what(slot: Slot) -> str:

@@ -1,4 +1,4 @@
-"""The models of an import, with the mappings that lie beside them."""
+"""The models to import, with the mappings in their folders."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,18 @@ from recmesh.features import FeatureSpec
 from recmesh.features.mapping import ModelMapping
 
 RANKER, USER_TOWER, ITEM_TOWER = "ranker", "user_tower", "item_tower"
-"""Names of the models, as in `Imported` and in front of `.onnx`."""
+"""Names of the models, as in `Imported` and in the names of ONNX files."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """A model from elsewhere with its mapping. `place`: the mapping's file, for messages."""
+    """A model to import.
+
+    Attributes:
+        model: The model as Paddle saved it.
+        mapping: How its inputs follow from the fields of the data set.
+        place: File of the mapping, for messages.
+    """
 
     model: PaddleModel
     mapping: ModelMapping
@@ -24,12 +30,21 @@ class Given:
 
 
 def read_models(ranker: Path | None, towers: Path | None, spec: FeatureSpec) -> dict[str, Given]:
-    """What the folders hold, by name: the ranker, both towers, or all three.
+    """Read the models in the given folders.
 
-    Raises ReleaseError when a model cannot be read or does not fit its mapping.
+    Args:
+        ranker: Folder of the ranker, if there is one.
+        towers: Folder of the towers, if there are any.
+        spec: The features of the base release.
+
+    Returns:
+        The ranker, both towers or all three, by name.
+
+    Raises:
+        ReleaseError: A model cannot be read or does not match its mapping.
     """
     if ranker is None and towers is None:
-        raise ReleaseError("nothing to import: give --ranker or --towers")
+        raise ReleaseError("nothing to import: pass --ranker, --towers or both")
     given: dict[str, Given] = {}
     if ranker is not None:
         mapping, place = read_ranker(ranker / MAPPING), str(ranker / MAPPING)
@@ -48,6 +63,8 @@ def _given(folder: Path, mapping: ModelMapping, spec: FeatureSpec, role: Role, p
 
 
 def _check_dimensions(user: Given, item: Given) -> None:
-    dims = [one.model.outputs[one.mapping.output.number].shape[1] for one in (user, item)]
+    dims = [tower.model.outputs[tower.mapping.output.number].shape[1] for tower in (user, item)]
     if dims[0] != dims[1]:
-        raise ReleaseError(f"{user.place}: vectors of {dims[0]} dimensions, those of the item tower have {dims[1]}")
+        raise ReleaseError(
+            f"{user.place}: vectors have {dims[0]} dimensions, but those of the item tower have {dims[1]}"
+        )

@@ -1,4 +1,4 @@
-"""Reading the mapping that lies beside a model."""
+"""Reading the mapping file of a model."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class TowersMapping(BaseModel):
-    """The mappings of two towers, in one file."""
+    """The mappings of both towers, in one file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,14 +25,22 @@ class TowersMapping(BaseModel):
 
 
 def read_ranker(path: Path) -> ModelMapping:
-    """The mapping of a ranker. Raises ReleaseError with the place in the file."""
+    """Read the mapping of a ranker.
+
+    Raises:
+        ReleaseError: The file is missing or wrong; the message names the place.
+    """
     content = _content(path)
     _read_vocabularies(content, path.parent)
     return _parsed(path, ModelMapping, content)
 
 
 def read_towers(path: Path) -> TowersMapping:
-    """The mapping of two towers. Raises ReleaseError with the place in the file."""
+    """Read the mappings of both towers.
+
+    Raises:
+        ReleaseError: The file is missing or wrong; the message names the place.
+    """
     content = _content(path)
     for side in content.values() if isinstance(content, dict) else ():
         _read_vocabularies(side, path.parent)
@@ -44,15 +52,14 @@ def _content(path: Path) -> Any:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=TextLoader)
     except FileNotFoundError:
         raise ReleaseError(
-            f"{path}: no such file: it has to say what the model's inputs are; docs/models.md has one to start with"
+            f"{path}: no such file: it describes the inputs of the model; docs/models.md has an example to start from"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ReleaseError(f"{path}: {' '.join(str(error).split())}") from None
 
 
 def _read_vocabularies(mapping: Any, folder: Path) -> None:
-    """Put the content of the file in the place of each `vocabulary: FILE`. What has another form than a mapping is left
-    to the parsing."""
+    """Replace each `vocabulary: FILE` by the content of the file. Malformed mappings are left to the parser."""
     inputs = mapping.get("inputs") if isinstance(mapping, dict) else None
     for given in inputs.values() if isinstance(inputs, dict) else ():
         for slot in given if isinstance(given, list) else [given]:
@@ -61,18 +68,16 @@ def _read_vocabularies(mapping: Any, folder: Path) -> None:
 
 
 def _vocabulary(path: Path) -> dict[str, int]:
-    """Lines of a value, a tab and its id."""
+    """Read lines of a value, a tab and an id."""
     vocabulary: dict[str, int] = {}
     try:
         with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 value, tab, code = line.rstrip("\n").rpartition("\t")
                 if not tab or not code.strip().isdecimal():
-                    raise ReleaseError(
-                        f"{path}: line {number}: a value, a tab and its id are wanted, not {line[:40]!r}"
-                    )
+                    raise ReleaseError(f"{path}: line {number}: expected a value, a tab and an id, not {line[:40]!r}")
                 if value in vocabulary:
-                    raise ReleaseError(f"{path}: line {number}: {value!r} has an id already")
+                    raise ReleaseError(f"{path}: line {number}: {value!r} already has an id")
                 vocabulary[value] = int(code)
     except (OSError, UnicodeDecodeError) as error:
         raise ReleaseError(f"{path}: cannot be read as a vocabulary: {error}") from None

@@ -1,4 +1,4 @@
-"""The files of each imported model in the folder of the new release, and the checks on the way to them."""
+"""Writing the files of the imported models into the folder of the new release, and checking them."""
 
 import shutil
 import tempfile
@@ -14,7 +14,7 @@ from paddle import nn
 from jobs.import_model import checks
 from jobs.import_model.given import ITEM_TOWER, RANKER, USER_TOWER, Given
 from jobs.import_model.paddle_model import PaddleModel, first_line
-from jobs.import_model.requests import RECORDED, Asked
+from jobs.import_model.requests import RECORDED_REQUESTS, Request
 from jobs.import_model.wrapped import WrappedRanker, WrappedTower, layout, specs
 from jobs.train.export import reference
 from jobs.train.export.paddle_models import Inputs, check_equal, export, session_of
@@ -27,28 +27,33 @@ from recmesh.features.mapping import ModelMapping
 from recmesh.features.spec import Floats
 
 _PADDLE_NAME = "imported"
-_BATCH = 512
-_SAME = 1e-5
+_BATCH_ROWS = 512
+_BATCH_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
 class Written:
-    """What the manifest has to say of models that were written, by its own names, and the largest difference between
-    ONNX and Paddle's own inference, by model."""
+    """The models that were written.
+
+    Attributes:
+        described: Their part of the manifest.
+        differences: The largest difference between ONNX Runtime and Paddle Inference, by model.
+    """
 
     described: Mapping[str, Any]
     differences: Mapping[str, float]
 
 
-def write_ranker(given: Given, encoder: Encoder, asked: Sequence[Asked], target: Path) -> Written:
-    """Write the ranker in both formats, and its reference. It orders the candidates of all segments.
+def write_ranker(given: Given, encoder: Encoder, requests: Sequence[Request], target: Path) -> Written:
+    """Write the ranker in both formats, and its reference request. It orders the candidates of all segments.
 
-    Raises ReleaseError when it is not right.
+    Raises:
+        ReleaseError: The ranker cannot be converted or fails a check.
     """
     shutil.rmtree(target / RANKER)
     path = target / f"{RANKER}.onnx"
     prefix = _export(WrappedRanker, given, RANKER_OUTPUTS, path, target / RANKER)
-    recorded: list[Inputs] = [encoder.ranker_inputs(one.user, one.items, one.new_only, one.unlisted) for one in asked]
+    recorded: list[Inputs] = [encoder.ranker_inputs(r.user, r.items, r.new_only, r.unlisted) for r in requests]
     session = session_of(path)
     checks.ids_fit(session, given.mapping, given.place)
     checks.scores(session, recorded, given.mapping, given.place)
@@ -62,19 +67,23 @@ def write_ranker(given: Given, encoder: Encoder, asked: Sequence[Asked], target:
 
 
 def write_towers(
-    given: Mapping[str, Given], encoder: Encoder, asked: Sequence[Asked], texts: Texts, target: Path
+    given: Mapping[str, Given], encoder: Encoder, requests: Sequence[Request], texts: Texts, target: Path
 ) -> Written:
-    """Write both towers, and the vectors of all items. Raises ReleaseError when a tower is not right."""
-    users: list[Inputs] = [encoder.tower_inputs(one.user) for one in asked]
+    """Write both towers, and the vectors of all items.
+
+    Raises:
+        ReleaseError: A tower cannot be converted or fails a check.
+    """
+    users: list[Inputs] = [encoder.tower_inputs(request.user) for request in requests]
 
     def item(number: int) -> Inputs:
         fields = {name: value for name, values in texts.items() if (value := values[number]) is not None}
         return encoder.item_tower_inputs(fields, encoder.catalogue.sku_ids[number])
 
     count = len(encoder.catalogue)
-    some = [item(number) for number in np.random.default_rng(1).permutation(count)[:RECORDED].tolist()]
+    sample = [item(number) for number in np.random.default_rng(1).permutation(count)[:RECORDED_REQUESTS].tolist()]
     user_tower, user_difference = _write_tower(USER_TOWER, given, users, target)
-    item_tower, item_difference = _write_tower(ITEM_TOWER, given, some, target)
+    item_tower, item_difference = _write_tower(ITEM_TOWER, given, sample, target)
     _vectors(user_tower, users.__getitem__, len(users), given[USER_TOWER])
     vectors = _vectors(item_tower, item, count, given[ITEM_TOWER])
     np.save(target / ITEM_VECTORS, vectors)
@@ -85,13 +94,13 @@ def write_towers(
 def _write_tower(
     name: str, given: Mapping[str, Given], recorded: Sequence[Inputs], target: Path
 ) -> tuple[onnxruntime.InferenceSession, float]:
-    """A session of the tower, and how far ONNX and Paddle differ."""
-    one, path = given[name], target / f"{name}.onnx"
-    with tempfile.TemporaryDirectory(prefix="recmesh-import-") as unkept:  # of the towers only ONNX is served
-        _export(WrappedTower, one, ("vector",), path, Path(unkept))
+    """Write a tower. Returns its session and the largest difference between ONNX Runtime and Paddle Inference."""
+    tower, path = given[name], target / f"{name}.onnx"
+    with tempfile.TemporaryDirectory(prefix="recmesh-import-") as scratch:  # towers are served by ONNX only
+        _export(WrappedTower, tower, ("vector",), path, Path(scratch))
     session = session_of(path)
-    checks.ids_fit(session, one.mapping, one.place)
-    return session, checks.same_answers(one, session, recorded, ranked=False)
+    checks.ids_fit(session, tower.mapping, tower.place)
+    return session, checks.same_answers(tower, session, recorded, ranked=False)
 
 
 def _export(
@@ -104,31 +113,31 @@ def _export(
     inputs = specs(layout(given.mapping, given.model))
     try:
         return export(wrapped(given.model, given.mapping), inputs, outputs, path, folder, _PADDLE_NAME)
-    except Exception as error:  # Paddle and its converter raise whatever comes
+    except Exception as error:  # Paddle and its converter raise exceptions of any class
         raise ReleaseError(f"{given.model.prefix}.pdmodel cannot be converted to ONNX: {first_line(error)}") from error
 
 
 def _vectors(session: onnxruntime.InferenceSession, row: Callable[[int], Inputs], count: int, given: Given) -> Floats:
-    """The vectors of rows by number, float32 [count, dim], checked.
+    """Compute and check the vectors of `count` rows, float32 [count, dim].
 
-    A row at a time where the model's batch size is built in, as in some of PaddleRec's.
+    Rows are computed one by one if the model has a fixed batch size, as some models of PaddleRec have.
     """
-    size = _BATCH if _takes_two(session, row(0), row(count - 1), given.place) else 1
+    size = _BATCH_ROWS if _accepts_batches(session, row(0), row(count - 1), given.place) else 1
     batches = ([row(number) for number in range(at, min(at + size, count))] for at in range(0, count, size))
     vectors: Floats = np.concatenate([checks.answer(session, _joined(batch), given.place) for batch in batches])
     checks.vectors(vectors, given.place)
     return vectors
 
 
-def _takes_two(session: onnxruntime.InferenceSession, one: Inputs, other: Inputs, place: str) -> bool:
-    """Whether two rows at once get what each gets alone."""
-    alone = np.concatenate([checks.answer(session, row, place) for row in (one, other)])
+def _accepts_batches(session: onnxruntime.InferenceSession, first: Inputs, second: Inputs, place: str) -> bool:
+    """Whether two rows in one batch get the same answers as on their own."""
+    alone = np.concatenate([checks.answer(session, row, place) for row in (first, second)])
     try:
-        both = checks.answer(session, _joined([one, other]), place)
+        both = checks.answer(session, _joined([first, second]), place)
     except ReleaseError:
         return False
-    return both.shape == alone.shape and bool(np.allclose(both, alone, atol=_SAME))
+    return both.shape == alone.shape and bool(np.allclose(both, alone, atol=_BATCH_TOLERANCE))
 
 
 def _joined(rows: Sequence[Inputs]) -> Inputs:
-    return {name: np.concatenate([one[name] for one in rows]) for name in rows[0]}
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}

@@ -1,4 +1,4 @@
-"""A model as Paddle saved it: NAME.pdmodel and NAME.pdiparams, from static-graph training or from paddle.jit.save."""
+"""Models as Paddle saves them: NAME.pdmodel and NAME.pdiparams, from a static graph or from paddle.jit.save."""
 
 import hashlib
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from pathlib import Path
 import paddle
 from paddle import nn
 
+from jobs.native import quiet
 from jobs.train.export.paddle_models import infer, predictor
-from jobs.train.silence import quiet
 from recmesh.errors import ReleaseError
 from recmesh.features.spec import Array
 
@@ -25,7 +25,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or an output: its dtype by name, and its shape, -1 where that is open."""
+    """An input or output: its dtype by name, and its shape with -1 for open dimensions."""
 
     name: str
     dtype: str
@@ -36,16 +36,20 @@ class Tensor:
 
 
 class PaddleModel:
-    """A saved model, with what it says of itself."""
+    """A saved model and the description of its inputs and outputs."""
 
     def __init__(self, prefix: Path) -> None:
-        """Raises ReleaseError when Paddle cannot read the two files."""
+        """Load the two files `prefix`.pdmodel and `prefix`.pdiparams.
+
+        Raises:
+            ReleaseError: Paddle cannot read them.
+        """
         self.prefix = prefix
         try:
             with quiet():
                 self.layer: nn.Layer = paddle.jit.load(str(prefix))
             self._predictor = predictor(prefix)
-        except Exception as error:  # Paddle raises whatever comes
+        except Exception as error:  # Paddle raises exceptions of any class
             raise ReleaseError(
                 f"{prefix}.pdmodel: Paddle {paddle.__version__} cannot read it: {first_line(error)}"
             ) from error
@@ -53,28 +57,32 @@ class PaddleModel:
 
     @cached_property
     def inputs(self) -> tuple[Tensor, ...]:
-        """In the order in which the model takes them."""
-        return tuple(_tensor(one.name, one) for one in self.layer._input_spec())
+        """The inputs, in the order of the model."""
+        return tuple(_tensor(spec.name, spec) for spec in self.layer._input_spec())
 
     @cached_property
     def outputs(self) -> tuple[Tensor, ...]:
-        """In the order in which the model gives them."""
+        """The outputs, in the order of the model."""
         names = self._predictor.get_output_names()
-        return tuple(_tensor(name, one) for name, one in zip(names, self.layer._output_spec(), strict=True))
+        return tuple(_tensor(name, spec) for name, spec in zip(names, self.layer._output_spec(), strict=True))
 
     def run(self, inputs: Mapping[str, Array], output: int) -> Array:
-        """One of the outputs, by Paddle's own inference. Raises ReleaseError when the model refuses the inputs."""
-        typed = {one.name: inputs[one.name].astype(one.dtype) for one in self.inputs}
+        """Compute one of the outputs with Paddle Inference.
+
+        Raises:
+            ReleaseError: The model rejects the inputs.
+        """
+        typed = {tensor.name: inputs[tensor.name].astype(tensor.dtype) for tensor in self.inputs}
         try:
             with quiet():
                 answers = infer(self._predictor, typed)
-        except Exception as error:  # Paddle raises whatever comes
-            raise ReleaseError(f"{self.prefix}.pdmodel does not run: {first_line(error)}") from error
+        except Exception as error:  # Paddle raises exceptions of any class
+            raise ReleaseError(f"{self.prefix}.pdmodel fails: {first_line(error)}") from error
         return list(answers.values())[output]
 
     @cached_property
     def sha256(self) -> str:
-        """Of the two files."""
+        """SHA-256 of the two files."""
         digest = hashlib.sha256()
         for suffix in _SUFFIXES:
             digest.update(hashlib.sha256(Path(f"{self.prefix}{suffix}").read_bytes()).digest())
@@ -82,41 +90,48 @@ class PaddleModel:
 
 
 def find(folder: Path, name: str) -> Path:
-    """The prefix of the model `name` in a folder; of the only one there without a name. Raises ReleaseError."""
+    """Find the model `name` in a folder, or the only model if the name is empty.
+
+    Returns:
+        The path of its files without their suffixes.
+
+    Raises:
+        ReleaseError: There is no such model, or there are several and none is named.
+    """
     if not folder.is_dir():
         raise ReleaseError(f"{folder}: no such folder")
     prefix = folder / name if name else _only(folder)
     for suffix in _SUFFIXES:
         if not Path(f"{prefix}{suffix}").is_file():
-            raise ReleaseError(f"{prefix}{suffix}: no such file; a model is NAME.pdmodel and NAME.pdiparams")
+            raise ReleaseError(f"{prefix}{suffix}: no such file; a model consists of NAME.pdmodel and NAME.pdiparams")
     return prefix
 
 
 def _only(folder: Path) -> Path:
     models = sorted(path.stem for path in folder.glob("*.pdmodel"))
     if not models:
-        raise ReleaseError(f"{folder}: {_instead(folder)}")
+        raise ReleaseError(f"{folder}: {_why_none(folder)}")
     if len(models) > 1:
-        there = ", ".join(models)
-        raise ReleaseError(f"{folder}: {len(models)} models ({there}): say which in `model:` of the mapping")
+        names = ", ".join(models)
+        raise ReleaseError(f"{folder}: {len(models)} models ({names}): name one of them in `model:` of the mapping")
     return folder / models[0]
 
 
-def _instead(folder: Path) -> str:
-    """What a folder without a model has, and what to do about it."""
+def _why_none(folder: Path) -> str:
+    """Explains why a folder holds no model, and what to do."""
     if any(folder.glob("*.json")) and any(folder.glob("*.pdiparams")):
-        return "a .json instead of a .pdmodel: Paddle 3's form; export again with FLAGS_enable_pir_api=0"
+        return "a .json instead of a .pdmodel, the format of Paddle 3; export again with FLAGS_enable_pir_api=0"
     if any(folder.glob("*.pdparams")):
-        what = "set use_inference in the static runner's config, or run tools/to_static.py"
-        return f"only a checkpoint (.pdparams): {what}, to get a .pdmodel"
+        how = "set use_inference in the config of the static runner, or run tools/to_static.py"
+        return f"only a checkpoint (.pdparams); to get a .pdmodel, {how}"
     return "no .pdmodel"
 
 
 def first_line(error: BaseException) -> str:
-    """The line of Paddle's long messages that says what is wrong."""
+    """The line of a long message of Paddle that states the error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "Error:" in line or line.startswith("(")]
-    return (telling or lines or [type(error).__name__])[0][:300]
+    relevant = [line for line in lines if "Error:" in line or line.startswith("(")]
+    return (relevant or lines or [type(error).__name__])[0][:300]
 
 
 def _tensor(name: str, spec: paddle.static.InputSpec) -> Tensor:

@@ -1,9 +1,10 @@
-"""From an existing release and models from elsewhere to a new release."""
+"""Making a new release of an existing release and imported models."""
 
+import dataclasses
 import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.import_model.given import Given, read_models
@@ -18,12 +19,17 @@ from recmesh.releases.versions import TRAINING_VERSION, code_digest
 
 @dataclass(frozen=True)
 class Outcome:
-    """The id of the release. `current`: the store had it already. `differences`: the largest between ONNX and Paddle's
-    own inference, by model."""
+    """The result of an import.
+
+    Attributes:
+        release: Id of the release.
+        current: Whether the store already had it.
+        differences: The largest difference between ONNX Runtime and Paddle Inference, by model.
+    """
 
     release: str
     current: bool
-    differences: Mapping[str, float] = field(default_factory=dict)
+    differences: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def import_models(
@@ -35,13 +41,24 @@ def import_models(
     home: Path,
     reporter: Reporter,
 ) -> Outcome:
-    """Make a release of `base` (default: the active one) with the ranker or the towers of these folders.
+    """Make a release of `base` and the ranker, the towers or both in the given folders.
 
-    Raises ReleaseError when a model or its mapping is not right, DataError when the data set cannot be used.
+    Args:
+        store: The model store.
+        base: Id of the release that provides everything else; empty for the active one.
+        dataset: Folder of the data set, whose users and items the models are tested on.
+        ranker: Folder of the ranker, if there is one.
+        towers: Folder of the towers, if there are any.
+        home: Folder for the cache of releases and temporary files.
+        reporter: Prints the progress.
+
+    Raises:
+        ReleaseError: A model or its mapping is wrong.
+        DataError: The data set cannot be used.
     """
     base = base or store.active() or ""
     if not base:
-        raise ReleaseError(f"model store {store.url}: no release is active: give --base, or train first")
+        raise ReleaseError(f"model store {store.url}: no release is active: pass --base, or train first")
     folder = store.fetch(base, home / "releases")
     encoder = Encoder.load(folder)
     with reporter.step("reading the models"):
@@ -54,7 +71,9 @@ def import_models(
     if any(release.id == identity for release in store.list()):
         return Outcome(identity, True)
     if data.fingerprint != manifest.fingerprint:
-        reporter.say(f"release {base} was trained on another state of {dataset}; items that it lacks have no fields")
+        reporter.say(
+            f"release {base} was trained on another state of {dataset}; its items that are missing there get no fields"
+        )
     target = home / "import" / identity
     shutil.rmtree(target, ignore_errors=True)
     try:
@@ -67,14 +86,14 @@ def import_models(
 
 def _check_fields(data: DataSet, spec: FeatureSpec, dataset: Path) -> None:
     for table, fields in ((data.users, spec.user_fields), (data.items, spec.item_fields)):
-        for one in fields:
-            if one.name not in table.columns:
-                raise ReleaseError(f"{dataset}: no field {one.name}, which the base release was trained with")
+        for field in fields:
+            if field.name not in table.columns:
+                raise ReleaseError(f"{dataset}: no field {field.name}, but the base release was trained with it")
 
 
 def _identity(base: Manifest, fingerprint: str, given: Mapping[str, Given]) -> str:
-    """The same models, mappings, base, data and code are the same release."""
+    """Equal models, mappings, base, data and code give equal ids."""
     digest = hashlib.sha256(f"{base.id} {fingerprint} {TRAINING_VERSION} {code_digest('jobs/import_model')}".encode())
-    for name, one in given.items():
-        digest.update(f"{name} {one.model.sha256} {one.mapping.model_dump_json()}".encode())
+    for name, imported in given.items():
+        digest.update(f"{name} {imported.model.sha256} {imported.mapping.model_dump_json()}".encode())
     return f"{base.fingerprint[:8]}-{digest.hexdigest()[:8]}"

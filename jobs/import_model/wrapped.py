@@ -1,5 +1,7 @@
-"""A model from elsewhere in the form that recmesh serves: `dense` and `sparse` in, `score` and `affinity`, or `vector`,
-out."""
+"""Imported models in the form that recmesh serves.
+
+Inputs are the matrices `dense` and `sparse`; outputs are `score` and `affinity` of a ranker, or `vector` of a tower.
+"""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -17,7 +19,7 @@ from recmesh.features.spec import Array
 
 
 class _Part(NamedTuple):
-    """One of the model's inputs: columns begin:end of a matrix, cast to what the model takes."""
+    """An input of the original model: columns begin:end of a matrix, cast to its dtype."""
 
     matrix: str
     begin: int
@@ -26,7 +28,7 @@ class _Part(NamedTuple):
 
 
 def layout(mapping: ModelMapping, model: PaddleModel) -> dict[str, _Part]:
-    """Where each input of the model lies in our two matrices, in the model's order."""
+    """The part of a matrix that holds each input of the original model, in the order of the model."""
     ends = dict.fromkeys(MATRICES, 0)
     matrices = {dtype: name for name, dtype in MATRICES.items()}
     parts = {}
@@ -40,12 +42,12 @@ def layout(mapping: ModelMapping, model: PaddleModel) -> dict[str, _Part]:
 
 
 def own_inputs(parts: Mapping[str, _Part], inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Our two matrices as the model's own inputs, by name."""
+    """The inputs of the original model, by name, taken from the two matrices."""
     return {name: inputs[part.matrix][:, part.begin : part.end].astype(part.dtype) for name, part in parts.items()}
 
 
 def specs(parts: Mapping[str, _Part]) -> list[InputSpec]:
-    """The two inputs that a wrapped model takes."""
+    """The two inputs of a wrapped model."""
     widths = {name: max((part.end for part in parts.values() if part.matrix == name), default=1) for name in MATRICES}
     return [InputSpec([None, widths[name]], dtype, name) for name, dtype in MATRICES.items()]
 
@@ -59,20 +61,20 @@ class _Wrapped(nn.Layer):  # type: ignore[misc]
         self._columns = width_of(model.outputs[mapping.output.number])
 
     def answer(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
-        """The wanted output of the model, [N, columns]."""
+        """The output of the original model that the mapping names, [N, columns]."""
         matrices = {"dense": dense, "sparse": sparse}
         inputs = [matrices[part.matrix][:, part.begin : part.end].astype(part.dtype) for part in self._parts]
         outputs = self.model(*inputs)
         output = outputs[self._number] if isinstance(outputs, (list, tuple)) else outputs
         answer = output.reshape([-1, self._columns]).astype("float32")
-        # An input that nothing reads would not be there in the exported model, and every model has both.
+        # The export drops inputs that nothing reads, but every model must have both.
         for name in set(MATRICES) - {part.matrix for part in self._parts}:
             answer = answer + 0.0 * matrices[name][:, :1].astype("float32")
         return answer
 
 
 class WrappedRanker(_Wrapped):
-    """Gives the score, and as the affinity the score once more: the model has learnt nothing else."""
+    """A ranker. Its debiased score, the output `affinity`, equals the score: an imported model has no other."""
 
     def __init__(self, model: PaddleModel, mapping: ModelMapping) -> None:
         super().__init__(model, mapping)
@@ -80,7 +82,15 @@ class WrappedRanker(_Wrapped):
         self._softmax = mapping.output.softmax
 
     def forward(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """dense float32 [N, D], sparse int64 [N, C] -> score, affinity, float32 [N]."""
+        """Score items.
+
+        Args:
+            dense: float32 [N, D].
+            sparse: int64 [N, C].
+
+        Returns:
+            The score and the debiased score, float32 [N].
+        """
         answer = self.answer(dense, sparse)
         if self._softmax:
             answer = functional.softmax(answer, 1)
@@ -89,13 +99,21 @@ class WrappedRanker(_Wrapped):
 
 
 class WrappedTower(_Wrapped):
-    """Gives the vector, of length 1 where the mapping says so."""
+    """A tower. Its vectors have length 1 if the mapping asks for it."""
 
     def __init__(self, model: PaddleModel, mapping: ModelMapping) -> None:
         super().__init__(model, mapping)
         self._normalize = mapping.normalize
 
     def forward(self, dense: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
-        """dense float32 [N, D], sparse int64 [N, C] -> vector float32 [N, dim]."""
+        """Encode users or items.
+
+        Args:
+            dense: float32 [N, D].
+            sparse: int64 [N, C].
+
+        Returns:
+            Vectors float32 [N, dim].
+        """
         answer = self.answer(dense, sparse)
         return functional.normalize(answer, axis=1) if self._normalize else answer

@@ -1,4 +1,4 @@
-"""Writes the folder of a release with models from elsewhere."""
+"""Writing the folder of a release with imported models."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ import polars as pl
 from jobs.import_model import checks
 from jobs.import_model.given import RANKER, USER_TOWER, Given
 from jobs.import_model.model_files import Written, write_ranker, write_towers
-from jobs.import_model.requests import RECORDED, item_texts, requests
+from jobs.import_model.requests import RECORDED_REQUESTS, item_texts, make_requests
 from recmesh.dataset import DataSet
 from recmesh.evaluation import METRICS_FILE, PAGE_FILE
 from recmesh.features import Encoder
@@ -28,7 +28,7 @@ from recmesh.releases.manifest import FORMAT, IMPORTED_FROM, MANIFEST, Index, wr
 
 @dataclass(frozen=True)
 class Base:
-    """The release that everything else is taken from."""
+    """The release that provides everything that is not imported."""
 
     folder: Path
     manifest: Manifest
@@ -36,24 +36,28 @@ class Base:
 
 
 def write(given: Mapping[str, Given], base: Base, data: DataSet, target: Path, reporter: Reporter) -> dict[str, float]:
-    """Write the release that `target` is named by. Returns how far ONNX and Paddle's own inference differ, by model.
+    """Write a release to the folder `target`, whose name is its id.
 
-    Raises ReleaseError when a model is not right.
+    Returns:
+        The largest difference between ONNX Runtime and Paddle Inference, by model.
+
+    Raises:
+        ReleaseError: A model cannot be converted or fails a check.
     """
     texts = item_texts(base.encoder, data)
-    for one in given.values():
-        checks.known_values(one.mapping, _values(one.mapping, data, texts), one.place)
+    for imported in given.values():
+        checks.known_values(imported.mapping, _values(imported.mapping, data, texts), imported.place)
     shutil.copytree(base.folder, target, ignore=shutil.ignore_patterns(MANIFEST, METRICS_FILE, PAGE_FILE))
     _write_mappings(given, texts, target / FEATURES)
     encoder = Encoder.load(target)
-    asked = requests(encoder, data, seed=1)
+    requests = make_requests(encoder, data, seed=1)
     written: list[Written] = []
     if RANKER in given:
-        with reporter.step("ranker: converting, checking"):
-            written.append(write_ranker(given[RANKER], encoder, asked, target))
+        with reporter.step("ranker: conversion and checks"):
+            written.append(write_ranker(given[RANKER], encoder, requests, target))
     if USER_TOWER in given:
-        with reporter.step("towers: converting, checking, item vectors"):
-            written.append(write_towers(given, encoder, asked, texts, target))
+        with reporter.step("towers: conversion, checks and item vectors"):
+            written.append(write_towers(given, encoder, requests, texts, target))
     differences = {name: value for models in written for name, value in models.differences.items()}
     described = _described(given, base.manifest, target.name, differences)
     for models in written:
@@ -63,7 +67,7 @@ def write(given: Mapping[str, Given], base: Base, data: DataSet, target: Path, r
 
 
 def _values(mapping: ModelMapping, data: DataSet, texts: Texts) -> dict[str, Sequence[str | None]]:
-    """The values that the data has, by source."""
+    """The values in the data set, by source."""
     return {
         slot.source: data.users[slot.field].cast(pl.String).to_list() if slot.side == "user" else texts[slot.field]
         for _, slot in mapping.slots()
@@ -72,8 +76,8 @@ def _values(mapping: ModelMapping, data: DataSet, texts: Texts) -> dict[str, Seq
 
 
 def _write_mappings(given: Mapping[str, Given], texts: Texts, features: Path) -> None:
-    """The mappings of all imported models, those of the base among them, and what is computed ahead for items."""
-    mappings = Imported.load(features).model_copy(update={name: one.mapping for name, one in given.items()})
+    """Write the mappings of all imported models, including those of the base, and the precomputed inputs of items."""
+    mappings = Imported.load(features).model_copy(update={name: imported.mapping for name, imported in given.items()})
     mappings.save(features)
     made: dict[str, Array] = {}
     for name, mapping in ((RANKER, mappings.ranker), (USER_TOWER, mappings.user_tower)):
@@ -85,8 +89,8 @@ def _write_mappings(given: Mapping[str, Given], texts: Texts, features: Path) ->
 def _described(
     given: Mapping[str, Given], base: Manifest, release: str, differences: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Nothing says how good the new release is on held-out data: what its models were trained on is not known."""
-    models = {name: one.model.sha256 for name, one in given.items()}
+    """The manifest without metrics: what the imported models were trained on is unknown, so none of it is held out."""
+    models = {name: imported.model.sha256 for name, imported in given.items()}
     return {
         "format": FORMAT if RANKER in given else base.format,
         "id": release,
@@ -97,6 +101,6 @@ def _described(
         "extra": {
             IMPORTED_FROM: {"base": base.id, "models": models},
             "export_difference": dict(differences),
-            "recorded_inputs": RECORDED,
+            "recorded_inputs": RECORDED_REQUESTS,
         },
     }

@@ -1,4 +1,4 @@
-"""`python -m jobs.ingest`: a data set into Redis, a release into Milvus, and its activation."""
+"""`python -m jobs.ingest`: load a data set into Redis and a release into Milvus, then activate the release."""
 
 import enum
 import sys
@@ -11,18 +11,20 @@ from rich.console import Console
 from jobs.command import run
 from jobs.ingest.queries import user_vectors
 from jobs.ingest.shard import Shard
-from jobs.ingest.to_milvus import CollectionOfRelease
+from jobs.ingest.to_milvus import ReleaseCollection
 from jobs.ingest.to_redis import to_redis
 from jobs.ingest.waiting import RetryWindow
+from recmesh.contract import DEFAULT_HOME, DEFAULT_MILVUS_URI, DEFAULT_MODEL_STORE, DEFAULT_REDIS_URL
 from recmesh.dataset import DataSet, read
 from recmesh.errors import ReleaseError
+from recmesh.progress import Reporter
 from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, not_worse_than, rows_match
 from recmesh.stores.milvus_writer import MilvusWriter
 from recmesh.stores.redis import RedisWriter
 
 
 class Target(str, enum.Enum):
-    """What to ingest into, where not both."""
+    """The one store to ingest into."""
 
     redis = "redis"
     milvus = "milvus"
@@ -32,35 +34,44 @@ def ingest(
     dataset: Annotated[Path, typer.Option(help="Folder of the data set.")],
     store: Annotated[
         str, typer.Option(envvar="RECMESH_MODEL_STORE", help="Model store: a folder or an fsspec URL.")
-    ] = ".recmesh/store",
+    ] = DEFAULT_MODEL_STORE,
     release: Annotated[
-        str, typer.Option(help="Release to ingest and activate; default: the newest, unless rolled back from it.")
+        str,
+        typer.Option(help="Release to ingest and activate. Default: the newest, or the active one after a rollback."),
     ] = "",
-    redis_url: Annotated[str, typer.Option(envvar="RECMESH_REDIS_URL")] = "redis://127.0.0.1:6389/0",
-    milvus_uri: Annotated[str, typer.Option(envvar="RECMESH_MILVUS_URI")] = "http://127.0.0.1:19530",
-    home: Annotated[Path, typer.Option(envvar="RECMESH_HOME", help="Releases are cached here.")] = Path(".recmesh"),
-    only: Annotated[Target | None, typer.Option(help="Ingest into this one only.")] = None,
-    rejects: Annotated[Path | None, typer.Option(help="File for the rows of the data set that cannot be used.")] = None,
-    activate: Annotated[bool, typer.Option(help="Activate the release when its collection is verified.")] = True,
-    mark: Annotated[str, typer.Option(help="Ingest the release that `jobs.train --mark` noted under this name.")] = "",
-    prune: Annotated[bool, typer.Option(help="Then delete releases as `recmesh release prune` does.")] = False,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for Redis, Milvus and the release.")] = 0,
+    redis_url: Annotated[str, typer.Option(envvar="RECMESH_REDIS_URL")] = DEFAULT_REDIS_URL,
+    milvus_uri: Annotated[str, typer.Option(envvar="RECMESH_MILVUS_URI")] = DEFAULT_MILVUS_URI,
+    home: Annotated[Path, typer.Option(envvar="RECMESH_HOME", help="Folder for the cache of releases.")] = Path(
+        DEFAULT_HOME
+    ),
+    only: Annotated[Target | None, typer.Option(help="Ingest into this store only.")] = None,
+    rejects: Annotated[
+        Path | None, typer.Option(help="CSV file to write rejected rows to, each with its reason.")
+    ] = None,
+    activate: Annotated[bool, typer.Option(help="Activate the release once its collection is verified.")] = True,
+    mark: Annotated[
+        str, typer.Option(help="Ingest the release that `jobs.train --mark` recorded under this name.")
+    ] = "",
+    prune: Annotated[
+        bool, typer.Option(help="Afterwards delete old releases, as `recmesh release prune` does.")
+    ] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait until Redis, Milvus and the release are available.")] = 0,
 ) -> None:
-    """Ingest a data set and a release. Run again, it verifies and ends; killed, it goes on where it was."""
-    console = Console(soft_wrap=True, highlight=False)
+    """Ingest a data set and a release. A repeated run only verifies; a run that was killed resumes."""
+    reporter = Reporter(Console(highlight=False))
     shard = Shard.from_environment()
     data = read(dataset, rejects)
-    retry_window = RetryWindow(wait, console)
+    retry_window = RetryWindow(wait, reporter)
     redis = RedisWriter(redis_url)
     retry_window.get("Redis", redis.ping)
     if only is not Target.milvus:
-        to_redis(data, redis, shard, console)
+        to_redis(data, redis, shard, reporter)
     if only is not Target.redis:
         models = ModelStore(store)
         manifest = retry_window.get("the release", lambda: _chosen(models, release, mark))
         milvus = retry_window.get("Milvus", lambda: MilvusWriter(milvus_uri))
-        if _to_milvus(models, manifest, data, redis, milvus, home / "releases", shard, activate, console) and prune:
-            console.print(f"Releases deleted: {', '.join(models.prune()) or 'none'}")
+        if _to_milvus(models, manifest, data, redis, milvus, home / "releases", shard, activate, reporter) and prune:
+            reporter.say(f"Releases deleted: {', '.join(models.prune()) or 'none'}")
 
 
 def _to_milvus(
@@ -72,25 +83,27 @@ def _to_milvus(
     cache: Path,
     shard: Shard,
     activate: bool,
-    console: Console,
+    reporter: Reporter,
 ) -> bool:
-    """Whether it was the last part, and the release is active now."""
+    """Whether the collection is complete and the release is active now."""
     if manifest.fingerprint != data.fingerprint:
-        console.print(f"Release {manifest.id} was trained on another state of the data; its vectors are used")
+        reporter.say(
+            f"Release {manifest.id} was trained on another state of the data set; its vectors are used as they are"
+        )
     if data.product_vectors is not None and manifest.vectors != "product_vectors":
-        console.print(f"product_vectors.txt is not used: release {manifest.id} was made with an item tower of its own")
+        reporter.say(f"product_vectors.txt is ignored: release {manifest.id} has vectors of its own item tower")
     folder = models.fetch(manifest.id, cache)
-    collection = CollectionOfRelease(folder, manifest, milvus, console)
-    whole = collection.fill(
+    collection = ReleaseCollection(folder, manifest, milvus, reporter)
+    complete = collection.fill(
         redis, shard, lambda: user_vectors(folder, data), lambda index: models.set_index(manifest.id, index)
     )
-    if not whole or not activate:
+    if not complete or not activate:
         return False
     if models.active() != manifest.id:
         checks = (beats_popularity, not_worse_than(models.active_manifest), rows_match(milvus.count))
         models.activate(manifest.id, checks)
-        console.print(f"Release {manifest.id} is active")
-    _drop_unused_collections(models, milvus, console)
+        reporter.say(f"Release {manifest.id} is active")
+    _drop_unused_collections(models, milvus, reporter)
     return True
 
 
@@ -101,28 +114,30 @@ def _chosen(models: ModelStore, release: str, mark: str) -> Manifest:
 
 
 def _release_to_ingest(models: ModelStore) -> Manifest:
-    """The newest release that was trained; the active one where that is newer as the active one, as after a rollback.
+    """The newest trained release, or the active one if it was activated after that (a rollback).
 
-    One with models from elsewhere is chosen by name only: an operator has to vouch for it.
+    A release with imported models is never chosen: an operator has to name it.
     """
-    releases, active = [one for one in models.list() if not one.imported], models.active_record()
+    releases, active = [manifest for manifest in models.list() if not manifest.imported], models.active_record()
     if not releases:
-        raise ReleaseError(f"model store {models.url}: no release to ingest; train first, or give --only redis")
+        raise ReleaseError(
+            f"model store {models.url}: there is no release to ingest; train first, or pass --only redis"
+        )
     if active is not None and releases[0].created < active.since:
         return models.manifest(active.id)
     return releases[0]
 
 
-def _drop_unused_collections(models: ModelStore, milvus: MilvusWriter, console: Console) -> None:
+def _drop_unused_collections(models: ModelStore, milvus: MilvusWriter, reporter: Reporter) -> None:
     kept = models.kept()
-    unused = {collection_name(other.id) for other in models.list() if other.id not in kept}
+    unused = {collection_name(manifest.id) for manifest in models.list() if manifest.id not in kept}
     for name in sorted(unused & milvus.collections()):
         milvus.drop(name)
-        console.print(f"Milvus {name}: dropped, its release is no longer in use")
+        reporter.say(f"Milvus {name}: dropped; its release is no longer in use")
 
 
 def main() -> int:
-    """Run the command; errors become one line and an exit code."""
+    """Run the command. Errors become one line on standard error and an exit code."""
     return run("ingest", ingest)
 
 

@@ -1,4 +1,4 @@
-"""The history of every user who has one."""
+"""Histories of users, in the form that Redis stores."""
 
 from typing import cast
 
@@ -10,9 +10,12 @@ from recmesh.stores.wire import encode_history
 
 
 class Histories:
-    """Histories of a data set. `user_ids`: the users that have one, in order; they are addressed by position in it.
+    """Histories of the users of a data set.
 
-    About 4 bytes an action beside the data set.
+    Needs about 4 bytes for each action, in addition to the data set.
+
+    Attributes:
+        user_ids: Users with at least one action, in the order of the data set. Histories are addressed by position.
     """
 
     def __init__(self, data: DataSet) -> None:
@@ -21,7 +24,7 @@ class Histories:
         counts = np.bincount(users, minlength=len(data.users))
         active = np.flatnonzero(counts)
         self.user_ids: list[str] = data.users["user_id"].gather(active).cast(pl.String).to_list()
-        # By user, then newest first; actions of one moment stay in the order of the data set.
+        # By user, then newest first; simultaneous actions stay in the order of the data set.
         self._order = np.lexsort((-times, users)).astype(np.uint32)
         self._bounds = np.concatenate([[0], np.cumsum(counts[active])])
         self._items = data.actions["sku_id"].to_physical().to_numpy()
@@ -34,7 +37,7 @@ class Histories:
         return len(self.user_ids)
 
     def columns(self, position: int) -> tuple[list[str], list[int], list[str], list[float]]:
-        """sku_ids, times (ms UTC), types and values of one user's actions, newest first."""
+        """Columns of one user's actions, newest first: sku_ids, times (ms UTC), types and values."""
         rows = self._order[self._bounds[position] : self._bounds[position + 1]]
         return (
             [self._sku_ids[item] for item in self._items[rows].tolist()],
@@ -44,5 +47,5 @@ class Histories:
         )
 
     def encode(self, positions: range) -> list[bytes]:
-        """Serialized Histories of a range of users."""
+        """Serialized History messages of a range of users."""
         return [encode_history(*self.columns(position)) for position in positions]

@@ -1,4 +1,4 @@
-"""Progress of an ingestion, kept in Redis, so that a killed run goes on where it was."""
+"""Progress of an ingestion, kept in Redis so that a run that was killed can resume."""
 
 from jobs.ingest.shard import Shard
 from recmesh.stores.redis import RedisWriter
@@ -7,11 +7,19 @@ _REPAIR = "repair"
 
 
 class Marks:
-    """The progress of one content towards one target, by part and shard.
+    """How much of some content has been written to a target, by part and shard.
 
-    `owner` names the content. Marks of another owner are forgotten: what they say was written may be overwritten since.
-    A mark is set after its rows are written, so that the rows of a run that dies are written again, never left out.
-    `shard` is what this run has to write: everything, after a verification that failed.
+    A mark is set after its rows are written: after a crash some rows are written twice, but none is left out.
+
+    Args:
+        redis: Holds the marks.
+        target: Where the content goes.
+        owner: Identifies the content. Marks of another owner are discarded, since later writes may have replaced what
+            they recorded.
+        shard: The share of this run.
+
+    Attributes:
+        shard: What this run has to write: its share, or everything after a failed verification.
     """
 
     def __init__(self, redis: RedisWriter, target: str, owner: str, shard: Shard) -> None:
@@ -32,35 +40,35 @@ class Marks:
         return "new" in self._fields
 
     def set_new(self) -> None:
-        """Note that the target is empty."""
+        """Record that the target is empty."""
         self._redis.set_fields(self._name, {"new": 1})
         self._fields["new"] = "1"
 
     def started(self, part: str) -> bool:
-        """Whether an earlier run may have written rows of this shard's share of a part."""
+        """Whether an earlier run may have written rows of this shard's share of the part."""
         return self._repairs or self._field(part) in self._fields
 
     def rows(self, part: str) -> int:
-        """How many rows of its share of a part this shard has written for certain."""
+        """Number of rows of the part that this shard is known to have written."""
         return int(self._fields.get(self._field(part), 0))
 
     def set_rows(self, part: str, rows: int) -> None:
-        """Note that this shard has written the first `rows` rows of its share of a part."""
+        """Record that this shard has written the first `rows` rows of its share of the part."""
         self._redis.set_fields(self._name, {self._field(part): rows})
 
     def finish(self) -> bool:
-        """Note that this shard has written everything. Returns whether all shards have."""
+        """Record that this shard has written everything. Returns whether all shards have."""
         self._redis.set_fields(self._name, {self._field("done"): 1})
         fields = self._redis.hash(self._name)
         return all(f"done:{Shard(index, self.shard.count)}" in fields for index in range(self.shard.count))
 
     def set_current(self) -> None:
-        """Note that all of the content was written and verified."""
+        """Record that all of the content was written and verified."""
         self._redis.set_fields(self._name, {"current": 1})
         self._redis.delete_fields(self._name, [_REPAIR])
 
     def restart(self) -> None:
-        """Note that what was written is not there: this run, or the next one, has to write everything again."""
+        """Record that written rows are missing: this run or the next has to write everything again."""
         self._redis.set_fields(self._name, {_REPAIR: 1})
         written = [field for field in self._redis.hash(self._name) if field not in ("owner", _REPAIR)]
         if written:

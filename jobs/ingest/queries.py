@@ -1,4 +1,4 @@
-"""Real queries to measure a search with: vectors of the user tower for users of the data set."""
+"""Queries for measuring the search index: user tower vectors of users in the data set."""
 
 from pathlib import Path
 
@@ -16,7 +16,11 @@ _USERS = 128
 
 
 def user_vectors(release: Path, data: DataSet) -> Vectors:
-    """Vectors float32 [queries, dim] of users spread over the data set, each with the history and by profile alone."""
+    """Encode users spread over the data set, each once with and once without the history.
+
+    Returns:
+        Vectors float32 [queries, dim].
+    """
     encoder = Encoder.load(release)
     tower = onnxruntime.InferenceSession(release / "user_tower.onnx", providers=["CPUExecutionProvider"])
     histories = Histories(data)

@@ -1,14 +1,13 @@
-"""The item vectors of a release into its own collection, indexed, measured and verified.
+"""Load the item vectors of a release into the collection of that release; index, measure and verify it.
 
-The collection is not searched before its release is active, so it is filled in the open. The last of several shards to
-finish builds the index and verifies.
+Nothing searches the collection before its release is active, so it is filled in place. The last shard to finish builds
+the index and verifies the collection.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from jobs.ingest.marks import Marks
 from jobs.ingest.shard import Shard
@@ -21,22 +20,26 @@ from recmesh.stores.milvus_writer import HNSW_PARAMS, MilvusWriter
 from recmesh.stores.redis import RedisWriter
 
 FLAT_ROWS = 10_000
-"""Up to here an exact scan costs no more than the graph."""
+"""Up to this many rows an exact scan costs no more than a graph search."""
 
 _CHUNK = 4_000
 _SAMPLE = 100
 _PART = "vectors"
 
 
-class CollectionOfRelease:
-    """The collection of one release, with the vectors that belong into it."""
+class ReleaseCollection:
+    """The Milvus collection of one release, and the vectors that belong in it."""
 
-    def __init__(self, folder: Path, manifest: Manifest, milvus: MilvusWriter, console: Console) -> None:
-        """`folder` is the fetched release. Raises ReleaseError when its vectors fit neither catalogue nor manifest."""
+    def __init__(self, folder: Path, manifest: Manifest, milvus: MilvusWriter, reporter: Reporter) -> None:
+        """Open the vectors of the release in `folder`.
+
+        Raises:
+            ReleaseError: The vectors do not match the catalogue or the manifest.
+        """
         self.manifest = manifest
         self._name = manifest.collection
         self._milvus = milvus
-        self._console = console
+        self._reporter = reporter
         self._sku_ids = Catalogue.load(folder / "features").sku_ids
         self._vectors: Vectors = np.load(folder / "item_vectors.npy", mmap_mode="r")
         if self._vectors.shape != (len(self._sku_ids), manifest.dim) or len(self._sku_ids) != manifest.items:
@@ -50,25 +53,33 @@ class CollectionOfRelease:
     ) -> bool:
         """Write this shard's rows; the last shard builds the index and verifies.
 
-        queries: real user vectors, float32 [queries, dim], asked for when the index is measured. note: keeps the index
-        that was built. Returns whether the whole collection is there. Raises RecmeshError when it does not hold what
-        was written.
+        Args:
+            redis: Holds the marks of progress.
+            shard: The share of this run.
+            queries: Computes user vectors, float32 [queries, dim]. Called only if an index has to be measured.
+            note: Records the index that was built.
+
+        Returns:
+            Whether the collection is complete.
+
+        Raises:
+            RecmeshError: The collection does not hold what was written.
         """
         number, new = self._milvus.create(self._name, self.manifest.dim)
-        # A collection that was dropped and made again has another number, and with it no marks.
+        # A collection that was dropped and created again has a new number, and therefore no marks.
         owner = f"{number}:{self.manifest.files['item_vectors.npy'].sha256}"
         marks = Marks(redis, f"milvus:{self._name}", owner, shard)
         if marks.current:
             if not self._faults():
                 self._say(f"current ({len(self._sku_ids):,} vectors)")
                 return True
-            self._say("no longer holds what was written; writing it again")
+            self._say("contents are missing or changed; writing everything again")
             marks.restart()
         if new:
             marks.set_new()
         self._write(marks)
         if not marks.finish():
-            self._say(f"part {marks.shard} written; the last part to finish builds the index")
+            self._say(f"shard {marks.shard} written; the last shard to finish builds the index")
             return False
         note(self._build(queries))
         if faults := self._faults():
@@ -82,14 +93,12 @@ class CollectionOfRelease:
 
     def _write(self, marks: Marks) -> None:
         rows = marks.shard.rows(len(self._sku_ids))
-        # Rows may be there without a mark, from a run that died or because the marks are lost: a plain insert would put
-        # them there twice.
+        # After a crash or a loss of the marks, rows may exist that no mark records. A plain insert would duplicate
+        # them.
         replace, written = marks.started(_PART) or not marks.new, marks.rows(_PART)
         radius = longest(self._vectors)
         marks.set_rows(_PART, written)
-        with Meter(
-            Reporter(self._console), f"Milvus {self._name}", len(rows), done=written, outcome="written"
-        ) as meter:
+        with Meter(self._reporter, f"Milvus {self._name}", len(rows), done=written, outcome="written") as meter:
             while written < len(rows):
                 chunk = rows[written : written + _CHUNK]
                 ids, vectors = self._sku_ids[chunk.start : chunk.stop], self._vectors[chunk.start : chunk.stop]
@@ -116,16 +125,16 @@ class CollectionOfRelease:
         self._say("recall of user queries by ef: " + ", ".join(f"{ef}: {share:.4f}" for ef, share in measured.items()))
         if ef is not None:
             return graph.model_copy(update={"ef": ef})
-        self._say(f"no ef reaches {MIN_RECALL}; building an exact index instead")
+        self._say(f"no ef reaches a recall of {MIN_RECALL}; building an exact index instead")
         self._milvus.build(self._name, flat)
         return flat
 
     def _faults(self) -> str:
-        """What differs between collection and release: the number of rows, the vectors of a sample; else nothing."""
+        """Differences between collection and release, by the number of rows and a sample of vectors; empty if none."""
         total = len(self._sku_ids)
         found = self._milvus.count(self._name)
         if found != total:
-            return f"{found:,} rows of {total:,}"
+            return f"{found:,} of {total:,} rows"
         sample = range(0, total, max(1, total // _SAMPLE))
         stored = self._milvus.read(self._name, [self._sku_ids[row] for row in sample])
         different = [
@@ -133,7 +142,9 @@ class CollectionOfRelease:
             for row in sample
             if not np.array_equal(stored.get(self._sku_ids[row], ()), self._vectors[row])
         ]
-        return f"{len(different)} of {len(sample)} sampled vectors differ, {different[0]} is one" if different else ""
+        return (
+            f"{len(different)} of {len(sample)} sampled vectors differ, for example {different[0]}" if different else ""
+        )
 
     def _say(self, text: str) -> None:
-        self._console.print(f"Milvus {self._name}: {text}")
+        self._reporter.say(f"Milvus {self._name}: {text}")

@@ -1,7 +1,7 @@
-"""A data set into Redis: items, users and histories.
+"""Load the items, users and histories of a data set into Redis.
 
-Nothing is emptied first: new values take the place of old ones, and only then the keys that the data set does not have
-are removed. The last of several shards to finish removes and verifies.
+Redis is never emptied: new values replace old ones, then keys that the data set no longer has are removed. The last
+shard to finish removes them and verifies Redis.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import polars as pl
-from rich.console import Console
 
 from jobs.ingest.histories import Histories
 from jobs.ingest.marks import Marks
@@ -21,14 +20,21 @@ from recmesh.stores.redis import HISTORY, ITEM, KEYS_PER_COMMAND, USER, RedisWri
 from recmesh.stores.wire import Row, item_encoder, user_encoder
 
 _FORMAT = 1
-"""Raise it when the same data set gives other bytes than before."""
+"""Increase this when the same data set is stored as different bytes than before."""
 
 _SAMPLE = 200
 
 
 @dataclass(frozen=True)
 class Part:
-    """One kind of values: those of the keys `prefix + ids[k]`, for a range of k at a time."""
+    """One kind of value.
+
+    Attributes:
+        name: What the values describe.
+        prefix: Prefix of the keys.
+        ids: The key of row k is `prefix + ids[k]`.
+        values: Serializes a range of rows.
+    """
 
     name: str
     prefix: str
@@ -36,27 +42,32 @@ class Part:
     values: Callable[[range], list[bytes]]
 
     def pairs(self, rows: range) -> dict[str, bytes]:
+        """Keys and values of a range of rows."""
         keys = [self.prefix + identity for identity in self.ids[rows.start : rows.stop]]
         return dict(zip(keys, self.values(rows), strict=True))
 
 
-def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, console: Console) -> bool:
-    """Write this shard's part of the data set; the last shard removes what is stale and verifies all.
+def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter) -> bool:
+    """Write this shard's share of the data set; the last shard removes stale keys and verifies Redis.
 
-    Returns whether anything had to be written. Raises RecmeshError when Redis does not hold what was written.
+    Returns:
+        Whether anything had to be written.
+
+    Raises:
+        RecmeshError: Redis does not hold what was written.
     """
     parts = _parts(data)
     marks = Marks(redis, "redis", _content(data), shard)
     if marks.current:
         if not any(_faults(part, redis) for part in parts):
-            console.print(f"Redis: current ({_summary(parts)})")
+            reporter.say(f"Redis: current ({_summary(parts)})")
             return False
-        console.print("Redis: no longer holds what was written; writing it again")
+        reporter.say("Redis: contents are missing or changed; writing everything again")
         marks.restart()
     for part in parts:
-        _write(part, redis, marks, console)
+        _write(part, redis, marks, reporter)
     if not marks.finish():
-        console.print(f"Redis: part {marks.shard} written; the last part to finish verifies all")
+        reporter.say(f"Redis: shard {marks.shard} written; the last shard to finish verifies Redis")
         return True
     stale = sum(_remove_stale(part, redis) for part in parts)
     faults = [fault for part in parts for fault in _faults(part, redis)]
@@ -64,7 +75,7 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, console: Console) 
         marks.restart()
         raise RecmeshError(f"Redis does not hold what was written: {'; '.join(faults)}; run the ingestion again")
     marks.set_current()
-    console.print(f"Redis: verified, {_summary(parts)}, {stale:,} stale keys removed")
+    reporter.say(f"Redis: verified, {_summary(parts)}, {stale:,} stale keys removed")
     return True
 
 
@@ -87,10 +98,10 @@ def _content(data: DataSet) -> str:
     return f"{data.fingerprint}:{schema}:{_FORMAT}"
 
 
-def _write(part: Part, redis: RedisWriter, marks: Marks, console: Console) -> None:
+def _write(part: Part, redis: RedisWriter, marks: Marks, reporter: Reporter) -> None:
     rows = marks.shard.rows(len(part.ids))
     written = marks.rows(part.name)
-    with Meter(Reporter(console), f"Redis {part.name}", len(rows), done=written, outcome="written") as meter:
+    with Meter(reporter, f"Redis {part.name}", len(rows), done=written, outcome="written") as meter:
         while written < len(rows):
             chunk = rows[written : written + KEYS_PER_COMMAND]
             redis.write(part.pairs(chunk))
@@ -106,19 +117,19 @@ def _remove_stale(part: Part, redis: RedisWriter) -> int:
 
 
 def _faults(part: Part, redis: RedisWriter) -> list[str]:
-    """What differs between Redis and the data set: the number of keys, and the values of a sample."""
+    """Differences between Redis and the data set, by the number of keys and a sample of values."""
     total = len(part.ids)
     faults = []
     found = redis.count([part.prefix + identity for identity in part.ids])
     if found != total:
-        faults.append(f"{found:,} {part.name} of {total:,}")
+        faults.append(f"{found:,} of {total:,} {part.name}")
     sample: dict[str, bytes] = {}
     for position in range(0, total, max(1, total // _SAMPLE)):
         sample |= part.pairs(range(position, position + 1))
     stored = redis.read(list(sample))
     different = [key for key, value in zip(sample, stored, strict=True) if value != sample[key]]
     if different:
-        faults.append(f"{len(different)} of {len(sample)} sampled {part.name} differ, {different[0]} is one")
+        faults.append(f"{len(different)} of {len(sample)} sampled {part.name} differ, for example {different[0]}")
     return faults
 
 

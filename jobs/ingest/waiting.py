@@ -1,27 +1,39 @@
-"""Waiting for what an ingestion needs: at an installation everything starts at once."""
+"""Waiting for the prerequisites of an ingestion: all parts of a new installation start at once."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from rich.console import Console
-
 from recmesh.errors import ReleaseError, Unavailable
+from recmesh.progress import Reporter
 
-_LOOK_SECONDS = 2.0
+POLL_INTERVAL_SECONDS = 2.0
 
 T = TypeVar("T")
 
 
 class RetryWindow:
-    """Tries again what is not there yet, until `seconds` have passed since it was made."""
+    """A period during which prerequisites may be missing.
 
-    def __init__(self, seconds: float, console: Console) -> None:
+    Args:
+        seconds: Length of the period, from now on. It is shared by everything that is waited for.
+        reporter: Told once for each prerequisite that is missing.
+    """
+
+    def __init__(self, seconds: float, reporter: Reporter) -> None:
         self._limit = time.monotonic() + seconds
-        self._console = console
+        self._reporter = reporter
 
     def get(self, what: str, attempt: Callable[[], T]) -> T:
-        """The first answer of `attempt`. Raises what it raised last when retry_window ends."""
+        """Call `attempt` until it succeeds.
+
+        Returns:
+            The result of the first successful call.
+
+        Raises:
+            Unavailable: The period ended and the last call raised this.
+            ReleaseError: The period ended and the last call raised this. Other errors of `attempt` are raised at once.
+        """
         said = False
         while True:
             try:
@@ -30,6 +42,6 @@ class RetryWindow:
                 if time.monotonic() > self._limit:
                     raise
                 if not said:
-                    self._console.print(f"Waiting for {what}: {error}")
+                    self._reporter.say(f"Waiting for {what}: {error}")
                 said = True
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)

@@ -1,6 +1,5 @@
 """`python -m jobs.train --dataset FOLDER --store URL`: train on a data set and store the release."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jobs.native import limit_threads, quiet
 from jobs.train.selection.budget import Budget
-from jobs.train.silence import quiet
 from recmesh.errors import RecmeshError
 
 
@@ -64,18 +63,6 @@ def _run(dataset: Path, store: str, seed: int, work: Path, budget: Budget, mark:
             table.add_row(segment if first else "", name, f"{metrics.users:,}" if first else "", *shown)
     console.print(table)
     print(f"release {outcome.release}")
-
-
-def limit_threads(threads: int) -> None:
-    """Set how many threads the numeric libraries may start. Must be called before they are imported."""
-    for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
-        os.environ[variable] = str(threads)
-    # Training solves many small linear systems, and handing them to threads costs more than solving them.
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    # Threads that spin while they wait slow down everything else on a small machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("KMP_BLOCKTIME", "0")
-    os.environ.setdefault("GLOG_minloglevel", "2")
 
 
 if __name__ == "__main__":

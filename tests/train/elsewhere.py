@@ -1,4 +1,4 @@
-"""Models in PaddleRec's manner for tests of the import: their configs, their mappings, and what they answer."""
+"""Models as PaddleRec trains them, for tests of the import: configs, mappings and answers."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from tests.servers import ROOT
 from tests.shop import TRAINING_PYTHON
 
 HASH = "python3.11" if sys.version_info >= (3, 11) else "python3.4"
-"""How the interpreter of these tests, and of the training environment, hashes texts under PYTHONHASHSEED=0."""
+"""The text hash of this interpreter, which the training environment shares, under PYTHONHASHSEED=0."""
 
 PROFILE = ("age", "sex", "city_level", "province", "city", "country")
 _SOURCES = (*(f"user.{name}" for name in PROFILE), "item.sku_id", "item.brand", "item.shopid", "item.cate")
-_FIGURES = {
+_DIVISORS = {
     "user.age": 6,
     "user.city_level": 6,
     "user.province": 31,
@@ -30,25 +30,38 @@ _FIGURES = {
 _SIZE, _WORDS = 1009, 64
 
 Config = dict[str, Any]
-Asked = tuple[str, str]
-"""Of a ranker a user and an item; of towers a side (user, item) and an id."""
+Query = tuple[str, str]
+"""A user and an item for a ranker; a side (user, item) and an id for towers."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model. `folder`: where it was saved. `answers`: by Paddle's own inference, from inputs that the script
-    makes: scores, or vectors."""
+    """A trained model.
+
+    Attributes:
+        folder: Where it was saved.
+        answers: Scores or vectors that Paddle Inference gives for inputs made by the script.
+    """
 
     folder: Path
-    answers: Mapping[Asked, Any]
+    answers: Mapping[Query, Any]
 
     def write_mapping(self, mapping: Mapping[str, Any]) -> Path:
-        """Put the mapping beside the model. Returns the folder."""
+        """Write the mapping into the folder of the model. Returns the folder."""
         return write_mapping(self.folder, mapping)
 
 
-def trained(folder: Path, data: Path, models: Mapping[str, tuple[Config, Sequence[Asked]]]) -> dict[str, Trained]:
-    """Train models below a folder, all in one process: their configs, and what they are asked, by name."""
+def trained(folder: Path, data: Path, models: Mapping[str, tuple[Config, Sequence[Query]]]) -> dict[str, Trained]:
+    """Train models below a folder, all in one process.
+
+    Args:
+        folder: Where the models go.
+        data: The data set.
+        models: Config and queries of each model, by name.
+
+    Returns:
+        The models, by name.
+    """
     for name, (config, asked) in models.items():
         (folder / name).mkdir(parents=True)
         (folder / name / "config.yaml").write_text(yaml.safe_dump(config))
@@ -56,12 +69,12 @@ def trained(folder: Path, data: Path, models: Mapping[str, tuple[Config, Sequenc
     script = [str(TRAINING_PYTHON), str(ROOT / "tests" / "train" / "paddlerec.py")]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
     folders = [str(folder / name) for name in models]
-    done = subprocess.run([*script, str(data), *folders], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {name: _trained(folder / name, *one) for name, one in models.items()}
+    ended = subprocess.run([*script, str(data), *folders], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return {name: _trained(folder / name, config, queries) for name, (config, queries) in models.items()}
 
 
-def _trained(folder: Path, config: Config, asked: Sequence[Asked]) -> Trained:
+def _trained(folder: Path, config: Config, asked: Sequence[Query]) -> Trained:
     runner = config["runner"]
     answers = json.loads((folder / "answers.json").read_text())
     return Trained(
@@ -70,7 +83,7 @@ def _trained(folder: Path, config: Config, asked: Sequence[Asked]) -> Trained:
 
 
 def ranker_config(model: str, mode: str, slots: int, dense: int, *, with_label: bool = False) -> Config:
-    """A config of models/rank/deepfm or dnn, with small layers. `with_label`: exported as it was trained."""
+    """A config of models/rank/deepfm or dnn with small layers; `with_label` exports the training label as an input."""
     feeds = [*(f"C{k}" for k in range(1, slots + 1)), "dense_input"]
     score = "softmax_0.tmp_0" if model == "dnn" else "sigmoid_0.tmp_0"
     return {
@@ -95,23 +108,26 @@ def ranker_config(model: str, mode: str, slots: int, dense: int, *, with_label: 
 
 
 def ranker_mapping(mode: str, slots: int, dense: int) -> dict[str, Any]:
-    """What that config's model is given."""
-    sparse, figures, first = ("sparse_inputs_{}", "dense_inputs", 0) if mode == "dygraph" else ("C{}", "dense_input", 1)
+    """The mapping of the model of that config."""
+    sparse, dense_name, first = (
+        ("sparse_inputs_{}", "dense_inputs", 0) if mode == "dygraph" else ("C{}", "dense_input", 1)
+    )
     inputs: dict[str, Any] = {
         sparse.format(k + first): hashed(_SOURCES[k % len(_SOURCES)], _SIZE, str(14 + k)) for k in range(slots)
     }
-    names = [list(_FIGURES)[k % len(_FIGURES)] for k in range(dense)]
-    inputs[figures] = [{"from": name, "number": {"divide": _FIGURES[name]}} for name in names]
+    names = [list(_DIVISORS)[k % len(_DIVISORS)] for k in range(dense)]
+    inputs[dense_name] = [{"from": name, "number": {"divide": _DIVISORS[name]}} for name in names]
     return {"inputs": inputs}
 
 
 def dssm_config() -> Config:
+    """A config of a DSSM with small layers."""
     runner = {"epochs": 1, "train_batch_size": 32, "model_save_path": "output_model"}
     return {"model": "dssm", "mode": "static", "runner": runner, "hyper_parameters": {"fc_sizes": [32, 16]}}
 
 
 def dssm_mapping() -> dict[str, Any]:
-    """Bags of hashed words on both sides, trained on the cosine."""
+    """The mapping of the DSSM: bags of hashed words on both sides."""
 
     def bags(*sources: str) -> list[dict[str, Any]]:
         return [{**hashed(source, _WORDS), "multi_hot": True, "width": _WORDS} for source in sources]
@@ -123,7 +139,7 @@ def dssm_mapping() -> dict[str, Any]:
 
 
 def movie_config() -> Config:
-    """The movie recommender's pair, whose movie tower keeps the batch size of its training."""
+    """A config of the movie recommender, whose movie tower keeps the batch size of its training."""
     return {
         "model": "movie",
         "mode": "static",
@@ -133,6 +149,7 @@ def movie_config() -> Config:
 
 
 def movie_mapping() -> dict[str, Any]:
+    """The mapping of the movie recommender."""
     users = {"userid": "user.user_id", "age": "user.age", "sex": "user.sex"}
     items = {"movieid": "item.sku_id", "genres": "item.cate"}
     title = {**hashed("item.brand", _SIZE), "split": " ", "missing": 0}
@@ -143,15 +160,17 @@ def movie_mapping() -> dict[str, Any]:
 
 
 def hashed(source: str, size: int, prefix: str = "") -> dict[str, Any]:
+    """A slot that hashes a field to `size` ids."""
     return {"from": source, "hash": {"by": HASH, "size": size, "prefix": prefix}}
 
 
 def tower(side: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping of one of the towers."""
     return {"model": f"{side}/rec_inference", "inputs": dict(inputs)}
 
 
 def write_mapping(folder: Path, mapping: Mapping[str, Any]) -> Path:
-    """Put a mapping into a folder, which is made. Returns the folder."""
+    """Write a mapping into a folder, which is created if needed. Returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "mapping.yaml").write_text(yaml.safe_dump(dict(mapping), sort_keys=False))
     return folder

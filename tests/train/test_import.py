@@ -1,4 +1,4 @@
-"""Models that were trained in PaddleRec's manner become releases whose answers are those of Paddle's own inference."""
+"""Models trained as PaddleRec trains them become releases with the answers of Paddle Inference."""
 
 import copy
 import json
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.json_format import ParseDict
 
 from recmesh.errors import ReleaseError
 from recmesh.features import Encoder
@@ -31,7 +32,7 @@ from tests.train.conftest import Run, inside
 from tests.train.elsewhere import PROFILE, Trained, ranker_config, ranker_mapping, write_mapping
 
 SMALL, LARGE = (10, 2), (26, 13)
-"""Slots and figures; those of Criteo are 26 and 13."""
+"""Numbers of sparse slots and of dense inputs. Criteo has 26 and 13."""
 
 RANKERS = {
     "deepfm": (ranker_config("deepfm", "static", *SMALL), ranker_mapping("static", *SMALL)),
@@ -67,25 +68,25 @@ def _without_items(mapping: dict[str, Any]) -> None:
             mapping["inputs"][name] = {"constant": 0}
 
 
-def _figures(divide: float) -> list[dict[str, Any]]:
+def _scaled(divide: float) -> list[dict[str, Any]]:
     return [{"from": f"user.{name}", "number": {"divide": divide}} for name in ("country", "city")]
 
 
 WRONG_RANKERS: dict[str, Wrong] = {
     "name": (_renamed, "inputs.C11: rec_inference.pdmodel has no such input; its inputs are C1, C2, "),
-    "left out": (lambda m: m["inputs"].pop("C3"), "wants C3 (int64 [-1, 1]) too"),
+    "left out": (lambda m: m["inputs"].pop("C3"), "also needs C3 (int64 [-1, 1]), which the mapping lacks"),
     "shape": (
         _slot("dense_input", {"from": "user.age", "number": {}}),
-        "inputs.dense_input: the mapping gives 1 columns, the model wants 2",
+        "inputs.dense_input: the mapping gives 1 columns, the model expects 2",
     ),
-    "dtype": (_slot("C1", {"from": "user.age", "number": {}}), "inputs.C1: the model wants ids (int64)"),
-    "ids as figures": (
+    "dtype": (_slot("C1", {"from": "user.age", "number": {}}), "inputs.C1: the model expects ids (int64)"),
+    "ids as floats": (
         _slot("dense_input", [elsewhere.hashed("user.age", 7), {"constant": 0}]),
-        "inputs.dense_input: the model wants figures (float32)",
+        "inputs.dense_input: the model expects floats (float32)",
     ),
     "field": (
         _slot("C1", elsewhere.hashed("user.agee", 7)),
-        "inputs.C1: from user.agee: the base release has no such field; there are age, ",
+        "inputs.C1: from user.agee: the base release has no such field; its fields are age, ",
     ),
     "table": (
         _slot("C7", elsewhere.hashed("item.sku_id", 2014)),
@@ -96,10 +97,10 @@ WRONG_RANKERS: dict[str, Wrong] = {
         "inputs.C8: the vocabulary has none of the ",
     ),
     "all ones": (
-        _slot("dense_input", _figures(1)),
+        _slot("dense_input", _scaled(1)),
         " for most items of a request, in ",
     ),
-    "not finite": (_slot("dense_input", _figures(1e-35)), "mapping.yaml: the score is nan; the largest figure is "),
+    "not finite": (_slot("dense_input", _scaled(1e-35)), "mapping.yaml: the score is nan; the largest input is "),
     "no item": (_without_items, "mapping.yaml: the score is the same for all items of a request, in "),
     "output": (lambda m: m.update(output={"number": 1}), "output.number: 1: the model has 1: "),
     "column": (lambda m: m.update(output={"column": 1}), "output.column: 1: there are 1"),
@@ -125,15 +126,15 @@ def _no_inputs_read(mapping: dict[str, Any]) -> None:
 
 
 WRONG_TOWERS: dict[str, Wrong] = {
-    "side": (_wrong_side, "user: inputs.query: from item.brand: a user tower sees no item"),
-    "bag": (_too_narrow, "item: inputs.doc_pos: multi_hot: ids up to 98 do not fit 64 columns"),
-    "one vector": (_no_inputs_read, "user: the same vector 240 times: the tower's inputs do not change it"),
+    "side": (_wrong_side, "user: inputs.query: from item.brand: a user tower has no access to item"),
+    "bag": (_too_narrow, "item: inputs.doc_pos: multi_hot: ids up to 98 do not fit into 64 columns"),
+    "one vector": (_no_inputs_read, "user: all 240 vectors are equal: they do not depend on the inputs of the tower"),
 }
 
 
 @pytest.fixture(scope="session")
 def store(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
-    """A store of its own with the trained release, active."""
+    """A separate store in which the trained release is active."""
     folder = tmp_path_factory.mktemp("import") / "store"
     shutil.copytree(trained.store.url, folder)
     own = ModelStore(str(folder))
@@ -143,14 +144,14 @@ def store(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
 
 @pytest.fixture(scope="session")
 def users(shop_data: Path) -> Fields:
-    """A few users of the shop, from its own file."""
+    """Some users of the shop, read from its file."""
     rows = [line.split(":") for line in (shop_data / "users.dat").read_text().splitlines()]
     return {row[0]: dict(zip(PROFILE, row[1:], strict=True)) for row in rows[::60]}
 
 
 @pytest.fixture(scope="session")
 def items(shop_data: Path) -> Fields:
-    """All items of the shop, from its own file."""
+    """All items of the shop, read from its file."""
     rows = [line.split(":") for line in (shop_data / "products.dat").read_text().splitlines()]
     return {row[0]: dict(zip(("brand", "shopid", "cate"), row[1:], strict=True)) for row in rows}
 
@@ -159,7 +160,7 @@ def items(shop_data: Path) -> Fields:
 def models(
     shop_data: Path, users: Fields, items: Fields, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Trained]:
-    """All models, trained on the shop, with their mappings beside them."""
+    """All models, trained on the shop, with their mappings in the same folders."""
     pairs = [(user, item) for user in users for item in items]
     sides = [*(("user", user) for user in users), *(("item", item) for item in items)]
     plans = {name: (config, pairs) for name, (config, _) in RANKERS.items()}
@@ -198,8 +199,11 @@ print(json.dumps([made, facts.model_dump()]))
 def imported(
     store: ModelStore, models: dict[str, Trained], shop_data: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, str], dict[str, Any]]:
-    """What each import made (its release) or said, by name; and what a training says of such a release as the active
-    one. All in one process."""
+    """The imports, all run in one process.
+
+    Returns:
+        The release or the error of each import, by name, and what a training reports when an imported release is active.
+    """
     folder = tmp_path_factory.mktemp("imports")
     at = {name: str(model.folder) for name, model in models.items()}
     cases = [
@@ -226,7 +230,7 @@ def imported(
 
 @pytest.fixture(scope="session")
 def imports(imported: tuple[dict[str, str], dict[str, Any]]) -> dict[str, str]:
-    """What each import made (its release) or said, by name."""
+    """The release or the error of each import, by name."""
     return imported[0]
 
 
@@ -241,34 +245,46 @@ def _towers(spoil: Callable[[dict[str, Any]], object], user: str, item: str) -> 
 
 
 def damaged(model: Path, folder: Path) -> Path:
-    """A folder with a model whose weights end too early."""
+    """A folder with a model whose weights are truncated."""
     shutil.copytree(model, folder)
     weights = folder / "rec_inference.pdiparams"
     weights.write_bytes(weights.read_bytes()[:1000])
     return folder
 
 
-class OneRelease:
+class FixedRelease:
+    """A provider of releases that has only the release in `folder`."""
+
     def __init__(self, folder: Path, gate: ComputeGate) -> None:
         encoder = Encoder.load(folder)
         user_features = UserFeatureCache(encoder, folder)
         self._release = warmed(encoder, user_features, UnknownValues("rank", encoder), OnnxBackend(folder, gate))
 
     def get(self, release: str = "") -> tuple[str, RankRelease]:
-        return "one", self._release
+        return "fixed", self._release
+
+
+def user_info(user_id: str, fields: Mapping[str, str]) -> UserInfo:
+    """A user with fields that have numbers of their own."""
+    return ParseDict({"user_id": user_id, **fields}, UserInfo())
+
+
+def item_info(sku_id: str, fields: Mapping[str, str]) -> ItemInfo:
+    """An item with fields that have numbers of their own."""
+    return ParseDict({"sku_id": sku_id, **fields}, ItemInfo())
 
 
 async def served(folder: Path, user: UserInfo, **query: Any) -> list[float]:
-    """What the service rank answers with a release, in the order of the query."""
+    """The scores that rank gives with a release, in the order of the query."""
     gate = ComputeGate()
-    core = RankCore(OneRelease(folder, gate), gate)
+    core = RankCore(FixedRelease(folder, gate), gate)
     answer = await core.rank(ScoreQuery(**{"user": RequestUser(user, History()), "ids": (), **query}), 5.0)
     by_id = dict(zip(answer.ids, answer.scores, strict=True))
     return [by_id[sku] for sku in (*query.get("ids", ()), *(item.sku_id for item in query.get("items", ())))]
 
 
 @pytest.mark.parametrize(("release", "ranker"), [*((name, name) for name in RANKERS), ("dssm", "deepfm")])
-async def test_a_ranker_is_served_with_its_own_scores(
+async def test_an_imported_ranker_gives_the_scores_of_the_original_model(
     release: str,
     ranker: str,
     models: dict[str, Trained],
@@ -280,24 +296,26 @@ async def test_a_ranker_is_served_with_its_own_scores(
 ) -> None:
     folder = store.fetch(imports[release], tmp_path)
     for number, (user_id, profile) in enumerate(users.items()):
-        info = UserInfo(user_id=user_id, **profile)
+        info = user_info(user_id, profile)
         scores = await served(folder, info, ids=list(items), affinity=number % 2 == 1)
         expected = [models[ranker].answers[user_id, item] for item in items]
         np.testing.assert_allclose(scores, expected, atol=1e-5)
         assert np.ptp(expected) > 1e-3
 
 
-def test_the_release_says_what_it_is_made_of(imports: dict[str, str], store: ModelStore, tmp_path: Path) -> None:
+def test_the_manifest_names_the_origin_of_the_models(
+    imports: dict[str, str], store: ModelStore, tmp_path: Path
+) -> None:
     folder = store.fetch(imports["deepfm"], tmp_path)
     manifest = read_manifest(folder)
     assert set(manifest.rankers.values()) == {"imported"}
     assert manifest.ranker is not None
-    assert {name: one.width for name, one in manifest.ranker.inputs.items()} == {"dense": 2, "sparse": 10}
+    assert {name: tensor.width for name, tensor in manifest.ranker.inputs.items()} == {"dense": 2, "sparse": 10}
     assert set(ReferenceRequest.load(folder).outputs) == {"score", "affinity"}
     assert manifest.extra["imported"]["base"] == store.active()
 
 
-def test_the_same_import_again_is_the_same_release(imports: dict[str, str]) -> None:
+def test_repeating_an_import_gives_the_same_release(imports: dict[str, str]) -> None:
     assert imports["deepfm again"] == imports["deepfm"]
 
 
@@ -306,18 +324,18 @@ async def test_an_unlisted_item_is_scored_by_its_fields_and_id(
 ) -> None:
     folder = store.fetch(imports["deepfm"], tmp_path)
     (user_id, profile), (item, fields) = next(iter(users.items())), next(iter(items.items()))
-    new = ItemInfo(sku_id="no such item", **fields)
-    other = ItemInfo(sku_id="no such item, too", **{name: f"{value}.0" for name, value in fields.items()})
+    new = item_info("unknown item", fields)
+    other = item_info("another unknown item", {name: f"{value}.0" for name, value in fields.items()})
     asked = [ItemInfo(sku_id=item), new, other]
 
-    listed, unlisted, _ = await served(folder, UserInfo(user_id=user_id, **profile), items=asked)
+    listed, unlisted, _ = await served(folder, user_info(user_id, profile), items=asked)
 
     assert listed == pytest.approx(models["deepfm"].answers[user_id, item], abs=1e-5)
-    assert abs(unlisted - listed) > 1e-6, "the id counts"
+    assert abs(unlisted - listed) > 1e-6, "the id must matter"
 
 
 @pytest.mark.parametrize(("release", "pair"), [("dssm", "dssm"), ("dnn, dygraph", "movie")])
-def test_towers_give_their_own_vectors(
+def test_imported_towers_give_the_vectors_of_the_original_models(
     release: str,
     pair: str,
     models: dict[str, Trained],
@@ -333,26 +351,26 @@ def test_towers_give_their_own_vectors(
     expected = _unit([answers["item", item] for item in encoder.catalogue.sku_ids], pair)
     np.testing.assert_allclose(np.load(folder / "item_vectors.npy"), expected, atol=1e-5)
     asked = [
-        user_features.encode(RequestUser(UserInfo(user_id=one, **profile), History()))[1]
-        for one, profile in users.items()
+        user_features.encode(RequestUser(user_info(user_id, profile), History()))[1]
+        for user_id, profile in users.items()
     ]
-    np.testing.assert_allclose(np.array(asked), _unit([answers["user", one] for one in users], pair), atol=1e-5)
+    np.testing.assert_allclose(np.array(asked), _unit([answers["user", user_id] for user_id in users], pair), atol=1e-5)
     assert read_manifest(folder).dim == expected.shape[1]
 
 
 def _unit(vectors: list[list[float]], pair: str) -> np.ndarray[Any, Any]:
-    found = np.array(vectors, np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True) if pair == "dssm" else found
+    rows = np.array(vectors, np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True) if pair == "dssm" else rows
 
 
-def test_without_held_out_figures_it_takes_force_to_activate(imports: dict[str, str], store: ModelStore) -> None:
+def test_activation_without_held_out_metrics_needs_force(imports: dict[str, str], store: ModelStore) -> None:
     with pytest.raises(ReleaseError, match="models were imported: measure them"):
         store.activate(imports["deepfm"], [beats_popularity])
     with pytest.raises(ReleaseError, match=r"has no metrics\.json: its models were imported"):
         store.read(imports["deepfm"], "metrics.json")
 
 
-def test_training_does_not_compare_itself_with_it(
+def test_training_does_not_compare_itself_with_an_imported_release(
     imported: tuple[dict[str, str], dict[str, Any]],
 ) -> None:
     imports, facts = imported
@@ -361,23 +379,23 @@ def test_training_does_not_compare_itself_with_it(
 
 
 @pytest.mark.parametrize("wrong", [*WRONG_RANKERS, *WRONG_TOWERS])
-def test_what_is_wrong_is_said_in_one_line_with_its_place(wrong: str, imports: dict[str, str]) -> None:
+def test_errors_are_one_line_and_name_the_place(wrong: str, imports: dict[str, str]) -> None:
     line = imports[wrong]
     _, expected = (WRONG_RANKERS | WRONG_TOWERS)[wrong]
     assert line.startswith("refused: ")
     assert expected in line
     assert "\n" not in line
-    assert f"{wrong}/mapping.yaml: " in line or ".pdmodel: no such file" in line, "the file is named"
+    assert f"{wrong}/mapping.yaml: " in line or ".pdmodel: no such file" in line, "the file must be named"
 
 
 def test_a_damaged_model_and_towers_of_two_sizes_are_refused(imports: dict[str, str]) -> None:
     assert "damaged/rec_inference.pdmodel: Paddle 2.6.2 cannot read it: " in imports["damaged"]
-    assert "user: vectors of 16 dimensions, those of the item tower have 8" in imports["dimensions"]
+    assert "user: vectors have 16 dimensions, but those of the item tower have 8" in imports["dimensions"]
 
 
-def test_the_line_about_all_ones_names_the_input_that_drives_them(imports: dict[str, str]) -> None:
-    score = r"mapping.yaml: the score is (1|0 or 1) for most items of a request, in \d+ of \d+"
-    figure = r"the largest figure is \d{4}, inputs.dense_input: from user.country: was it scaled in training\?"
+def test_the_error_for_saturated_scores_names_the_largest_input(imports: dict[str, str]) -> None:
+    score = r"mapping.yaml: the score is (1|0 or 1) for most items of a request, in \d+ of \d+ requests"
+    figure = r"the largest input is \d{4}, inputs.dense_input: from user.country: was it scaled in training\?"
     assert re.search(f"{score}; {figure}$", imports["all ones"])
     assert imports["no item"].endswith("no input of the mapping is from item.FIELD")
 
@@ -388,7 +406,7 @@ def test_a_refused_import_leaves_no_release(store: ModelStore, trained: Run, imp
     assert store.active() == trained.release
 
 
-def command(
+def run_import(
     store: ModelStore, data: Path, folder: Path, cwd: Path, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "recmesh", "release", "import", "--store", store.url, "--ranker", str(folder)]
@@ -402,22 +420,22 @@ def command(
     )
 
 
-def test_a_model_that_was_exported_with_its_label(
+def test_a_model_exported_with_its_label_is_refused(
     store: ModelStore, shop_data: Path, models: dict[str, Trained], tmp_path: Path
 ) -> None:
-    done = command(store, shop_data, models["label"].folder, tmp_path)
+    ended = run_import(store, shop_data, models["label"].folder, tmp_path)
 
-    assert done.returncode == ReleaseError.exit_code
-    assert "wants label (int64 [-1, 1]) too" in done.stderr
-    assert done.stderr.rstrip().endswith("export the model without its label")
+    assert ended.returncode == ReleaseError.exit_code
+    assert "also needs label (int64 [-1, 1]), which the mapping lacks" in ended.stderr
+    assert ended.stderr.rstrip().endswith("export the model without its label")
 
 
-def test_a_model_that_brings_paddle_down_is_told_from_a_bug(store: ModelStore, tmp_path: Path) -> None:
+def test_a_crash_of_paddle_is_reported_as_an_error_of_the_release(store: ModelStore, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nkill -ABRT $$\n")
     python.chmod(0o755)
 
-    done = command(store, tmp_path, tmp_path, tmp_path, RECMESH_TRAINING_PYTHON=str(python))
+    ended = run_import(store, tmp_path, tmp_path, tmp_path, RECMESH_TRAINING_PYTHON=str(python))
 
-    assert done.returncode == ReleaseError.exit_code
-    assert done.stderr.startswith("recmesh: the import was ended by SIGABRT: ")
+    assert ended.returncode == ReleaseError.exit_code
+    assert ended.stderr.startswith("recmesh: the import was ended by SIGABRT: ")

@@ -1,4 +1,4 @@
-"""The mapping beside a model, as a file: what it says, and what is said of a wrong one."""
+"""Reading the mapping file of a model, and the errors for malformed files."""
 
 from pathlib import Path
 
@@ -14,18 +14,18 @@ def write(folder: Path, mapping: str, vocabulary: str = "") -> Path:
     return folder / "mapping.yaml"
 
 
-def test_a_vocabulary_comes_from_a_file_or_stands_there(tmp_path: Path) -> None:
+def test_a_vocabulary_is_given_as_a_file_or_inline(tmp_path: Path) -> None:
     path = write(
         tmp_path,
         "inputs:\n"
-        "  one: {from: user.age, vocabulary: words.txt}\n"
+        "  age: {from: user.age, vocabulary: words.txt}\n"
         "  more:\n"
         "    - {from: user.age, vocabulary: words.txt}\n"
         "    - {from: item.brand, vocabulary: {vocabulary: 3}}\n",
         "007\t1\n a b\t2\n",
     )
     inputs = read_ranker(path).inputs
-    assert inputs["one"].slots[0].vocabulary == {"007": 1, " a b": 2}
+    assert inputs["age"].slots[0].vocabulary == {"007": 1, " a b": 2}
     assert [slot.vocabulary for slot in inputs["more"].slots] == [{"007": 1, " a b": 2}, {"vocabulary": 3}]
 
 
@@ -37,17 +37,17 @@ def test_towers_are_two_mappings_in_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mapping", "vocabulary", "said"),
+    ("mapping", "vocabulary", "expected"),
     [
         (
             "inputs: {a: {from: user.age, vocabulary: words.txt}}",
             "a 1\n",
-            "words.txt: line 1: a value, a tab and its id",
+            "words.txt: line 1: expected a value, a tab and an id",
         ),
         (
             "inputs: {a: {from: user.age, vocabulary: words.txt}}",
             "a\t1\na\t2\n",
-            "words.txt: line 2: 'a' has an id already",
+            "words.txt: line 2: 'a' already has an id",
         ),
         ("inputs: {a: {from: user.age, vocabulary: none.txt}}", "", "none.txt: cannot be read as a vocabulary"),
         ("inputs: {a: {from: user.age, vocabulary: {x: y}}}", "", "mapping.yaml: inputs.a.0.vocabulary.x: "),
@@ -56,13 +56,13 @@ def test_towers_are_two_mappings_in_one_file(tmp_path: Path) -> None:
         ("", "", "mapping.yaml: the file: "),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, mapping: str, vocabulary: str, said: str) -> None:
+def test_an_error_names_its_place_in_the_file(tmp_path: Path, mapping: str, vocabulary: str, expected: str) -> None:
     with pytest.raises(ReleaseError) as caught:
         read_ranker(write(tmp_path, mapping, vocabulary))
-    assert said in str(caught.value)
+    assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_without_a_mapping(tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match=r"docs/models\.md has one to start with"):
+def test_a_model_without_a_mapping_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=r"docs/models\.md has an example to start from"):
         read_ranker(tmp_path / "mapping.yaml")

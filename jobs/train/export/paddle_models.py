@@ -10,8 +10,8 @@ import paddle2onnx
 from paddle import inference, nn
 from paddle.static import InputSpec
 
+from jobs.native import quiet
 from jobs.train.export.onnx_names import name_outputs
-from jobs.train.silence import quiet
 from recmesh.errors import ReleaseError
 from recmesh.features.spec import Array, Floats
 from recmesh.releases.reference import difference

@@ -1,3 +1,5 @@
+"""A data set, a Redis and a model store for tests of the ingestion."""
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ DIM = 8
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of 5,000 users and 600 products: several chunks."""
+    """A data set of 5,000 users and 600 items, which is written in several chunks."""
     return synthetic(tmp_path_factory.mktemp("data") / "shop", users=5_000, products=600, seed=5)
 
 
@@ -27,7 +29,7 @@ def data(folder: Path) -> DataSet:
 
 @pytest.fixture(scope="module")
 def own_redis() -> Iterator[RedisServer]:
-    """Not the session's: an ingestion removes all users and items that its data set does not have."""
+    """A Redis apart from the session's, because an ingestion removes users and items that its data set lacks."""
     with running_redis() as server:
         yield server
 
@@ -47,7 +49,7 @@ def store(tmp_path: Path) -> ModelStore:
 
 @pytest.fixture
 def make_release(tmp_path: Path, store: ModelStore, data: DataSet) -> MakeRelease:
-    """Put a release into the store, with random vectors for the items of the data set."""
+    """A function that puts a release into the store, with random vectors for the items of the data set."""
 
     def make(release_id: str, chain: float = 0.2, sku_ids: list[str] | None = None) -> Manifest:
         ids = data.items["sku_id"].to_list() if sku_ids is None else sku_ids

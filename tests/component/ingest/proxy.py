@@ -1,4 +1,4 @@
-"""A TCP proxy that goes deaf in the middle, so that a process can be killed at a known point of its work."""
+"""A TCP proxy that stops forwarding after some bytes, for killing a process at a known point of its work."""
 
 import contextlib
 import socket
@@ -6,7 +6,12 @@ import threading
 
 
 class StallingProxy:
-    """Passes connections on to a port until clients have sent `stall_after` bytes, then nothing more."""
+    """Forwards connections to a port until clients have sent `stall_after` bytes, then nothing more.
+
+    Attributes:
+        port: The port of the proxy.
+        stalled: Set once the proxy has stopped forwarding.
+    """
 
     def __init__(self, target_port: int, stall_after: int) -> None:
         self.stalled = threading.Event()
@@ -32,10 +37,10 @@ class StallingProxy:
                 client, _ = self._server.accept()
                 server = socket.create_connection(("127.0.0.1", self._target))
                 self._sockets += [client, server]
-                threading.Thread(target=self._pass_on, args=(client, server, True), daemon=True).start()
-                threading.Thread(target=self._pass_on, args=(server, client, False), daemon=True).start()
+                threading.Thread(target=self._forward, args=(client, server, True), daemon=True).start()
+                threading.Thread(target=self._forward, args=(server, client, False), daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
         with contextlib.suppress(OSError):
             while (data := source.recv(1 << 16)) and not self.stalled.is_set():
                 if counted:

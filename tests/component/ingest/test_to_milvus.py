@@ -1,3 +1,5 @@
+"""The command that ingests a release into Milvus, activates it and follows a rollback."""
+
 import io
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from tests.servers import ROOT, MilvusServer, RedisServer
 
 @pytest.fixture
 def milvus(milvus_server: MilvusServer) -> Iterator[MilvusWriter]:
-    """The session's Milvus; collections made by a test are dropped after it."""
+    """The Milvus of the session. Collections that a test creates are dropped afterwards."""
     writer = MilvusWriter(milvus_server.uri)
     before = writer.collections()
     yield writer
@@ -32,8 +34,8 @@ def milvus(milvus_server: MilvusServer) -> Iterator[MilvusWriter]:
 
 
 @dataclass(frozen=True)
-class Done:
-    """How a command ended."""
+class Ended:
+    """Exit code and output of a command."""
 
     code: int
     output: str
@@ -41,32 +43,32 @@ class Done:
 
 
 class Commands:
-    """Runs the commands as an operator would, but in this process."""
+    """Runs commands as an operator would, but in this process."""
 
     def __init__(self, folder: Path, store: ModelStore, home: Path, redis_url: str, milvus_uri: str) -> None:
         self._folder, self._store, self._home = folder, store, home
         self._redis_url, self._milvus_uri = redis_url, milvus_uri
 
-    def ingest(self, *options: str) -> Done:
+    def ingest(self, *options: str) -> Ended:
         return _run(jobs.ingest.__main__.main, ["ingest", *self.ingest_options(self._milvus_uri), *options])
 
     def ingest_options(self, milvus_uri: str) -> list[str]:
         where = ["--store", self._store.url, "--home", str(self._home), "--redis-url", self._redis_url]
         return ["--dataset", str(self._folder), "--milvus-uri", milvus_uri, *where]
 
-    def release(self, command: str, *options: str) -> Done:
+    def release(self, command: str, *options: str) -> Ended:
         milvus = [] if command in ("list", "show") else ["--milvus-uri", self._milvus_uri]
         return _run(cli.main, ["recmesh", "release", command, *options, "--store", self._store.url, *milvus])
 
 
-def _run(main: Callable[[], int], arguments: list[str]) -> Done:
+def _run(main: Callable[[], int], arguments: list[str]) -> Ended:
     output, error = io.StringIO(), io.StringIO()
     with mock.patch.object(sys, "argv", arguments), redirect_stdout(output), redirect_stderr(error):
         try:
             code = main()
         except SystemExit as end:
             code = int(end.code or 0)
-    return Done(code, output.getvalue(), error.getvalue())
+    return Ended(code, output.getvalue(), error.getvalue())
 
 
 @pytest.fixture
@@ -85,13 +87,13 @@ def assert_holds(milvus: MilvusWriter, store: ModelStore, manifest: Manifest, tm
     np.testing.assert_array_equal(np.array([stored[sku_id] for sku_id in sku_ids]), vectors)
 
 
-def test_a_release_is_ingested_activated_followed_and_rolled_back(
+def test_a_release_is_ingested_activated_superseded_and_rolled_back(
     commands: Commands, make_release: MakeRelease, store: ModelStore, milvus: MilvusWriter, tmp_path: Path
 ) -> None:
     first = make_release("ingest-1")
-    done = commands.ingest()
-    assert done.code == 0, done.error
-    assert "Release ingest-1 is active" in done.output
+    ended = commands.ingest()
+    assert ended.code == 0, ended.error
+    assert "Release ingest-1 is active" in ended.output
     assert store.active() == "ingest-1"
     assert store.manifest("ingest-1").index.kind == "FLAT"
     assert_holds(milvus, store, first, tmp_path)
@@ -126,16 +128,16 @@ def test_a_release_is_ingested_activated_followed_and_rolled_back(
     assert "deleted: ingest-1" in pruned.output, pruned.error
 
 
-def test_the_job_of_an_installation_run_again_brings_back_what_was_trained_last(
+def test_repeating_the_ingestion_of_an_installation_restores_the_latest_release(
     commands: Commands, make_release: MakeRelease, store: ModelStore, client: "redis.Redis", milvus: MilvusWriter
 ) -> None:
-    """As on a cluster: the training by the clock has the mark of the one at the installation."""
+    """On a cluster, the scheduled training uses the same mark as the training at installation."""
     for name in ("ingest-1", "ingest-2", "ingest-3"):
         newest = make_release(name)
         store.set_mark("settings", name)
-        done = commands.ingest("--mark=settings", "--prune")
-        assert done.code == 0, done.error
-    assert "Releases deleted: ingest-1" in done.output
+        ended = commands.ingest("--mark=settings", "--prune")
+        assert ended.code == 0, ended.error
+    assert "Releases deleted: ingest-1" in ended.output
     assert {release.id for release in store.list()} == {"ingest-2", "ingest-3"}
 
     client.flushall()
@@ -159,7 +161,7 @@ def test_a_release_that_does_not_beat_popularity_is_ingested_but_not_activated(
     assert store.active() == "ingest-poor"
 
 
-def test_a_killed_run_goes_on_where_it_was(
+def test_a_run_that_was_killed_resumes(
     commands: Commands,
     make_release: MakeRelease,
     store: ModelStore,
@@ -183,7 +185,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert_holds(milvus, store, manifest, tmp_path)
     client.flushall()
     third = commands.ingest("--only", "milvus")
-    assert third.code == 0, "rows that no mark tells of must be replaced, not added: " + third.error
+    assert third.code == 0, "rows that no mark records must be replaced, not added: " + third.error
     assert_holds(milvus, store, manifest, tmp_path)
 
 

@@ -1,3 +1,5 @@
+"""The ingestion of a data set into Redis."""
+
 import io
 import shutil
 import signal
@@ -16,23 +18,24 @@ from recmesh.dataset import DataSet, read
 from recmesh.errors import RecmeshError
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
+from recmesh.progress import Reporter
 from recmesh.stores.redis import RedisWriter
 from recmesh.stores.wire import item_fields, user_fields
 from tests.component.ingest.proxy import StallingProxy
 from tests.servers import ROOT, RedisServer
 
 PREFIXES = ("user:", "item:", "history:")
-WHOLE = Shard()
+ALL_ROWS = Shard()
 
 
 def content(client: "redis.Redis") -> dict[str, bytes]:
-    """Everything that the services read."""
+    """All keys and values that the services read."""
     keys = sorted(key for key in client.scan_iter(count=10_000) if key.decode().startswith(PREFIXES))
     return dict(zip([key.decode() for key in keys], client.mget(keys) if keys else [], strict=True))
 
 
 def expected(data: DataSet) -> dict[str, bytes]:
-    """The keys and values of a data set, made the plain way."""
+    """Keys and values of a data set, computed row by row."""
     result = {}
     for row in data.items.iter_rows(named=True):
         fields = {name: value for name, value in row.items() if value is not None}
@@ -57,11 +60,11 @@ def expected(data: DataSet) -> dict[str, bytes]:
     return result
 
 
-def ingest(data: DataSet, server: RedisServer, shard: Shard = WHOLE) -> tuple[bool, str]:
+def ingest(data: DataSet, server: RedisServer, shard: Shard = ALL_ROWS) -> tuple[bool, str]:
     output = io.StringIO()
     writer = RedisWriter(server.url)
     try:
-        return to_redis(data, writer, shard, Console(file=output, width=200)), output.getvalue()
+        return to_redis(data, writer, shard, Reporter(Console(file=output))), output.getvalue()
     finally:
         writer.close()
 
@@ -73,7 +76,9 @@ def test_redis_holds_exactly_the_data_set(data: DataSet, own_redis: RedisServer,
     assert content(client) == expected(data)
 
 
-def test_values_decode_to_the_rows(data: DataSet, own_redis: RedisServer, client: "redis.Redis") -> None:
+def test_stored_values_decode_to_the_rows_of_the_data_set(
+    data: DataSet, own_redis: RedisServer, client: "redis.Redis"
+) -> None:
     ingest(data, own_redis)
     user, item = data.users.row(7, named=True), data.items.row(7, named=True)
     stored_user = UserInfo.FromString(client.get(f"user:{user['user_id']}") or b"")
@@ -82,7 +87,9 @@ def test_values_decode_to_the_rows(data: DataSet, own_redis: RedisServer, client
     assert {"sku_id": stored_item.sku_id, **item_fields(stored_item)} == {k: v for k, v in item.items() if v}
 
 
-def test_the_same_data_again_changes_nothing(data: DataSet, own_redis: RedisServer, client: "redis.Redis") -> None:
+def test_ingesting_the_same_data_again_changes_nothing(
+    data: DataSet, own_redis: RedisServer, client: "redis.Redis"
+) -> None:
     ingest(data, own_redis)
     before, writes = content(client), client.info("commandstats")["cmdstat_mset"]["calls"]
     changed, output = ingest(data, own_redis)
@@ -92,7 +99,7 @@ def test_the_same_data_again_changes_nothing(data: DataSet, own_redis: RedisServ
     assert client.info("commandstats")["cmdstat_mset"]["calls"] == writes
 
 
-def test_what_is_gone_from_the_data_is_gone_and_other_keys_stay(
+def test_removed_rows_disappear_from_redis_and_foreign_keys_stay(
     data: DataSet, folder: Path, tmp_path: Path, own_redis: RedisServer, client: "redis.Redis"
 ) -> None:
     client.set("other:1", "kept")
@@ -125,16 +132,16 @@ def test_lost_values_are_written_again(data: DataSet, own_redis: RedisServer, cl
     client.delete(f"user:{data.users['user_id'][-1]}")
     changed, output = ingest(data, own_redis)
     assert changed
-    assert "no longer holds" in output
+    assert "contents are missing or changed" in output
     assert content(client) == expected(data)
 
 
-def test_shards_make_the_whole_and_the_last_one_verifies(
+def test_shards_together_write_everything_and_the_last_verifies(
     data: DataSet, own_redis: RedisServer, client: "redis.Redis"
 ) -> None:
     client.set("user:stale", "x")
     outputs = [ingest(data, own_redis, Shard(index, 3))[1] for index in (2, 0)]
-    assert all("the last part to finish" in output for output in outputs)
+    assert all("the last shard to finish" in output for output in outputs)
     assert client.exists("user:stale")
     assert "verified" in ingest(data, own_redis, Shard(1, 3))[1]
     assert content(client) == expected(data)
@@ -146,18 +153,18 @@ class _LosingWriter(RedisWriter):
         super().write(dict(list(pairs.items())[1:]))
 
 
-def test_a_loss_is_an_error_and_the_next_run_repairs_it(
+def test_lost_writes_are_an_error_that_the_next_run_repairs(
     data: DataSet, own_redis: RedisServer, client: "redis.Redis"
 ) -> None:
     ingest(data, own_redis, Shard(0, 2))
-    with pytest.raises(RecmeshError, match=r"does not hold what was written: 599 items of 600"):
-        to_redis(data, _LosingWriter(own_redis.url), Shard(1, 2), Console(file=io.StringIO()))
+    with pytest.raises(RecmeshError, match=r"does not hold what was written: 599 of 600 items"):
+        to_redis(data, _LosingWriter(own_redis.url), Shard(1, 2), Reporter(Console(file=io.StringIO())))
     client.delete(f"item:{data.items['sku_id'][0]}")
     assert "verified" in ingest(data, own_redis, Shard(1, 2))[1]
     assert content(client) == expected(data)
 
 
-def test_a_killed_run_goes_on_where_it_was(
+def test_a_run_that_was_killed_resumes(
     data: DataSet, folder: Path, own_redis: RedisServer, client: "redis.Redis"
 ) -> None:
     total = sum(map(len, expected(data).values()))

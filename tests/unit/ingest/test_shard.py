@@ -1,3 +1,5 @@
+"""Shares of the work of parallel pods, as an Indexed Job names them."""
+
 import pytest
 
 from jobs.ingest.shard import Shard
@@ -14,7 +16,7 @@ def test_an_indexed_job_names_its_shard() -> None:
 
 
 @pytest.mark.parametrize(("index", "count"), [("3", "3"), ("0", ""), ("", "3"), ("-1", "3"), ("x", "3"), ("0", "0")])
-def test_a_shard_that_cannot_be_is_refused(index: str, count: str) -> None:
+def test_an_impossible_shard_is_refused(index: str, count: str) -> None:
     with pytest.raises(SettingsError, match="JOB_COMPLETIONS"):
         Shard.from_environment({"JOB_COMPLETION_INDEX": index, "JOB_COMPLETIONS": count})
 

@@ -1,4 +1,4 @@
-"""`python -m jobs.data`: a data set by name, from an archive or a folder behind a URL, whole or not at all."""
+"""`python -m jobs.data` fetches a data set by name, or an archive or folder by URL, completely or not at all."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from recmesh.errors import DataError
 from tests.servers import ROOT
 
 
-def bring(*arguments: str) -> subprocess.CompletedProcess[str]:
+def fetch(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "jobs.data", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -28,52 +28,52 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_archive_is_unpacked(shop: Path, tmp_path: Path, form: str, inside: str) -> None:
     root = shop.parent if inside else shop
     archive = shutil.make_archive(str(tmp_path / "made"), form, root, inside or ".")
-    assert bring(f"file://{archive}", str(tmp_path / "set")).returncode == 0
+    assert fetch(f"file://{archive}", str(tmp_path / "set")).returncode == 0
     assert read(tmp_path / "set").fingerprint == read(shop).fingerprint
     assert not list(tmp_path.glob(".set-*"))
 
 
-def test_a_folder_is_copied_and_one_that_is_there_stays(shop: Path, tmp_path: Path) -> None:
-    assert bring(f"file://{shop}", str(tmp_path / "set")).returncode == 0
+def test_a_folder_is_copied_and_an_existing_folder_stays(shop: Path, tmp_path: Path) -> None:
+    assert fetch(f"file://{shop}", str(tmp_path / "set")).returncode == 0
     before = (tmp_path / "set" / "actions.csv").stat().st_ino
     assert read(tmp_path / "set").fingerprint == read(shop).fingerprint
-    assert bring("synthetic", str(tmp_path / "set")).returncode == 0
+    assert fetch("synthetic", str(tmp_path / "set")).returncode == 0
     assert (tmp_path / "set" / "actions.csv").stat().st_ino == before
 
 
 @pytest.mark.parametrize(
-    ("source", "says"),
+    ("source", "expected"),
     [
         ("shopp", "neither a URL nor one of"),
         ("nowhere://x", "nowhere"),
-        ("file:///does/not/exist.zip", "there is no such thing"),
+        ("file:///does/not/exist.zip", "no such file or folder"),
     ],
 )
-def test_what_cannot_be_had_is_one_clear_line(tmp_path: Path, source: str, says: str) -> None:
-    result = bring(source, str(tmp_path / "set"))
+def test_a_source_that_cannot_be_fetched_gives_a_single_error_line(tmp_path: Path, source: str, expected: str) -> None:
+    result = fetch(source, str(tmp_path / "set"))
     assert result.returncode == DataError.exit_code
     (line,) = result.stderr.splitlines()
-    assert says in line
+    assert expected in line
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_shop_is_generated_in_the_size_that_is_asked_for(tmp_path: Path) -> None:
-    assert bring("synthetic:200x300", str(tmp_path / "set")).returncode == 0
+def test_a_shop_of_the_requested_size_is_generated(tmp_path: Path) -> None:
+    assert fetch("synthetic:200x300", str(tmp_path / "set")).returncode == 0
     made = read(tmp_path / "set")
     assert (len(made.users), len(made.items)) == (200, 300)
 
 
 def test_a_broken_archive_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "broken.zip").write_bytes(b"PK no zip")
-    assert bring(f"file://{tmp_path}/broken.zip", str(tmp_path / "set")).returncode == DataError.exit_code
+    assert fetch(f"file://{tmp_path}/broken.zip", str(tmp_path / "set")).returncode == DataError.exit_code
     assert not (tmp_path / "set").exists()
 
 
-def test_it_waits_for_a_folder_that_another_job_makes(tmp_path: Path) -> None:
+def test_it_waits_for_a_folder_that_another_job_creates(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     waiting = subprocess.Popen(
         [sys.executable, "-m", "jobs.data", "--wait", "60", str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     threading.Timer(0.5, folder.mkdir).start()
     assert waiting.communicate()[0] == f"data set: {folder}\n"
-    assert bring("--wait", "0.1", str(tmp_path / "never")).returncode == DataError.exit_code
+    assert fetch("--wait", "0.1", str(tmp_path / "never")).returncode == DataError.exit_code
