@@ -18,7 +18,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 {{- end -}}
 
-{{- /* metadata of a resource: its name (`name`, if it is not the component's), namespace and labels. */ -}}
+{{- /* Metadata of a resource: name (`name`, by default that of the component), namespace and labels. */ -}}
 {{- define "common.metadata" -}}
 name: {{ .name | default (include "common.name" .) }}
 namespace: {{ .root.Release.Namespace }}

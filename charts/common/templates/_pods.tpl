@@ -1,10 +1,10 @@
 {{- /*
-What every pod template has, whatever it runs: placement, pull secrets, security, labels and annotations, additions. Each comes from
-`global` and from the values of the component. Maps and lists of both are joined; of single values the component's one wins.
+Parts of every pod template: placement, pull secrets, security context, labels, annotations and extras. Each comes from `global`
+and from the values of the component. Maps and lists are merged; a single value of the component overrides that of `global`.
 Arguments: a dict with `root`, `component` and `values` (of the component).
 */ -}}
 
-{{- /* An image of values `image`: {registry, repository, tag, digest}. global.imageRegistry wins over the registry. */ -}}
+{{- /* An image of values `image`: {registry, repository, tag, digest}. global.imageRegistry overrides the registry. */ -}}
 {{- define "common.image" -}}
 {{- $registry := .root.Values.global.imageRegistry | default .image.registry -}}
 {{- with $registry }}{{ trimSuffix "/" . }}/{{ end -}}
@@ -85,7 +85,7 @@ securityContext:
     drop: [ALL]
 {{- end -}}
 
-{{- /* Additional variables, volumes and mounts, as items of a list; nothing where there are none. */ -}}
+{{- /* Additional variables, volumes and mounts, as items of a list, which may be empty. */ -}}
 {{- define "common.extraEnv" -}}
 {{- with concat .root.Values.global.extraEnv .values.extraEnv }}
 {{- toYaml . }}

@@ -1,4 +1,4 @@
-{{- /* The way to the cluster's DNS, as an item of a policy's `egress`. */ -}}
+{{- /* Access to the DNS of the cluster, as an item of the `egress` of a policy. */ -}}
 {{- define "common.dnsEgress" -}}
 - to:
     - namespaceSelector: {}

@@ -1,4 +1,4 @@
-{{- /* Where Redis, Milvus and the model store are. Argument: the chart's scope, unless said otherwise. */ -}}
+{{- /* Addresses of Redis, Milvus and the model store. Argument: the chart's scope, unless stated otherwise. */ -}}
 
 {{- define "recmesh.redisEnv" -}}
 {{- $redis := .Values.redis -}}
@@ -39,7 +39,7 @@
 {{- end }}
 {{- end -}}
 
-{{- /* The Secrets with authorities that pods trust, as a YAML map of name to Secret. */ -}}
+{{- /* The Secrets with CA certificates that pods trust, as a YAML map from name to Secret. */ -}}
 {{- define "recmesh.authorities" -}}
 {{- if .Values.redis.enabled }}
 {{- with .Values.redis.tls.existingSecret }}
@@ -57,7 +57,7 @@ milvus-ca: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{- /* Which of them a component needs. Arguments: `root`, `component`. */ -}}
+{{- /* The CA certificates that a component needs. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.componentAuthorities" -}}
 {{- $needed := list -}}
 {{- if has .component (list "um" "cm" "compact" "ingest" "retrain") }}{{ $needed = append $needed "redis-ca" }}{{ end -}}
@@ -111,7 +111,7 @@ milvus-ca: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{- /* A claim of values `volume`; kept when the release is uninstalled. Arguments: `root`, `component`, `volume`. */ -}}
+{{- /* A PersistentVolumeClaim from the values in `volume`. It is kept when the release is uninstalled. Arguments: `root`, `component`, `volume`. */ -}}
 {{- define "recmesh.claim" -}}
 apiVersion: v1
 kind: PersistentVolumeClaim

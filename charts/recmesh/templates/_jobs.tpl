@@ -1,9 +1,10 @@
 {{- /*
-train, ingest, import and retrain. A Job is named by the hash of its spec: the same spec is the same Job, whatever else an upgrade
-changes, and another spec is another Job, since the template of one that exists cannot be changed. Argument: the chart's scope.
+The jobs train, ingest, import and retrain. The name of a Job contains a hash of its spec: an upgrade that does not change the
+spec keeps the Job, and one that does creates a new Job, because the template of an existing Job is immutable. Argument: the
+chart's scope.
 */ -}}
 
-{{- /* What ingestion waits for: a training on this data set, by this image, with these settings. */ -}}
+{{- /* The mark that ingestion waits for: a training on this data set with this image and these settings. */ -}}
 {{- define "recmesh.trainMark" -}}
 {{- $scope := dict "root" . "component" "train" "values" .Values.train -}}
 {{- printf "%s%s" (include "recmesh.datasetContainer" $scope) (include "recmesh.trainContainer" $scope) | sha256sum | trunc 16 -}}
@@ -41,8 +42,8 @@ template:
 {{- end -}}
 
 {{- /*
-Fetch, train and ingest in one pod: each begins when the one before has ended well. The mark is that of the Job train, so that
-an ingestion that is run again brings back what was trained last.
+Fetch, train and ingest in a single pod; each step starts after the previous one has succeeded. The mark is that of the Job
+train, so that repeating the ingestion of the installation restores the latest release.
 */ -}}
 {{- define "recmesh.retrainSpec" -}}
 {{- $scope := dict "root" . "component" "retrain" "values" .Values.train "mark" (include "recmesh.trainMark" .) -}}
@@ -59,7 +60,7 @@ template:
       {{- include "recmesh.ingestContainer" (merge (dict "values" .Values.ingest "shards" 1 "prune" .Values.retrain.prune) $scope) | nindent 6 }}
 {{- end -}}
 
-{{- /* A data set by name or URL onto the volume of data sets. */ -}}
+{{- /* Copies a data set, by name or URL, to the volume of data sets. */ -}}
 {{- define "recmesh.importSpec" -}}
 {{- $scope := dict "root" . "component" "import" "values" .Values.ingest -}}
 {{- include "recmesh.jobPolicy" . }}
@@ -90,10 +91,10 @@ template:
 backoffLimit: {{ .Values.jobs.backoffLimit }}
 podFailurePolicy:
   rules:
-    - action: FailJob # settings or data that another run cannot change
+    - action: FailJob # settings or data are wrong, so that a retry cannot help
       onExitCodes: {operator: In, values: [2, 3]}
-      onPodConditions: [] # the schema of 1.28 wants it
-    - action: Ignore # the node was drained, or the pod made room for others
+      onPodConditions: [] # required by the schema of Kubernetes 1.28
+    - action: Ignore # the node was drained or the pod was preempted
       onPodConditions: [{type: DisruptionTarget, status: "True"}]
 {{- end -}}
 
@@ -119,7 +120,7 @@ volumes:
   {{- include "common.extraVolumes" . | nindent 2 }}
 {{- end -}}
 
-{{- /* Where a job finds the data set. */ -}}
+{{- /* The folder in which a job finds the data set. */ -}}
 {{- define "recmesh.datasetFolder" -}}
 {{- if .Values.dataset.volume.enabled -}}
 /dataset/{{ .Values.dataset.volume.folder | default "data" }}
@@ -139,7 +140,7 @@ volumes:
 {{- end }}
 {{- end -}}
 
-{{- /* Brings the data set to the pod's scratch space, or waits until it is whole on its volume. */ -}}
+{{- /* Fetches the data set to the scratch space of the pod, or waits until it is complete on its volume. */ -}}
 {{- define "recmesh.datasetContainer" -}}
 {{- $values := .root.Values -}}
 {{- $image := ternary "train" "ingest" (ne .component "ingest") -}}
@@ -233,13 +234,13 @@ volumes:
 {{ include "common.extraVolumeMounts" . }}
 {{- end -}}
 
-{{- /* A whole Job. Arguments: `root`, `component`. */ -}}
+{{- /* A complete Job. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.job" -}}
 {{- $spec := include (printf "recmesh.%sSpec" .component) .root -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
-  {{- $name := printf "%s-%s-%s" .root.Release.Name .component (sha256sum $spec | trunc 8) | trunc 63 }}
+  {{- $name := printf "%s-%s-%s" .root.Release.Name .component ($spec | fromYaml | toJson | sha256sum | trunc 8) | trunc 63 }}
   {{- include "common.metadata" (merge (dict "name" $name) .) | nindent 2 }}
 spec:
   {{- $spec | nindent 2 }}

@@ -1,5 +1,5 @@
 {{- /*
-The arrows of the architecture, and nothing else: who may be called by whom. Arguments: `root`, `component` (a service or compact).
+NetworkPolicies that allow only the connections of the architecture. Arguments: `root`, `component` (a service or compact).
 */ -}}
 
 {{- define "recmesh.networkPolicy" -}}
@@ -19,7 +19,7 @@ spec:
   policyTypes: [Ingress, Egress]
   ingress:
     {{- if or $compact (eq .component "as") }}
-    - from: # whoever wants recommendations
+    - from: # callers of recommendations
         {{- toYaml $root.Values.networkPolicy.clients | nindent 8 }}
       ports:
         - {port: {{ $ports.as }}, protocol: TCP}
@@ -30,7 +30,7 @@ spec:
       ports:
         - {port: {{ index $ports .component }}, protocol: TCP}
     {{- end }}
-    - from: # operators, who ask single services
+    - from: # operators, who call single services
         {{- toYaml $root.Values.networkPolicy.operators | nindent 8 }}
         {{- include "common.peer" (dict "root" $root "component" "test") | nindent 8 }}
       ports:
@@ -71,14 +71,14 @@ spec:
 
 {{- define "recmesh.metricsIngress" -}}
 {{- with .root.Values.networkPolicy.metrics }}
-- from: # whoever scrapes metrics
+- from: # scrapers of metrics
     {{- toYaml . | nindent 4 }}
   ports:
     - {port: {{ $.port }}, protocol: TCP}
 {{- end }}
 {{- end -}}
 
-{{- /* Argument of the templates below: the chart's scope. An address outside the release may be anywhere. */ -}}
+{{- /* Argument of the templates below: the chart's scope. External addresses cannot be restricted, since they are unknown. */ -}}
 {{- define "recmesh.redisEgress" -}}
 {{- if .Values.redis.enabled }}
 - to:
@@ -113,7 +113,7 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{- /* A job is called by nobody. Arguments: `root`, `component`. */ -}}
+{{- /* Nothing may connect to a job. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.jobNetworkPolicy" -}}
 {{- if .root.Values.global.networkPolicy.enabled -}}
 apiVersion: networking.k8s.io/v1

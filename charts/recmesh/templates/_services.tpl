@@ -1,4 +1,4 @@
-{{- /* The five services: their ports. Metrics are on the port + 10000; of compact, on 18930. */ -}}
+{{- /* Ports of the five services. The metrics port is the port + 10000; that of compact is 18930. */ -}}
 {{- define "recmesh.ports" -}}
 um: 8910
 cm: 8920
@@ -9,7 +9,7 @@ as: 8930
 
 {{- /* Arguments of the templates below: a dict with `root` and `component` (um, cm, recall, rank, as, compact). */ -}}
 
-{{- /* The same with the component's values. */ -}}
+{{- /* The same dict with the values of the component. */ -}}
 {{- define "recmesh.image" -}}
 {{- $image := dict "registry" .root.Values.image.registry "repository" (printf "%s/%s" .root.Values.image.repository .name) "tag" (.image.tag | default .root.Values.image.tag) "digest" .image.digest -}}
 {{- include "common.image" (dict "root" .root "image" $image) -}}
@@ -48,7 +48,7 @@ spec:
       {{- with $values.runtimeClassName }}
       runtimeClassName: {{ . }}
       {{- end }}
-      # preStop, 10 s for the calls in flight (RECMESH_DRAIN_TIMEOUT), and as much again.
+      # preStop, then twice the 10 s of RECMESH_DRAIN_TIMEOUT for calls in flight.
       terminationGracePeriodSeconds: {{ add $values.preStopSeconds 20 }}
       containers:
         - name: {{ .component }}
@@ -66,7 +66,7 @@ spec:
           {{- $first := index $served (ternary "as" .component (eq .component "compact")) }}
           {{- include "recmesh.probes" (dict "port" $first) | nindent 10 }}
           lifecycle:
-            preStop: # until every client's DNS has forgotten the pod
+            preStop: # until no client has the pod in its DNS cache
               exec:
                 command: [python, -c, import time; time.sleep({{ $values.preStopSeconds }})]
           resources:
@@ -92,8 +92,8 @@ spec:
 {{- end -}}
 
 {{- /*
-startup and liveness ask for the name `live`: whether the process answers, whatever it waits for. readiness asks for the service,
-which is SERVING only while its dependencies answer and a release is warm.
+The startup and liveness probes check the name `live`, which is SERVING as soon as the process answers. The readiness probe
+checks the service itself, which is SERVING only while its dependencies answer and a release is loaded and warm.
 */ -}}
 {{- define "recmesh.probes" -}}
 startupProbe:
@@ -113,7 +113,7 @@ livenessProbe:
   failureThreshold: 6
 {{- end -}}
 
-{{- /* Variables of a service. The image sets RECMESH_HOST and RECMESH_HOME. */ -}}
+{{- /* Environment variables of a service. The image sets RECMESH_HOST and RECMESH_HOME. */ -}}
 {{- define "recmesh.serviceEnv" -}}
 {{- $compact := eq .component "compact" -}}
 {{- if or $compact (has .component (list "um" "cm")) }}
@@ -126,7 +126,7 @@ livenessProbe:
 {{ include "recmesh.storeEnv" .root }}
 {{- end }}
 {{- if or $compact (eq .component "rank") }}
-{{- /* Also so that rank starts anew when Paddle Serving is installed or removed. */}}
+{{- /* This also restarts rank when Paddle Serving is installed or removed. */}}
 {{- $alone := and (eq .root.Values.rank.backend "auto") (not .root.Values.paddleServing.enabled) }}
 - {name: RECMESH_RANK_BACKEND, value: {{ ternary "onnx" .root.Values.rank.backend $alone }}}
 - {name: RECMESH_PADDLE_SERVING_TARGET, value: "dns:///{{ include "common.name" (dict "root" .root "component" "paddle-serving") }}:8961"}
@@ -144,7 +144,7 @@ livenessProbe:
 {{- end }}
 {{- end -}}
 
-{{- /* Headless, so that a client knows every pod and spreads its calls itself. */ -}}
+{{- /* Headless, so that clients know every pod and balance their calls. */ -}}
 {{- define "recmesh.service" -}}
 {{- $served := ternary "compact" .component (eq .root.Values.mode "compact") -}}
 {{- $port := index (include "recmesh.ports" . | fromYaml) .component -}}
@@ -155,8 +155,8 @@ metadata:
 spec:
   clusterIP: None
   {{- if ne .component "as" }}
-  # as asks each pod for its health before it calls it. A name without addresses is worse than pods that are not ready: gRPC looks
-  # up a name that failed again after up to two minutes.
+  # Clients check the health of each pod before they call it. Pods that are not ready do less harm than a name without
+  # addresses: gRPC may take two minutes to resolve a name again after a failure.
   publishNotReadyAddresses: true
   {{- end }}
   selector:
@@ -206,14 +206,14 @@ spec:
 {{- end }}
 {{- end -}}
 
-{{- /* The name of a priority class of this release (`kind`: serving or jobs), where the chart creates them. */ -}}
+{{- /* The name of a priority class of this release (`kind`: serving or jobs), if the chart creates them. */ -}}
 {{- define "recmesh.priority" -}}
 {{- if .root.Values.priorityClasses.create -}}
 {{ printf "%s-%s-%s" .root.Release.Namespace .root.Release.Name .kind | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 {{- end -}}
 
-{{- /* How far Paddle Serving's scores may be from the recorded ones: docs/gpu.md. */ -}}
+{{- /* The tolerated difference between scores of Paddle Serving and the reference: docs/gpu.md. */ -}}
 {{- define "recmesh.tolerance" -}}
 {{- get (dict "cpu" "1e-5" "gpu" "1e-4" "tensorrt" "2e-2") .Values.paddleServing.device -}}
 {{- end -}}
