@@ -1,4 +1,4 @@
-"""`python -m local`: the mesh on this machine. The Makefile's targets of the same names call these commands."""
+"""`python -m local`: runs the mesh on this machine. Targets of the same names in the Makefile call these commands."""
 
 import errno
 import os
@@ -25,12 +25,14 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 @app.command()
 def up(
-    dataset: Annotated[str, typer.Option(help="A folder, or ta_feng, ml_100k or synthetic.")] = "ta_feng",
-    mode: Annotated[str, typer.Option(help="compact: one process; services: five.")] = "compact",
+    dataset: Annotated[str, typer.Option(help="Folder of a data set, or ta_feng, ml_100k or synthetic.")] = "ta_feng",
+    mode: Annotated[
+        str, typer.Option(help="compact: all services in one process; services: five processes.")
+    ] = "compact",
     backend: Annotated[str, typer.Option(help="Where the ranker runs: onnx, paddle-serving or auto.")] = "onnx",
 ) -> None:
-    """From a data set to recommendations: whatever is current is reused."""
-    from local.up import bring_up  # gRPC and the release code take half a second that the other commands need not wait
+    """Go from a data set to recommendations, reusing everything that is current."""
+    from local.up import bring_up  # takes half a second, which the other commands save
 
     try:
         current = settings.load().model_copy(update={"rank_backend": _backend(backend)})
@@ -48,7 +50,7 @@ def down() -> None:
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Every process: address, state, uptime, memory."""
+    """Show address, state, uptime and memory of every process."""
     current = settings.load()
     show.status(Console(), current, Supervisor(current).states(), as_json)
 
@@ -56,9 +58,9 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 @app.command()
 def logs(
     service: Annotated[str, typer.Option(help="um, cm, recall, rank, as, compact, redis, milvus or paddle-serving.")],
-    follow: Annotated[bool, typer.Option(help="Go on printing what comes.")] = False,
+    follow: Annotated[bool, typer.Option(help="Keep printing new lines.")] = False,
 ) -> None:
-    """The last lines of a process's log."""
+    """Print the last lines of the log of a process."""
     path = _log(settings.load(), service)
     if follow:
         os.execvp("tail", ["tail", "-n", str(_LAST_LINES), "-F", str(path)])
@@ -68,52 +70,52 @@ def logs(
 
 @app.command()
 def clean() -> None:
-    """Stop everything and delete the home: downloads, data sets, releases, stores and logs."""
+    """Stop everything and delete RECMESH_HOME: downloads, data sets, releases, stores and logs."""
     current = settings.load()
     Supervisor(current).shutdown()
     if current.folder.exists():
         shutil.rmtree(current.folder)
-    print(f"{current.folder} is gone")
+    print(f"{current.folder} was deleted")
 
 
 def _mode(text: str) -> Mode:
     if text in get_args(Mode):
         return cast(Mode, text)
-    raise SettingsError(f"MODE={text}: it is compact or services")
+    raise SettingsError(f"MODE={text}: the modes are compact or services")
 
 
 def _backend(text: str) -> Backend:
     if text in get_args(Backend):
         return cast(Backend, text)
-    raise SettingsError(f"BACKEND={text}: it is onnx, paddle-serving or auto")
+    raise SettingsError(f"BACKEND={text}: the backends are onnx, paddle-serving or auto")
 
 
 def _log(current: LocalSettings, service: str) -> Path:
-    """The log of a process; where the services run as one, that one's."""
+    """The log of a process. Services that share a process share its log."""
     if service not in programs.ALL:
-        raise SettingsError(f"SERVICE={service}: it is one of {', '.join(programs.ALL)}")
+        raise SettingsError(f"SERVICE={service}: expected one of {', '.join(programs.ALL)}")
     running = {state.name for state in Supervisor(current).states()}
     name = "compact" if service in settings.SERVICES and "compact" in running else service
     path = current.logs / f"{name}.log"
     if not path.exists():
-        raise SettingsError(f"{path}: no such log; it is written once `make up` started {name}")
+        raise SettingsError(f"{path}: no such log; it exists after `make up` has started {name}")
     return path
 
 
 def main() -> int:
-    """Run a command; errors become one line and an exit code."""
+    """Run a command. Errors become one line on standard error and an exit code."""
     try:
         app(prog_name="python -m local")
-    except JobError as error:  # the job has said why
+    except JobError as error:  # the job has already printed the error
         return error.status
     except RecmeshError as error:
         return _fail(str(error), error.exit_code)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader of the pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            return _fail(f"the disk is full ({error.filename or 'home'}): free some room", SettingsError.exit_code)
+            return _fail(f"the disk is full ({error.filename or 'home'}): free some space", SettingsError.exit_code)
         return _fail(str(error), RecmeshError.exit_code)
     return 0
 

@@ -1,4 +1,4 @@
-"""The data set of a local mesh: by name or as a folder, checked once for each state of its files."""
+"""The data set of a local mesh, by name or folder. Each state of its files is checked once."""
 
 import hashlib
 import json
@@ -21,9 +21,14 @@ NAMES = ("ta_feng", "ml_100k", "synthetic")
 
 @dataclass(frozen=True)
 class Checked:
-    """A data set that was read without complaint, and whom to ask about it afterwards.
+    """A valid data set, and users for example requests.
 
-    `known_user` is an id with actions; `new_user` is a profile as a new user would send it (empty: no user fields).
+    Attributes:
+        folder: The data set.
+        fingerprint: Its fingerprint.
+        summary: Its size, for people.
+        known_user: Id of a user with actions.
+        new_user: Profile of a new user; empty if users have no fields.
     """
 
     folder: Path
@@ -34,9 +39,10 @@ class Checked:
 
 
 def checked(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Checked:
-    """Fetch the data set if it has a name and is not there yet, then read and check it unless nothing changed.
+    """Fetch a named data set if needed, then read and check it, unless nothing has changed since the last check.
 
-    Raises DataError as recmesh.dataset does.
+    Raises:
+        DataError: The data set cannot be used.
     """
     folder = _folder(settings, dataset, steps)
     state = _state(folder)
@@ -50,13 +56,17 @@ def checked(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Chec
 
 
 def check_name(dataset: str) -> None:
-    """Raises DataError when it is neither a known name nor a folder."""
+    """Check the name of a data set.
+
+    Raises:
+        DataError: It is neither a known name nor a folder.
+    """
     if dataset not in NAMES and not Path(dataset).expanduser().is_dir():
-        raise DataError(f"DATASET={dataset}: no such folder; it is a folder or one of {', '.join(NAMES)}")
+        raise DataError(f"DATASET={dataset}: no such folder; expected a folder or one of {', '.join(NAMES)}")
 
 
 def rejects(settings: LocalSettings, folder: Path) -> Path:
-    """Where the rows that cannot be used are written, each with file, line and reason."""
+    """CSV file for rejected rows, each with file, line and reason."""
     path = settings.folder / "rejects" / f"{folder.name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
@@ -67,7 +77,7 @@ def _folder(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Path
         return Path(dataset).expanduser().absolute()
     folder = settings.folder / "data" / dataset
     if not folder.is_dir():
-        from recmesh.dataset import fetch  # Polars takes a while: only when it is needed
+        from recmesh.dataset import fetch  # importing Polars takes a while
 
         steps.say(f"making {dataset} in {folder}")
         fetch(dataset, folder, settings.folder / "cache")
@@ -84,20 +94,20 @@ def _read(folder: Path, settings: LocalSettings, steps: NumberedSteps) -> Checke
 
 
 def _known_user(data: "DataSet") -> str:
-    """The user with the most actions; of several the first by id."""
+    """The user with the most actions; the first by id if there are several."""
     counts = data.actions.group_by("user_id").len().sort("len", "user_id", descending=[True, False])
     return str(counts["user_id"][0]) if len(counts) else str(data.users["user_id"][0])
 
 
 def _new_user(data: "DataSet") -> dict[str, str]:
-    """A whole profile, of the first user who has one."""
+    """The profile of the first user without missing fields."""
     fields = [name for name in data.users.columns if name != "user_id"]
     whole = data.users.drop_nulls(fields) if fields else data.users.head(0)
     return {name: str(whole[name][0]) for name in fields} if len(whole) else {}
 
 
 def _state(folder: Path) -> list[Any]:
-    """What changes with any file of the folder and with the code that reads it: names, sizes, times of change."""
+    """A value that changes with any file of the folder and with the code that reads it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     stats = ((path, path.stat()) for path in files)
     return [

@@ -1,4 +1,4 @@
-"""Waiting for what was started: each service by its gRPC health, Milvus by its own health page, Redis by PING."""
+"""Waiting until processes are ready: services by their gRPC health, Milvus by its health page, Redis by PING."""
 
 import contextlib
 import json
@@ -15,30 +15,32 @@ from local.settings import LocalSettings
 from local.supervisor import Supervisor
 from recmesh.errors import Unavailable
 
-_ANSWER = 2.0  # seconds that one question may take
+_TIMEOUT_SECONDS = 2.0
 
 
 def redis_answers(settings: LocalSettings) -> bool:
-    """Whether Redis answers and has read its file."""
-    with redis.Redis(port=settings.redis_port, socket_timeout=_ANSWER) as client:
+    """Whether Redis answers and has loaded its append-only file."""
+    with redis.Redis(port=settings.redis_port, socket_timeout=_TIMEOUT_SECONDS) as client:
         with contextlib.suppress(redis.RedisError):
             return bool(client.ping())
         return False
 
 
 def milvus_answers(settings: LocalSettings) -> bool:
-    """Whether all parts of Milvus say that they are healthy."""
+    """Whether all components of Milvus report that they are healthy."""
     with contextlib.suppress(OSError, ValueError, KeyError, urllib.error.URLError):
         ports = json.loads((settings.folder / "milvus" / "ports.json").read_text())
-        with urllib.request.urlopen(f"http://127.0.0.1:{ports['metrics_port']}/healthz", timeout=_ANSWER) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{ports['metrics_port']}/healthz", timeout=_TIMEOUT_SECONDS
+        ) as answer:
             return bool(answer.read() == b"OK")
     return False
 
 
 def serving(target: str) -> bool:
-    """Whether a service says SERVING."""
+    """Whether the health status of a service is SERVING."""
     with grpc.insecure_channel(target) as channel, contextlib.suppress(grpc.RpcError):
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_ANSWER)
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
     return False
 
@@ -49,10 +51,16 @@ def wait(
     seconds: float,
     say: Callable[[str], None],
 ) -> None:
-    """Poll until every check holds; says each time one does.
+    """Poll until every check succeeds, and report each success.
 
-    checks: what is waited for -> the program behind it, and the check.
-    Raises Unavailable, with the end of the log, when a program cannot stay up or `seconds` pass.
+    Args:
+        supervisor: Watches the programs.
+        checks: For each prerequisite, the program that provides it and the check.
+        seconds: Time limit.
+        say: Prints a line.
+
+    Raises:
+        Unavailable: A program keeps dying, or the time is over.
     """
     limit = time.monotonic() + seconds
     missing = dict(checks)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP as one KeyboardInterrupt, and short stretches that they cannot cut in two."""
+"""Ctrl-C, SIGTERM and SIGHUP as a KeyboardInterrupt, and sections of code that they cannot interrupt."""
 
 import signal
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Use one per process, in the main thread, as a context."""
+    """Handles the signals. Create a single instance, in the main thread."""
 
     def __init__(self) -> None:
         self._shields = 0
@@ -17,7 +17,7 @@ class Interrupts:
 
     @contextmanager
     def handled(self) -> Iterator[None]:
-        """Within: each of the signals raises KeyboardInterrupt."""
+        """Raise KeyboardInterrupt for each of the signals within the block."""
         previous = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         try:
             yield
@@ -27,7 +27,7 @@ class Interrupts:
 
     @contextmanager
     def shield(self) -> Iterator[None]:
-        """Within: a signal waits until the end of the block."""
+        """Delay signals until the end of the block."""
         self._shields += 1
         try:
             yield

@@ -1,4 +1,4 @@
-"""Jobs of the pipeline as subprocesses: their output goes to the terminal, their end is ours."""
+"""Jobs of the pipeline as subprocesses, whose output goes to the terminal."""
 
 import contextlib
 import os
@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from local.settings import ROOT
 from recmesh.errors import RecmeshError
 
-_GRACE = 10.0
-_POLL = 1.0
+_GRACE_SECONDS = 10.0
+_POLL_INTERVAL_SECONDS = 1.0
 
 
 class JobError(RecmeshError):
-    """A job ended with a non-zero status; it has printed why, and its status becomes ours."""
+    """A job failed. It has printed the error; `status` is the exit code to end with."""
 
     def __init__(self, name: str, status: int) -> None:
         super().__init__(f"{name} failed (status {status})")
@@ -22,9 +22,10 @@ class JobError(RecmeshError):
 
 
 def run_job(name: str, command: Sequence[str], variables: Mapping[str, str]) -> None:
-    """Run a job to its end. It leads a process group of its own: an interruption of ours ends the whole group once.
+    """Run a job to its end, in its own process group. An interruption ends the group.
 
-    Raises JobError when it ends with another status than 0.
+    Raises:
+        JobError: The job ended with a status other than 0.
     """
     job = subprocess.Popen(list(command), cwd=ROOT, env={**os.environ, **variables}, start_new_session=True)
     try:
@@ -37,16 +38,16 @@ def run_job(name: str, command: Sequence[str], variables: Mapping[str, str]) -> 
 
 
 def _wait(job: "subprocess.Popen[bytes]") -> int:
-    """Wait by polling: Polars installs a SIGINT handler after which a blocking wait is resumed, not interrupted."""
+    """Wait by polling. Polars installs a SIGINT handler that lets a blocking wait continue after a signal."""
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return job.wait(_POLL)
+            return job.wait(_POLL_INTERVAL_SECONDS)
 
 
 def _end(job: "subprocess.Popen[bytes]") -> None:
     _signal(job, signal.SIGINT)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        job.wait(_GRACE)
+        job.wait(_GRACE_SECONDS)
     _signal(job, signal.SIGKILL)
     job.wait()
 

@@ -1,10 +1,10 @@
-"""Run a server that insists on the wildcard address so that it listens on loopback only.
+"""Confine a server that always binds the wildcard address to loopback.
 
     python -m local.loopback COMMAND [ARGUMENT ...]
 
-A seccomp filter notifies this process of every bind(2) of the command; all other system calls run at full speed. A bind
-to a wildcard address (0.0.0.0, ::) is then made here, to loopback, on a duplicate of the command's socket; every other
-bind goes on unchanged. No privileges are needed: Linux 5.6 or newer on x86-64 (seccomp_unotify(2), pidfd_getfd(2)).
+A seccomp filter notifies this process of every bind(2) of the command; other system calls are not affected. For a
+wildcard address (0.0.0.0, ::) this process binds a duplicate of the socket to loopback instead; all other binds proceed
+unchanged. This needs no privileges, but Linux 5.6 or newer on x86-64 (seccomp_unotify(2), pidfd_getfd(2)).
 """
 
 import ctypes
@@ -46,7 +46,7 @@ _DATA_NR, _DATA_ARCH = 0, 4  # offsets in struct seccomp_data
 _NOTIF = struct.Struct("=QIIiIQ6Q")  # struct seccomp_notif: id, pid, flags, then seccomp_data: nr, arch, ip, args
 _RESPONSE = struct.Struct("=QqiI")  # struct seccomp_notif_resp: id, val, error, flags
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
-_CANNOT_FILTER = 125  # exit status of a child that could not install the filter
+_NO_FILTER_STATUS = 125  # exit status of a child that could not install the filter
 
 
 def _ioctl_number(direction: int, number: int, size: int) -> int:
@@ -80,7 +80,7 @@ def _checked(result: int, call: str) -> int:
 
 
 def _install_filter() -> int:
-    """Notify on bind(2) from now on, in this process and all that it starts; returns the listener's descriptor."""
+    """Install the filter in this process and its future children. Returns the descriptor of the listener."""
     instructions = (_Instruction * 6)(
         _Instruction(_BPF_LOAD_WORD, 0, 0, _DATA_ARCH),
         _Instruction(_BPF_JUMP_EQUAL, 0, 2, _AUDIT_ARCH_X86_64),
@@ -99,22 +99,22 @@ def _install_filter() -> int:
 
 
 def _become(command: Sequence[str], environment: Mapping[str, str], channel: socket.socket, parent: int) -> NoReturn:
-    """The child's life: die with the parent, install the filter, hand the listener over, become the command."""
+    """Run in the child: die with the parent, install the filter, pass on the listener, execute the command."""
     try:
         _checked(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)")
         if os.getppid() != parent:
-            os._exit(_CANNOT_FILTER)
+            os._exit(_NO_FILTER_STATUS)
         listener = _install_filter()
         socket.send_fds(channel, [b"L"], [listener])
         os.close(listener)
-        os.execvpe(command[0], list(command), dict(environment))  # the command is the caller's own
+        os.execvpe(command[0], list(command), dict(environment))  # the caller chose the command
     except OSError as error:
         channel.sendall(str(error).encode())
-    os._exit(_CANNOT_FILTER)
+    os._exit(_NO_FILTER_STATUS)
 
 
 def _start(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, int]:
-    """Fork the command under the filter; returns its pid and the listener's descriptor."""
+    """Fork the command under the filter. Returns its pid and the descriptor of the listener."""
     ours, theirs = socket.socketpair()
     parent = os.getpid()
     pid = os.fork()
@@ -132,7 +132,7 @@ def _start(command: Sequence[str], environment: Mapping[str, str]) -> tuple[int,
 
 
 def _wildcard(address: bytes) -> int | None:
-    """The port of a wildcard AF_INET or AF_INET6 sockaddr; None for every other address."""
+    """The port of a wildcard AF_INET or AF_INET6 sockaddr; None for all other addresses."""
     if len(address) < 8:
         return None
     family = struct.unpack_from("=H", address)[0]
@@ -157,7 +157,7 @@ def _thread_group(thread: int) -> int:
 
 
 def _duplicate(process: int, descriptor: int) -> socket.socket:
-    """A duplicate, in this process, of a socket of another process."""
+    """Duplicate a socket of another process into this process."""
     handle = os.pidfd_open(process)
     try:
         ours = _checked(_libc.syscall(_SYS_PIDFD_GETFD, handle, descriptor, 0), "pidfd_getfd")
@@ -167,7 +167,7 @@ def _duplicate(process: int, descriptor: int) -> socket.socket:
 
 
 def _bind_to_loopback(sock: socket.socket, port: int) -> int:
-    """Bind; returns 0 or an errno. A call that a signal interrupted comes twice: the second finds it done."""
+    """Bind. Returns 0 or an errno. A call that a signal interrupted is repeated, and finds the socket already bound."""
     host = _loopback_address(sock)
     try:
         sock.bind((host, port))
@@ -179,12 +179,12 @@ def _bind_to_loopback(sock: socket.socket, port: int) -> int:
 
 
 def _answer(listener: int) -> None:
-    """Receive one notified bind and answer it."""
+    """Receive and answer a notification of a bind."""
     request = bytearray(_NOTIF.size)
     try:
         fcntl.ioctl(listener, _NOTIF_RECV, request)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EINTR):  # the caller died or was interrupted in between
+        if error.errno in (errno.ENOENT, errno.EINTR):  # the caller has died or was interrupted
             return
         raise
     fields = _NOTIF.unpack(request)
@@ -226,7 +226,7 @@ def _serve_binds(listener: int, child: int) -> None:
 
 
 def supported() -> bool:
-    """Whether this machine can run a command on loopback: tried, not guessed."""
+    """Whether this machine can confine a command to loopback, found out by running one."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
     probe = "import socket; s = socket.socket(); s.bind(('', 0)); raise SystemExit(s.getsockname()[0] != '127.0.0.1')"
@@ -262,6 +262,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], started: Callabl
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Run the command line. Returns the exit status of the command."""
     if not arguments:
         print("usage: python -m local.loopback COMMAND [ARGUMENT ...]", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""What the machine must offer before anything starts: room on the disk, free ports."""
+"""Checks of the machine before anything starts: disk space and free ports."""
 
 import importlib.util
 import shutil
@@ -11,15 +11,19 @@ from local.settings import LocalSettings, Mode
 from local.supervisor import ProcessState
 from recmesh.errors import SettingsError
 
-_LEAST_DISK = 1 << 30
+_MIN_DISK_BYTES = 1 << 30
 
 
 def check(settings: LocalSettings, mode: Mode, running: Iterable[ProcessState]) -> None:
-    """Raises SettingsError that says what to do when the mesh cannot start here."""
+    """Check that the mesh can start here.
+
+    Raises:
+        SettingsError: It cannot; the message says what to do.
+    """
     free = shutil.disk_usage(settings.folder).free
-    if free < _LEAST_DISK:
+    if free < _MIN_DISK_BYTES:
         raise SettingsError(
-            f"only {free >> 20} MiB left on the disk of {settings.folder}: free at least {_LEAST_DISK >> 20} MiB, "
+            f"only {free >> 20} MiB left on the disk of {settings.folder}: free at least {_MIN_DISK_BYTES >> 20} MiB, "
             "or set RECMESH_HOME to a folder on another disk"
         )
     ours = _family(state.pid for state in running if state.pid)
@@ -31,19 +35,20 @@ def check(settings: LocalSettings, mode: Mode, running: Iterable[ProcessState]) 
 
 
 def with_milvus(settings: LocalSettings, say: Callable[[str], None]) -> LocalSettings:
-    """The settings, changed to milvus-lite where the Milvus server does not run or cannot be kept on loopback.
+    """Switch to milvus-lite if the Milvus server cannot run here or cannot be confined to loopback.
 
-    Raises SettingsError that says what to do where there is no milvus-lite either.
+    Raises:
+        SettingsError: milvus-lite is needed but not installed; the message says what to do.
     """
     if settings.milvus_lite or (_has_server() and (settings.milvus_allow_wildcard or loopback.supported())):
         return settings
-    why = "cannot be kept on loopback here" if _has_server() else "does not run on this platform"
+    why = "cannot be confined to loopback here" if _has_server() else "does not run on this platform"
     if importlib.util.find_spec("milvus_lite") is None:
         raise SettingsError(
             f"the Milvus server {why} and milvus-lite is not installed: .venv/bin/pip install milvus-lite, "
             "or set RECMESH_MILVUS_ALLOW_WILDCARD=1 to let Milvus listen on all interfaces"
         )
-    say(f"the Milvus server {why}: milvus-lite takes its place")
+    say(f"the Milvus server {why}; milvus-lite replaces it")
     return settings.model_copy(update={"milvus_lite": True})
 
 
@@ -52,7 +57,7 @@ def _has_server() -> bool:
 
 
 def _family(pids: Iterable[int]) -> set[int]:
-    """Processes with all their descendants."""
+    """Ids of processes and all their descendants."""
     family = set()
     for pid in pids:
         try:
@@ -64,7 +69,7 @@ def _family(pids: Iterable[int]) -> set[int]:
 
 
 def _holder(port: int) -> int | None:
-    """The process that listens on a port, where this user may know it."""
+    """The process that listens on a port, if this user may see it."""
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
             return connection.pid
@@ -75,4 +80,4 @@ def _taken(name: str, port: int) -> str:
     pid = _holder(port)
     by = f" by {psutil.Process(pid).name()} (pid {pid})" if pid else ""
     variable = f"RECMESH_{name.upper().replace('-', '_')}_PORT"
-    return f"port {port} for {name} is taken{by}: stop what listens there, or set {variable}"
+    return f"port {port} for {name} is taken{by}: stop that process, or set {variable}"

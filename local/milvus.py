@@ -1,9 +1,9 @@
-"""The real Milvus standalone server (wheel milvus==2.3.5), on loopback only.
+"""The Milvus standalone server of the wheel milvus==2.3.5, listening on loopback only.
 
     python -m local.milvus --data FOLDER --port 19530
 
-Runs in the foreground until Milvus exits. The wheel packs the server with xz; it is unpacked once per environment.
-Apart from the proxy's port, Milvus gets free ports at each start; `FOLDER/ports.json` names them.
+Runs in the foreground until Milvus exits. The wheel compresses the server with xz; it is unpacked once
+per environment. Milvus gets a fixed port for its proxy and free ports for everything else; `FOLDER/ports.json` lists them.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from pathlib import Path
 import yaml
 
 from local import loopback, milvus_sessions, ports
+from recmesh.contract import MILVUS_PORT
 from recmesh.errors import RecmeshError, SettingsError
 
 VERSION = "2.3.5"
@@ -49,7 +50,7 @@ _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)(?:\((\w+)\))?\s*(?::\s*(.*?))?\s*\}\}")
 
 
 def _wheel_data() -> Path:
-    """The data folder of the installed wheel, without importing it (its import starts things)."""
+    """The data folder of the installed wheel. Importing the wheel would start processes."""
     spec = importlib.util.find_spec("milvus")
     if spec is None or not spec.submodule_search_locations:
         raise SettingsError(
@@ -66,7 +67,7 @@ def _unpack(packed: Path, into: Path) -> None:
 
 
 def binaries() -> Path:
-    """The folder with the unpacked server; unpacks it on first use (about 20 s), all of it or nothing."""
+    """The folder with the unpacked server. The first call unpacks it, which takes about 20 s."""
     target = Path(sys.prefix) / "share" / f"milvus-{VERSION}"
     if target.exists():
         return target
@@ -80,13 +81,13 @@ def binaries() -> Path:
         try:
             unpacked.rename(target)
         except OSError:
-            if not target.exists():  # otherwise another process was first
+            if not target.exists():  # otherwise another process has unpacked it
                 raise
     return target
 
 
 def _etcd_configuration(client_port: int, peer_port: int) -> str:
-    """The embedded etcd's own file: without it, etcd always takes port 2380."""
+    """Configuration of the embedded etcd, which otherwise always uses port 2380."""
     client, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
     settings = {
         "name": "default",
@@ -100,7 +101,7 @@ def _etcd_configuration(client_port: int, peer_port: int) -> str:
 
 
 def _configuration(data: Path, values: Mapping[str, object]) -> str:
-    """The wheel's configuration template filled in; components advertise 127.0.0.1, where they listen."""
+    """Fill in the configuration template of the wheel. Components advertise 127.0.0.1."""
     template = (_wheel_data() / "config.yaml.template").read_text()
 
     def fill(match: re.Match[str]) -> str:
@@ -113,7 +114,7 @@ def _configuration(data: Path, values: Mapping[str, object]) -> str:
     for component in _COMPONENTS:
         settings[component]["ip"] = "127.0.0.1"
     settings["log"]["level"] = "warn"
-    settings["log"]["file"]["rootPath"] = ""  # to stdout alone: the process manager keeps and rotates it
+    settings["log"]["file"]["rootPath"] = ""  # log to stdout only; the process manager rotates the log
     return yaml.safe_dump(settings)
 
 
@@ -136,7 +137,7 @@ def _prepare(data: Path, port: int, internal: Mapping[str, int]) -> None:
 
 
 def _open_scratch() -> None:
-    """Milvus writes a few bytes a process to /tmp/milvus, whoever runs it: have that folder open to all, like /tmp."""
+    """Make /tmp/milvus writable for all users, since every Milvus writes small files there."""
     with contextlib.suppress(FileExistsError):
         _SCRATCH.mkdir()
     with contextlib.suppress(PermissionError):
@@ -144,7 +145,7 @@ def _open_scratch() -> None:
     if not os.access(_SCRATCH, os.W_OK | os.X_OK):
         owner = _SCRATCH.stat().st_uid
         raise SettingsError(
-            f"Milvus must write to {_SCRATCH}, which user {owner} owns: have it removed or opened to all"
+            f"Milvus must write to {_SCRATCH}, which user {owner} owns: have it removed or made writable for all"
         )
 
 
@@ -160,10 +161,18 @@ def _environment(data: Path, server: Path, metrics_port: int) -> dict[str, str]:
 
 
 def serve(data: Path, port: int) -> int:
-    """Run Milvus with its data under `data` until it exits; returns its exit status.
+    """Run Milvus until it exits.
 
-    Raises SettingsError when the wheel is missing, the port is taken, or loopback cannot be had and
-    RECMESH_MILVUS_ALLOW_WILDCARD is not 1.
+    Args:
+        data: Folder of the data.
+        port: Port of the gRPC proxy.
+
+    Returns:
+        The exit status of Milvus.
+
+    Raises:
+        SettingsError: The wheel is missing, the port is taken, or Milvus cannot be confined to loopback and
+            RECMESH_MILVUS_ALLOW_WILDCARD is not 1.
     """
     wildcard = os.environ.get(ALLOW_WILDCARD) == "1"
     server = binaries()
@@ -175,13 +184,13 @@ def serve(data: Path, port: int) -> int:
             stack.enter_context(ports.hold(port))
         except OSError as error:
             raise SettingsError(
-                f"port {port} for Milvus is taken: stop what listens there or set RECMESH_MILVUS_PORT"
+                f"port {port} for Milvus is taken: stop the process that listens there, or set RECMESH_MILVUS_PORT"
             ) from error
         internal = dict(zip(_INTERNAL_PORTS, ports.free_ports(len(_INTERNAL_PORTS), exclude=[port]), strict=True))
         for number in internal.values():
             stack.enter_context(ports.hold(number))
         _prepare(data, port, internal)
-        os.chdir(data)  # Milvus reads configs/ and writes its small files relative to where it runs
+        os.chdir(data)  # Milvus reads configs/ and writes small files relative to its working directory
         command = [str(server / "milvus"), "run", "standalone", f"--alias={port}"]  # the alias keeps pid files apart
         environment = _environment(data, server, internal["metrics_port"])
         if wildcard:
@@ -191,9 +200,10 @@ def serve(data: Path, port: int) -> int:
 
 
 def main() -> int:
+    """Run Milvus. Errors become one line on standard error and an exit code."""
     parser = argparse.ArgumentParser(prog="python -m local.milvus", description="Milvus standalone on loopback.")
     parser.add_argument("--data", type=Path, required=True, help="folder of the server's data")
-    parser.add_argument("--port", type=int, default=19530, help="port of the gRPC proxy")
+    parser.add_argument("--port", type=int, default=MILVUS_PORT, help="port of the gRPC proxy")
     options = parser.parse_args()
     try:
         return serve(options.data, options.port)

@@ -1,17 +1,22 @@
-"""Free loopback ports, for servers that take a port number and not a socket."""
+"""Free loopback ports, for servers that need a port number rather than a socket."""
 
 import random
 import socket
 from collections.abc import Sequence
 
-# Below Linux's range for outgoing connections (32768 and up), so that none of those can take the port in between.
+# Below the range that Linux uses for outgoing connections (from 32768), which might otherwise take a port before the
+# server does.
 _FIRST, _LAST = 20_000, 32_000
 
 
 def hold(port: int, host: str = "127.0.0.1") -> socket.socket:
-    """A socket that keeps `port` from other searchers while a server with SO_REUSEADDR can still listen there.
+    """Reserve a port.
 
-    Raises OSError when something listens there already.
+    Returns:
+        A socket that hides the port from `free_ports`, although a server with SO_REUSEADDR can still listen there.
+
+    Raises:
+        OSError: A process already listens on the port.
     """
     holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
@@ -24,7 +29,7 @@ def hold(port: int, host: str = "127.0.0.1") -> socket.socket:
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server with SO_REUSEADDR could bind `port` now."""
+    """Whether a server with SO_REUSEADDR can bind the port now."""
     try:
         hold(port, host).close()
     except OSError:
@@ -42,7 +47,7 @@ def _unused(port: int) -> bool:
 
 
 def free_ports(count: int, exclude: Sequence[int] = ()) -> list[int]:
-    """`count` distinct ports that nothing binds or holds on 127.0.0.1."""
+    """Find `count` distinct ports on 127.0.0.1 that are neither bound nor reserved."""
     candidates = random.SystemRandom().sample(range(_FIRST, _LAST), _LAST - _FIRST)
     found: list[int] = []
     for port in candidates:

@@ -1,4 +1,4 @@
-"""The programs of a local mesh, as sections of supervisor's configuration."""
+"""The programs of a local mesh, as sections of the configuration of supervisord."""
 
 import shlex
 import sys
@@ -14,16 +14,22 @@ from recmesh.releases.versions import code_digest
 
 STORES = ("redis", "milvus")
 ALL = (*STORES, PADDLE_SERVING, "compact", *SERVICES)
-"""Every program that a mesh may have."""
+"""All programs that a mesh may have."""
 
 PADDLE_SERVING_PYTHON = ROOT / ".venv-paddle-serving" / "bin" / "python"
 
 
 @dataclass(frozen=True)
 class Program:
-    """One long-running process.
+    """A long-running process.
 
-    `ports` are those it listens on, by what they are for; `grace` is how many seconds it gets to stop by itself.
+    Attributes:
+        name: Its name.
+        command: What to run.
+        log: File for its output.
+        ports: Ports that it listens on, by purpose.
+        environment: Its variables.
+        grace: Seconds between SIGTERM and SIGKILL.
     """
 
     name: str
@@ -34,7 +40,7 @@ class Program:
     grace: int = 10
 
     def section(self) -> str:
-        """The section of supervisor's configuration: restarted whenever it dies, its log rotated at 10 MB."""
+        """The section of the configuration: a program that dies is restarted, and logs are rotated at 10 MB."""
         options = {
             "command": shlex.join(self.command),
             "directory": str(ROOT),
@@ -58,19 +64,19 @@ class Program:
 
 def _escaped(value: str) -> str:
     if any(text in value for text in (" ;", " #", "\n")):
-        raise SettingsError(f"the process manager cannot take {value!r}: use a path or value without ' ;' and ' #'")
+        raise SettingsError(f"supervisord does not support {value!r}: use a path or value without ' ;' and ' #'")
     return value.replace("%", "%%")
 
 
 def _quoted(value: str) -> str:
     quote = "'" if '"' in value else '"'
     if quote in value:
-        raise SettingsError(f"the process manager cannot take a variable with both kinds of quotes: {value}")
+        raise SettingsError(f"supervisord does not support a variable with both kinds of quotes: {value}")
     return f"{quote}{value}{quote}"
 
 
 def _redis(settings: LocalSettings) -> Program:
-    """Redis on loopback; an append-only file, synced every second, so that kill -9 loses a second at most."""
+    """Redis on loopback, with an append-only file that is synced every second: a crash loses at most one second."""
     folder = settings.folder / "redis"
     folder.mkdir(parents=True, exist_ok=True)
     options = {
@@ -81,7 +87,7 @@ def _redis(settings: LocalSettings) -> Program:
         "appendfsync": "everysec",
         "save": '""',
         "daemonize": "no",
-        "set-proc-title": "no",  # it would overwrite the variables by which the process is known
+        "set-proc-title": "no",  # it would overwrite the environment, which identifies the process
     }
     configuration = folder / "redis.conf"
     configuration.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
@@ -91,7 +97,7 @@ def _redis(settings: LocalSettings) -> Program:
 
 
 def stores(settings: LocalSettings) -> list[Program]:
-    """Redis, and Milvus unless it is milvus-lite, which has no process of its own."""
+    """Redis, and Milvus unless milvus-lite replaces it, which has no process."""
     return [_redis(settings)] if settings.milvus_lite else [_redis(settings), _milvus(settings)]
 
 
@@ -103,28 +109,28 @@ def _milvus(settings: LocalSettings) -> Program:
     environment = {"RECMESH_HOME": str(settings.folder)}
     if settings.milvus_allow_wildcard:
         environment["RECMESH_MILVUS_ALLOW_WILDCARD"] = "1"
-    # It is built to be killed, and does not stop gracefully: see milvus_sessions.
+    # Milvus is crash-safe and does not stop gracefully; see milvus_sessions.
     return Program("milvus", command, settings.logs / "milvus.log", ports, environment, grace=2)
 
 
 def services(settings: LocalSettings, mode: Mode) -> list[Program]:
-    """The five services, as one process (`compact`) or five (`services`); Paddle Serving, if the ranker runs there."""
+    """The five services, in one process (`compact`) or five (`services`), and Paddle Serving if the ranker needs it."""
     shared = {**settings.variables(), "RECMESH_CODE": code_digest("recmesh", "services")}
     return [_service(settings, name, shared) for name in names(settings, mode)]
 
 
 def names(settings: LocalSettings, mode: Mode) -> tuple[str, ...]:
-    """The names of the programs that `services` makes."""
+    """Names of the programs that `services` returns."""
     remote = (PADDLE_SERVING,) if settings.rank_backend == "paddle-serving" else ()
     return (*remote, "compact") if mode == "compact" else (*remote, *SERVICES)
 
 
 def _service(settings: LocalSettings, name: str, shared: Mapping[str, str]) -> Program:
     served = SERVICES if name == "compact" else (name,)
-    ports = {one: settings.port(one) for one in served}
+    ports = {service: settings.port(service) for service in served}
     metrics = settings.metrics(name)
     if metrics > 65535:
-        raise SettingsError(f"{name}: its port leaves no metrics port {metrics}: choose a port below 55536")
+        raise SettingsError(f"{name}: the metrics port would be {metrics}: choose a port below 55536")
     environment = {**shared, "RECMESH_METRICS_PORT": str(metrics)}
     command = [sys.executable, "-m", f"services.{name}"]
     if name == PADDLE_SERVING:
@@ -133,5 +139,5 @@ def _service(settings: LocalSettings, name: str, shared: Mapping[str, str]) -> P
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What the process manager itself gets: no RECMESH_* variable, since each program has its own, explicitly."""
+    """The environment of the process manager, without RECMESH_* variables, which each program gets explicitly."""
     return {name: value for name, value in environment.items() if not name.startswith("RECMESH_")}

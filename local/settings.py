@@ -1,4 +1,4 @@
-"""Settings of the local runner: RECMESH_* variables, with the same names and defaults as in the services."""
+"""Settings of the local runner: RECMESH_* variables with the names and defaults of the services."""
 
 import os
 from pathlib import Path
@@ -7,13 +7,21 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from recmesh.contract import (
+    DEFAULT_HOME,
+    METRICS_PORT_OFFSET,
+    MILVUS_PORT,
+    PADDLE_SERVING_PORT,
+    PORTS,
+    REDIS_PORT,
+    ServiceName,
+)
 from recmesh.errors import SettingsError
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The repository: where the programs run, and where `python -m services.um` finds its package."""
+"""The repository, which is the working directory of all programs."""
 
-SERVICES = ("um", "cm", "recall", "rank", "as")
-METRICS_PORT_OFFSET = 10_000
+SERVICES: tuple[ServiceName, ...] = ("um", "cm", "recall", "rank", "as")
 
 PADDLE_SERVING = "paddle-serving"
 
@@ -23,33 +31,33 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class LocalSettings(BaseSettings):
-    """Where the local mesh keeps its files and where its processes listen.
+    """Files and addresses of the local mesh.
 
     Attributes:
-        home: everything that is made lives here.
-        host: address that the services bind; Redis and Milvus always stay on loopback.
-        rank_backend: where the ranker runs; `paddle-serving` starts Paddle Serving as well.
-        metrics_port: of the compact process; unset: the port of `as` + 10000.
-        model_store: fsspec URL; unset: `store/` of the home.
-        keep_release: use a release of the data set even when other code has trained it.
-        milvus_lite: milvus-lite inside the processes that use it, instead of the Milvus server.
-        milvus_allow_wildcard: run the server on all interfaces where it cannot be kept on loopback.
+        home: Folder for all files.
+        host: Address that the services bind. Redis and Milvus are always confined to loopback.
+        rank_backend: Where the ranker runs. `paddle-serving` also starts Paddle Serving.
+        metrics_port: Metrics port of the compact process. Default: the port of `as` + 10000.
+        model_store: fsspec URL. Default: `store/` in the home.
+        keep_release: Whether to use a release of the data set that another version of the code has trained.
+        milvus_lite: Whether to run milvus-lite inside the processes that need it, instead of the Milvus server.
+        milvus_allow_wildcard: Whether the server may listen on all interfaces if it cannot be confined to loopback.
     """
 
     model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    home: Path = Path(".recmesh")
+    home: Path = Path(DEFAULT_HOME)
     host: str = "127.0.0.1"
-    um_port: Port = 8910
-    cm_port: Port = 8920
-    recall_port: Port = 8950
-    rank_port: Port = 8960
-    as_port: Port = 8930
-    paddle_serving_port: Port = 8961
+    um_port: Port = PORTS["um"]
+    cm_port: Port = PORTS["cm"]
+    recall_port: Port = PORTS["recall"]
+    rank_port: Port = PORTS["rank"]
+    as_port: Port = PORTS["as"]
+    paddle_serving_port: Port = PADDLE_SERVING_PORT
     rank_backend: Backend = "onnx"
     metrics_port: Port | None = None
-    redis_port: Port = 6389
-    milvus_port: Port = 19530
+    redis_port: Port = REDIS_PORT
+    milvus_port: Port = MILVUS_PORT
     model_store: str = ""
     keep_release: bool = False
     milvus_lite: bool = False
@@ -62,47 +70,54 @@ class LocalSettings(BaseSettings):
 
     @property
     def logs(self) -> Path:
+        """Folder of all logs."""
         return self.folder / "logs"
 
     @property
     def run(self) -> Path:
+        """Folder of the process manager."""
         return self.folder / "run"
 
     @property
     def store(self) -> str:
+        """URL of the model store."""
         return self.model_store or str(self.folder / "store")
 
     @property
     def redis_url(self) -> str:
+        """URL of Redis."""
         return f"redis://127.0.0.1:{self.redis_port}/0"
 
     @property
     def milvus_uri(self) -> str:
+        """URI of Milvus, or the file of milvus-lite."""
         if self.milvus_lite:
             return str(self.folder / "milvus" / "lite.db")
         return f"http://127.0.0.1:{self.milvus_port}"
 
     @property
     def reachable_host(self) -> str:
-        """The address by which this machine reaches the services."""
-        wildcards = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not bound
+        """Address of the services for clients on this machine."""
+        wildcards = ("0.0.0.0", "::", "")  # noqa: S104  # compared, not bound
         return "127.0.0.1" if self.host in wildcards else self.host
 
     def port(self, service: str) -> int:
+        """The gRPC port of a service or of Paddle Serving."""
         port: int = getattr(self, f"{service.replace('-', '_')}_port")
         return port
 
     def target(self, service: str) -> str:
+        """The target of a service, `host:port`."""
         return f"{self.reachable_host}:{self.port(service)}"
 
     def metrics(self, program: str) -> int:
-        """The Prometheus port of a program: one of the five services, `compact` or Paddle Serving."""
+        """The metrics port of a program: a service, `compact` or Paddle Serving."""
         if program == "compact":
             return self.metrics_port or self.as_port + METRICS_PORT_OFFSET
         return self.port(program) + METRICS_PORT_OFFSET
 
     def variables(self) -> dict[str, str]:
-        """What every program of this mesh gets: the RECMESH_* variables of the caller, and where all parts are."""
+        """RECMESH_* variables of every program: those of the caller, and the addresses of all parts of the mesh."""
         given = {name: value for name, value in os.environ.items() if name.startswith("RECMESH_")}
         given.pop("RECMESH_METRICS_PORT", None)
         prefixes = {name: f"RECMESH_{name.upper().replace('-', '_')}" for name in (*SERVICES, PADDLE_SERVING)}
@@ -120,7 +135,11 @@ class LocalSettings(BaseSettings):
 
 
 def load() -> LocalSettings:
-    """Read the environment. Raises SettingsError that names each variable that cannot work."""
+    """Read the environment.
+
+    Raises:
+        SettingsError: A variable is invalid; the message names each such variable.
+    """
     try:
         return LocalSettings()
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What `make up` and `make status` print for people."""
+"""Output of `make up` and `make status`."""
 
 import json
 import time
@@ -17,7 +17,7 @@ from recmesh.client import Recommendation
 
 @dataclass(frozen=True)
 class _Row:
-    """A process in `make status`; the names are those of `--json`."""
+    """A process in `make status`. The names of the fields are those of `--json`."""
 
     name: str
     pid: int
@@ -28,7 +28,7 @@ class _Row:
 
 
 def recommendations(console: Console, title: str, answer: Recommendation) -> None:
-    """A table of the items, best first."""
+    """Print a table of the recommended items, best first."""
     table = Table("", "item", "what it is", "score", "from", title=title, title_justify="left")
     for position, item in enumerate(answer.items, 1):
         fields = ", ".join(f"{name} {value}" for name, value in item.fields.items())
@@ -59,7 +59,7 @@ def addresses(console: Console, settings: LocalSettings, mode: Mode) -> None:
 
 
 def closing(console: Console, known_user: str, seconds: float) -> None:
-    """The last line of `make up`."""
+    """Print the last line of `make up`."""
     line = (
         f"up after {seconds:.1f} s; .venv/bin/python client.py as {known_user} --table asks again, make down stops it"
     )
@@ -67,13 +67,13 @@ def closing(console: Console, known_user: str, seconds: float) -> None:
 
 
 def status(console: Console, settings: LocalSettings, states: Sequence[ProcessState], as_json: bool) -> None:
-    """Every process: where it listens, how long it has been up, how much memory it and its children hold."""
+    """Print address, state, uptime and memory of every process; the memory includes that of its children."""
     rows = [_row(settings, state) for state in states]
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
         return
     if not rows:
-        console.print("nothing runs; make up starts it", highlight=False)
+        console.print("nothing is running; start the mesh with make up", highlight=False)
         return
     table = Table("process", "pid", Column("address", overflow="fold"), "state", "up", "memory")
     for row in rows:
@@ -98,11 +98,11 @@ def _address(settings: LocalSettings, program: str) -> str:
 
 
 def _memory(pid: int) -> int:
-    """Resident bytes of a process and its children; 0 when it does not run."""
+    """Resident bytes of a process and its children; 0 if it does not run."""
     if not pid:
         return 0
     try:
         process = psutil.Process(pid)
-        return sum(one.memory_info().rss for one in (process, *process.children(recursive=True)))
+        return sum(member.memory_info().rss for member in (process, *process.children(recursive=True)))
     except psutil.NoSuchProcess:
         return 0

@@ -1,7 +1,7 @@
-"""The process manager: a supervisord of our own per home, over a unix socket only.
+"""The process manager: one supervisord for each home, which listens on a unix socket only.
 
-Every program has a file of its own; adding, changing and removing files and reloading is how the set of programs
-changes while the others run on.
+Every program has a configuration file. Changing these files and reloading them changes some programs while the others
+keep running.
 """
 
 import contextlib
@@ -24,17 +24,24 @@ from local.programs import STORES, Program, clean_environment
 from local.settings import ROOT, LocalSettings
 from recmesh.errors import RecmeshError, SettingsError, Unavailable
 
-# A socket's path may have 107 bytes; supervisor binds it with ".<pid>" at the end first.
-_LONGEST_SOCKET = 107 - len(".4194304")
+# The path of a socket has at most 107 bytes, and supervisord first binds it with the suffix ".<pid>".
+_MAX_SOCKET_BYTES = 107 - len(".4194304")
 _START_SECONDS = 20.0
 _STOP_SECONDS = 60.0
 _ORPHAN_SECONDS = 5.0
-_DEATHS = 3
+_MAX_DEATHS = 3
 
 
 @dataclass(frozen=True)
 class ProcessState:
-    """One program as the process manager sees it. `pid` is 0 when it does not run; `started` is a Unix time."""
+    """A program as the process manager sees it.
+
+    Attributes:
+        name: Name of the program.
+        state: State in the terms of supervisord.
+        pid: Process id; 0 if it does not run.
+        started: Unix time of the start.
+    """
 
     name: str
     state: str
@@ -47,7 +54,7 @@ class ProcessState:
 
 
 class Supervisor:
-    """The supervisord of one home. No method starts it but `start`."""
+    """The supervisord of a home. Only `start` starts it."""
 
     def __init__(self, settings: LocalSettings) -> None:
         self._folder = settings.run
@@ -59,16 +66,16 @@ class Supervisor:
 
     @property
     def _rpc(self) -> Any:
-        """The manager's calls, over a new connection: one whose call failed or was interrupted is of no more use."""
+        """A proxy with a new connection, since a connection is unusable after a failed or interrupted call."""
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         return xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
 
     def running(self) -> bool:
-        """Whether the process manager runs and takes calls."""
+        """Whether the process manager runs and answers."""
         return self._socket.exists() and self._answers()
 
     def start(self) -> bool:
-        """Start it, with no program, unless it runs. Returns whether it was started."""
+        """Start the process manager without programs, unless it runs. Returns whether it was started."""
         if self.running():
             return False
         for folder in (self._folder, self._log.parent):
@@ -89,7 +96,7 @@ class Supervisor:
         return True
 
     def ensure(self, programs: Sequence[Program]) -> list[str]:
-        """Have these programs run as they are described; all others stay. Returns the names of those (re)started."""
+        """Run these programs as described and leave all others as they are. Returns the names of those (re)started."""
         names = {program.name for program in programs}
         self._programs.mkdir(parents=True, exist_ok=True)
         for program in programs:
@@ -104,7 +111,7 @@ class Supervisor:
         return sorted(names & (added | changed | stopped))
 
     def remove(self, names: Collection[str]) -> list[str]:
-        """Stop these programs and forget them. Returns the names of those that were there."""
+        """Stop these programs and remove them. Returns the names of those that existed."""
         present = sorted({state.name for state in self.states()} & set(names))
         for name in present:
             (self._programs / f"{name}.ini").unlink(missing_ok=True)
@@ -113,7 +120,7 @@ class Supervisor:
         return present
 
     def states(self) -> list[ProcessState]:
-        """All programs, stores first; none when the process manager does not run."""
+        """All programs, stores first; empty if the process manager does not run."""
         if not self.running():
             return []
         return [
@@ -122,18 +129,22 @@ class Supervisor:
         ]
 
     def check_alive(self, name: str) -> None:
-        """Raises Unavailable with the last line of its log when a program has died several times in a row."""
+        """Check that a program does not keep dying.
+
+        Raises:
+            Unavailable: The program has died several times in a row; the message has the last line of its log.
+        """
         info = self._rpc.getProcessInfo(name)
         if info["statename"] not in ("FATAL", "BACKOFF", "EXITED", "UNKNOWN"):
             return
         self._deaths[name] = self._deaths.get(name, 0) + (info["stop"] != self._last_stop.get(name))
         self._last_stop[name] = info["stop"]
-        if info["statename"] == "FATAL" or self._deaths[name] >= _DEATHS:
+        if info["statename"] == "FATAL" or self._deaths[name] >= _MAX_DEATHS:
             lines = Path(info["stdout_logfile"]).read_text(errors="replace").strip().splitlines()
-            raise Unavailable(f"{name} does not stay up: {lines[-1] if lines else info['spawnerr']}")
+            raise Unavailable(f"{name} keeps dying: {lines[-1] if lines else info['spawnerr']}")
 
     def shutdown(self) -> bool:
-        """Stop every program, then the process manager. Returns whether there was one."""
+        """Stop every program, then the process manager. Returns whether anything was running."""
         if not self.running():
             return self._end_orphans()
         manager = psutil.Process(self._rpc.getPID())
@@ -144,7 +155,7 @@ class Supervisor:
         try:
             manager.wait(_STOP_SECONDS)
         except psutil.TimeoutExpired as error:
-            raise RecmeshError(f"the process manager (pid {manager.pid}) does not stop: kill it") from error
+            raise RecmeshError(f"the process manager (pid {manager.pid}) does not stop; kill it") from error
         return True
 
     def _configuration(self) -> str:
@@ -172,11 +183,11 @@ files = {self._programs}/*.ini
         try:
             ((added, changed, removed),) = self._rpc.reloadConfig()
         except xmlrpc.client.Fault as error:
-            raise SettingsError(f"the process manager refuses its configuration: {error.faultString}") from error
+            raise SettingsError(f"the process manager rejects its configuration: {error.faultString}") from error
         return set(added), set(changed), set(removed)
 
     def _stop(self, names: Collection[str]) -> None:
-        """Stop programs, all at the same time, wait for them, and have the manager forget them."""
+        """Stop programs concurrently, wait for them and remove them."""
         for name in names:
             with _ignoring_faults():
                 self._rpc.stopProcess(name, False)
@@ -190,7 +201,7 @@ files = {self._programs}/*.ini
             self._rpc.removeProcessGroup(name)
 
     def _end_orphans(self) -> bool:
-        """End the programs that a killed process manager left behind. Returns whether there were any."""
+        """End programs of a process manager that was killed. Returns whether there were any."""
         orphans = [process for process in psutil.process_iter() if self._is_ours(process)]
         for process in orphans:
             process.terminate()
@@ -201,7 +212,7 @@ files = {self._programs}/*.ini
         return bool(orphans)
 
     def _is_ours(self, process: psutil.Process) -> bool:
-        """Whether a process was started by a process manager of this home: it carries the manager's variables."""
+        """Whether a process manager of this home started a process, judging by the environment of the process."""
         try:
             variables = process.environ()
         except psutil.Error:
@@ -222,7 +233,7 @@ files = {self._programs}/*.ini
 
 @contextlib.contextmanager
 def _ignoring_faults() -> Iterator[None]:
-    """The process manager answers "not running" and the like where the wished-for state is there already."""
+    """Ignore faults such as "not running", which mean that the program is already in the desired state."""
     with contextlib.suppress(xmlrpc.client.Fault):
         yield
 
@@ -234,9 +245,9 @@ def _replace(path: Path, content: str) -> None:
 
 
 def _socket_path(run: Path) -> Path:
-    """`run/supervisor.sock`, or a short private place when that is too long for a socket."""
+    """`run/supervisor.sock`, or a shorter path in a private folder if that is too long for a socket."""
     path = run / "supervisor.sock"
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET:
+    if len(os.fsencode(path)) <= _MAX_SOCKET_BYTES:
         return path
     key = hashlib.sha256(os.fsencode(run)).hexdigest()[:12]
     base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())

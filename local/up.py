@@ -1,7 +1,7 @@
-"""`make up`: from a data set to five services that answer. Read `_steps` from top to bottom.
+"""`make up`: from a data set to five running services. Read `_steps` from top to bottom.
 
-Whatever is current is reused. What a run trusts is written last and atomically: the folder of a data set, the manifest
-of a release, the mark of an ingestion. A run that does not reach its end stops what it started.
+Everything that is current is reused. The evidence that a step is complete is written last and atomically: the folder of
+a data set, the manifest of a release, the mark of an ingestion. A run that fails stops everything it started.
 """
 
 import asyncio
@@ -31,13 +31,12 @@ _STORES_SECONDS = 180.0
 _SERVICES_SECONDS = 120.0
 _SWAP_SECONDS = 60.0
 _MARK = "local:ingested"
-# As jobs/train sees it. Were it less, training would run once more and find out that it has nothing to do.
-_SHOWN = 10
+_SHOWN_ITEMS = 10
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What the steps of one run share."""
+    """Values that all steps of a run share."""
 
     settings: LocalSettings
     dataset: str
@@ -48,9 +47,12 @@ class _Run:
 
 
 def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console) -> None:
-    """Bring the mesh up and show what it answers. Raises what its steps raise, after stopping what this run started."""
+    """Start the mesh and show its recommendations.
+
+    Errors of the steps are raised after everything that this run started has been stopped.
+    """
     supervisor, interrupts, steps = Supervisor(settings), Interrupts(), NumberedSteps(console, 6)
-    with interrupts.handled(), _only_one(settings):
+    with interrupts.handled(), _exclusive(settings):
         before = {state.name for state in supervisor.states()}
         datasets.check_name(dataset)
         settings = machine.with_milvus(settings, steps.say)
@@ -65,7 +67,7 @@ def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console
 
 def _steps(run: _Run, console: Console) -> None:
     settings, steps = run.settings, run.steps
-    with steps.step("Redis and Milvus start, beside the next steps"):
+    with steps.step("start Redis and Milvus in the background"):
         with run.interrupts.shield():
             run.supervisor.start()
         run.supervisor.ensure(programs.stores(settings))
@@ -88,7 +90,7 @@ def _steps(run: _Run, console: Console) -> None:
 
 
 def _current_release(settings: LocalSettings, data: Checked) -> Manifest | None:
-    """The release of this state of the data by today's training version: the active one if it fits, else the newest."""
+    """The release of this state of the data and the current training version: the active release or the newest."""
     versions = training_versions()
     for release in _releases(settings, data):
         if settings.keep_release or release.code_version in versions:
@@ -97,8 +99,10 @@ def _current_release(settings: LocalSettings, data: Checked) -> Manifest | None:
 
 
 def _releases(settings: LocalSettings, data: Checked) -> list[Manifest]:
-    """The releases of this state of the data: the active one, then the others, newest first; of those with models from
-    elsewhere the active one only, since an operator has to vouch for them."""
+    """Releases of this state of the data: the active release, then the others, newest first.
+
+    A release with imported models counts only if it is active, since an operator has to choose it.
+    """
     store = ModelStore(settings.store)
     active = store.active()
     usable = [release for release in store.list() if not release.imported or release.id == active]
@@ -132,24 +136,24 @@ def _wait_for_stores(run: _Run) -> None:
 
 
 def _ingest(run: _Run, data: Checked, release: Manifest) -> None:
-    """Ingest and activate, unless both stores carry the mark of exactly this: data, release, code."""
+    """Ingest and activate, unless both stores have the mark of this data, release and code."""
     settings = run.settings
     mark = f"{data.fingerprint}:{release.id}:{code_digest('recmesh', 'jobs/ingest')}"
-    beside_milvus = settings.folder / "milvus" / "ingested"
+    milvus_mark = settings.folder / "milvus" / "ingested"
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
-        marks = (client.get(_MARK), beside_milvus.read_text() if beside_milvus.exists() else None)
+        marks = (client.get(_MARK), milvus_mark.read_text() if milvus_mark.exists() else None)
         if marks == (mark, mark) and ModelStore(settings.store).active() == release.id:
             run.steps.say("current")
             return
-        if settings.milvus_lite:  # one process at a time can have its file
+        if settings.milvus_lite:  # only one process at a time can open its file
             run.supervisor.remove((*SERVICES, "compact"))
         client.delete(_MARK)
-        beside_milvus.unlink(missing_ok=True)
+        milvus_mark.unlink(missing_ok=True)
         command = [sys.executable, "-m", "jobs.ingest", "--dataset", str(data.folder), "--store", settings.store]
         command += ["--release", release.id, "--rejects", str(datasets.rejects(settings, data.folder))]
         run_job("ingestion", command, settings.variables())
-        beside_milvus.parent.mkdir(exist_ok=True)
-        beside_milvus.write_text(mark)
+        milvus_mark.parent.mkdir(exist_ok=True)
+        milvus_mark.write_text(mark)
         client.set(_MARK, mark)
 
 
@@ -171,14 +175,14 @@ def _start_services(run: _Run) -> None:
 
 
 async def _ask(settings: LocalSettings, data: Checked, release: Manifest) -> Mapping[str, Recommendation]:
-    """The answers for a known and a new user, once the services answer from the release."""
+    """Recommendations for a known and a new user, once the services have loaded the release."""
     limit = time.monotonic() + _SWAP_SECONDS
     targets = Targets.from_environment(settings.variables())
-    profile = " ".join(f"{name}={value}" for name, value in data.new_user.items()) or "nothing is known"
+    profile = " ".join(f"{name}={value}" for name, value in data.new_user.items()) or "no profile"
     async with Mesh(targets) as mesh:
         while True:
-            known = await mesh.recommend(data.known_user, size=_SHOWN, explain=True)
-            new = await mesh.recommend("", data.new_user, size=_SHOWN, explain=True)
+            known = await mesh.recommend(data.known_user, size=_SHOWN_ITEMS, explain=True)
+            new = await mesh.recommend("", data.new_user, size=_SHOWN_ITEMS, explain=True)
             if known.release == new.release == release.id:
                 return {f"known user {data.known_user}": known, f"new user ({profile})": new}
             if time.monotonic() > limit:
@@ -187,7 +191,7 @@ async def _ask(settings: LocalSettings, data: Checked, release: Manifest) -> Map
 
 
 def _undo(supervisor: Supervisor, before: Collection[str], console: Console) -> None:
-    console.print("stopping what this run started", highlight=False)
+    console.print("stopping everything that this run started", highlight=False)
     if before:
         supervisor.remove({state.name for state in supervisor.states()} - set(before))
     else:
@@ -195,8 +199,8 @@ def _undo(supervisor: Supervisor, before: Collection[str], console: Console) -> 
 
 
 @contextmanager
-def _only_one(settings: LocalSettings) -> Iterator[None]:
-    """One `make up` per home at a time; the lock goes away with the process."""
+def _exclusive(settings: LocalSettings) -> Iterator[None]:
+    """Allow a single `make up` per home at a time. The lock ends with the process."""
     settings.run.mkdir(parents=True, exist_ok=True)
     with (settings.run / "up.lock").open("w") as lock:
         try:
