@@ -237,11 +237,20 @@ def supported() -> bool:
 
 
 def run(command: Sequence[str], environment: Mapping[str, str], started: Callable[[], None] = lambda: None) -> int:
-    """Run `command` until it exits, with its wildcard binds moved to loopback; returns its exit status (128 + signal).
+    """Run a command until it exits, with its wildcard binds moved to loopback.
 
-    `started` runs once, in a thread of its own, after the start. Termination signals are passed on, and the command is
-    killed when this process dies.
-    Raises SettingsError where the kernel or a container's policy does not allow it.
+    Termination signals are passed on, and the command is killed when this process dies.
+
+    Args:
+        command: The command and its arguments.
+        environment: Its variables.
+        started: Called in a thread after the start.
+
+    Returns:
+        The exit status, or 128 + the number of the signal that ended the command.
+
+    Raises:
+        SettingsError: The kernel or the policy of a container does not allow the filter.
     """
     child, listener = _start(command, environment)
 

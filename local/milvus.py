@@ -2,8 +2,8 @@
 
     python -m local.milvus --data FOLDER --port 19530
 
-Runs in the foreground until Milvus exits. The wheel compresses the server with xz; it is unpacked once
-per environment. Milvus gets a fixed port for its proxy and free ports for everything else; `FOLDER/ports.json` lists them.
+Runs in the foreground until Milvus exits. The wheel compresses the server with xz; it is unpacked once per environment.
+Milvus gets a fixed port for its proxy and free ports for everything else; `FOLDER/ports.json` lists them.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Removal of stale sessions of Milvus from its embedded etcd, which makes a restart take seconds instead of a minute.
 
 Every component of Milvus holds a session, an etcd key with a lease of 30 s, and a new start waits until old sessions
-expire. Milvus 2.3.5 leaves them behind even after SIGTERM, because it panics while it closes etcd. A session contains the
-address of its component. Each start uses new ports, so a session with an unknown port is stale.
+expire. Milvus 2.3.5 leaves them behind even after SIGTERM, because it panics while it closes etcd. A session contains
+the address of its component. Each start uses new ports, so a session with an unknown port is stale.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Tests. Servers start by fork and exec, which must not wake gRPC's threads in the child: they abort it at times."""
+"""Tests. They fork to start servers; gRPC's fork support is off, because its threads sometimes abort the child."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""docs/models.md, followed to the letter as far as its import: what several tests look at."""
+"""The steps of docs/models.md up to the import, executed literally, for several tests."""
 
 import re
 import shlex
@@ -16,14 +16,21 @@ from tests.train import elsewhere
 from tests.train.elsewhere import Trained
 
 USER = "5000"
-"""Whom the page asks for."""
+"""The user in the examples of the page."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """The page's place: its model is trained and imported there, `commands` are those that are left.
+    """The state after the steps up to the import.
 
-    shop: the trained shop with a store of its own, which `release` is in. said: by the import. dssm: towers beside it.
+    Attributes:
+        folder: Working directory of the commands.
+        shop: The trained shop, with a separate store that contains `release`.
+        commands: Remaining commands of the page.
+        release: The imported release.
+        said: Output of the import.
+        deepfm: The model of the page.
+        dssm: A pair of towers, trained in addition.
     """
 
     folder: Path
@@ -36,13 +43,13 @@ class Page:
 
 
 def open_page(folder: Path, shop: Shop) -> Page:
-    """Train what the page's config says, write its mapping, run its first command."""
+    """Train the model of the page, write its mapping and run its first command."""
     page = (ROOT / "docs" / "models.md").read_text().replace("python3.11", elsewhere.HASH)
     config, mapping, *_ = _blocks(page, "yaml")
     first, *commands = _blocks(page, "sh")[0].splitlines()
     own = _with_own_store(folder, shop)
     place = folder / "deepfm"
-    sides = [*(("user", one) for one in own.user_ids[:1]), *(("item", one) for one in own.sku_ids)]
+    sides = [*(("user", user_id) for user_id in own.user_ids[:1]), *(("item", sku_id) for sku_id in own.sku_ids)]
     made = elsewhere.trained(
         folder,
         shop.folder / "data",
@@ -63,12 +70,12 @@ def open_page(folder: Path, shop: Shop) -> Page:
 
 
 def follow(command: str, folder: Path, shop: Shop, **environment: str) -> str:
-    """Run a command of the page in a folder; what it printed."""
+    """Run a command of the page in a folder. Returns its output."""
     name, *words = shlex.split(command)
     if name == "recmesh":
         words = ["-m", "recmesh", *words]
     words = [str(ROOT / word) if word == "client.py" else word for word in words]
-    done = subprocess.run(
+    ended = subprocess.run(
         [sys.executable, *words],
         cwd=folder,
         env={**environ, **shop.environment, "PYTHONPATH": str(ROOT), **environment},
@@ -76,12 +83,12 @@ def follow(command: str, folder: Path, shop: Shop, **environment: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr[-3000:]}"
-    return done.stdout
+    assert ended.returncode == 0, f"{command}\n{ended.stdout}\n{ended.stderr[-3000:]}"
+    return ended.stdout
 
 
 def _with_own_store(folder: Path, shop: Shop) -> Shop:
-    """The shop with a copy of its active release as the only one."""
+    """A copy of the shop whose store contains only the active release."""
     own, active = replace(shop, folder=folder / "own"), str(shop.store.active())
     own.folder.mkdir()
     (own.folder / "data").symlink_to(shop.folder / "data")
@@ -92,5 +99,5 @@ def _with_own_store(folder: Path, shop: Shop) -> Shop:
 
 
 def _blocks(page: str, language: str) -> list[str]:
-    """The fenced blocks of a language, in order."""
+    """The fenced code blocks in a language, in order."""
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)

@@ -1,4 +1,4 @@
-"""Service processes for tests: started like in production, on free ports, ready when health says so."""
+"""Service processes for tests, started as in production, on free ports, and ready by their health status."""
 
 import contextlib
 import sys
@@ -19,13 +19,14 @@ NAMES = ("um", "cm", "recall", "rank", "as")
 
 @dataclass
 class Service(Server):
-    """A process of one service, or of all five (compact)."""
+    """A process with one service, or with all five (compact)."""
 
     def target(self, name: str) -> str:
+        """The target of a service, `host:port`."""
         return f"127.0.0.1:{self.ports[name]}"
 
     def metrics(self) -> dict[str, float]:
-        """A scrape of the side port: series to value."""
+        """Scrape the metrics port. Returns values by series."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['metrics']}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
@@ -35,11 +36,12 @@ class Service(Server):
         return sum(value for series, value in self.metrics().items() if series.partition("{")[0] == name)
 
     def serving(self, name: str) -> bool:
+        """Whether a service is SERVING."""
         return bool(health_of(self.target(name)) == health_pb2.HealthCheckResponse.SERVING)
 
 
 def health_of(target: str, timeout: float = 1.0, name: str = "") -> int | None:
-    """The health status that a port answers for a name; None when nothing answers."""
+    """The health status of a name at a target; None if nothing answers."""
     with grpc.insecure_channel(target) as channel, contextlib.suppress(grpc.RpcError):
         stub = health_pb2_grpc.HealthStub(channel)
         return int(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=timeout).status)
@@ -47,7 +49,7 @@ def health_of(target: str, timeout: float = 1.0, name: str = "") -> int | None:
 
 
 def port_variables(ports: Mapping[str, int]) -> dict[str, str]:
-    """The settings by which every process of a mesh finds the others."""
+    """Settings with the ports and targets of a mesh."""
     variables = {f"RECMESH_{name.upper()}_PORT": str(port) for name, port in ports.items()}
     return variables | {f"RECMESH_{name.upper()}_TARGET": f"127.0.0.1:{ports[name]}" for name in NAMES if name in ports}
 
@@ -60,7 +62,7 @@ def start_service(
     *,
     ready: bool = True,
 ) -> Service:
-    """Start `python -m services.<name>`, on given ports or on free ones, and wait until it serves if `ready`."""
+    """Start `python -m services.<name>` on the given ports or on free ports. If `ready`, wait until it is SERVING."""
     mesh = dict(ports or zip(NAMES, free_ports(len(NAMES)), strict=True))
     mesh["metrics"] = free_ports(1, exclude=list(mesh.values()))[0]
     log = folder / f"{name}.log"
@@ -69,7 +71,7 @@ def start_service(
     if ready:
         waited = NAMES if name == "compact" else (name,)
         try:
-            wait_until(lambda: all(service.serving(one) for one in waited), service, name)
+            wait_until(lambda: all(service.serving(served) for served in waited), service, name)
         except BaseException:
             service.kill()
             raise
@@ -80,7 +82,7 @@ def start_service(
 def running(
     name: str, environment: Mapping[str, str], ports: Mapping[str, int] | None = None, *, ready: bool = True
 ) -> Iterator[Service]:
-    """A service for the length of a block."""
+    """Run a service during the block."""
     with TemporaryDirectory(prefix=f"recmesh-{name}-") as folder:
         service = start_service(name, Path(folder), environment, ports, ready=ready)
         try:

@@ -1,4 +1,4 @@
-"""Real servers for tests, each a plain subprocess on free loopback ports with its data in a temporary folder."""
+"""Real servers for tests: subprocesses on free loopback ports, with their data in temporary folders."""
 
 import contextlib
 import ctypes
@@ -25,13 +25,19 @@ _libc = ctypes.CDLL(None)
 
 
 def _die_with_parent() -> None:
-    """Runs in the child before exec: an interrupted or killed test session leaves no server behind."""
+    """Run in the child before exec, so that no server outlives an interrupted or killed test session."""
     _libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 @dataclass
 class Server:
-    """A running server: its process (leader of its own group), its log, and where it listens."""
+    """A running server.
+
+    Attributes:
+        process: The leader of its process group.
+        log: File with its output.
+        ports: Ports that it listens on, by purpose.
+    """
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -39,18 +45,21 @@ class Server:
 
     @property
     def pid(self) -> int:
+        """Id of the process."""
         return self.process.pid
 
     @property
     def port(self) -> int:
+        """The main port."""
         return self.ports["main"]
 
     def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the process group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
 
     def stop(self, grace: float = 5.0) -> None:
-        """End the whole process group: SIGTERM, then after `grace` seconds SIGKILL. Frozen ones (SIGSTOP), too."""
+        """End the process group: SIGTERM, then SIGKILL after `grace` seconds. Works for stopped (SIGSTOP) processes."""
         if self.process.poll() is None:
             self.signal_group(signal.SIGCONT)
             self.signal_group(signal.SIGTERM)
@@ -59,29 +68,37 @@ class Server:
         self.kill()
 
     def kill(self) -> None:
+        """Kill the process group."""
         self.signal_group(signal.SIGKILL)
         self.process.wait()
 
     def log_tail(self, lines: int = 30) -> str:
+        """The last lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
 @dataclass
 class RedisServer(Server):
+    """A running Redis."""
+
     @property
     def url(self) -> str:
+        """URL of its database 0."""
         return f"redis://127.0.0.1:{self.port}/0"
 
 
 @dataclass
 class MilvusServer(Server):
+    """A running Milvus."""
+
     @property
     def uri(self) -> str:
+        """URI of its proxy."""
         return f"http://127.0.0.1:{self.port}"
 
 
 def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a command in its own process group, from the repository root, with its output in `log`."""
+    """Start a command in the root of the repository, in its own process group. Its output goes to `log`."""
     with log.open("ab") as output:
         return subprocess.Popen(
             list(command),
@@ -96,7 +113,7 @@ def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | No
 
 
 def wait_until(ready: Callable[[], bool], server: Server, what: str, seconds: float = 120) -> None:
-    """Poll `ready` until it holds; fails with the end of the log when the server exits or `seconds` pass."""
+    """Poll `ready` until it is true. Fails with the end of the log if the server exits or `seconds` pass."""
     limit = time.monotonic() + seconds
     while not ready():
         if server.process.poll() is not None:
@@ -107,7 +124,7 @@ def wait_until(ready: Callable[[], bool], server: Server, what: str, seconds: fl
 
 
 def start_redis(folder: Path, port: int | None = None) -> RedisServer:
-    """Start Redis without persistence; with `port`, on that port (a restart that clients must survive)."""
+    """Start Redis without persistence, on a free port or on `port` (for restarts that clients must survive)."""
     port = port or free_ports(1)[0]
     command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     log = folder / "redis.log"
@@ -123,7 +140,7 @@ def start_redis(folder: Path, port: int | None = None) -> RedisServer:
 
 
 def start_milvus(folder: Path, port: int | None = None) -> MilvusServer:
-    """Start the real Milvus standalone on loopback; with `port`, on that port."""
+    """Start Milvus standalone on loopback, on a free port or on `port`."""
     port = port or free_ports(1)[0]
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "milvus.log"
@@ -153,6 +170,7 @@ def _ready_or_kill(ready: Callable[[], bool], server: Server, what: str) -> None
 
 @contextlib.contextmanager
 def running_redis() -> Iterator[RedisServer]:
+    """Run a Redis during the block."""
     with tempfile.TemporaryDirectory(prefix="recmesh-redis-") as folder:
         server = start_redis(Path(folder))
         try:
@@ -163,9 +181,10 @@ def running_redis() -> Iterator[RedisServer]:
 
 @contextlib.contextmanager
 def running_milvus() -> Iterator[MilvusServer]:
+    """Run a Milvus during the block."""
     with tempfile.TemporaryDirectory(prefix="recmesh-milvus-", ignore_cleanup_errors=True) as folder:
         server = start_milvus(Path(folder))
         try:
             yield server
         finally:
-            server.kill()  # its data goes away, so a graceful stop would only cost time
+            server.kill()  # its data is deleted, so that a graceful stop is a waste of time

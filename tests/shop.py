@@ -1,4 +1,4 @@
-"""A small shop, trained and ingested: what mesh and contract tests run on."""
+"""A small trained and ingested shop for mesh and contract tests."""
 
 import contextlib
 import os
@@ -21,7 +21,15 @@ USERS, ITEMS = 300, 300
 
 @dataclass(frozen=True)
 class Shop:
-    """Where a trained and ingested shop is."""
+    """A trained and ingested shop.
+
+    Attributes:
+        folder: Its data set and model store.
+        redis: Its Redis.
+        milvus: Its Milvus.
+        user_ids: All users.
+        sku_ids: All items.
+    """
 
     folder: Path
     redis: RedisServer
@@ -31,6 +39,7 @@ class Shop:
 
     @property
     def store(self) -> ModelStore:
+        """Its model store."""
         return ModelStore(str(self.folder / "store"))
 
     @property
@@ -52,7 +61,7 @@ class Shop:
 
 
 def open_shop(folder: Path, redis: RedisServer, milvus: MilvusServer) -> Shop:
-    """Generate a data set in the seed's form, train on it, ingest it."""
+    """Generate a data set in the v0 form, train on it and ingest it."""
     data = synthetic(folder / "data", USERS, ITEMS, form="v0")
     shop = Shop(folder, redis, milvus, _ids(data / "users.dat"), _ids(data / "products.dat"))
     train = [str(TRAINING_PYTHON), "-m", "jobs.train", "--dataset", str(data), "--work", str(folder / "work")]
@@ -63,7 +72,7 @@ def open_shop(folder: Path, redis: RedisServer, milvus: MilvusServer) -> Shop:
 
 @contextlib.contextmanager
 def running_apart(shop: Shop) -> Iterator[dict[str, Service]]:
-    """The five services as processes that find each other, by name."""
+    """Run the five services as connected processes during the block. Yields them by name."""
     ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
     with contextlib.ExitStack() as stack:
         services = {name: stack.enter_context(running(name, shop.environment, ports, ready=False)) for name in NAMES}
@@ -73,11 +82,11 @@ def running_apart(shop: Shop) -> Iterator[dict[str, Service]]:
 
 
 def run(command: list[str], environment: dict[str, str]) -> None:
-    """Run a command of the repository to its successful end."""
-    done = subprocess.run(
+    """Run a command of the repository, which must succeed."""
+    ended = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert ended.returncode == 0, f"{' '.join(command)}\n{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}"
 
 
 def _ids(path: Path) -> tuple[str, ...]:

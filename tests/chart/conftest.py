@@ -1,4 +1,4 @@
-"""The chart rendered by helm, once for each set of values."""
+"""The chart as helm renders it, once for each set of values."""
 
 import os
 import shutil
@@ -24,25 +24,26 @@ Resource = dict[str, Any]
 
 
 def helm() -> str:
-    """RECMESH_HELM, that of `make helm`, or the one on the path."""
+    """The helm of RECMESH_HELM, of `make helm` or of the path."""
     found = os.environ.get("RECMESH_HELM") or shutil.which(ROOT / ".venv/bin/helm") or shutil.which("helm")
-    assert found, "no helm: `make helm` fetches one"
+    assert found, "helm is missing: run `make helm`"
     return found
 
 
 def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run helm and capture its output."""
     return subprocess.run([helm(), *arguments], capture_output=True, text=True, check=False)
 
 
 def render(values: str = "default", *options: str, chart: str = "recmesh") -> list[Resource]:
-    """All resources that an installation named `shop` in the namespace `prod` consists of; tests and hooks included."""
+    """All resources of an installation `shop` in the namespace `prod`, including tests and hooks."""
     return list(_rendered(chart, VALUES[values], options))
 
 
 def refused(*options: str) -> str:
-    """What helm says when it refuses values."""
+    """The error of helm for invalid values."""
     result = run_helm("template", "shop", str(CHARTS / "recmesh"), *options)
-    assert result.returncode, "helm took them"
+    assert result.returncode, "helm accepted the values"
     return result.stderr
 
 
@@ -55,14 +56,15 @@ def _rendered(chart: str, files: tuple[str, ...], options: tuple[str, ...]) -> t
 
 
 def find(resources: list[Resource], kind: str, name: str) -> Resource:
-    """The resource of a kind whose name is, or begins with, shop-<name>."""
-    found = [one for one in resources if one["kind"] == kind and one["metadata"]["name"].startswith(f"shop-{name}")]
-    assert len(found) == 1, (kind, name, [one["metadata"]["name"] for one in resources if one["kind"] == kind])
+    """The only resource of a kind whose name starts with shop-<name>."""
+    of_kind = [resource for resource in resources if resource["kind"] == kind]
+    found = [resource for resource in of_kind if resource["metadata"]["name"].startswith(f"shop-{name}")]
+    assert len(found) == 1, (kind, name, [resource["metadata"]["name"] for resource in of_kind])
     return found[0]
 
 
 def pod_templates(resources: list[Resource]) -> dict[str, Resource]:
-    """Every pod template (metadata and spec), by kind/name of what holds it."""
+    """All pod templates (metadata and spec), by kind/name of their resources."""
     found = {}
     for resource in resources:
         spec = resource.get("spec", {})
@@ -75,19 +77,20 @@ def pod_templates(resources: list[Resource]) -> dict[str, Resource]:
 
 
 def containers(template: Resource) -> list[Resource]:
-    """All containers of a pod template, those that run before the others included."""
+    """All containers of a pod template, including init containers."""
     return [*template["spec"].get("initContainers", ()), *template["spec"]["containers"]]
 
 
 def environment(container: Resource) -> dict[str, Any]:
-    """The plain variables of a container, and for the others the Secret and key they come from."""
+    """The variables of a container: values, or Secret and key."""
     return {
-        one["name"]: one["value"]
-        if "value" in one
-        else tuple(one["valueFrom"]["secretKeyRef"][k] for k in ("name", "key"))
-        for one in container.get("env") or ()
+        variable["name"]: variable["value"]
+        if "value" in variable
+        else tuple(variable["valueFrom"]["secretKeyRef"][key] for key in ("name", "key"))
+        for variable in container.get("env") or ()
     }
 
 
 def chart_path(name: str) -> Path:
+    """Folder of a chart."""
     return CHARTS / name

@@ -1,4 +1,4 @@
-"""Jobs are named by what they do (C32), and do what the values say."""
+"""The name of a Job follows from its spec, so that upgrades start jobs only when needed; values shape the spec."""
 
 import pytest
 import yaml
@@ -15,7 +15,7 @@ def job_name(kind: str, *options: str) -> str:
     "option",
     ["--set=image.tag=next", "--set=dataset.version=2", "--set=dataset.source=ta_feng", "--set=train.seed=2"],
 )
-def test_another_spec_is_another_job(option: str) -> None:
+def test_a_changed_spec_gives_a_new_job(option: str) -> None:
     assert job_name("train", option) != job_name("train")
 
 
@@ -23,7 +23,7 @@ def test_another_spec_is_another_job(option: str) -> None:
     "option",
     ["--set=um.replicas=3", "--set=mode=compact", "--set=retrain.schedule=0 3 * * *", "--set=launcher.enabled=true"],
 )
-def test_another_value_elsewhere_is_the_same_job(option: str) -> None:
+def test_unrelated_values_keep_the_job(option: str) -> None:
     assert job_name("train", option) == job_name("train")
     assert job_name("ingest", option) == job_name("ingest")
 
@@ -34,7 +34,7 @@ def test_no_job_is_a_hook() -> None:
         assert hook == ("test" if resource["kind"] == "Pod" else None), resource["metadata"]["name"]
 
 
-def test_ingestion_is_shared_by_indexed_pods() -> None:
+def test_indexed_pods_share_the_ingestion() -> None:
     spec = find(render("all"), "Job", "ingest")["spec"]
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
     (ingest,) = spec["template"]["spec"]["containers"]
@@ -42,7 +42,7 @@ def test_ingestion_is_shared_by_indexed_pods() -> None:
     assert "JOB_COMPLETION_INDEX" not in environment(ingest)  # Kubernetes sets it
 
 
-def test_a_fault_in_settings_or_data_is_not_tried_again() -> None:
+def test_errors_of_settings_or_data_are_not_retried() -> None:
     spec = find(render("default"), "Job", "train")["spec"]
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     assert spec["podFailurePolicy"]["rules"][0]["onExitCodes"] == {"operator": "In", "values": [2, 3]}
@@ -72,20 +72,20 @@ def test_retraining_fetches_trains_and_ingests_in_one_pod() -> None:
     assert (cron["schedule"], cron["concurrencyPolicy"]) == ("0 3 * * *", "Forbid")
     template = cron["jobTemplate"]["spec"]["template"]
     spec = template["spec"]
-    assert [one["name"] for one in spec["initContainers"]] == ["dataset", "train"]
-    assert [one["name"] for one in spec["containers"]] == ["ingest"]
+    assert [container["name"] for container in spec["initContainers"]] == ["dataset", "train"]
+    assert [container["name"] for container in spec["containers"]] == ["ingest"]
     assert "--prune" in spec["containers"][0]["args"]
     marks = {
         argument
-        for one in (template, find(render("all"), "Job", "train")["spec"]["template"])
-        for container in containers(one)
+        for pod in (template, find(render("all"), "Job", "train")["spec"]["template"])
+        for container in containers(pod)
         for argument in container["args"]
         if argument.startswith("--mark=")
     }
-    assert len(marks) == 1, "an ingestion that is run again finds what was trained by the clock"
+    assert len(marks) == 1, "a repeated ingestion must find the release of the scheduled training"
     kept = find(render("all", "--set=retrain.prune=false"), "CronJob", "retrain")["spec"]["jobTemplate"]["spec"]
-    for one in (kept["template"], find(render("all"), "Job", "ingest")["spec"]["template"]):
-        assert "--prune" not in containers(one)[-1]["args"]
+    for pod in (kept["template"], find(render("all"), "Job", "ingest")["spec"]["template"]):
+        assert "--prune" not in containers(pod)[-1]["args"]
 
 
 def test_the_launcher_has_the_jobs_of_the_installation() -> None:
@@ -101,7 +101,7 @@ def test_the_launcher_has_the_jobs_of_the_installation() -> None:
     ]
 
 
-def test_releases_are_kept_when_the_chart_goes() -> None:
+def test_releases_survive_the_uninstallation() -> None:
     claim = find(render("default"), "PersistentVolumeClaim", "model-store")
     assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
 
@@ -110,6 +110,6 @@ def test_services_read_the_model_store_and_jobs_write_it() -> None:
     resources = render("default")
     for kind, name, read_only in (("Deployment", "recall", True), ("Deployment", "rank", True), ("Job", "train", None)):
         (container,) = find(resources, kind, name)["spec"]["template"]["spec"]["containers"]
-        (mount,) = [one for one in container["volumeMounts"] if one["name"] == "model-store"]
+        (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "model-store"]
         assert mount.get("readOnly") is read_only
         assert environment(container)["RECMESH_MODEL_STORE"] == "/model-store"

@@ -1,11 +1,11 @@
-"""What every pod template has: placement and pull secrets (C37), the restricted level, probes, an end that drains."""
+"""Every pod template: placement, pull secrets, the restricted Pod Security Standard, probes and draining."""
 
 import pytest
 
 from tests.chart.conftest import VALUES, containers, environment, find, pod_templates, refused, render
 
 SERVICES = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930}
-EVERYWHERE = [
+GLOBAL_OPTIONS = [
     '--set-json=global.nodeSelector={"pool":"a"}',
     '--set-json=global.tolerations=[{"key":"t","operator":"Exists"}]',
     '--set-json=global.imagePullSecrets=["pull"]',
@@ -16,8 +16,8 @@ EVERYWHERE = [
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_what_is_said_for_all_reaches_every_pod(values: str) -> None:
-    for name, template in pod_templates(render(values, *EVERYWHERE)).items():
+def test_global_values_reach_every_pod(values: str) -> None:
+    for name, template in pod_templates(render(values, *GLOBAL_OPTIONS)).items():
         spec = template["spec"]
         assert spec["nodeSelector"]["pool"] == "a", name
         assert {"key": "t", "operator": "Exists"} in spec["tolerations"], name
@@ -28,7 +28,7 @@ def test_what_is_said_for_all_reaches_every_pod(values: str) -> None:
             assert container["image"].startswith("registry.example/mirror/"), (name, container["name"])
 
 
-def test_additions_reach_every_pod() -> None:
+def test_extra_values_reach_every_pod() -> None:
     for name, template in pod_templates(render("all")).items():
         metadata, spec = template["metadata"], template["spec"]
         if not name.startswith("Pod/"):
@@ -41,7 +41,7 @@ def test_additions_reach_every_pod() -> None:
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_every_pod_satisfies_the_restricted_level(values: str) -> None:
+def test_every_pod_meets_the_restricted_standard(values: str) -> None:
     for name, template in pod_templates(render(values)).items():
         spec = template["spec"]
         assert spec["securityContext"]["runAsNonRoot"] is True, name
@@ -58,26 +58,26 @@ def test_every_pod_satisfies_the_restricted_level(values: str) -> None:
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_no_pod_has_a_token_of_kubernetes(values: str) -> None:
+def test_no_pod_has_a_service_account_token(values: str) -> None:
     for name, template in pod_templates(render(values)).items():
         assert template["spec"]["automountServiceAccountToken"] is False, name
-    bound = [one["subjects"] for one in render(values) if one["kind"] == "RoleBinding"]
+    bound = [resource["subjects"] for resource in render(values) if resource["kind"] == "RoleBinding"]
     assert all(subject["name"] == "shop-launcher" for subjects in bound for subject in subjects)
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_every_container_asks_for_what_it_needs(values: str) -> None:
+def test_every_container_has_requests_and_a_memory_limit(values: str) -> None:
     for name, template in pod_templates(render(values)).items():
         for container in containers(template):
             resources = container["resources"]
             assert {"cpu", "memory"} <= set(resources["requests"]), (name, container["name"])
             assert "memory" in resources["limits"], (name, container["name"])
-            # A limit on CPU slows down answers that there is CPU time for.
+            # A CPU limit would delay answers even while the CPU is idle.
             assert "cpu" not in resources["limits"], (name, container["name"])
 
 
 @pytest.mark.parametrize("service", [*SERVICES, "compact"])
-def test_probes_do_not_kill_for_a_dependency(service: str) -> None:
+def test_a_missing_dependency_fails_readiness_but_not_liveness(service: str) -> None:
     template = find(render("local" if service == "compact" else "default"), "Deployment", service)["spec"]["template"]
     (container,) = template["spec"]["containers"]
     port = SERVICES.get(service, SERVICES["as"])
@@ -86,12 +86,12 @@ def test_probes_do_not_kill_for_a_dependency(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_pod_leaves_its_service_before_it_ends_and_has_time_to_drain(service: str) -> None:
+def test_a_pod_leaves_its_service_and_drains_before_it_ends(service: str) -> None:
     deployment = find(render("default"), "Deployment", service)["spec"]
     spec = deployment["template"]["spec"]
     (container,) = spec["containers"]
     assert container["lifecycle"]["preStop"]["exec"]["command"] == ["python", "-c", "import time; time.sleep(5)"]
-    # The drain: 0.3 s until clients have heard it, 10 s for the calls in flight.
+    # Draining takes 0.3 s until clients know of it, and up to 10 s for calls in flight.
     assert spec["terminationGracePeriodSeconds"] > 5 + 0.3 + 10
     assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
 
@@ -102,27 +102,29 @@ def test_pods_of_a_service_are_spread(service: str) -> None:
     (term,) = spec["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
     labels = {"app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": service}
     assert term["podAffinityTerm"]["labelSelector"]["matchLabels"] == labels
-    assert [one["topologyKey"] for one in spec["topologySpreadConstraints"]] == ["topology.kubernetes.io/zone"]
+    assert [constraint["topologyKey"] for constraint in spec["topologySpreadConstraints"]] == [
+        "topology.kubernetes.io/zone"
+    ]
 
 
-def test_an_autoscaler_decides_alone() -> None:
+def test_an_autoscaler_alone_sets_the_number_of_pods() -> None:
     resources = render("all")
     assert "replicas" not in find(resources, "Deployment", "recall")["spec"]
     scaler = find(resources, "HorizontalPodAutoscaler", "recall")["spec"]
     assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop-recall"}
 
 
-def test_services_are_headless_so_that_clients_spread_their_calls() -> None:
+def test_services_are_headless_so_that_clients_balance_their_calls() -> None:
     for values, owner in (("default", None), ("local", "compact")):
         for service, port in SERVICES.items():
             spec = find(render(values), "Service", service)["spec"]
             assert spec["clusterIP"] == "None"
             assert spec.get("publishNotReadyAddresses", False) is (service != "as")
             assert spec["selector"]["app.kubernetes.io/component"] == (owner or service)
-            assert {(one["port"], one["targetPort"]) for one in spec["ports"]} >= {(port, service)}
+            assert {(entry["port"], entry["targetPort"]) for entry in spec["ports"]} >= {(port, service)}
 
 
-def test_as_finds_the_stages_through_their_services() -> None:
+def test_as_calls_the_stages_through_their_services() -> None:
     (container,) = find(render("default"), "Deployment", "as")["spec"]["template"]["spec"]["containers"]
     targets = {name: value for name, value in environment(container).items() if name.endswith("_TARGET")}
     assert targets == {
@@ -132,7 +134,7 @@ def test_as_finds_the_stages_through_their_services() -> None:
     }
 
 
-def test_paddle_serving_goes_to_gpu_nodes() -> None:
+def test_paddle_serving_runs_on_gpu_nodes() -> None:
     spec = find(render("all"), "Deployment", "paddle-serving")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
@@ -143,17 +145,17 @@ def test_paddle_serving_goes_to_gpu_nodes() -> None:
 
 
 @pytest.mark.parametrize(("installed", "backend"), [("false", "onnx"), ("true", "auto")])
-def test_rank_starts_anew_when_paddle_serving_is_installed_or_removed(installed: str, backend: str) -> None:
+def test_rank_restarts_when_paddle_serving_is_installed_or_removed(installed: str, backend: str) -> None:
     resources = render("default", f"--set=paddleServing.enabled={installed}")
     (container,) = find(resources, "Deployment", "rank")["spec"]["template"]["spec"]["containers"]
     assert environment(container)["RECMESH_RANK_BACKEND"] == backend
 
 
-def test_without_gpus_no_pod_asks_for_one() -> None:
+def test_no_pod_requests_a_gpu_by_default() -> None:
     assert not any("gpu" in str(template) for template in pod_templates(render("default")).values())
 
 
-def test_passwords_and_authorities_come_from_secrets() -> None:
+def test_passwords_and_ca_certificates_come_from_secrets() -> None:
     resources = render("all")
     (um,) = find(resources, "Deployment", "um")["spec"]["template"]["spec"]["containers"]
     assert environment(um)["REDIS_PASSWORD"] == ("redis-password", "password")
@@ -167,7 +169,7 @@ def test_passwords_and_authorities_come_from_secrets() -> None:
     assert {mount["name"] for mount in compact["volumeMounts"]} >= {"redis-ca", "milvus-ca"}
 
 
-def test_a_store_that_is_nowhere_is_refused_by_name() -> None:
+def test_a_missing_store_is_refused_by_name() -> None:
     assert "external.redis: give a url or a secret" in refused("--set=redis.enabled=false")
     assert "external.milvus: give a uri or a secret" in refused("--set=milvus.enabled=false")
 
@@ -175,5 +177,5 @@ def test_a_store_that_is_nowhere_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     "option", ["um.replica=2", "mode=both", "redis.pasword=x", "settings.log_level=debug", "ingest.shards=0"]
 )
-def test_values_that_cannot_work_are_refused(option: str) -> None:
+def test_invalid_values_are_refused(option: str) -> None:
     assert "don't meet the specifications of the schema" in refused(f"--set={option}")

@@ -1,4 +1,4 @@
-"""NetworkPolicies allow the arrows of the architecture, each from both ends, and nothing else."""
+"""NetworkPolicies allow exactly the connections of the architecture, at both ends."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from tests.chart.conftest import VALUES, Resource, find, pod_templates, render
 COMPONENT = "app.kubernetes.io/component"
 PORTS = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930}
 STAGES = ("um", "cm", "recall", "rank")
-ARROWS = {
+CONNECTIONS = {
     *(("as", stage, PORTS[stage]) for stage in STAGES),
     ("um", "redis", 6379),
     ("cm", "redis", 6379),
@@ -17,21 +17,21 @@ ARROWS = {
     ("recall", "milvus", 19530),
     ("ingest", "milvus", 19530),
 }
-COMPACT_ARROWS = {
+COMPACT_CONNECTIONS = {
     (source, target, port) for source in ("compact", "ingest") for target, port in (("redis", 6379), ("milvus", 19530))
 }
 
 
 def policies(resources: list[Resource]) -> dict[str, dict[str, Any]]:
-    """Every policy by the component whose pods it is for."""
+    """All policies, by the component whose pods they select."""
     return {
-        one["spec"]["podSelector"]["matchLabels"][COMPONENT]: one["spec"]
-        for one in resources
-        if one["kind"] == "NetworkPolicy"
+        resource["spec"]["podSelector"]["matchLabels"][COMPONENT]: resource["spec"]
+        for resource in resources
+        if resource["kind"] == "NetworkPolicy"
     }
 
 
-def arrows(rules: dict[str, dict[str, Any]], direction: str, peers: str) -> set[tuple[str, str, int]]:
+def connections(rules: dict[str, dict[str, Any]], direction: str, peers: str) -> set[tuple[str, str, int]]:
     """(own component, other component, port) of each rule that names a component."""
     return {
         (component, peer["podSelector"]["matchLabels"][COMPONENT], port["port"])
@@ -43,14 +43,14 @@ def arrows(rules: dict[str, dict[str, Any]], direction: str, peers: str) -> set[
     }
 
 
-@pytest.mark.parametrize(("values", "expected"), [("default", ARROWS), ("local", COMPACT_ARROWS)])
-def test_the_arrows_are_those_of_the_architecture(values: str, expected: set[tuple[str, str, int]]) -> None:
+@pytest.mark.parametrize(("values", "expected"), [("default", CONNECTIONS), ("local", COMPACT_CONNECTIONS)])
+def test_connections_are_those_of_the_architecture(values: str, expected: set[tuple[str, str, int]]) -> None:
     resources = render(values)
     rules = policies(resources)
     present = {template["metadata"]["labels"][COMPONENT] for template in pod_templates(resources).values()}
-    assert arrows(rules, "egress", "to") == expected
-    received = {(source, target, port) for target, source, port in arrows(rules, "ingress", "from")}
-    assert {arrow for arrow in received if arrow[0] in present and arrow[0] != "test"} == expected
+    assert connections(rules, "egress", "to") == expected
+    received = {(source, target, port) for target, source, port in connections(rules, "ingress", "from")}
+    assert {connection for connection in received if connection[0] in present and connection[0] != "test"} == expected
 
 
 @pytest.mark.parametrize("values", VALUES)
@@ -64,38 +64,38 @@ def test_every_pod_has_a_policy_for_both_directions(values: str) -> None:
 
 
 @pytest.mark.parametrize("values", ["default", "local", "all"])
-def test_with_its_own_stores_nothing_may_go_anywhere(values: str) -> None:
+def test_no_egress_is_unrestricted_with_internal_stores(values: str) -> None:
     for component, spec in policies(render(values)).items():
         if values == "all" and component in ("train", "ingest", "import", "retrain"):
             continue  # the data set comes from a URL
         assert {} not in spec["egress"], component
 
 
-def test_whoever_wants_recommendations_may_ask_as_and_no_stage() -> None:
+def test_clients_may_call_as_but_no_stage() -> None:
     client = {"podSelector": {"matchLabels": {"recmesh.io/client": "true"}}}
-    admitting = {
+    allowed = {
         component: [port["port"] for rule in spec["ingress"] if client in rule["from"] for port in rule["ports"]]
         for component, spec in policies(render("default")).items()
     }
-    assert {component: ports for component, ports in admitting.items() if ports} == {"as": [8930]}
+    assert {component: ports for component, ports in allowed.items() if ports} == {"as": [8930]}
 
 
-def test_paddle_serving_is_asked_by_rank_alone() -> None:
+def test_only_rank_may_call_paddle_serving() -> None:
     (rule, metrics) = policies(render("all"))["paddle-serving"]["ingress"]
     assert [peer["podSelector"]["matchLabels"][COMPONENT] for peer in rule["from"]] == ["rank"]
     assert metrics["ports"] == [{"port": 18961, "protocol": "TCP"}]
 
 
-def test_no_policy_without_policies() -> None:
+def test_policies_can_be_disabled() -> None:
     assert policies(render("all", "--set=global.networkPolicy.enabled=false")) == {}
 
 
-def test_stores_call_nobody() -> None:
+def test_stores_may_not_connect_to_anything() -> None:
     rules = policies(render("default"))
     assert rules["redis"]["egress"] == rules["milvus"]["egress"] == []
 
 
-def test_a_disruption_takes_one_pod_of_a_service() -> None:
+def test_a_disruption_takes_a_single_pod_of_a_service() -> None:
     for name in PORTS:
         spec = find(render("default"), "PodDisruptionBudget", name)["spec"]
         assert (spec["maxUnavailable"], spec["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")

@@ -1,4 +1,4 @@
-"""What an installation consists of: the exact set of resources for each set of values, valid for Kubernetes."""
+"""The exact resources of an installation for each set of values, and their validity for Kubernetes."""
 
 import json
 from functools import cache
@@ -29,19 +29,19 @@ BASE = {
 }
 
 
-def of(component: str) -> set[tuple[str, str]]:
+def workload(component: str) -> set[tuple[str, str]]:
     return {(kind, component) for kind in ("Deployment", "PodDisruptionBudget", "NetworkPolicy")}
 
 
-DEFAULT = BASE.union(*map(of, SERVICES))
-COMPACT = BASE | of("compact")
+DEFAULT = BASE.union(*map(workload, SERVICES))
+COMPACT = BASE | workload("compact")
 EXPECTED = {
     "default": DEFAULT,
     "local": COMPACT,
     "external": {(kind, name) for kind, name in COMPACT if name not in ("redis", "milvus", "model-store")}
     | {("HorizontalPodAutoscaler", "compact")},
     "all": DEFAULT
-    | of("paddle-serving")
+    | workload("paddle-serving")
     | {("HorizontalPodAutoscaler", name) for name in (*SERVICES, "paddle-serving")}
     | {(kind, "launcher") for kind in ("Role", "RoleBinding", "ServiceAccount")}
     | {(kind, "retrain") for kind in ("CronJob", "NetworkPolicy")}
@@ -56,26 +56,26 @@ EXPECTED = {
 
 
 def named(resource: Resource) -> tuple[str, str]:
-    """Kind and name, without the release and without the hash of a Job."""
+    """Kind and name, without the prefix of the release and the hash of a Job."""
     kind, name = resource["kind"], resource["metadata"]["name"]
     name = name.removeprefix("prod-").removeprefix("shop-")
     return kind, name.rpartition("-")[0] if kind == "Job" else name
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_an_installation_is_exactly_this(values: str) -> None:
+def test_an_installation_has_exactly_these_resources(values: str) -> None:
     resources = [named(resource) for resource in render(values)]
     assert sorted(resources) == sorted(EXPECTED[values])
 
 
 @cache
 def validator(version: str, kind: str, api_version: str) -> Any:
-    """Of the schema of one kind of resource, as Kubernetes of that version has it; unknown fields are errors."""
+    """A validator for a kind of resource in a version of Kubernetes, for which unknown fields are errors."""
     definitions = _schema(version, "_definitions.json")
     group = api_version.split("/")
     short = "-".join([group[0].split(".")[0], *group[1:]])
     schema = _schema(version, f"{kind.lower()}-{short}.json")
-    resources = [referencing.Resource.from_contents(one) for one in (schema, definitions)]
+    resources = [referencing.Resource.from_contents(contents) for contents in (schema, definitions)]
     registry: Any = referencing.Registry()
     for resource in resources:
         registry = resource @ registry
@@ -90,7 +90,7 @@ def _schema(version: str, name: str) -> Any:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("values", ["all", "external"])
-def test_kubernetes_takes_every_resource(values: str, version: str) -> None:
+def test_every_resource_is_valid_for_kubernetes(values: str, version: str) -> None:
     problems = [
         f"{resource['kind']} {resource['metadata']['name']}: {error.json_path}: {error.message[:200]}"
         for resource in render(values)
@@ -100,18 +100,18 @@ def test_kubernetes_takes_every_resource(values: str, version: str) -> None:
 
 
 @pytest.mark.parametrize("chart", ["recmesh", "redis", "milvus"])
-def test_helm_finds_nothing_to_complain_about(chart: str) -> None:
+def test_helm_lint_passes(chart: str) -> None:
     lint = run_helm("lint", "--strict", str(chart_path(chart)))
     assert lint.returncode == 0, lint.stdout
 
 
 @pytest.mark.parametrize("chart", ["redis", "milvus"])
-def test_a_subchart_installs_alone(chart: str) -> None:
+def test_a_subchart_can_be_installed_on_its_own(chart: str) -> None:
     kinds = {named(resource) for resource in render("default", chart=chart)}
     assert kinds == {(kind, chart) for kind in ("ConfigMap", "NetworkPolicy", "Service", "StatefulSet")}
 
 
-def test_no_key_of_an_environment_comes_twice() -> None:
+def test_no_variable_is_set_twice() -> None:
     for resource in render("all") + render("external"):
         for container in _containers(resource):
             names = [variable["name"] for variable in container.get("env") or ()]
@@ -119,8 +119,8 @@ def test_no_key_of_an_environment_comes_twice() -> None:
 
 
 def _containers(value: Any) -> list[Resource]:
-    """Whatever looks like a container, however deep."""
+    """Everything that looks like a container, at any depth."""
     if isinstance(value, dict):
         own = [value] if "image" in value else []
-        return own + [found for one in value.values() for found in _containers(one)]
-    return [found for one in value for found in _containers(one)] if isinstance(value, list) else []
+        return own + [found for child in value.values() for found in _containers(child)]
+    return [found for child in value for found in _containers(child)] if isinstance(value, list) else []

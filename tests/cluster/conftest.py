@@ -1,8 +1,11 @@
-"""The mesh on the cluster of the current context, installed once; traffic; figures, printed at the end.
+"""A mesh on the cluster of the current context, installed once; load on it; measurements, printed at the end.
 
-RECMESH_IMAGE_* say how images are built and loaded (docker/images.py), RECMESH_CLUSTER_* where and how hard is tested.
-RECMESH_CLUSTER_IMAGES=0: the images are there; RECMESH_CLUSTER_FRESH=0: so is the installation;
-RECMESH_CLUSTER_KEEP=1: it stays. RECMESH_CLUSTER_VALUES: more files of values, with commas.
+RECMESH_IMAGE_* configure how images are built and loaded (docker/images.py), RECMESH_CLUSTER_* the tests:
+
+- RECMESH_CLUSTER_IMAGES=0: the images are already in the cluster.
+- RECMESH_CLUSTER_FRESH=0: the mesh is already installed.
+- RECMESH_CLUSTER_KEEP=1: keep the installation.
+- RECMESH_CLUSTER_VALUES: additional files of values, separated by commas.
 """
 
 import json
@@ -34,29 +37,30 @@ STORES = {"redis": "docker.io/library/redis:7.2-bookworm", "milvus": "docker.io/
 USERS = [str(user) for user in range(5000, 5050)]
 BEFORE_SECONDS, AFTER_SECONDS = 5.0, 10.0
 
-_figures: list[str] = []
+_measurements: list[str] = []
 
 
 def note(text: str) -> None:
-    """A figure for the end of the run."""
-    _figures.append(text)
+    """Record a measurement, which is printed at the end of the run."""
+    _measurements.append(text)
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if _figures:
-        terminalreporter.section("figures")
-        for line in _figures:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the measurements."""
+    if _measurements:
+        terminalreporter.section("measurements")
+        for line in _measurements:
             terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
 def images() -> None:
-    """All images are built, and in the cluster."""
+    """All images, built and loaded into the cluster."""
     build_images("um", "cm", "recall", "rank", "as", "compact", "ingest", "train")
 
 
 def build_images(*names: str) -> None:
-    """Build images and bring them to the cluster, unless they are said to be there."""
+    """Build images and load them into the cluster, unless RECMESH_CLUSTER_IMAGES=0."""
     if os.environ.get("RECMESH_CLUSTER_IMAGES") == "0":
         return
     began = time.monotonic()
@@ -72,7 +76,7 @@ def stores(images: None) -> None:
 
 
 def build_store(name: str, tag: str) -> None:
-    """An image that is not ours, where the cluster reaches no registry: RECMESH_CLUSTER_STORES=1 builds a stand-in."""
+    """With RECMESH_CLUSTER_STORES=1, build a substitute for a public image, for clusters without a registry."""
     if os.environ.get("RECMESH_CLUSTER_STORES") != "1":
         return
     file = f"tests/cluster/images/{name}.Dockerfile"
@@ -82,7 +86,7 @@ def build_store(name: str, tag: str) -> None:
 
 @pytest.fixture(scope="session")
 def namespace(stores: None) -> Iterator[str]:
-    """An empty namespace that enforces the restricted level; with RECMESH_CLUSTER_FRESH=0, the one that is there."""
+    """A namespace with the restricted Pod Security Standard; the existing one if RECMESH_CLUSTER_FRESH=0."""
     if os.environ.get("RECMESH_CLUSTER_FRESH") == "0":
         yield kube.NAMESPACE
         return
@@ -99,9 +103,9 @@ def namespace(stores: None) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def mesh(namespace: str) -> None:
-    """The chart, installed; its jobs complete, and all five services ready."""
+    """The installed chart, with completed jobs and all five services ready."""
     began = time.monotonic()
-    kube.upgrade()  # of an installation that is there, by nothing
+    kube.upgrade()  # changes nothing in an existing installation
     note(f"helm install: {time.monotonic() - began:.1f} s")
     for kind in ("train", "ingest"):
         kube.wait_until(partial(kube.complete, kind), f"the job {kind}")
@@ -112,25 +116,25 @@ def mesh(namespace: str) -> None:
 
 @pytest.fixture
 def paddle_serving(mesh: None) -> Iterator[None]:
-    """The mesh with Paddle Serving, on CPUs, that scores what rank is asked."""
+    """The mesh with Paddle Serving on CPUs as the backend of rank."""
     build_images("paddle-serving")
     kube.upgrade("--set=paddleServing.enabled=true,paddleServing.device=cpu")
     kube.wait_until(lambda: kube.ready("paddle-serving"), "Paddle Serving")
     yield
     kube.upgrade()
-    kube.rolled_out("rank")  # which knows now that it is alone
+    kube.rolled_out("rank")  # restarts without Paddle Serving
     kube.wait_until(lambda: not kube.pods("paddle-serving"), "the end of Paddle Serving")
 
 
 @pytest.fixture(scope="session")
 def operator(mesh: None) -> str:
-    """A pod that may ask every service."""
+    """Name of a pod that may call every service."""
     start_client("operator", "recmesh.io/operator", "wait.py")
     return "operator"
 
 
 def start_client(name: str, label: str, program: str, *arguments: str) -> None:
-    """A pod of the clients' image that runs a program of this folder, and is ready."""
+    """Start a pod that runs a program of this folder, and wait until it is ready."""
     kube.apply(
         HERE / "client.yaml",
         name=name,
@@ -139,40 +143,48 @@ def start_client(name: str, label: str, program: str, *arguments: str) -> None:
         program=f"/programs/{program}",
         arguments=", ".join(json.dumps(argument) for argument in arguments),
     )
-    kube.kubectl("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={kube.PATIENCE:.0f}s")
+    kube.kubectl("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={kube.TIMEOUT_SECONDS:.0f}s")
 
 
 def client(pod: str, *arguments: str, check: bool = True) -> str:
-    """What the command line of the client prints in a pod."""
+    """Run client.py in a pod. Returns its output."""
     return kube.kubectl("exec", pod, "--", "python", "client.py", *arguments, check=check)
 
 
 @dataclass
 class Answers:
-    """What callers of `as` saw. Times are seconds since the epoch."""
+    """Answers to the callers of `as`. Times are seconds since the epoch."""
 
     lines: list[dict[str, Any]]
 
     @property
     def failed(self) -> list[str]:
+        """Errors, and "empty" for answers without items."""
         return [line["error"] or "empty" for line in self.lines if line["error"] or not line["items"]]
 
     @property
     def degraded(self) -> str:
-        """How many, and how many of them without which parts."""
+        """Number of degraded answers, in total and by missing part."""
         parts = Counter(part for line in self.lines for part in line["degraded"])
         named = ", ".join(f"{part} {count}" for part, count in parts.most_common())
         return f"{sum(bool(line['degraded']) for line in self.lines)} degraded" + (f" ({named})" if named else "")
 
     def p99(self, since: float, until: float) -> float:
-        """Milliseconds, of the requests that began in a time."""
+        """99th percentile in milliseconds of the requests that began between two times."""
         times = [line["seconds"] for line in self.lines if since <= line["began"] < until]
         return 1000 * statistics.quantiles(times, n=100)[98] if len(times) > 1 else float("nan")
 
 
 @dataclass
 class Traffic:
-    """A load that goes on; `answers` once it has ended, `began` and `ended` around what happened meanwhile."""
+    """A continuous load.
+
+    Attributes:
+        name: What happens during the load.
+        began: When it began.
+        ended: When it ended.
+        answers: All answers, once the load has ended.
+    """
 
     name: str
     began: float = 0.0
@@ -182,33 +194,33 @@ class Traffic:
 
 @contextmanager
 def traffic(what: str, rate: float = RATE) -> Iterator[Traffic]:
-    """A steady load of `as` from a client's pod around a block; its figures are noted."""
+    """Put a steady load on `as` from a client pod before, during and after the block, and record measurements."""
     name = "load"
     kube.kubectl("delete", "pod", name, "--ignore-not-found", "--wait")
     start_client(name, "recmesh.io/client", "load.py", "dns:///recmesh-as:8930", str(rate), *USERS)
-    found = Traffic(what)
-    time.sleep(BEFORE_SECONDS)  # the load as it is undisturbed
-    found.began = time.time()
-    yield found
-    found.ended = time.time()
+    seen = Traffic(what)
+    time.sleep(BEFORE_SECONDS)  # an undisturbed period to compare with
+    seen.began = time.time()
+    yield seen
+    seen.ended = time.time()
     time.sleep(AFTER_SECONDS)
-    found.answers = _end(name)
-    last = found.ended + AFTER_SECONDS
-    p99 = [found.answers.p99(*span) for span in ((0, found.began), (found.began, found.ended), (found.ended, last))]
+    seen.answers = _end(name)
+    last = seen.ended + AFTER_SECONDS
+    p99 = [seen.answers.p99(*span) for span in ((0, seen.began), (seen.began, seen.ended), (seen.ended, last))]
     note(
-        f"{what}: {len(found.answers.lines)} sent, {len(found.answers.failed)} failed, "
-        f"{found.answers.degraded}; p99 before, during, after: {' / '.join(f'{ms:.0f}' for ms in p99)} ms "
-        f"({found.ended - found.began:.0f} s, {rate:g} requests/s)"
+        f"{what}: {len(seen.answers.lines)} sent, {len(seen.answers.failed)} failed, "
+        f"{seen.answers.degraded}; p99 before, during, after: {' / '.join(f'{ms:.0f}' for ms in p99)} ms "
+        f"({seen.ended - seen.began:.0f} s, {rate:g} requests/s)"
     )
 
 
 def pods_use() -> list[str]:
-    """CPU and memory of each pod, of the last whole window of the metrics API. Empty where the cluster has none."""
+    """CPU and memory of each pod in the last window of the metrics API; empty if the cluster has no such API."""
     return kube.kubectl("top", "pods", "--no-headers", check=False).splitlines()
 
 
 def _end(pod: str) -> Answers:
-    """Tell the load to end, and read what it has seen."""
+    """End the load and read its answers."""
     kube.kubectl("exec", pod, "--", "python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)")
     kube.wait_until(lambda: kube.get("pod", pod)["status"]["phase"] == "Succeeded", "the end of the load")
     lines = [json.loads(line) for line in kube.kubectl("logs", pod).splitlines() if line.startswith("{")]

@@ -1,4 +1,4 @@
-"""kubectl and helm against the current context, as the tests use them."""
+"""kubectl and helm with the current context."""
 
 import json
 import os
@@ -6,9 +6,11 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.servers import ROOT
+
+T = TypeVar("T")
 
 NAMESPACE = os.environ.get("RECMESH_CLUSTER_NAMESPACE", "recmesh-test")
 RELEASE = "recmesh"
@@ -19,27 +21,29 @@ VALUES = [
 ]
 SERVICES = ("um", "cm", "recall", "rank", "as")
 
-# Generous: what a test waits for comes in seconds, but two cores may be busy with something else.
-PATIENCE = float(os.environ.get("RECMESH_CLUSTER_PATIENCE", "900"))
+# Generous, since the two cores of a test machine may be busy.
+TIMEOUT_SECONDS = float(os.environ.get("RECMESH_CLUSTER_PATIENCE", "900"))
 
 
 def run(*command: str, check: bool = True, stdin: str | None = None) -> str:
-    """A command's standard output. Fails the test with its standard error."""
+    """Run a command. Returns its standard output; fails the test with its standard error."""
     result = subprocess.run(command, capture_output=True, text=True, check=False, input=stdin)
     assert result.returncode == 0 or not check, f"{' '.join(command)}: {result.stderr or result.stdout}"
     return result.stdout
 
 
 def kubectl(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
+    """Run kubectl in the namespace of the tests."""
     return run("kubectl", "--namespace", NAMESPACE, *arguments, check=check, stdin=stdin)
 
 
 def helm(*arguments: str, check: bool = True) -> str:
+    """Run helm in the namespace of the tests."""
     return run("helm", "--namespace", NAMESPACE, *arguments, check=check)
 
 
 def get(*arguments: str) -> Any:
-    """What `kubectl get` finds; of several, the list of items."""
+    """The result of `kubectl get`: a resource, or a list of resources."""
     found = json.loads(kubectl("get", *arguments, "--output=json"))
     return found.get("items", found)
 
@@ -49,65 +53,67 @@ def upgrade(*options: str) -> str:
     return helm("upgrade", "--install", RELEASE, str(CHART), *(f"--values={file}" for file in VALUES), *options)
 
 
-def wait_until(done: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """The first true answer. Fails after `patience` seconds, with the state of the pods."""
-    limit = time.monotonic() + patience
+def wait_until(done: Callable[[], T | None], what: str, seconds: float = TIMEOUT_SECONDS) -> T:
+    """Call `done` until it returns a true value, and return that. Fails after `seconds` with the state of the pods."""
+    limit = time.monotonic() + seconds
     while not (answer := done()):
         assert time.monotonic() < limit, (
-            f"{what}: not after {patience:.0f} s\n{kubectl('get', 'pods,jobs', check=False)}"
+            f"{what}: not within {seconds:.0f} s\n{kubectl('get', 'pods,jobs', check=False)}"
         )
         time.sleep(0.5)
     return answer
 
 
 def pods(component: str, ending: bool = False) -> list[Any]:
-    """The pods of a component that nobody has told to go; `ending`: those that go as well."""
+    """Pods of a component; terminating pods only if `ending`."""
     found = get("pods", f"--selector=app.kubernetes.io/component={component}")
     return [pod for pod in found if ending or "deletionTimestamp" not in pod["metadata"]]
 
 
 def ready(component: str, count: int = 1) -> bool:
-    """Whether exactly `count` pods of a component are there, all of them ready."""
-    conditions = [
-        {one["type"]: one["status"] for one in pod["status"].get("conditions", ())} for pod in pods(component)
-    ]
-    return len(conditions) == count and all(one.get("Ready") == "True" for one in conditions)
+    """Whether a component has exactly `count` pods and all of them are ready."""
+    conditions = [_conditions(pod) for pod in pods(component)]
+    return len(conditions) == count and all(condition.get("Ready") == "True" for condition in conditions)
 
 
 def all_ready(components: Sequence[str] = SERVICES) -> bool:
+    """Whether all components have a single pod, which is ready."""
     return all(ready(component) for component in components)
 
 
 def job(kind: str) -> Any:
-    """The newest Job of a kind; None when there is none."""
+    """The newest Job of a kind; None if there is none."""
     found = get("jobs", f"--selector=app.kubernetes.io/component={kind}")
-    return max(found, key=lambda one: one["metadata"]["creationTimestamp"], default=None)
+    return max(found, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
 
 
 def complete(kind: str) -> bool:
-    """Whether the newest Job of a kind has ended well. Fails the test when it has failed."""
+    """Whether the newest Job of a kind is complete. Fails the test if the Job has failed."""
     newest = job(kind)
-    conditions = (
-        {} if newest is None else {one["type"]: one["status"] for one in newest["status"].get("conditions", ())}
-    )
+    conditions = {} if newest is None else _conditions(newest)
     assert conditions.get("Failed") != "True", kubectl("logs", f"job/{newest['metadata']['name']}", "--all-containers")
     return conditions.get("Complete") == "True"
 
 
+def _conditions(resource: Any) -> dict[str, str]:
+    """Statuses of the conditions of a resource, by type."""
+    return {condition["type"]: condition["status"] for condition in resource["status"].get("conditions", ())}
+
+
 def roll(component: str) -> None:
-    """Replace every pod of a Deployment, and wait until the old ones have ended."""
+    """Replace every pod of a Deployment, and wait until the old pods have ended."""
     kubectl("rollout", "restart", f"deployment/{RELEASE}-{component}")
     rolled_out(component)
 
 
 def rolled_out(component: str, kind: str = "deployment") -> None:
-    """Wait until every pod of a Deployment or StatefulSet is as its newest template says, and the others have ended."""
-    kubectl("rollout", "status", f"{kind}/{RELEASE}-{component}", f"--timeout={PATIENCE:.0f}s")
+    """Wait until all pods of a Deployment or StatefulSet match its newest template and the old pods have ended."""
+    kubectl("rollout", "status", f"{kind}/{RELEASE}-{component}", f"--timeout={TIMEOUT_SECONDS:.0f}s")
     wait_until(lambda: len(pods(component, True)) == len(pods(component)), f"the end of old pods of {component}")
 
 
 def delete_pod(component: str) -> None:
-    """Delete a pod of a component, and wait until it has ended and another one is ready in its place."""
+    """Delete a pod of a component, and wait until it has ended and its replacement is ready."""
     victim = pods(component)[0]["metadata"]
     kubectl("delete", "pod", victim["name"], "--wait=false")
 
@@ -118,16 +124,16 @@ def delete_pod(component: str) -> None:
 
 
 def restarts() -> dict[str, int]:
-    """How often the containers of each pod were started again, where that is not never."""
+    """Numbers of restarts, for pods whose containers were restarted."""
     return {
         pod["metadata"]["name"]: count
         for pod in get("pods")
-        if (count := sum(one["restartCount"] for one in pod["status"].get("containerStatuses", ())))
+        if (count := sum(status["restartCount"] for status in pod["status"].get("containerStatuses", ())))
     }
 
 
 def apply(path: Path, **replaced: str) -> None:
-    """Apply a manifest of this folder with {{name}} replaced."""
+    """Apply a manifest of this folder, with each {{name}} replaced."""
     text = path.read_text()
     for name, value in replaced.items():
         text = text.replace(f"{{{{{name}}}}}", value)

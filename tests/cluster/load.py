@@ -1,4 +1,4 @@
-"""In a pod: a steady load of `as` until it is ended; one line of JSON an answer on standard output.
+"""Runs in a pod: a steady load on `as` until SIGTERM. Prints a line of JSON for each answer.
 
 python load.py TARGET RATE USER...
 """
@@ -17,8 +17,10 @@ TIMEOUT = 15.0
 
 
 async def ask(mesh: Mesh, user_id: str) -> None:
+    """Send a request and print its answer."""
     began = time.time()
-    degraded, error, items = [], "", 0
+    degraded: list[str] = []
+    error, items = "", 0
     try:
         answer = await mesh.recommend(user_id, timeout=TIMEOUT, size=10)
         degraded, items = list(answer.degraded), len(answer.items)
@@ -29,13 +31,14 @@ async def ask(mesh: Mesh, user_id: str) -> None:
 
 
 async def main(target: str, rate: float, users: list[str]) -> None:
-    """Open loop: a request every 1/rate seconds, whether or not the ones before are answered."""
+    """Open loop: a request every 1/rate seconds, whether or not earlier requests have been answered."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with Mesh(Targets.from_environment().having("as", target)) as mesh:
         with suppress(RecmeshError):  # the first call waits for names and connections
             await mesh.recommend(users[0], timeout=TIMEOUT, size=10)
-        began, calls = time.monotonic(), set()
+        began = time.monotonic()
+        calls: set[asyncio.Task[None]] = set()
         number = 0
         while not stop.is_set():
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))

@@ -1,4 +1,4 @@
-"""`make cluster-test`: whatever goes away under load, `as` answers (C41)."""
+"""`make cluster-test`: `as` keeps answering under load while pods are deleted, updated and scaled."""
 
 import time
 
@@ -7,11 +7,11 @@ import pytest
 from tests.cluster import kube
 from tests.cluster.conftest import RATE, USERS, client, note, pods_use, traffic
 
-LOAD_SECONDS = 90.0  # the metrics API looks at pods by windows of up to half a minute
+LOAD_SECONDS = 90.0  # the metrics API averages over up to half a minute
 
 
-def test_what_pods_use_under_load(mesh: None) -> None:
-    with traffic("load and nothing else") as seen:
+def test_resource_usage_under_load(mesh: None) -> None:
+    with traffic("load only") as seen:
         time.sleep(LOAD_SECONDS)
         for line in pods_use():
             note(f"at {RATE:g} requests/s: {line}")
@@ -33,7 +33,7 @@ def test_a_deleted_pod_costs_no_answer(mesh: None, component: str) -> None:
     assert seen.answers.failed == []
 
 
-def test_a_deleted_pod_of_as_costs_no_answer_where_there_are_two(mesh: None) -> None:
+def test_deleting_one_of_two_pods_of_as_costs_no_answer(mesh: None) -> None:
     kube.kubectl("scale", "deployment/recmesh-as", "--replicas=2")
     kube.wait_until(lambda: kube.ready("as", 2), "two pods of as")
     with traffic("one of two pods of as deleted") as seen:
@@ -45,28 +45,28 @@ def test_a_deleted_pod_of_as_costs_no_answer_where_there_are_two(mesh: None) -> 
 
 
 def test_a_deleted_pod_of_paddle_serving_costs_no_answer(paddle_serving: None, operator: str) -> None:
-    def asked() -> bool:
+    def scored() -> bool:
         client(operator, "as", USERS[0])
         return _scored_by("paddle-serving") > 0
 
-    kube.wait_until(asked, "a list that Paddle Serving has scored")
+    kube.wait_until(scored, "a list that Paddle Serving has scored")
     before = _scored_by("onnx")
     with traffic("pod of paddle-serving deleted") as seen:
         kube.delete_pod("paddle-serving")
     assert seen.answers.failed == []
-    assert _scored_by("onnx") > before  # in rank's own process meanwhile
+    assert _scored_by("onnx") > before  # in the process of rank, meanwhile
 
 
 def _scored_by(backend: str) -> float:
-    """How many lists a backend has scored for the pod of rank."""
+    """Number of lists that a backend has scored for the pod of rank."""
     return _metric(kube.pods("rank")[0]["metadata"]["name"], 18960, "recmesh_rank_backend_seconds_count", backend)
 
 
-def test_more_pods_share_the_calls_and_fewer_lose_none(mesh: None) -> None:
+def test_scaling_up_spreads_the_calls_and_scaling_down_loses_none(mesh: None) -> None:
     with traffic("recall from 1 to 3 pods and back") as seen:
         kube.kubectl("scale", "deployment/recmesh-recall", "--replicas=3")
         kube.wait_until(lambda: kube.ready("recall", 3), "three pods of recall")
-        shares = kube.wait_until(_even_shares, "an even spread of calls", patience=90)
+        shares = kube.wait_until(_even_shares, "an even spread of calls", seconds=90)
         kube.kubectl("scale", "deployment/recmesh-recall", "--replicas=1")
         kube.wait_until(lambda: kube.ready("recall"), "one pod of recall")
     note(f"recall, shares of 3 pods: {', '.join(f'{share:.0%}' for share in shares)}")
@@ -74,23 +74,23 @@ def test_more_pods_share_the_calls_and_fewer_lose_none(mesh: None) -> None:
 
 
 def _even_shares() -> list[float] | None:
-    """The shares of the calls of five seconds that each pod of recall got, once each has between 15 and 55 %."""
+    """The share of each pod of recall in the calls of five seconds; None unless all shares are between 15 and 55 %."""
     before = _calls()
     kube.kubectl("exec", "load", "--", "python", "-c", "import time; time.sleep(5)")
     after = _calls()
     gained = [after[pod] - before.get(pod, 0) for pod in after]
-    shares = [one / sum(gained) if sum(gained) else 0 for one in gained]
+    shares = [calls / sum(gained) if sum(gained) else 0 for calls in gained]
     return shares if len(shares) == 3 and all(0.15 <= share <= 0.55 for share in shares) else None
 
 
 def _calls() -> dict[str, float]:
-    """The calls that each pod of recall has answered."""
+    """Calls that each pod of recall has answered."""
     names = [pod["metadata"]["name"] for pod in kube.pods("recall")]
     return {name: _metric(name, 18950, "recmesh_requests_total") for name in names}
 
 
 def _metric(pod: str, port: int, name: str, label: str = "") -> float:
-    """The sum of a metric of a pod, over all its series that have a label."""
+    """The sum of a metric of a pod, over all series that contain `label`."""
     code = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
     lines = kube.kubectl("exec", pod, "--", "python", "-c", code).splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name) and label in line)

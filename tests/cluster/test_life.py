@@ -1,4 +1,4 @@
-"""`make cluster-test`: upgrades, rollbacks (C32), deleted jobs (C34), late stores (C39), policies, the end."""
+"""`make cluster-test`: upgrades, rollbacks, deleted jobs, a late store, NetworkPolicies and the uninstallation."""
 
 import json
 import sys
@@ -13,29 +13,32 @@ MILVUS_LATE, MILVUS_LATE_SECONDS = "recmesh-test-late", 60.0
 
 
 def connects(pod: str, host: str, port: int) -> bool:
+    """Whether a pod can connect to an address."""
     command = ("exec", pod, "--", "python", "-c", CONNECT, host, str(port))
     return "connected" in kube.kubectl(*command, check=False)
 
 
-def asked(pod: str) -> Any:
-    """What `as` answers."""
+def recommended(pod: str) -> Any:
+    """The answer of `as` to a pod."""
     return json.loads(client(pod, "as", USERS[0], "--json"))
 
 
 def release(pod: str) -> str:
-    """The release that answers."""
-    return str(asked(pod)["release"])
+    """The release of that answer."""
+    return str(recommended(pod)["release"])
 
 
 def jobs() -> dict[str, str]:
+    """Uids of the newest Jobs, by kind."""
     return {kind: kube.job(kind)["metadata"]["uid"] for kind in ("train", "ingest")}
 
 
 def recmesh(*arguments: str) -> str:
+    """Run `recmesh job`. Returns its output."""
     return kube.run(sys.executable, "-m", "recmesh", "job", *arguments, f"--namespace={kube.NAMESPACE}")
 
 
-def test_policies_admit_the_arrows_and_nobody_else(operator: str) -> None:
+def test_policies_allow_only_the_connections_of_the_architecture(operator: str) -> None:
     start_client("outsider", "recmesh.io/nobody", "wait.py")
     recall = kube.pods("recall")[0]["metadata"]["name"]
     assert connects(recall, "recmesh-milvus", 19530)
@@ -45,13 +48,13 @@ def test_policies_admit_the_arrows_and_nobody_else(operator: str) -> None:
     assert connects(operator, "recmesh-as", 8930)
 
 
-def test_an_upgrade_that_changes_nothing_starts_nothing(mesh: None) -> None:
+def test_an_upgrade_without_changes_starts_no_job(mesh: None) -> None:
     before = jobs()
     kube.upgrade()
     assert jobs() == before
 
 
-def test_new_settings_are_trained_and_served_and_a_rollback_brings_the_old_back(operator: str) -> None:
+def test_an_upgrade_trains_and_serves_new_settings_and_a_rollback_restores_the_old_release(operator: str) -> None:
     old, revision = release(operator), _revision()
     with traffic("upgrade that trains, and rollback", rate=10) as seen:
         kube.upgrade("--set=train.seed=2", "--set=dataset.version=2")
@@ -65,8 +68,8 @@ def _revision() -> int:
     return int(json.loads(kube.helm("history", kube.RELEASE, "--output=json"))[-1]["revision"])
 
 
-def test_a_deleted_job_is_run_again_without_an_empty_answer(operator: str) -> None:
-    with traffic("job ingest deleted, run again, killed in it", rate=10) as seen:
+def test_a_deleted_job_runs_again_without_an_empty_answer(operator: str) -> None:
+    with traffic("job ingest deleted, repeated and killed", rate=10) as seen:
         kube.kubectl("delete", f"job/{kube.job('ingest')['metadata']['name']}", "--wait")
         kube.upgrade()
         pod = kube.wait_until(lambda: kube.pods("ingest"), "a pod of the job")[0]["metadata"]["name"]
@@ -76,29 +79,29 @@ def test_a_deleted_job_is_run_again_without_an_empty_answer(operator: str) -> No
     assert json.loads(client(operator, "cm", "12048", "--json"))["item_infos"]
 
 
-def test_finished_work_is_found_done(mesh: None) -> None:
+def test_a_complete_job_is_not_repeated(mesh: None) -> None:
     assert "complete already" in recmesh("run", "train", "--watch")
     assert "complete" in recmesh("list")
     assert "release " in recmesh("logs", "train")
 
 
-def test_training_again_is_a_matter_of_seconds(mesh: None) -> None:
+def test_repeating_a_training_takes_seconds(mesh: None) -> None:
     began = time.monotonic()
     printed = recmesh("run", "train", "--again", "--watch")
     assert "current: the model store holds what this data set, code and seed make" in printed
     note(f"recmesh job run train --again: {time.monotonic() - began:.0f} s")
-    kube.upgrade()  # helm goes on with the Job that it did not make
+    kube.upgrade()  # helm accepts the Job that it did not create
 
 
-def test_uninstalled_it_leaves_its_volumes_and_comes_back_over_them_while_milvus_is_late(operator: str) -> None:
+def test_a_reinstallation_finds_its_volumes_and_waits_for_a_late_milvus(operator: str) -> None:
     kube.helm("uninstall", kube.RELEASE, "--wait")
     kinds = "all,networkpolicies,poddisruptionbudgets,serviceaccounts,configmaps,secrets,persistentvolumeclaims"
     left = kube.kubectl("get", kinds, "--selector=app.kubernetes.io/instance=recmesh", "--output=name").split()
     assert {name.partition("/")[0] for name in left} <= {"persistentvolumeclaim", "pod"}, left
-    # Services go on sending to a pod that ends, as long as there is no other one.
+    # Services keep sending calls to a terminating pod if there is no other pod.
     mine = ("pods", "--selector=app.kubernetes.io/instance=recmesh")
     kube.wait_until(lambda: not kube.get(*mine), "the end of all pods")
-    kube.upgrade(f"--set-string=milvus.nodeSelector.{MILVUS_LATE}=yes")  # no node has it
+    kube.upgrade(f"--set-string=milvus.nodeSelector.{MILVUS_LATE}=yes")  # no node has this label
     try:
         kube.wait_until(lambda: kube.ready("um") and kube.ready("cm"), "um and cm, which need no Milvus")
         time.sleep(MILVUS_LATE_SECONDS)
@@ -110,8 +113,8 @@ def test_uninstalled_it_leaves_its_volumes_and_comes_back_over_them_while_milvus
         kube.run("kubectl", "label", "nodes", "--all", f"{MILVUS_LATE}-")
     began = time.monotonic()
     kube.wait_until(kube.all_ready, "all services ready")
-    note(f"Milvus {MILVUS_LATE_SECONDS:.0f} s late: all services ready {time.monotonic() - began:.0f} s after it")
+    note(f"Milvus {MILVUS_LATE_SECONDS:.0f} s late: all services ready {time.monotonic() - began:.0f} s later")
     assert kube.restarts() == {}
     kube.upgrade()  # Milvus may run on any node again
     kube.rolled_out("milvus", "statefulset")
-    kube.wait_until(lambda: not asked(operator).get("degraded"), "whole answers")
+    kube.wait_until(lambda: not recommended(operator).get("degraded"), "complete answers")

@@ -1,4 +1,4 @@
-"""`make cluster-smoke`: an installation from nothing answers all that the contract has, also while it is renewed."""
+"""`make cluster-smoke`: a new installation answers every call of the contract, also during rolling updates."""
 
 import json
 
@@ -8,7 +8,7 @@ from tests.cluster import kube
 from tests.cluster.conftest import USERS, client, note, pods_use, traffic
 
 
-def test_no_container_was_started_twice(mesh: None) -> None:
+def test_no_container_was_restarted(mesh: None) -> None:
     assert kube.restarts() == {}
 
 
@@ -32,7 +32,7 @@ def test_every_form_of_the_contract_is_answered_through_the_services(
     assert answer[key]
 
 
-def test_recommendations_are_whole(operator: str) -> None:
+def test_recommendations_are_complete(operator: str) -> None:
     answer = json.loads(client(operator, "as", USERS[0], "--size", "20", "--json"))
     assert len(answer["item_infos"]) == 20
     assert answer["release"]
@@ -43,7 +43,7 @@ def test_helm_test_passes(mesh: None) -> None:
     print(kube.helm("test", kube.RELEASE, "--logs"))
 
 
-def test_what_pods_use(mesh: None) -> None:
+def test_resource_usage_at_rest(mesh: None) -> None:
     for line in pods_use():
         note(f"at rest: {line}")
 

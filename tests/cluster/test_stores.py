@@ -1,4 +1,4 @@
-"""`make cluster-test`: data set and releases in s3, Redis behind TLS and a password, sharded ingestion, retraining."""
+"""`make cluster-test`: data set and releases in s3, Redis with TLS and a password, sharded ingestion, retraining."""
 
 import json
 from functools import partial
@@ -23,17 +23,17 @@ except redis.RedisError as error:
 
 
 def in_s3(code: str, *arguments: str, stdin: str | None = None) -> str:
-    """Run a program in the pod of the s3 server, on `s3`, the bucket."""
+    """Run Python code in the pod of the s3 server, where `s3` is the bucket."""
     login = [f"{name}={value}" for name, value in CREDENTIALS.items()]
     command = ("env", *login, "AWS_DEFAULT_REGION=us-east-1", "python", "-c", f"{OBJECTS}; {code}", *arguments)
     return kube.kubectl("exec", "--stdin", "s3", "--", *command, stdin=stdin)
 
 
 def start_s3(data: Path) -> None:
-    """An s3 server that holds a data set, and the Secret that opens it."""
+    """Start an s3 server with a data set, and create the Secret with its credentials."""
     build_store("s3", S3)
     kube.apply(HERE / "s3.yaml", image=S3)
-    kube.kubectl("wait", "--for=condition=Ready", "pod/s3", f"--timeout={kube.PATIENCE:.0f}s")
+    kube.kubectl("wait", "--for=condition=Ready", "pod/s3", f"--timeout={kube.TIMEOUT_SECONDS:.0f}s")
     in_s3("s3.create()")
     synthetic(data, 1000, 400)
     for file in sorted(data.iterdir()):
@@ -44,7 +44,7 @@ def start_s3(data: Path) -> None:
 
 
 def certify(folder: Path) -> None:
-    """A Secret with a key and a certificate for Redis that is its own authority."""
+    """Create a Secret with a key and a self-signed certificate for Redis."""
     key, certificate = folder / "tls.key", folder / "tls.crt"
     request = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=recmesh-redis")
     names = ("-addext", "subjectAltName=DNS:recmesh-redis")
@@ -56,6 +56,7 @@ def certify(folder: Path) -> None:
 
 
 def secret(name: str, **values: str) -> None:
+    """Create a Secret."""
     kube.kubectl(
         "create", "secret", "generic", name, *(f"--from-literal={key}={value}" for key, value in values.items())
     )
@@ -63,7 +64,7 @@ def secret(name: str, **values: str) -> None:
 
 @pytest.fixture(scope="module")
 def other_stores(mesh: None, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The mesh upgraded to other stores; a pod that may ask every service."""
+    """The mesh, upgraded to other stores. Returns the name of a pod that may call every service."""
     start_s3(tmp_path_factory.mktemp("shop"))
     certify(tmp_path_factory.mktemp("tls"))
     secret("redis-password", **REDIS)
@@ -73,37 +74,37 @@ def other_stores(mesh: None, tmp_path_factory: pytest.TempPathFactory) -> str:
     kube.rolled_out("redis", "statefulset")
     for service in kube.SERVICES:
         kube.rolled_out(service)
-    start_client("request_user", "recmesh.io/operator", "wait.py")
-    return "request_user"
+    start_client("stores-operator", "recmesh.io/operator", "wait.py")
+    return "stores-operator"
 
 
-def test_answers_are_whole_and_of_the_release_in_s3(other_stores: str) -> None:
+def test_answers_are_complete_and_from_the_release_in_s3(other_stores: str) -> None:
     answer = json.loads(client(other_stores, "as", USERS[0], "--json"))
     assert answer["item_infos"]
     assert not answer.get("degraded")
-    assert answer["release"] in in_s3("print([one.key for one in s3.objects.filter(Prefix='releases/')])")
+    assert answer["release"] in in_s3("print([file.key for file in s3.objects.filter(Prefix='releases/')])")
 
 
-def test_redis_answers_behind_tls_to_its_password_only(other_stores: str) -> None:
+def test_redis_requires_tls_and_the_password(other_stores: str) -> None:
     tls = "rediss://%srecmesh-redis:6379/0?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt"
     assert ping(tls % f":{REDIS['password']}@") == "True"
     assert ping(tls % "") == "AuthenticationError"
     assert ping(tls % ":guess@") == "AuthenticationError"
-    assert ping("rediss://recmesh-redis:6379/0") == "ConnectionError"  # whose authority it does not know
+    assert ping("rediss://recmesh-redis:6379/0") == "ConnectionError"  # the certificate is not trusted without its CA
     assert ping(f"redis://:{REDIS['password']}@recmesh-redis:6379/0") == "ConnectionError"
 
 
 def ping(url: str) -> str:
-    """What Redis answers to a pod of um, or the name of the error."""
+    """The answer of Redis to a pod of um, or the name of the error."""
     return kube.kubectl("exec", "deployment/recmesh-um", "--", "python", "-c", PING, url).strip()
 
 
-def test_every_shard_wrote_its_part(other_stores: str) -> None:
+def test_every_shard_wrote_its_share(other_stores: str) -> None:
     job = kube.job("ingest")
     assert (job["spec"]["completions"], job["status"]["succeeded"]) == (2, 2)
 
 
 def test_retraining_runs_as_a_job_and_finds_the_data_unchanged(other_stores: str) -> None:
     kube.kubectl("create", "job", "retrain-now", "--from=cronjob/recmesh-retrain")
-    kube.kubectl("wait", "--for=condition=complete", "job/retrain-now", f"--timeout={kube.PATIENCE:.0f}s")
+    kube.kubectl("wait", "--for=condition=complete", "job/retrain-now", f"--timeout={kube.TIMEOUT_SECONDS:.0f}s")
     assert "current: the model store holds" in kube.kubectl("logs", "job/retrain-now", "--container=train")

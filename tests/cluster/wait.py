@@ -1,6 +1,7 @@
-"""In a pod: be there until told to go, for `kubectl exec`."""
+"""Runs in a pod: waits for SIGTERM, so that `kubectl exec` can run commands."""
 
 import signal
+import sys
 
-signal.signal(signal.SIGTERM, lambda *_: exit())
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 signal.pause()

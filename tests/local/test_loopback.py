@@ -1,4 +1,4 @@
-"""Milvus listens on loopback only, though it has no setting for it."""
+"""Confining servers to loopback, as Milvus needs, which has no setting for it."""
 
 import ipaddress
 import os
@@ -27,7 +27,7 @@ def under_loopback(*command: str) -> "subprocess.CompletedProcess[str]":
 
 
 def listening(pid: int) -> set[str]:
-    """The addresses that a process and all its descendants listen on."""
+    """Addresses that a process and its descendants listen on."""
     process = psutil.Process(pid)
     family = [process, *process.children(recursive=True)]
     return {
@@ -50,7 +50,7 @@ def test_a_taken_port_is_reported_to_the_command() -> None:
     assert "Address already in use" in result.stderr
 
 
-def test_exit_status_and_a_missing_command() -> None:
+def test_the_exit_status_is_passed_on_and_a_missing_command_is_reported() -> None:
     assert under_loopback("sh", "-c", "exit 3").returncode == 3
     missing = under_loopback("no-such-command")
     assert missing.returncode == 2

@@ -1,6 +1,6 @@
-"""`make up` and its relatives, on a small generated shop, in a temporary home and on free ports.
+"""`make up` and related targets, on a small generated shop in a temporary home and on free ports.
 
-The tests build on each other: they are the life of one mesh.
+The tests depend on each other: they follow the life of a mesh.
 """
 
 import json
@@ -30,7 +30,7 @@ PORTS = (*SERVICES, "redis", "milvus", "metrics", "paddle_serving")
 
 @dataclass
 class Home:
-    """A mesh of its own: its folder, its data set and its ports."""
+    """A mesh with its own folder, data set and ports."""
 
     folder: Path
     dataset: Path
@@ -56,7 +56,7 @@ class Home:
         )
 
     def make(self, *arguments: str) -> str:
-        """What a target prints; it must succeed."""
+        """Make a target, which must succeed. Returns its output."""
         process = self.start(["make", *arguments])
         output, _ = process.communicate()
         assert process.returncode == 0, output
@@ -76,7 +76,7 @@ class Home:
         return {row["name"]: row["pid"] for row in json.loads(self.make("status", "JSON=1"))}
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that runs for this home, managed or not."""
+        """All processes of this home, whether managed or not."""
         return [process for process in psutil.process_iter() if self._owns(process)]
 
     def _owns(self, process: psutil.Process) -> bool:
@@ -110,7 +110,7 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_an_interruption_during_training_leaves_nothing(home: Home) -> None:
+def test_an_interruption_during_training_leaves_no_process(home: Home) -> None:
     process = home.start(["make", "up", f"DATASET={home.dataset}"])
     assert process.stdout is not None
     with process:
@@ -124,7 +124,7 @@ def test_an_interruption_during_training_leaves_nothing(home: Home) -> None:
     assert not any(listens(port) for port in home.ports.values())
 
 
-def test_up_up_again_and_the_other_mode(home: Home) -> None:
+def test_up_starts_the_mesh_reuses_it_and_changes_its_mode(home: Home) -> None:
     began = time.monotonic()
     output = home.up()
     first = time.monotonic() - began
@@ -137,7 +137,7 @@ def test_up_up_again_and_the_other_mode(home: Home) -> None:
 
     began = time.monotonic()
     home.up()
-    assert time.monotonic() - began < first / 3, "the second run did what the first had done"
+    assert time.monotonic() - began < first / 3, "the second run repeated the work of the first"
     assert home.pids() == pids
 
     output = home.up("MODE=services", "BACKEND=paddle-serving")
@@ -150,7 +150,7 @@ def test_up_up_again_and_the_other_mode(home: Home) -> None:
     assert not answer.get("degraded")
 
 
-def test_status_and_logs_say_what_runs(home: Home) -> None:
+def test_status_and_logs_describe_the_processes(home: Home) -> None:
     rows = json.loads(home.make("status", "JSON=1"))
     assert {row["state"] for row in rows} == {"RUNNING"}
     assert all(row["memory_bytes"] > 0 and row["uptime_seconds"] >= 0 for row in rows)
@@ -170,12 +170,12 @@ def test_everything_listens_on_loopback_only(home: Home) -> None:
 
 
 @pytest.mark.parametrize("name", ["redis", "milvus", "paddle-serving", "rank", "as"])
-def test_a_killed_process_comes_back(home: Home, name: str) -> None:
+def test_a_killed_process_is_restarted(home: Home, name: str) -> None:
     before = home.pids()[name]
     os.kill(before, signal.SIGKILL)
     eventually(lambda: home.pids().get(name, 0) not in (0, before), f"{name} runs again")
     eventually(lambda: all(serving(f"127.0.0.1:{home.ports[s]}") for s in SERVICES), "all services serve")
-    eventually(lambda: not home.client("as", "5000").get("degraded"), "answers are whole again")
+    eventually(lambda: not home.client("as", "5000").get("degraded"), "answers are complete again")
 
 
 def run_local(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -183,7 +183,7 @@ def run_local(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(command, cwd=ROOT, env=home.environment, capture_output=True, text=True, check=False)
 
 
-def test_a_taken_port_is_one_line(tmp_path: Path, home: Home) -> None:
+def test_a_taken_port_is_reported_in_a_single_line(tmp_path: Path, home: Home) -> None:
     other = Home(tmp_path / "home", home.dataset)
     with socket.create_server(("127.0.0.1", other.ports["as"])):
         result = run_local(other, "up", "--dataset", str(home.dataset))
@@ -195,7 +195,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path, home: Home) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "expected"),
     [
         (["up", "--dataset", "no/such/folder"], 3, "no such folder"),
         (["up", "--mode", "other"], 2, "compact or services"),
@@ -203,23 +203,25 @@ def test_a_taken_port_is_one_line(tmp_path: Path, home: Home) -> None:
         (["logs", "--service", "nobody"], 2, "one of"),
     ],
 )
-def test_a_wrong_use_is_one_line(tmp_path: Path, home: Home, arguments: list[str], code: int, says: str) -> None:
+def test_wrong_arguments_are_reported_in_a_single_line(
+    tmp_path: Path, home: Home, arguments: list[str], code: int, expected: str
+) -> None:
     other = Home(tmp_path / "home", home.dataset)
     result = run_local(other, *arguments)
     assert result.returncode == code
     (line,) = result.stderr.splitlines()
-    assert says in line
+    assert expected in line
     assert other.processes() == []
 
 
-def test_without_a_fitting_python_make_says_so(home: Home) -> None:
+def test_make_reports_a_missing_python(home: Home) -> None:
     process = home.start(["make", "up", "PYTHON="])
     output, _ = process.communicate()
     assert process.returncode == 2
     assert "no Python 3.10 to 3.12 found" in output
 
 
-def test_down_leaves_nothing_even_without_the_process_manager(home: Home) -> None:
+def test_down_ends_everything_even_without_the_process_manager(home: Home) -> None:
     (manager,) = [process for process in home.processes() if "supervisord" in " ".join(process.cmdline())]
     manager.kill()
     manager.wait()
@@ -229,9 +231,9 @@ def test_down_leaves_nothing_even_without_the_process_manager(home: Home) -> Non
     assert "nothing" in home.make("status")
 
 
-def test_up_after_down_serves_what_was_there(home: Home) -> None:
+def test_up_after_down_reuses_the_release(home: Home) -> None:
     output = home.up()
-    assert "two-tower" not in output, "trained again"
+    assert "two-tower" not in output, "the release was trained again"
     assert "known user" in output
     home.make("down")
     assert home.processes() == []

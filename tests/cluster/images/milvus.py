@@ -1,4 +1,4 @@
-"""`python milvus.py DATA INTO`: the wheel's Milvus (milvus/data) laid out as the public image has it."""
+"""`python milvus.py DATA INTO`: copy the Milvus of the wheel (milvus/data) to the file layout of the public image."""
 
 import lzma
 import re

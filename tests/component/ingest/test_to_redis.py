@@ -34,6 +34,13 @@ def content(client: "redis.Redis") -> dict[str, bytes]:
     return dict(zip([key.decode() for key in keys], client.mget(keys) if keys else [], strict=True))
 
 
+def stored(client: "redis.Redis", key: str) -> bytes:
+    """The bytes of a key."""
+    value = client.get(key)
+    assert isinstance(value, bytes)
+    return value
+
+
 def expected(data: DataSet) -> dict[str, bytes]:
     """Keys and values of a data set, computed row by row."""
     result = {}
@@ -81,8 +88,8 @@ def test_stored_values_decode_to_the_rows_of_the_data_set(
 ) -> None:
     ingest(data, own_redis)
     user, item = data.users.row(7, named=True), data.items.row(7, named=True)
-    stored_user = UserInfo.FromString(client.get(f"user:{user['user_id']}") or b"")
-    stored_item = ItemInfo.FromString(client.get(f"item:{item['sku_id']}") or b"")
+    stored_user = UserInfo.FromString(stored(client, f"user:{user['user_id']}"))
+    stored_item = ItemInfo.FromString(stored(client, f"item:{item['sku_id']}"))
     assert {"user_id": stored_user.user_id, **user_fields(stored_user)} == {k: v for k, v in user.items() if v}
     assert {"sku_id": stored_item.sku_id, **item_fields(stored_item)} == {k: v for k, v in item.items() if v}
 
