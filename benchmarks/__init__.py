@@ -1,6 +1,6 @@
-"""Closed-loop load against a running mesh, and its raw parts measured beside it: `python -m benchmarks.run`."""
+"""Benchmarks of a running mesh: closed-loop load, raw parts and faults."""
 
 import os
 
-# Read by gRPC when it is imported: its notes about forks and closed connections are not for the terminal.
+# gRPC reads this when it is imported. Its messages about forks and closed connections would clutter the output.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")

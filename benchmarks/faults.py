@@ -1,10 +1,10 @@
-"""kill -9 of each process of the local mesh in turn, under a light load of `as`: what a caller sees, and how long.
+"""Kill each process of the local mesh in turn under a light load on `as`, and measure what callers notice.
 
-Of Paddle Serving the gateway is one, and each of its pipelines.
+The gateway of Paddle Serving and each of its pipelines count as processes.
 
     python -m benchmarks.faults [--rate 20] [--seconds 8] [--only paddle-serving]
 
-The mesh must have been started by `make up` (MODE=services shows most). Exit code 1 when an answer failed.
+Start the mesh with `make up` first; MODE=services has the most processes. The exit code is 1 if an answer failed.
 """
 
 import argparse
@@ -32,7 +32,14 @@ _TIMEOUT = 15.0
 
 @dataclass(frozen=True)
 class _Answer:
-    """One request: when it was answered (seconds on a monotonic clock), how long it took, and what was missing."""
+    """An answer.
+
+    Attributes:
+        at: When it came, in seconds of the monotonic clock.
+        seconds: How long it took.
+        degraded: Parts that were missing.
+        error: The error, if the request failed.
+    """
 
     at: float
     seconds: float
@@ -51,7 +58,7 @@ async def _ask(mesh: Mesh, user_id: str) -> _Answer:
 
 
 async def _load(mesh: Mesh, users: Sequence[str], rate: float, seconds: float) -> list[_Answer]:
-    """Open loop: a request every 1/rate seconds, whether or not the ones before are answered."""
+    """Open loop: a request every 1/rate seconds, whether or not earlier requests have been answered."""
     began = time.monotonic()
     calls: list[asyncio.Task[_Answer]] = []
     while (number := len(calls)) < rate * seconds:
@@ -61,21 +68,21 @@ async def _load(mesh: Mesh, users: Sequence[str], rate: float, seconds: float) -
 
 
 def _victims(current: LocalSettings, only: str) -> dict[str, int]:
-    """The processes to kill, by name: those that the process manager runs, and the pipelines of Paddle Serving."""
+    """Processes to kill, by name: those of the process manager, and the pipelines of Paddle Serving."""
     programs = {state.name: state.pid for state in Supervisor(current).states() if state.name.startswith(only)}
     gateway = programs.get(PADDLE_SERVING)
     pipelines = psutil.Process(gateway).children() if gateway else []
-    return programs | {f"{PADDLE_SERVING} pipeline {n}": one.pid for n, one in enumerate(pipelines)}
+    return programs | {f"{PADDLE_SERVING} pipeline {n}": pipeline.pid for n, pipeline in enumerate(pipelines)}
 
 
 async def _killed(
     mesh: Mesh, users: Sequence[str], pid: int, rate: float, seconds: float
 ) -> tuple[list[_Answer], float]:
-    """The answers around the death of a process one second into the load, and the moment of that."""
+    """Kill a process one second into a load. Returns the answers and the time of the kill."""
     load = asyncio.create_task(_load(mesh, users, rate, seconds))
     await asyncio.sleep(1)
     killed_at = time.monotonic()
-    # The whole group: the launcher of Milvus and its server.
+    # Kill the process group, since Milvus has a launcher and a server.
     os.killpg(os.getpgid(pid), signal.SIGKILL)
     return await load, killed_at
 
@@ -91,21 +98,21 @@ def _row(name: str, answers: Sequence[_Answer], killed_at: float) -> list[str]:
 
 async def _run(current: LocalSettings, users: Sequence[str], options: argparse.Namespace, console: Console) -> int:
     rate, seconds = options.rate, options.seconds
-    columns = ("killed", "requests", "failed", "degraded", "without", "normal after s", "slowest s")
+    columns = ("killed", "requests", "failed", "degraded", "missing", "recovered after s", "slowest s")
     table = Table(*columns, title=f"kill -9 under {rate:g} requests/s of as", title_justify="left")
     failed = False
     async with Mesh(Targets.from_environment(current.variables())) as mesh:
         for name in _victims(current, options.only):
-            pid = _victims(current, options.only)[name]  # Others may have been replaced meanwhile.
+            pid = _victims(current, options.only)[name]  # processes may have been replaced in the meantime
             answers, killed_at = await _killed(mesh, users, pid, rate, seconds)
             failed |= any(answer.error for answer in answers)
             table.add_row(*_row(name, answers, killed_at))
-            await _until_whole(mesh, users)
+            await _until_complete(mesh, users)
     console.print(table)
     return int(failed)
 
 
-async def _until_whole(mesh: Mesh, users: Sequence[str]) -> None:
+async def _until_complete(mesh: Mesh, users: Sequence[str]) -> None:
     ends_at = time.monotonic() + 60
     while (await _ask(mesh, users[0])).degraded:
         if time.monotonic() > ends_at:
@@ -114,17 +121,17 @@ async def _until_whole(mesh: Mesh, users: Sequence[str]) -> None:
 
 
 def main() -> int:
-    """Run it. -> the exit code."""
+    """Run the benchmark. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.partition("\n")[0])
-    parser.add_argument("--rate", type=float, default=20.0, help="requests a second (default 20)")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of load for each process (default 8)")
-    parser.add_argument("--only", default="", help="processes whose name begins so (default: all)")
+    parser.add_argument("--rate", type=float, default=20.0, help="requests per second (default 20)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds of load for each process (default 8)")
+    parser.add_argument("--only", default="", help="prefix of the names of processes to kill (default: all)")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 110)
     current = settings.load()
     try:
         if not Supervisor(current).states():
-            raise Unavailable("nothing runs; `make up MODE=services` starts it")
+            raise Unavailable("nothing is running; start the mesh with `make up MODE=services`")
         users = traffic.draw_users(current.redis_url, 200)
         return asyncio.run(_run(current, users, options, console))
     except RecmeshError as error:

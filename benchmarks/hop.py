@@ -1,4 +1,4 @@
-"""An empty gRPC service: what one hop costs when nothing is done behind it. Prints its port, ends with its parent."""
+"""An empty gRPC service, for measuring the cost of a call. It prints its port and ends with its parent."""
 
 import asyncio
 import sys
@@ -23,14 +23,18 @@ async def _serve() -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(port, flush=True)
-    # stdin closes when the parent is gone, however it went.
+    # stdin closes when the parent ends, for whatever reason
     await asyncio.to_thread(sys.stdin.read)
     await server.stop(None)
 
 
 @asynccontextmanager
 async def running() -> AsyncIterator[tuple[str, int]]:
-    """The service in a process of its own. -> its target and its process id."""
+    """Run the service in a separate process.
+
+    Yields:
+        Its target and process id.
+    """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "benchmarks.hop", stdin=pipe, stdout=pipe)
     assert process.stdout is not None and process.stdin is not None

@@ -1,7 +1,7 @@
-"""The load generator: one closed loop, run in a process of its own.
+"""The load generator: a closed loop in a separate process.
 
-Requests are serialized before, answers are compared as bytes and parsed only where those differ, so that a request
-costs the generator little beside gRPC itself.
+Requests are serialized in advance, and answers are compared as bytes and parsed only if they differ, so that the
+generator adds little to the cost of gRPC.
 """
 
 import asyncio
@@ -30,7 +30,17 @@ _TOLERANCE = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Requests of one method at one concurrency. `expected[k]` is the serial answer to `payloads[k]`."""
+    """A load on one method.
+
+    Attributes:
+        target: Target of the service.
+        method: The method.
+        payloads: Serialized requests.
+        expected: Answer to each payload, asked for serially.
+        concurrency: Requests in flight.
+        seconds: Duration of the load.
+        pids: Processes to measure.
+    """
 
     target: str
     method: Method[Any, Any]
@@ -43,7 +53,21 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a job measured. Times in milliseconds; `cpu_ms` a request and `memory` (bytes, at the end) by process."""
+    """The measurements of a job.
+
+    Attributes:
+        service: The service.
+        concurrency: Requests in flight.
+        requests: Number of answers.
+        per_second: Answers per second.
+        p50: Median latency in milliseconds.
+        p99: 99th percentile of the latency in milliseconds.
+        cpu_ms: CPU milliseconds per request, by process.
+        memory: Resident bytes at the end, by process.
+        failed: Number of failed requests, by status code.
+        wrong: Number of answers that differ from the expected answers.
+        first_wrong: First difference.
+    """
 
     service: str
     concurrency: int
@@ -59,12 +83,16 @@ class Load:
 
 
 def run(job: Job) -> Load:
-    """Keep `concurrency` requests in flight for `seconds`. Blocks."""
+    """Keep `concurrency` requests in flight for `seconds`, blocking."""
     return uvloop.run(_run(job))
 
 
 def ask_serially(target: str, method: Method[Any, Any], payloads: Sequence[bytes]) -> list[bytes]:
-    """The answers one by one: what every later answer must equal. Blocks. Raises Unavailable where one fails."""
+    """Ask serially for the answers that all later answers must equal, blocking.
+
+    Raises:
+        Unavailable: A request failed.
+    """
 
     async def ask() -> list[bytes]:
         async with grpc.aio.insecure_channel(target) as channel:
@@ -78,14 +106,14 @@ def ask_serially(target: str, method: Method[Any, Any], payloads: Sequence[bytes
 
 
 def quantile(sorted_values: Sequence[float], share: float) -> float:
-    """The value that `share` of the values do not exceed; NaN where there is none."""
+    """The smallest value that at least `share` of the values do not exceed; NaN without values."""
     if not sorted_values:
         return float("nan")
     return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))]
 
 
 def difference(expected: Message, got: Message, path: str = "") -> str:
-    """Where two messages differ by more than 1e-5 in a float or at all elsewhere; empty if they do not."""
+    """The first field in which two messages differ; empty if they are equal. Floats may differ by 1e-5."""
     for field in expected.DESCRIPTOR.fields:
         place = f"{path}.{field.name}" if path else field.name
         left, right = getattr(expected, field.name), getattr(got, field.name)
@@ -115,11 +143,11 @@ def _differs(left: Any, right: Any, place: str) -> str:
 async def _run(job: Job) -> Load:
     times = array("d")
     failed: Counter[str] = Counter()
-    odd: list[tuple[int, bytes]] = []
+    different: list[tuple[int, bytes]] = []
     gate = itertools.count()
     async with grpc.aio.insecure_channel(job.target) as channel:
         call: Call = channel.unary_unary(job.method.path)
-        # One after the other they were all answered; connections and caches are warm after one round together.
+        # A first round at full concurrency warms up connections and caches.
         first = (call(payload, timeout=_TIMEOUT) for payload in job.payloads[: job.concurrency])
         await asyncio.gather(*first, return_exceptions=True)
         before, started = usage(job.pids), time.perf_counter()
@@ -135,11 +163,11 @@ async def _run(job: Job) -> Load:
                     continue
                 times.append(time.perf_counter() - begun)
                 if answer != job.expected[k]:
-                    odd.append((k, answer))
+                    different.append((k, answer))
 
         await asyncio.gather(*(work() for _ in range(job.concurrency)))
         seconds, after = time.perf_counter() - started, usage(job.pids)
-    wrong = [found for k, answer in odd if (found := _compare(job, k, answer))]
+    wrong = [found for k, answer in different if (found := _compare(job, k, answer))]
     ordered = sorted(times)
     answered = max(len(times), 1)
     return Load(
@@ -150,7 +178,7 @@ async def _run(job: Job) -> Load:
         p50=quantile(ordered, 0.5) * 1e3,
         p99=quantile(ordered, 0.99) * 1e3,
         cpu_ms={name: (after[name].cpu - before[name].cpu) * 1e3 / answered for name in after if name in before},
-        memory={name: one.memory for name, one in after.items()},
+        memory={name: used.memory for name, used in after.items()},
         failed=dict(failed),
         wrong=len(wrong),
         first_wrong=wrong[0] if wrong else "",

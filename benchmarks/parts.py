@@ -1,4 +1,4 @@
-"""The raw parts of the chain, each alone on the inputs of real requests, in the generator's process."""
+"""The parts of the chain, each measured alone on inputs of real requests, in the process of the generator."""
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -24,13 +24,13 @@ from recmesh.stores.milvus import MilvusReader
 from recmesh.stores.redis import RedisReader
 
 _TIMEOUT = 10.0
-# What recall asks Milvus for: the depth of the channel, and room for items that must not come.
-_SEARCHED = 256
+# As many items as recall requests from Milvus: the depth of the channel plus a reserve for excluded items.
+_SEARCH_LIMIT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the parts are. `calls` is how often each is called."""
+    """Addresses of the parts, and the number of calls of each part."""
 
     model_store: str
     release: str
@@ -42,7 +42,14 @@ class Places:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part alone, called one at a time. Milliseconds; `cpu_ms` a call over all processes involved."""
+    """Measurements of a part that is called serially.
+
+    Attributes:
+        name: The part.
+        p50: Median latency in milliseconds.
+        p99: 99th percentile of the latency in milliseconds.
+        cpu_ms: CPU milliseconds per call, in all processes involved.
+    """
 
     name: str
     p50: float
@@ -51,7 +58,11 @@ class Part:
 
 
 def measure(cases: Sequence[Case], places: Places) -> list[Part]:
-    """Ranker, Milvus search, Redis MGET and an empty gRPC hop. Blocks; raises RecmeshError where one is not there."""
+    """Measure the ranker, a Milvus search, a Redis MGET and an empty gRPC call, blocking.
+
+    Raises:
+        RecmeshError: A part is missing.
+    """
     return uvloop.run(_measure(cases, places))
 
 
@@ -59,21 +70,23 @@ async def _measure(cases: Sequence[Case], places: Places) -> list[Part]:
     with _release(places) as (folder, manifest):
         encoder, ranker = Encoder.load(folder), session(folder / "ranker.onnx")
         user_features = UserFeatureCache(encoder, folder)
-        encoded = [user_features.encode(_asker(case)) for case in cases]
+        encoded = [user_features.encode(_request_user(case)) for case in cases]
     vectors = [vector[None] for _, vector in encoded if vector is not None]
-    inputs = [_ranker_inputs(encoder, ranker, *one, case) for one, case in zip(encoded, cases, strict=True)]
+    inputs = [
+        _ranker_inputs(encoder, ranker, user, vector, case) for (user, vector), case in zip(encoded, cases, strict=True)
+    ]
     parts = [await _part("ranker.onnx alone", _each(inputs, _ranking(ranker)), places)]
     if vectors:
         async with _closing(MilvusReader(places.milvus_uri)) as milvus:
             collection = milvus.collection(manifest.collection, manifest.index)
-            search = _each(vectors, lambda vector: collection.search(vector, _SEARCHED, _TIMEOUT))
-            parts.append(await _part(f"Milvus search alone, top {_SEARCHED}", search, places, "milvus"))
+            search = _each(vectors, lambda vector: collection.search(vector, _SEARCH_LIMIT, _TIMEOUT))
+            parts.append(await _part(f"Milvus search alone, top {_SEARCH_LIMIT}", search, places, "milvus"))
     async with _closing(RedisReader(places.redis_url)) as redis:
         mget = _each([case.sku_ids[:CM_ITEMS] for case in cases], redis.get_items)
         parts.append(await _part(f"Redis MGET of {CM_ITEMS} alone", mget, places, "redis"))
     async with hop.running() as (target, pid), grpc.aio.insecure_channel(target) as channel:
         call: Call = channel.unary_unary(hop.PATH)
-        parts.append(await _part("empty gRPC hop", lambda _: call(b"", timeout=_TIMEOUT), places, pid))
+        parts.append(await _part("empty gRPC call", lambda _: call(b"", timeout=_TIMEOUT), places, pid))
     return parts
 
 
@@ -91,7 +104,7 @@ async def _part(
         await call(k)
         times.append(time.perf_counter() - started)
     own, after = time.process_time() - own, usage(pids)
-    cpu = own + sum(after[one].cpu - before[one].cpu for one in after)
+    cpu = own + sum(used.cpu - before[process].cpu for process, used in after.items())
     times.sort()
     return Part(name, quantile(times, 0.5) * 1e3, quantile(times, 0.99) * 1e3, cpu * 1e3 / places.calls)
 
@@ -107,14 +120,14 @@ def _ranking(session: Any) -> Callable[[Any], Awaitable[Any]]:
     return run
 
 
-def _asker(case: Case) -> RequestUser:
+def _request_user(case: Case) -> RequestUser:
     return RequestUser(UserInfo.FromString(case.user_info), History.FromString(case.history))
 
 
 def _ranker_inputs(encoder: Encoder, ranker: Any, user: User, vector: Vector | None, case: Case) -> dict[str, Any]:
     items = encoder.catalogue.encode(case.sku_ids)
     made = encoder.ranker_inputs(user, items[items >= 0], False, user_vector=vector)
-    return {one.name: made[one.name] for one in ranker.get_inputs()}
+    return {tensor.name: made[tensor.name] for tensor in ranker.get_inputs()}
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The processes of a mesh, found by the ports they listen on; their CPU time and memory."""
+"""The processes of a mesh, found by the ports that they listen on, and their CPU time and memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from recmesh.client import Targets
 from recmesh.contract import ServiceName
 
 Pids: TypeAlias = Mapping[str, int]
-"""Process ids by the name that tables use."""
+"""Process ids, by the names in the tables."""
 
 GENERATOR, COMPACT = "generator", "compact"
 SERVICES: tuple[ServiceName, ...] = ("um", "cm", "recall", "rank", "as")
@@ -20,15 +20,23 @@ SERVICES: tuple[ServiceName, ...] = ("um", "cm", "recall", "rank", "as")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process and its children used since their start: CPU seconds, and resident bytes now."""
+    """Usage of a process and its children.
+
+    Attributes:
+        cpu: CPU seconds since the start.
+        memory: Resident bytes now.
+    """
 
     cpu: float
     memory: int
 
 
 def find(targets: Targets, redis_url: str, milvus_uri: str, paddle_serving: str) -> dict[str, int]:
-    """Processes of this machine that serve the mesh, and Paddle Serving where that runs at its target. Five services in
-    one process are called `compact`."""
+    """Find the processes of the mesh on this machine, including Paddle Serving if it runs.
+
+    Returns:
+        Process ids by name. A process with all five services is called `compact`.
+    """
     owners = _listeners()
     urls: dict[str, str] = {name: f"//{targets[name]}" for name in SERVICES}
     urls |= {"redis": redis_url, "milvus": milvus_uri, PADDLE_SERVING: f"//{paddle_serving}"}
@@ -40,14 +48,14 @@ def find(targets: Targets, redis_url: str, milvus_uri: str, paddle_serving: str)
 
 
 def usage(pids: Pids) -> dict[str, Usage]:
-    """What each of the processes has used so far; one that is gone is left out."""
+    """Usage of each process so far, without processes that have ended."""
     found = {}
     for name, pid in pids.items():
         try:
             process = psutil.Process(pid)
             family = [process, *process.children(recursive=True)]
-            times = [one.cpu_times() for one in family]
-            memory = sum(one.memory_info().rss for one in family)
+            times = [member.cpu_times() for member in family]
+            memory = sum(member.memory_info().rss for member in family)
         except psutil.NoSuchProcess:
             continue
         found[name] = Usage(sum(time.user + time.system for time in times), memory)
@@ -55,7 +63,7 @@ def usage(pids: Pids) -> dict[str, Usage]:
 
 
 def _listeners() -> dict[int, int]:
-    """Port -> process id, of the TCP sockets that this user may look at."""
+    """Process ids by port, of the listening TCP sockets that this user may see."""
     return {
         connection.laddr[1]: connection.pid
         for connection in psutil.net_connections("tcp")

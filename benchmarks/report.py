@@ -1,4 +1,4 @@
-"""What a benchmark found: a table for people, JSON for comparing runs."""
+"""The report of a benchmark: tables for people, and JSON for comparing runs."""
 
 import json
 import os
@@ -18,7 +18,19 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One run. `stages` are mean milliseconds by concurrency and stage; `degraded` counts serial answers of `as`."""
+    """The measurements of a run.
+
+    Attributes:
+        name: Name of the result.
+        started: Time of the start, ISO 8601.
+        mode: `compact` or `services`.
+        release: The active release.
+        users: Number of users.
+        degraded: Number of degraded serial answers of `as`.
+        loads: Measurements of the loads.
+        parts: Measurements of the parts.
+        stages: Mean milliseconds by concurrency and stage.
+    """
 
     name: str
     started: str
@@ -32,18 +44,18 @@ class Report:
 
     @property
     def parts_p50(self) -> float:
-        """Sum of the parts' medians, milliseconds."""
+        """Sum of the medians of the parts, in milliseconds."""
         return sum(part.p50 for part in self.parts)
 
     @property
     def chain_to_parts(self) -> float:
-        """How many times the sum of its parts the chain takes, by medians at concurrency 1."""
+        """Ratio of the median of the chain at concurrency 1 to the sum of the medians of its parts."""
         chain = next(load for load in self.loads if load.service == "as" and load.concurrency == 1)
         return chain.p50 / self.parts_p50
 
     @property
     def faults(self) -> list[str]:
-        """What makes the figures worthless: failed and wrong answers."""
+        """Failed and wrong answers, which invalidate the measurements."""
         return [
             f"{load.service} at concurrency {load.concurrency}: "
             f"{sum(load.failed.values())} failed {load.failed or ''}, {load.wrong} wrong {load.first_wrong}"
@@ -69,7 +81,7 @@ class Report:
         console.print(_usage(self.loads))
         console.print(_parts(self.parts))
         console.print(
-            f"sum of the parts {self.parts_p50:.2f} ms; chain at concurrency 1: {self.chain_to_parts:.2f} times that"
+            f"sum of the parts: {self.parts_p50:.2f} ms; the chain alone: {self.chain_to_parts:.2f} times that"
         )
         if any(self.stages.values()):
             console.print(_stages(self.stages))
@@ -90,13 +102,13 @@ def _loads(loads: Sequence[Load]) -> Table:
 
 def _usage(loads: Sequence[Load]) -> Table:
     names = list(dict.fromkeys(name for load in loads for name in load.cpu_ms))
-    table = _table("CPU ms a request, by process", ("service", "in flight", *names))
+    table = _table("CPU ms per request, by process", ("service", "in flight", *names))
     for load in loads:
         cells = (f"{load.cpu_ms[name]:.2f}" if name in load.cpu_ms else "" for name in names)
         table.add_row(load.service, str(load.concurrency), *cells)
     memory = (max(load.memory.get(name, 0) for load in loads) for name in names)
     table.add_section()
-    table.add_row("MiB, most", "", *(f"{used / _MIB:.0f}" for used in memory))
+    table.add_row("MiB, maximum", "", *(f"{used / _MIB:.0f}" for used in memory))
     return table
 
 
@@ -108,7 +120,9 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _parts(parts: Sequence[Part]) -> Table:
-    table = Table("part", "p50 ms", "p99 ms", "CPU ms", title="raw parts, one call at a time", title_justify="left")
+    table = Table(
+        "part", "p50 ms", "p99 ms", "CPU ms", title="parts of the chain, one call at a time", title_justify="left"
+    )
     for part in parts:
         table.add_row(part.name, f"{part.p50:.3f}", f"{part.p99:.3f}", f"{part.cpu_ms:.3f}")
     return table

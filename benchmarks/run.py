@@ -1,9 +1,9 @@
-"""`make bench`: load on each service and on the chain, then the raw parts; a table and a JSON file.
+"""`make bench`: put load on each service and on the chain, then measure the parts. Prints tables and writes JSON.
 
     python -m benchmarks.run [--name compact] [--seconds 8] [--users 200] [--concurrency 1,16,64] [--only as] [--quick]
 
-The mesh must be running; targets, Redis, Milvus and the model store are those of RECMESH_*, else those of `make up`.
-Exit code 1 when an answer failed or differs from the serial one: then the figures say nothing.
+The mesh must be running. RECMESH_* variables give targets, Redis, Milvus and the model store; the defaults are those of
+`make up`. The exit code is 1 if an answer failed or differs from the serial answer, which invalidates the measurements.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from benchmarks import load, parts, processes, stages, traffic
 from benchmarks.load import Job, Load
 from benchmarks.report import Report
 from recmesh.client import AS, Mesh, Targets
+from recmesh.contract import DEFAULT_MILVUS_URI, PADDLE_SERVING_PORT
 from recmesh.errors import RecmeshError
 from recmesh.serving.settings import RedisSettings, ReleaseSettings, load_settings
 
@@ -33,21 +34,21 @@ _PART_CALLS, _QUICK_PART_CALLS = 1_000, 20
 
 
 class _Settings(RedisSettings, ReleaseSettings):
-    """Where the stores are."""
+    """Addresses of the stores and of Paddle Serving."""
 
     model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    milvus_uri: str = "http://127.0.0.1:19530"
-    paddle_serving_target: str = "127.0.0.1:8961"
+    milvus_uri: str = DEFAULT_MILVUS_URI
+    paddle_serving_target: str = f"127.0.0.1:{PADDLE_SERVING_PORT}"
 
 
 def main() -> int:
-    """Run the benchmark. -> the exit code."""
+    """Run the benchmark. Returns the exit code."""
     options = _options()
-    # A pipe or a file has no width of its own; the tables need more than the usual guess of 80.
+    # Pipes and files have no width, and the tables need more than the default of 80 columns.
     console = Console(width=None if sys.stdout.isatty() else 110)
     try:
-        _as_made_by_make_up()
+        _use_settings_of_make_up()
         report = _run(options, console)
     except RecmeshError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -64,21 +65,21 @@ def main() -> int:
     return 1 if report.faults else 0
 
 
-def _as_made_by_make_up() -> None:
+def _use_settings_of_make_up() -> None:
     for name, value in local.settings.load().variables().items():
         os.environ.setdefault(name, value)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="Load on a running mesh.")
-    parser.add_argument("--name", help="of the result file (default: compact or services)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="Measure a running mesh.")
+    parser.add_argument("--name", help="name of the result file (default: compact or services)")
     parser.add_argument("--results", type=Path, default=_RESULTS, help="folder of result files")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each load (default 8)")
-    parser.add_argument("--users", type=int, default=200, help="different users, every fourth a new one (default 200)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds of each load (default 8)")
+    parser.add_argument("--users", type=int, default=200, help="number of users, a quarter of them new (default 200)")
     parser.add_argument("--concurrency", default="1,16,64", help="requests in flight (default 1,16,64)")
     every = ",".join(method.service for method in traffic.METHODS)
     parser.add_argument("--only", default=every, help=f"services to put load on (default {every})")
-    parser.add_argument("--quick", action="store_true", help="half a second a load, 20 users: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="half a second for each load and 20 users: a smoke test")
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.users = 0.5, 20
@@ -91,13 +92,13 @@ def _run(options: argparse.Namespace, console: Console) -> Report:
     users = traffic.draw_users(settings.redis_url, options.users)
     requests = asyncio.run(_prepare(targets, users))
     pids = processes.find(targets, settings.redis_url, settings.milvus_uri, settings.paddle_serving_target)
-    # A fresh interpreter, not a fork: gRPC's threads do not survive one.
+    # A new interpreter rather than a fork, because the threads of gRPC do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     ignoring = (signal.SIGINT, signal.SIG_IGN)
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=signal.signal, initargs=ignoring) as generator:
         pids[processes.GENERATOR] = generator.submit(os.getpid).result()
         loads, by_stage, degraded = _loads(options, targets, requests, pids, generator, console)
-        console.print("raw parts")
+        console.print("parts of the chain")
         places = parts.Places(
             model_store=settings.model_store,
             release=requests.release,
@@ -136,7 +137,7 @@ def _loads(
     loads: list[Load] = []
     by_stage: dict[int, dict[str, float]] = {}
     degraded = 0
-    for method in (one for one in traffic.METHODS if one.service in options.only.split(",")):
+    for method in (method for method in traffic.METHODS if method.service in options.only.split(",")):
         target, payloads = targets[method.service], requests.payloads[method.service]
         expected = generator.submit(load.ask_serially, target, method, payloads).result()
         if method is AS:

@@ -1,4 +1,4 @@
-"""Stage by stage times, from the histograms that the services keep."""
+"""Times of the stages, from the histograms of the services."""
 
 import os
 import urllib.error
@@ -13,13 +13,13 @@ from recmesh.client import Targets
 from recmesh.contract import METRICS_PORT_OFFSET
 
 Totals: TypeAlias = Mapping[str, tuple[float, float]]
-"""Seconds and count by stage."""
+"""Total seconds and number of calls, by stage."""
 
 _STAGES = "recmesh_stage_seconds"
 
 
 def scrape(targets: Targets) -> dict[str, tuple[float, float]]:
-    """The totals that `as` has counted so far; empty when its metrics port does not answer."""
+    """The totals of `as` so far; empty if its metrics port does not answer."""
     place = urlsplit(f"//{targets['as']}")
     port = os.environ.get("RECMESH_METRICS_PORT") or (place.port or 0) + METRICS_PORT_OFFSET
     try:
@@ -40,7 +40,7 @@ def scrape(targets: Targets) -> dict[str, tuple[float, float]]:
 
 
 def means(before: Totals, after: Totals) -> dict[str, float]:
-    """Mean milliseconds a stage took between two scrapes."""
+    """Mean milliseconds of each stage between two scrapes."""
     found = {}
     for stage, (seconds, count) in after.items():
         earlier_seconds, earlier_count = before.get(stage, (0.0, 0.0))

@@ -202,7 +202,7 @@ def imported(
     """The imports, all run in one process.
 
     Returns:
-        The release or the error of each import, by name, and what a training reports when an imported release is active.
+        The release or the error of each import, by name, and the report of a training about an active imported release.
     """
     folder = tmp_path_factory.mktemp("imports")
     at = {name: str(model.folder) for name, model in models.items()}
