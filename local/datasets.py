@@ -102,8 +102,8 @@ def _known_user(data: "DataSet") -> str:
 def _new_user(data: "DataSet") -> dict[str, str]:
     """The profile of the first user without missing fields."""
     fields = [name for name in data.users.columns if name != "user_id"]
-    whole = data.users.drop_nulls(fields) if fields else data.users.head(0)
-    return {name: str(whole[name][0]) for name in fields} if len(whole) else {}
+    complete = data.users.drop_nulls(fields) if fields else data.users.head(0)
+    return {name: str(complete[name][0]) for name in fields} if len(complete) else {}
 
 
 def _state(folder: Path) -> list[Any]:
