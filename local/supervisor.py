@@ -50,6 +50,7 @@ class ProcessState:
 
     @property
     def running(self) -> bool:
+        """Whether it runs or is about to."""
         return self.state in ("RUNNING", "STARTING")
 
 
