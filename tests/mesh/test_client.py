@@ -6,15 +6,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from google.protobuf import text_format
+from google.protobuf.message import Message
 
 from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
+from recmesh.pb.user_info_pb2 import UserInfo
 from tests.mesh.conftest import ask_as, ids
 from tests.processes import NAMES, Service, port_variables, start_service
 from tests.servers import ROOT
 from tests.shop import Shop
+
+Answer = TypeVar("Answer", bound=Message)
 
 
 def client(shop: Shop, service: Service, *arguments: str | Path) -> str:
@@ -37,26 +42,23 @@ def rows(path: Path) -> list[list[str]]:
 def test_every_form_of_the_client(compact: Service, trained_shop: Shop) -> None:
     user_id, (first, second) = trained_shop.user_ids[0], trained_shop.sku_ids[:2]
     new = ["5.0", "1.0", "3.0", "11.0", "120.0", "741.0"]
-    answers = {
-        ("um", user_id): um_pb2.UserModelResponse(),
-        ("cm", first): cm_pb2.CMResponse(),
-        ("cm", f"{first},{second}"): cm_pb2.CMResponse(),
-        ("cm", f"{first},", second): cm_pb2.CMResponse(),
-        ("recall", user_id): recall_pb2.RecallResponse(),
-        ("rank",): rank_pb2.RankResponse(),
-        ("as", user_id): as_pb2.ASResponse(),
-        ("as", *new): as_pb2.ASResponse(),
-    }
-    for arguments, answer in answers.items():
+
+    def ask(answer: Answer, *arguments: str) -> Answer:
         text_format.Parse(client(trained_shop, compact, *arguments), answer)
-        assert answer.error.code == 200, arguments
-    assert answers["um", user_id].user_info.user_id == user_id
-    assert [len(answers["cm", wanted].item_infos) for wanted in (first, f"{first},{second}")] == [1, 2]
-    assert len(answers["recall", user_id].score_pairs) == 100
-    assert [pair.nid for pair in answers[("rank",)].score_pairs] == ["1"]
+        return answer
+
+    user = ask(um_pb2.UserModelResponse(), "um", user_id)
+    assert (user.error.code, user.user_info.user_id) == (200, user_id)
+    for arguments, count in (((first,), 1), ((f"{first},{second}",), 2), ((f"{first},", second), 2)):
+        items = ask(cm_pb2.CMResponse(), "cm", *arguments)
+        assert (items.error.code, len(items.item_infos)) == (200, count)
+    candidates = ask(recall_pb2.RecallResponse(), "recall", user_id)
+    assert (candidates.error.code, len(candidates.score_pairs)) == (200, 100)
+    scores = ask(rank_pb2.RankResponse(), "rank")
+    assert (scores.error.code, [pair.nid for pair in scores.score_pairs]) == (200, ["1"])
     for asked in [user_id], new:
-        assert len(answers[("as", *asked)].item_infos) == 50
-        assert not answers[("as", *asked)].degraded
+        answer = ask(as_pb2.ASResponse(), "as", *asked)
+        assert (answer.error.code, len(answer.item_infos), list(answer.degraded)) == (200, 50, [])
 
 
 def test_a_batch_gives_what_as_gives(compact: Service, trained_shop: Shop, tmp_path: Path) -> None:
@@ -74,7 +76,7 @@ def test_a_batch_gives_what_as_gives(compact: Service, trained_shop: Shop, tmp_p
     assert list(predictions) == [*known, "held-out", "row-33"]
     for user_id in known:
         assert predictions[user_id] == ids(ask_as(target, user_id=user_id, size=20, new_only=True))
-    for name, profile in (("held-out", {"age": "3.0", "city": "30.0"}), ("row-33", {"age": "5.0"})):
+    for name, profile in (("held-out", UserInfo(age="3.0", city="30.0")), ("row-33", UserInfo(age="5.0"))):
         assert predictions[name] == ids(ask_as(target, user_info=profile, size=20, new_only=True))
 
 
@@ -94,7 +96,7 @@ def test_scores_follow_the_order_of_as(compact: Service, trained_shop: Shop, tmp
 
 def test_requests_survive_a_process_that_is_killed_and_restarted(trained_shop: Shop, tmp_path: Path) -> None:
     first = start_service("compact", tmp_path, trained_shop.environment)
-    asked = [sys.executable, ROOT / "client.py", "as", trained_shop.user_ids[0], "--timeout", "60"]
+    asked: list[str | Path] = [sys.executable, ROOT / "client.py", "as", trained_shop.user_ids[0], "--timeout", "60"]
     ports = {name: first.ports[name] for name in NAMES}
     first.kill()
     waiting = subprocess.Popen(asked, env=environment(trained_shop, first), stdout=subprocess.PIPE, text=True)
@@ -109,7 +111,7 @@ def test_requests_survive_a_process_that_is_killed_and_restarted(trained_shop: S
 
 
 def test_the_benchmark_measures_and_checks(compact: Service, trained_shop: Shop, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.run", "--quick", "--concurrency", "1,8", "--results", tmp_path]
+    command: list[str | Path] = [sys.executable, "-m", "benchmarks.run", "--quick", "--concurrency", "1,8", "--results", tmp_path]
     metrics = {"RECMESH_METRICS_PORT": str(compact.ports["metrics"])}
     done = subprocess.run(
         command, cwd=ROOT, env=environment(trained_shop, compact) | metrics, capture_output=True, text=True, check=False

@@ -3,11 +3,6 @@ from recmesh.contract import ITEM_FIELDS, USER_FIELDS
 from recmesh.stores import wire as stored
 
 
-def test_client_and_stores_number_the_same_fields() -> None:
-    assert USER_FIELDS == stored.USER_FIELDS
-    assert ITEM_FIELDS == stored.ITEM_FIELDS
-
-
 def test_a_history_survives_the_wire() -> None:
     history = History(("a", "b", "c"), (3, 2, 1), ("order", "view", "order"), (2.0, 1.0, 1.0), ("z",))
     message = wire.history_message(history)
