@@ -1,0 +1,1 @@
+"""The command lines: `recmesh` (main.py) and `client.py` (client.py)."""

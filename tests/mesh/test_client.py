@@ -111,7 +111,8 @@ def test_requests_survive_a_process_that_is_killed_and_restarted(trained_shop: S
 
 
 def test_the_benchmark_measures_and_checks(compact: Service, trained_shop: Shop, tmp_path: Path) -> None:
-    command: list[str | Path] = [sys.executable, "-m", "benchmarks.run", "--quick", "--concurrency", "1,8", "--results", tmp_path]
+    options: list[str | Path] = ["--quick", "--concurrency", "1,8", "--results", tmp_path]
+    command = [sys.executable, "-m", "benchmarks.run", *options]
     metrics = {"RECMESH_METRICS_PORT": str(compact.ports["metrics"])}
     done = subprocess.run(
         command, cwd=ROOT, env=environment(trained_shop, compact) | metrics, capture_output=True, text=True, check=False

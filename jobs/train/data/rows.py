@@ -46,6 +46,11 @@ class Snapshot:
     item_vectors: Floats
     user_vectors: UserVectors
 
+    @cached_property
+    def retriever(self) -> Retriever:
+        """The retriever of the encoder, which caches the popular items of profiles."""
+        return Retriever(self.encoder)
+
 
 @dataclass(frozen=True)
 class Retrieved:
@@ -152,7 +157,7 @@ def retrieved(data: Prepared, snapshot: Snapshot, users: Longs, segment: Segment
         The results of each user with at least one wanted item.
     """
     encoder, window = snapshot.encoder, snapshot.window
-    retriever = Retriever(encoder)
+    retriever = snapshot.retriever
     begin = np.zeros(len(window.known), np.int64) if segment == "cold" else data.start[:-1]
     end = begin if segment == "cold" else window.known
     labels = ((row, wanted_items(data, window, row, segment)) for row in users.tolist())
@@ -175,7 +180,7 @@ def candidates(data: Prepared, snapshot: Snapshot, users: Longs, segment: Segmen
         The candidate list of each user with at least one wanted item.
     """
     encoder = snapshot.encoder
-    retriever = Retriever(encoder)
+    retriever = snapshot.retriever
     for found in retrieved(data, snapshot, users, segment):
         merged = retriever.merge(found.channels, segment)
         inputs = encoder.ranker_inputs(found.user, merged.items, segment != "repeat", user_vector=found.vector)

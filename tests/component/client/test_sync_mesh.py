@@ -138,7 +138,6 @@ assert mesh.um("3").user_id == "3"
 @pytest.mark.parametrize(("use", "fork_support"), [("", "1"), ("use", "1"), ("use close", "1"), ("", "0")])
 def test_forked_workers_use_the_mesh_of_their_parent(loopback: LoopbackMesh, use: str, fork_support: str) -> None:
     """As gunicorn's with --preload. The parent runs no server: gRPC's servers cannot be forked."""
-
     done = subprocess.run(
         [sys.executable, "-c", FORKING, loopback.target, *use.split()],
         env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": fork_support},

@@ -1,6 +1,4 @@
 from recmesh.client import AS, CM, RANK, RECALL, UM, History, Item, Targets, wire
-from recmesh.contract import ITEM_FIELDS, USER_FIELDS
-from recmesh.stores import wire as stored
 
 
 def test_a_history_survives_the_wire() -> None:
