@@ -1,7 +1,7 @@
 """Distributed tracing: the W3C trace context of the current request, and spans for the sampled requests.
 
 An unsampled request creates no recording span. Its trace id still goes into logs and into calls to other services.
-The context is OpenTelemetry's own, and so are its wire format and parser (docs/adr/022-trace-context.md).
+The context is OpenTelemetry's own, and so are its wire format and parser (docs/adr/021-trace-context.md).
 """
 
 import random
