@@ -2,17 +2,33 @@
 
 import sys
 
+# What `recmesh --help` prints where the commands themselves are not installed.
+_CORE_HELP = """\
+Usage: recmesh COMMAND [OPTIONS]
+
+Commands:
+  evaluate  Show how good a release is on held-out data.
+  release   List, inspect, import, activate, roll back and prune releases.
+  job       Run, follow and list jobs in Kubernetes.
+
+This installation has only the client library, recmesh.client. The commands need the extra "cli":
+  pip install 'recmesh[cli]'
+"""
+
 
 def main() -> int:
     """Run the command line and return its exit code.
 
-    Where a package that it needs is missing, it says in one line which extra has it.
+    If a package that a command needs is missing, one line says which extra contains it. `--help` always works.
     """
     try:
         from recmesh.cli.main import main as run
     except ModuleNotFoundError as error:
         if (error.name or "recmesh").partition(".")[0] == "recmesh":
             raise
+        if sys.argv[1:] in ([], ["--help"]):
+            print(_CORE_HELP, end="")
+            return 0
         print("recmesh: this command needs the extra \"cli\": pip install 'recmesh[cli]'", file=sys.stderr)
         return 2
     return run()
