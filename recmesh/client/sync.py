@@ -42,10 +42,8 @@ class Mesh:
 
     Any number of threads may share a mesh. A channel to each service is opened at the first call to it.
 
-    A process may fork, as gunicorn does with `--preload`: the child opens channels of its own at its first call. gRPC
-    prepares for the fork, provided that no other thread is in a call at that moment. Where one may be, or where
-    `GRPC_ENABLE_FORK_SUPPORT=0` switches the preparation off, make the first call after the fork: a new mesh has not
-    opened anything.
+    A process may fork after it made a mesh, as gunicorn does with `--preload`: each child opens channels of its own at
+    its first call. Make no call before the fork. A child of a process that has used gRPC may hang in its first call.
 
     Each call has one deadline for all its attempts. UNAVAILABLE is tried again until the deadline. Every method
     raises, besides the errors that it names, `Unavailable`, `DeadlineExceeded`, `Overloaded` and `InvalidRequest`

@@ -25,7 +25,7 @@ def service(models_page: Page) -> Iterator[Service]:
 
 
 def test_the_commands_of_the_page_work(service: Service, models_page: Page) -> None:
-    assert "ranker: ONNX and Paddle's own inference differ by " in models_page.said
+    assert "ranker: ONNX Runtime and Paddle Inference differ by at most " in models_page.said
     output = ""
     for command in models_page.commands:
         output = follow(command, models_page.folder, models_page.shop, RECMESH_AS_TARGET=service.target("as"))

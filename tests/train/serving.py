@@ -113,7 +113,7 @@ class Serving:
 
     def tower(self, user: bytes, history: bytes) -> tuple[dict[str, npt.NDArray[Any]], Vector]:
         """Return the inputs and the output of the user tower."""
-        request_user: Any = SimpleNamespace(info=UserInfo.FromString(user), history=History.FromString(history))
+        request_user: Any = SimpleNamespace(profile=UserInfo.FromString(user), history=History.FromString(history))
         encoded, vector = self.user_features.encode(request_user)
         assert vector is not None
         return self.encoder.tower_inputs(encoded), vector

@@ -297,7 +297,7 @@ async def test_an_imported_ranker_gives_the_scores_of_the_original_model(
     folder = store.fetch(imports[release], tmp_path)
     for number, (user_id, profile) in enumerate(users.items()):
         info = user_info(user_id, profile)
-        scores = await served(folder, info, ids=list(items), affinity=number % 2 == 1)
+        scores = await served(folder, info, ids=list(items), debiased=number % 2 == 1)
         expected = [models[ranker].answers[user_id, item] for item in items]
         np.testing.assert_allclose(scores, expected, atol=1e-5)
         assert np.ptp(expected) > 1e-3
@@ -438,4 +438,4 @@ def test_a_crash_of_paddle_is_reported_as_an_error_of_the_release(store: ModelSt
     ended = run_import(store, tmp_path, tmp_path, tmp_path, RECMESH_TRAINING_PYTHON=str(python))
 
     assert ended.returncode == ReleaseError.exit_code
-    assert ended.stderr.startswith("recmesh: the import was ended by SIGABRT: ")
+    assert ended.stderr.startswith("recmesh: SIGABRT ended the import: ")
