@@ -90,9 +90,6 @@ TWO_TOWER = "two_tower"
 FIRST_ADDED_FIELD = 16
 """The lowest number of fields that the v0 contract does not have, in every message."""
 
-DETAILED_ACTIONS = 500
-"""Newest actions that a stored history keeps in detail. Of older actions it keeps the items."""
-
 RANK_SCORE_FIELD = 5
 """The field number of `ItemInfo.rank_score`, a float."""
 

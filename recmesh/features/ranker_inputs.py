@@ -47,8 +47,8 @@ def dense_names(spec: FeatureSpec) -> tuple[str, ...]:
 def never_negative(spec: FeatureSpec) -> tuple[bool, ...]:
     """Return for each dense input whether its weight in the wide part must not be negative.
 
-    A larger value of such an input can only favour an item. Without the constraint, a short trend before a cut-off can
-    give popularity a negative weight, which is wrong at the next cut-off.
+    For these inputs a larger value is evidence for an item, never against it. Without this constraint, a short trend
+    before a cut-off can make the weight of popularity negative, and that weight is wrong at the next cut-off.
     """
     upward = ("popularity_", "lift_", *_LIST_PARTS, *_RELATIVE_PARTS, "tower")
     return tuple(

@@ -262,5 +262,6 @@ def test_the_figures_equal_those_computed_by_hand() -> None:
 
 
 def test_a_report_of_an_older_version_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match=r"metrics\.json: not a report that this version can read \(release: Field required\); train again"):
+    refused = r"metrics\.json: not a report that this version can read \(release: Field required\); train again"
+    with pytest.raises(ReleaseError, match=refused):
         Report.parse(json.dumps({"novel": {}}).encode(), "metrics.json")

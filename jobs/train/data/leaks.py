@@ -13,8 +13,9 @@ import numpy as np
 from jobs.train.data import statistics
 from jobs.train.data.neighbours import cosine_lists
 from jobs.train.data.prepare import Prepared
-from jobs.train.data.rows import HISTORY, Candidates
+from jobs.train.data.rows import Candidates
 from jobs.train.data.windows import Plan, Window
+from recmesh.contract import DETAILED_ACTIONS
 from recmesh.errors import LeakError
 from recmesh.features import FeatureSpec, Statistics
 from recmesh.features.spec import Longs
@@ -80,7 +81,7 @@ def check_history(data: Prepared, window: Window, candidates: Candidates) -> Non
     row, user = candidates.row, candidates.user
     begin = int(data.start[row])
     end = begin if candidates.segment == "cold" else int(window.known[row])
-    newest = data.times[begin:end][::-1][:HISTORY]
+    newest = data.times[begin:end][::-1][:DETAILED_ACTIONS]
     if not np.array_equal(user.history.times, newest) or not np.isin(user.seen, data.items[begin:end]).all():
         raise LeakError(_message(window, f"the history of user {row} differs from the known actions"))
 

@@ -11,13 +11,11 @@ import numpy as np
 
 from jobs.train.data.prepare import Prepared
 from jobs.train.data.windows import Window
+from recmesh.contract import DETAILED_ACTIONS
 from recmesh.features import Encoder, User
 from recmesh.features.spec import SEGMENTS, Floats, Ints, Longs, Mask, Segment
 from recmesh.features.user import History, newest_first
 from recmesh.retrieval import Merged, Retriever, Scored
-
-HISTORY = 500
-"""Number of actions that a history keeps in detail, as in the store of histories."""
 
 MAX_POSITIVES, MAX_NEGATIVES = 48, 100
 """Rows that training takes from one list."""
@@ -132,7 +130,7 @@ def history_of(data: Prepared, begin: int, end: int) -> History:
     """Return the history that consists of the actions begin:end, as the services would receive it."""
     # Actions of the same time stay in the order of the data set, as ingestion leaves them.
     rows = slice(begin, end)
-    return newest_first(data.items[rows], data.times[rows], data.types[rows], data.values[rows], HISTORY)
+    return newest_first(data.items[rows], data.times[rows], data.types[rows], data.values[rows], DETAILED_ACTIONS)
 
 
 def wanted_items(data: Prepared, window: Window, user: int, segment: Segment) -> Ints:

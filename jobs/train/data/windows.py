@@ -121,9 +121,9 @@ class Plan:
     Attributes:
         clock: Whether the split is by date, and not by position in each history.
         windows: The windows. The first is warm.
-        hidden: bool [users], the users of the cold windows of a split by date. One two-tower model serves all windows
-            of such a split, and is trained without these users. In a split by position each cold window hides
-            different users, and needs a two-tower model of its own.
+        hidden: bool [users], the users of the cold windows of a split by date. One two-tower model serves all its
+            windows, and that model is trained without these users. A split by position has no such users: each of its
+            cold windows hides others, and has its own two-tower model.
     """
 
     clock: bool
