@@ -10,6 +10,7 @@ from rich.table import Table
 
 from jobs.native import limit_threads, quiet
 from jobs.train.selection.budget import Budget
+from recmesh.contract import DEFAULT_HOME, DEFAULT_MODEL_STORE
 from recmesh.errors import RecmeshError
 
 
@@ -17,7 +18,7 @@ def main(
     dataset: Annotated[Path, typer.Option(help="Folder of the data set.")],
     store: Annotated[
         str, typer.Option(help="URL of the model store.", envvar="RECMESH_MODEL_STORE")
-    ] = ".recmesh/store",
+    ] = DEFAULT_MODEL_STORE,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 1,
     threads: Annotated[int, typer.Option(help="Number of threads of the numeric libraries.")] = 2,
     budget: Annotated[
@@ -26,7 +27,9 @@ def main(
             help="Time limit (90s, 10m, 1h) in which to try further ways to rank; default: only the usual ones."
         ),
     ] = "",
-    work: Annotated[Path, typer.Option(help="Folder for rejects.csv and temporary files.")] = Path(".recmesh/train"),
+    work: Annotated[Path, typer.Option(help="Folder for rejects.csv and temporary files.")] = Path(
+        DEFAULT_HOME, "train"
+    ),
     mark: Annotated[str, typer.Option(help="Name under which `jobs.ingest --mark` finds the release.")] = "",
 ) -> None:
     """Train on a data set and put the release into the model store; the last line printed is `release <id>`."""

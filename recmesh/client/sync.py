@@ -11,10 +11,8 @@ Example:
 """
 
 import itertools
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TypeAlias, cast
@@ -83,7 +81,6 @@ class Mesh:
         self._channel_factory = channel_factory
         self._lock = threading.Lock()
         self._connections: dict[ServiceName, _Connection] = {}
-        _meshes.add(self)
 
     def __enter__(self) -> "Mesh":
         """Return the mesh."""
@@ -301,11 +298,6 @@ class Mesh:
         check_answer(method, response)
         return response
 
-    def _start_over(self) -> None:
-        """Forget what belongs to the parent process: its channels, and a lock that another thread may have held."""
-        self._lock = threading.Lock()
-        self._connections = {}
-
 
 class _Connection:
     """A channel and the calls that are made through it; see `recmesh.client._connection`."""
@@ -338,15 +330,3 @@ class _Connection:
                 response_deserializer=method.response.FromString,
             )
         return cast("grpc.UnaryUnaryMultiCallable[Request, Response]", stub)
-
-
-_meshes: weakref.WeakSet[Mesh] = weakref.WeakSet()
-
-
-def _start_over_after_fork() -> None:
-    for mesh in list(_meshes):
-        mesh._start_over()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_over_after_fork)

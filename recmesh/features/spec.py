@@ -15,7 +15,7 @@ from recmesh.kernels import Longs as Longs
 Mask = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
 
-DAY = 86_400_000
+DAY_MS = 86_400_000
 """A day in milliseconds."""
 
 Segment = Literal["cold", "novel", "repeat"]

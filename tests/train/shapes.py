@@ -19,7 +19,7 @@ Column = Callable[[Random, Ints], Sequence[str]]
 """Makes the cells of a field from the taste of each row."""
 
 TASTES, LOYALTY = 5, 0.7
-DAY, START = 86_400, 1_700_006_400  # seconds; a midnight
+DAY_MS, START = 86_400, 1_700_006_400  # seconds; a midnight
 _TAIL = 0.8
 
 
@@ -65,7 +65,7 @@ def make(shape: Shape, folder: Path, seed: int = 5) -> Path:
         each[shape.users // 2] = shape.giant
     user = np.repeat(np.arange(shape.users), each)
     item = _items(shape, rng, user, user_taste, item_taste)
-    offset = rng.integers(shape.days * DAY, size=len(user)) // shape.granularity * shape.granularity
+    offset = rng.integers(shape.days * DAY_MS, size=len(user)) // shape.granularity * shape.granularity
     time = START + (offset[np.searchsorted(user, user)] if shape.one_visit else offset)
     kind = rng.choice(list(shape.kinds), len(user))
     folder.mkdir(parents=True)

@@ -9,7 +9,7 @@ import pytest
 from recmesh.pb.item_info_pb2 import ItemInfo
 from tests.train.conftest import inside
 from tests.train.serving import Serving, Stored
-from tests.train.shapes import CATEGORICAL, DAY, MULTI, NUMERIC, Shape, around, colour, make, number, tags
+from tests.train.shapes import CATEGORICAL, DAY_MS, MULTI, NUMERIC, Shape, around, colour, make, number, tags
 
 # Fields of every kind with missing cells, actions of every weight, many actions with the same time, repeats, and a user
 # with more actions than a history keeps.
@@ -18,7 +18,7 @@ _SHAPE = Shape(
     items=330,
     each=around(14),
     days=90,
-    granularity=DAY // 4,
+    granularity=DAY_MS // 4,
     user_fields={"sex": (CATEGORICAL, colour), "income": (NUMERIC, number), "hobbies": (MULTI, tags)},
     item_fields={"brand": (CATEGORICAL, colour), "weight": (NUMERIC, number), "tags": (MULTI, tags)},
     repeat=0.2,

@@ -14,7 +14,7 @@ from tests.train.conftest import inside
 from tests.train.serving import Serving, Stored
 from tests.train.shapes import (
     CATEGORICAL,
-    DAY,
+    DAY_MS,
     MULTI,
     NUMERIC,
     Shape,
@@ -49,13 +49,13 @@ SHAPES = {
         kinds={"view": 0.1, "like": 0, "order": 3},
         giant=3000,
     ),
-    "no fields at all, 100 items, days only": Shape(80, 100, around(10), granularity=DAY, repeat=0.3),
+    "no fields at all, 100 items, days only": Shape(80, 100, around(10), granularity=DAY_MS, repeat=0.3),
     "one action a user": Shape(300, 100, exactly(1), user_fields=_TOWN, item_fields=_COLOUR),
     "four actions a user, no user fields, only new items": Shape(
         120, 100, exactly(4), item_fields=_COLOUR, repeats=False
     ),
     "all actions on one day": Shape(
-        80, 100, around(10), days=1, granularity=DAY, user_fields=_TOWN, item_fields=_COLOUR
+        80, 100, around(10), days=1, granularity=DAY_MS, user_fields=_TOWN, item_fields=_COLOUR
     ),
 }
 

@@ -10,7 +10,7 @@ from recmesh.dataset import DataSet
 from recmesh.dataset import Field as Declared
 from recmesh.errors import DataError
 from recmesh.features.catalogue import Catalogue
-from recmesh.features.spec import DAY, FeatureSpec, Field, Floats, Ints, Longs, Tower
+from recmesh.features.spec import DAY_MS, FeatureSpec, Field, Floats, Ints, Longs, Tower
 from recmesh.features.vocabulary import Vocabulary, parse_number, signed_log
 
 MIN_USERS, MIN_ITEMS, MIN_ACTIONS = 10, 10, 50
@@ -75,7 +75,7 @@ def prepare(data: DataSet) -> Prepared:
     actions = _columns(data)
     times = actions["time"].to_numpy()
     users = actions["user"].to_numpy().astype(np.int32)
-    granularity = DAY if not (times % DAY).any() else 1
+    granularity = DAY_MS if not (times % DAY_MS).any() else 1
     kinds = data.actions["type"].dtype
     names = kinds.categories.to_list() if isinstance(kinds, pl.Enum) else sorted(data.actions["type"].unique())
     return Prepared(

@@ -9,7 +9,7 @@ from jobs.train.data.neighbours import neighbour_lists
 from jobs.train.data.prepare import Prepared
 from recmesh.features.encoder import type_weights
 from recmesh.features.ranker_inputs import LIFT_SMOOTHING
-from recmesh.features.spec import DAY, Array, FeatureSpec, Longs, Popularity
+from recmesh.features.spec import DAY_MS, Array, FeatureSpec, Longs, Popularity
 from recmesh.features.statistics import Lists, Statistics
 from recmesh.features.vocabulary import Vocabulary
 
@@ -112,7 +112,7 @@ def _weight(kind: Popularity, users: Array, times: Array, weights: Array, first:
     if kind.late:
         weights = weights * LATE_DECAY ** _steps_to_last(users, times)
     if kind.days is not None:
-        weights = weights * np.exp(-(as_of - times) / (kind.days * DAY))
+        weights = weights * np.exp(-(as_of - times) / (kind.days * DAY_MS))
     if kind.first_only:
         only = np.zeros(len(weights))
         only[first] = weights[first]

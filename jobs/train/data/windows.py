@@ -7,9 +7,9 @@ import numpy as np
 
 from jobs.train.data.prepare import Prepared
 from recmesh.errors import DataError
-from recmesh.features.spec import DAY, Longs, Mask
+from recmesh.features.spec import DAY_MS, Longs, Mask
 
-_WEEK = 7 * DAY
+_WEEK = 7 * DAY_MS
 
 CUTOFFS = 16
 """Cut-offs of a split by date."""
@@ -148,7 +148,7 @@ def plan(data: Prepared, seed: int) -> Plan:
     long_enough = span >= MIN_SPAN_STEPS * data.spec.granularity
     if long_enough and _returning_share(data, data.spec.as_of - length) >= MIN_RETURNING_SHARE:
         step = span / SPAN_PER_STEP
-        step_ms = _round_to_unit(step, DAY if step >= DAY else data.spec.granularity)
+        step_ms = _round_to_unit(step, DAY_MS if step >= DAY_MS else data.spec.granularity)
         chosen = Plan(True, tuple(_by_date(data, length, step_ms, hidden)), hidden)
     else:
         chosen = Plan(False, (*_by_position(data, seed), *_folds(data, seed)), np.zeros(users, np.bool_))

@@ -12,7 +12,7 @@ from recmesh.dataset import DataSet
 from recmesh.evaluation import per_user
 from recmesh.evaluation.report import Calibration, Example, Past, Shown
 from recmesh.features import FeatureSpec
-from recmesh.features.spec import DAY, Floats, Ints
+from recmesh.features.spec import DAY_MS, Floats, Ints
 
 SHOWN_ITEMS, SHOWN_ACTIONS, SHOWN_REASONS = 10, 8, 3
 MIN_REASON = 0.005
@@ -75,7 +75,7 @@ class Examples:
             history.items[:SHOWN_ACTIONS], history.times[:SHOWN_ACTIONS], history.types[:SHOWN_ACTIONS], strict=True
         ):
             timestamp = np.datetime64(int(time), "ms")
-            when = str(timestamp.astype("datetime64[D]" if self._spec.granularity == DAY else "datetime64[m]"))
+            when = str(timestamp.astype("datetime64[D]" if self._spec.granularity == DAY_MS else "datetime64[m]"))
             yield Past(
                 sku_id=self._sku_ids[item],
                 about=self._about(int(item)),

@@ -8,13 +8,13 @@ import pytest
 from recmesh.errors import InvalidRequest, ReleaseError
 from recmesh.features import Encoder, User
 from recmesh.features.encoder import ITEM_VECTORS
-from recmesh.features.spec import DAY, Array
+from recmesh.features.spec import DAY_MS, Array
 from tests.unit.features.toy import AS_OF, encoder
 
 
 def buyer(made: Encoder, *actions: tuple[str, int], older: tuple[str, ...] = (), age: str = "1") -> User:
     """Make a user with orders of (sku, days ago), newest first."""
-    times = [AS_OF - days * DAY for _, days in actions]
+    times = [AS_OF - days * DAY_MS for _, days in actions]
     return made.user(
         {"age": age}, [sku for sku, _ in actions], times, ["order"] * len(times), [1.0] * len(times), older
     )
@@ -67,7 +67,7 @@ def test_history_and_new_only_decide_the_segment() -> None:
 def test_now_is_the_later_of_the_release_and_the_newest_action() -> None:
     made = encoder()
     assert buyer(made, ("a", 3)).now == AS_OF
-    assert buyer(made, ("a", -7)).now == AS_OF + 8 * DAY
+    assert buyer(made, ("a", -7)).now == AS_OF + 8 * DAY_MS
 
 
 def test_votes_follow_the_neighbour_lists_of_the_history() -> None:

@@ -7,10 +7,10 @@ import numpy as np
 from recmesh.features import Catalogue, Encoder, FeatureSpec, Lists, Statistics
 from recmesh.features.encoder import padded
 from recmesh.features.ranker_inputs import column_sizes, dense_names
-from recmesh.features.spec import DAY, Channel, Field, Popularity, Segment, Tower
+from recmesh.features.spec import DAY_MS, Channel, Field, Popularity, Segment, Tower
 from recmesh.features.vocabulary import Vocabulary
 
-AS_OF = 100 * DAY
+AS_OF = 100 * DAY_MS
 SKUS = ("a", "b", "c", "d", "00123")
 
 
@@ -25,7 +25,7 @@ def spec(repeats: bool = True, clock: bool = True) -> FeatureSpec:
         as_of=AS_OF,
         repeats=repeats,
         clock=clock,
-        granularity=DAY,
+        granularity=DAY_MS,
         user_fields=(Field(name="age", kind="categorical"),),
         item_fields=(Field(name="cate", kind="categorical"), Field(name="price", kind="numeric", bounds=(5.0,))),
         action_weights={"view": 0.1, "order": 1.0},
@@ -72,7 +72,7 @@ def statistics() -> Statistics:
         popularity=share,
         buyers=np.array([40, 30, 15, 10, 5, 0], np.float32),
         repeat_rate=np.full(6, 0.2, np.float32),
-        first_seen=np.full(6, AS_OF - 10 * DAY, np.int64),
+        first_seen=np.full(6, AS_OF - 10 * DAY_MS, np.int64),
         lift_offset=np.array([0], np.int64),
         lift_start=np.array([0, 0, 0, 2, 3], np.int64),
         lift_items=np.array([0, 4, 1], np.int32),

@@ -6,7 +6,7 @@ import numpy as np
 
 from recmesh.features import Encoder, User
 from recmesh.features.ranker_inputs import LIFT_SMOOTHING
-from recmesh.features.spec import DAY, SEGMENTS, Floats, Ints, Segment
+from recmesh.features.spec import DAY_MS, SEGMENTS, Floats, Ints, Segment
 from recmesh.features.statistics import Lists
 from recmesh.kernels import Owned, Votes
 
@@ -45,7 +45,7 @@ def owned(user: User) -> Owned:
     strength = np.array([max(weight for _, weight in own) for own in by_item], np.float32)
     return Owned(
         items=np.array(items, np.int32),
-        days=np.array([(user.now - own[0][0]) / DAY for own in by_item], np.float32),
+        days=np.array([(user.now - own[0][0]) / DAY_MS for own in by_item], np.float32),
         steps=steps,
         counts=np.array([len({time for time, _ in own}) for own in by_item], np.float32),
         weights=(user.recency**steps * strength).astype(np.float32),
@@ -82,7 +82,7 @@ def ranker_row(
     spec, statistics, history = encoder.spec, encoder.statistics, user.owned
     row = {f"popularity_{p.name}": statistics.popularity[item, k] for k, p in enumerate(spec.popularities)}
     row["repeat_rate"] = statistics.repeat_rate[item]
-    row["age"] = np.log1p(max(user.now - statistics.first_seen[item], 0) / DAY) if spec.clock else 0.0
+    row["age"] = np.log1p(max(user.now - statistics.first_seen[item], 0) / DAY_MS) if spec.clock else 0.0
     for number, field in enumerate(spec.user_fields):
         row[f"lift_{field.name}"] = _lift(encoder, number, int(user.codes[number]), item)
     row["tower"] = (

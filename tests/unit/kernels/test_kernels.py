@@ -7,12 +7,12 @@ from recmesh import kernels
 from recmesh.features import Catalogue, Encoder, FeatureSpec, Lists, Statistics
 from recmesh.features.encoder import padded
 from recmesh.features.ranker_inputs import column_sizes, dense_names
-from recmesh.features.spec import DAY, Array, Field, Floats, Ints, Kind, Popularity
+from recmesh.features.spec import DAY_MS, Array, Field, Floats, Ints, Kind, Popularity
 from recmesh.features.vocabulary import Vocabulary
 from recmesh.kernels import Scratch
 from tests.unit.kernels import reference
 
-ITEMS, AS_OF = 80, 400 * DAY
+ITEMS, AS_OF = 80, 400 * DAY_MS
 SHAPES: dict[str, tuple[tuple[int, ...], tuple[tuple[Kind, int], ...]]] = {
     "fields of every kind": ((4, 3), (("categorical", 1), ("multi", 3), ("numeric", 1))),
     "no fields": ((), ()),
@@ -39,7 +39,7 @@ def encoder(shape: str, clock: bool, random: np.random.Generator) -> Encoder:
     )
     popularities = (Popularity(name="all"), Popularity(name="9d", days=9), Popularity(name="first", first_only=True))
     spec = FeatureSpec(
-        as_of=AS_OF, repeats=True, clock=clock, granularity=DAY, user_fields=user, item_fields=item,
+        as_of=AS_OF, repeats=True, clock=clock, granularity=DAY_MS, user_fields=user, item_fields=item,
         action_weights={"view": 0.2, "order": 1.0}, popularities=popularities, neutral_logit=-1.5,
     )  # fmt: skip
     sizes = [size + 2 for size in user_sizes]
@@ -66,7 +66,7 @@ def statistics(item_fields: int, user_sizes: list[int], random: np.random.Genera
         popularity=random.normal(-6, 2, (ITEMS + 1, 3)).astype(np.float32),
         buyers=random.integers(0, 50, ITEMS + 1).astype(np.float32),
         repeat_rate=random.random(ITEMS + 1).astype(np.float32),
-        first_seen=(AS_OF - random.integers(-3, 200, ITEMS + 1) * DAY).astype(np.int64),
+        first_seen=(AS_OF - random.integers(-3, 200, ITEMS + 1) * DAY_MS).astype(np.int64),
         lift_offset=np.cumsum([0, *user_sizes[:-1]], dtype=np.int64)[: len(user_sizes)],
         lift_start=start,
         lift_items=np.concatenate([*found, []]).astype(np.int32),
@@ -96,7 +96,7 @@ def test_ranker_inputs_agree_with_numpy(shape: str, clock: bool, actions: int) -
     history = [str(k) for k in random.integers(0, ITEMS + 9, actions)]  # Some are outside the catalogue.
     profile = {field.name: str(random.integers(0, 5)) for field in made.spec.user_fields}
     kinds = random.choice(["view", "order", "other"], actions).tolist()
-    user = made.user(profile, history, [AS_OF - int(day) * DAY for day in days], kinds, [1.0] * actions)
+    user = made.user(profile, history, [AS_OF - int(day) * DAY_MS for day in days], kinds, [1.0] * actions)
     items = random.permutation(ITEMS)[:50].astype(np.int32)
     unlisted = [{"i0": "2", "i1": "1|4", "i2": "3.5"}, {}]
     codes, numbers = made._encode_items(unlisted)
@@ -117,7 +117,7 @@ def test_ranker_inputs_agree_with_numpy(shape: str, clock: bool, actions: int) -
 def test_histories_and_votes_agree_with_numpy(actions: int) -> None:
     random = np.random.default_rng(actions)
     made = encoder("no fields", True, random)
-    times = AS_OF - np.sort(random.integers(0, 30, actions)) * DAY
+    times = AS_OF - np.sort(random.integers(0, 30, actions)) * DAY_MS
     kinds = random.choice(["view", "order", "other"], actions).tolist()
     items = [str(k) for k in random.integers(0, 2 * ITEMS, actions)]
     user = made.user({}, items, times.tolist(), kinds, [1.0] * actions)

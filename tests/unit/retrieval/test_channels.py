@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recmesh.features import Encoder, User
-from recmesh.features.spec import DAY, Channel
+from recmesh.features.spec import DAY_MS, Channel
 from recmesh.features.user import NO_ITEMS
 from recmesh.kernels import Scratch
 from recmesh.retrieval import Retriever, Scored, merge
@@ -19,7 +19,7 @@ ALL = ("two_tower", "neighbours", "popular", "bought_before")
 def buyer(made: Encoder, *skus: str) -> User:
     """Make a user who ordered the items, newest first."""
     count = len(skus)
-    return made.user({"age": "1"}, skus, [AS_OF - DAY * n for n in range(count)], ["order"] * count, [1.0] * count)
+    return made.user({"age": "1"}, skus, [AS_OF - DAY_MS * n for n in range(count)], ["order"] * count, [1.0] * count)
 
 
 def scored(*items: int) -> Scored:
