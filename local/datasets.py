@@ -16,7 +16,15 @@ from recmesh.releases.versions import code_digest
 if TYPE_CHECKING:
     from recmesh.dataset import DataSet
 
-NAMES = ("ta_feng", "ml_100k", "synthetic")
+NAMES = (
+    "ta_feng",
+    "ml_100k",
+    "ml_latest_small",
+    "book_crossing",
+    "book_crossing_5k",
+    "instacart_sample",
+    "synthetic",
+)
 
 
 @dataclass(frozen=True)

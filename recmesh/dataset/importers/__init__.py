@@ -1,11 +1,11 @@
-"""Well-known data sets by name, written as ordinary data set folders."""
+"""Data sets by name, written as ordinary data set folders."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from recmesh.contract import DEFAULT_HOME
-from recmesh.dataset.importers import ml_100k, ta_feng
+from recmesh.dataset.importers import book_crossing, instacart_sample, ml_100k, ml_latest_small, ta_feng
 from recmesh.dataset.schema import SCHEMA_FILE, Schema, did_you_mean
 from recmesh.dataset.synthetic import synthetic
 from recmesh.dataset.writing import new_folder
@@ -13,11 +13,17 @@ from recmesh.errors import DataError
 
 __all__ = ["NAMES", "fetch"]
 
-_WRITERS: dict[str, tuple[Schema, Callable[[Path, Path], None]]] = {
-    "ta_feng": (ta_feng.SCHEMA, ta_feng.write),
-    "ml_100k": (ml_100k.SCHEMA, ml_100k.write),
+_DOWNLOADS: dict[str, Callable[[Path, Path], str]] = {
+    "ta_feng": ta_feng.write,
+    "ml_100k": ml_100k.write,
+    "ml_latest_small": ml_latest_small.write,
+    "book_crossing": book_crossing.write,
+    "book_crossing_5k": book_crossing.write_5k,
+    "instacart_sample": instacart_sample.write,
 }
-NAMES = (*_WRITERS, "synthetic")
+"""Data sets in public wheels: functions of the folder of downloads and the folder to fill, which return schema.yaml."""
+
+NAMES = (*_DOWNLOADS, "synthetic")
 """The names that `fetch` accepts."""
 
 
@@ -37,10 +43,10 @@ def fetch(name: str, into: Path, cache: Path | None = None) -> Path:
     """
     if name == "synthetic":
         return synthetic(into)
-    if name not in _WRITERS:
+    if name not in _DOWNLOADS:
         raise DataError(f'unknown data set "{name}": one of {", ".join(NAMES)}, or a folder{did_you_mean(name, NAMES)}')
-    schema, write = _WRITERS[name]
     with new_folder(into) as folder:
-        write(cache or Path(os.environ.get("RECMESH_HOME", DEFAULT_HOME)) / "cache", folder)
-        (folder / SCHEMA_FILE).write_text(schema.dump(), encoding="utf-8")
+        schema = _DOWNLOADS[name](cache or Path(os.environ.get("RECMESH_HOME", DEFAULT_HOME)) / "cache", folder)
+        Schema.parse(schema, f"{name}: {SCHEMA_FILE}")
+        (folder / SCHEMA_FILE).write_text(schema, encoding="utf-8")
     return into

@@ -8,7 +8,6 @@ from pathlib import Path
 import polars as pl
 
 from recmesh.dataset.importers.wheels import Wheel, member
-from recmesh.dataset.schema import Action, Field, Schema, Side
 
 WHEEL = Wheel(
     requirement="recbole==1.2.1",
@@ -16,30 +15,42 @@ WHEEL = Wheel(
     sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
 )
 
-_CATEGORICAL = Field(kind="categorical")
-SCHEMA = Schema(
-    user=Side(id="user_id", fields=dict.fromkeys(("age", "sex", "occupation", "city"), _CATEGORICAL)),
-    item=Side(
-        id="sku_id",
-        fields={"cate": _CATEGORICAL, "year": Field(kind="numeric"), "genres": Field(kind="multi", separator=" ")},
-    ),
-    action=Action(user="user_id", item="sku_id", time="action_time", type="type", value="value", weights={"rating": 1}),
-    repeats=False,
-)
+SCHEMA = """\
+# MovieLens 100k.
+user:
+  id: user_id
+  fields:
+    age: {kind: categorical}                # in bands
+    sex: {kind: categorical}
+    occupation: {kind: categorical}
+    city: {kind: categorical}               # the first character of the zip code, a region of the United States
+item:
+  id: sku_id
+  fields:
+    cate: {kind: categorical}               # the first genre
+    year: {kind: numeric}
+    genres: {kind: multi, separator: " "}
+action:
+  user: user_id
+  item: sku_id
+  time: action_time
+  type: type
+  value: value                              # one to five stars
+  weights: {rating: 1}
+repeats: false                              # nobody rates a film twice
+"""
 
 _AGE_BOUNDS = [17, 24, 34, 44, 49, 55]
 _AGE_LABELS = ["<18", "18-24", "25-34", "35-44", "45-49", "50-55", "56+"]
 
 
-def write(cache: Path, folder: Path) -> None:
-    """Write the data set.
-
-    Ages are grouped into bands. The city is the first character of the zip code, the category the first genre.
-    """
+def write(cache: Path, folder: Path) -> str:
+    """Write the data set. Returns its schema."""
     wheel = WHEEL.fetch(cache)
     _users(_table(wheel, "user", ["user_id", "age", "sex", "occupation", "zip"])).write_csv(folder / "users.csv")
     _items(_table(wheel, "item", ["sku_id", "title", "year", "genres"])).write_csv(folder / "products.csv")
     _actions(_table(wheel, "inter", ["user_id", "sku_id", "value", "time"])).write_csv(folder / "actions.csv")
+    return SCHEMA
 
 
 def _table(wheel: Path, kind: str, names: list[str]) -> pl.DataFrame:

