@@ -3,6 +3,7 @@
 import polars as pl
 
 from recmesh.dataset.schema import Unit
+from recmesh.numbers import NUMBER
 
 MAX_ID_BYTES = 128
 CONTROL = r"\p{Cc}"
@@ -85,8 +86,11 @@ def to_time(column: pl.Series, unit: Unit | None) -> pl.Series:
 
 
 def to_number(column: pl.Series) -> pl.Series:
-    """Return the finite numbers in a column (Float64), and null elsewhere."""
-    number = pl.col("x").cast(pl.Float64, strict=False)
+    """Return the finite numbers in a column (Float64), and null elsewhere. Text is read as in requests."""
+    text = pl.col("x")
+    if column.dtype == pl.String:
+        text = pl.when(text.str.contains(f"^(?:{NUMBER})$")).then(text.str.strip_chars(" \t"))
+    number = text.cast(pl.Float64, strict=False)
     return _select(column, pl.when(number.is_finite()).then(number))
 
 

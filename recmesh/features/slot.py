@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, model_validator
 from pydantic import Field as Setting
 
 from recmesh.features.hashes import HashName, hashed
-from recmesh.features.vocabulary import parse_number
+from recmesh.numbers import parse_number
 
 Side = Literal["constant", "user", "item", "history"]
 
@@ -59,8 +59,8 @@ class Slot(Frozen):
         multi_hot: Column k is 1 if the field has a value with id k, and 0 otherwise. Without `unknown`, values outside
             the vocabulary set no column.
         width: The number of columns.
-        missing: The id or number of a missing value and of padding. By default, a missing value of a hashed field has
-            the id of the empty text, and everything else is 0.
+        missing: The id or number of a missing value, of text that should be a number, and of padding. By default, a
+            missing value of a hashed field has the id of the empty text, and everything else is 0.
         unknown: The id of a value that the rule does not know; 0 by default.
     """
 
@@ -165,7 +165,7 @@ class Slot(Frozen):
             return self.vocabulary.get(text, self._unknown)
         number = parse_number(text)
         if math.isnan(number):
-            return self._unknown
+            return self._absent
         if self.bounds is not None:
             return bisect_right(self.bounds, number)
         assert self.number is not None

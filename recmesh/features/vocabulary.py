@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recmesh.errors import ReleaseError
 from recmesh.features.spec import Field
+from recmesh.numbers import parse_number
 
 MISSING, UNSEEN, FIRST = 0, 1, 2
 
@@ -18,7 +19,7 @@ class Vocabulary:
     Attributes:
         field: The declared field.
         values: The known values, in the order of their codes.
-        unknown: How many values outside the vocabulary have been encoded so far.
+        unknown: How many values outside the vocabulary, or texts that are no numbers, have been encoded so far.
     """
 
     def __init__(self, field: Field, values: Sequence[str], missing: Sequence[str]) -> None:
@@ -46,8 +47,9 @@ class Vocabulary:
             return MISSING
         if self.field.kind == "numeric":
             number = parse_number(value)
-            if math.isnan(number):
-                return self._unseen()
+            if math.isnan(number):  # missing, as in a file; the count shows that a client sends such text
+                self.unknown += 1
+                return MISSING
             return FIRST + bisect_right(self.field.bounds, number)
         code = self._codes.get(value)
         if code is None:
@@ -76,15 +78,6 @@ class Vocabulary:
     def _unseen(self) -> int:
         self.unknown += 1
         return UNSEEN
-
-
-def parse_number(value: str) -> float:
-    """Return the finite number that a text contains, NaN if there is none."""
-    try:
-        number = float(value)
-    except ValueError:
-        return math.nan
-    return number if math.isfinite(number) else math.nan
 
 
 def signed_log(number: float) -> float:

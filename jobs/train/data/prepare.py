@@ -11,7 +11,8 @@ from recmesh.dataset import Field as Declared
 from recmesh.errors import DataError
 from recmesh.features.catalogue import Catalogue
 from recmesh.features.spec import DAY_MS, FeatureSpec, Field, Floats, Ints, Longs, Tower
-from recmesh.features.vocabulary import Vocabulary, parse_number, signed_log
+from recmesh.features.vocabulary import Vocabulary, signed_log
+from recmesh.numbers import parse_number
 
 MIN_USERS, MIN_ITEMS, MIN_ACTIONS = 10, 10, 50
 """Smaller data sets are refused: a model fitted on fewer could not be evaluated."""

@@ -24,7 +24,9 @@ def slot(**given: Any) -> Slot:
     [
         ({"vocabulary": {"a": 3}, "unknown": 1, "missing": 2}, {"a": 3, "b": 1, "": 2, None: 2}),
         ({"bounds": [10, 20]}, {"9.9": 0, "10": 1, "20.0": 2, "x": 0, None: 0}),
+        ({"bounds": [10, 20], "missing": 7, "unknown": 8}, {"nan": 7, "1_000": 7, "x": 7, None: 7}),
         ({"number": {"subtract": 1, "divide": 2}}, {"5": 2.0, "1": 0.0, "x": 0, "1e39": 0, None: 0}),
+        ({"number": {}, "missing": -0.5, "unknown": 9}, {"nan": -0.5, "inf": -0.5, "１": -0.5, None: -0.5, "1e39": 9}),
         ({"number": {"size": 5}, "unknown": 4}, {"3": 3, "5": 4, "-1": 4}),
         ({"hash": {"by": "crc32", "size": 1000, "prefix": "1"}}, {"23456789": 0xCBF43926 % 1000}),
     ],
