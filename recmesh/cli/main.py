@@ -1,4 +1,4 @@
-"""The operator's command line: `recmesh release ...`, `recmesh evaluate`, `recmesh job ...`.
+"""The operator's command line: `recmesh dataset ...`, `recmesh release ...`, `recmesh evaluate`, `recmesh job ...`.
 
 Commands import what they need when they run, so that `recmesh --help` works with typer and rich alone.
 """
@@ -7,11 +7,12 @@ import sys
 
 import typer
 
-from recmesh.cli import job, release
+from recmesh.cli import dataset, job, release
 from recmesh.cli.evaluate import evaluate
 from recmesh.errors import RecmeshError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Operate recmesh.")
+app.add_typer(dataset.app, name="dataset")
 app.add_typer(release.app, name="release")
 app.add_typer(job.app, name="job")
 app.command()(evaluate)

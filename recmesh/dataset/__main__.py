@@ -1,79 +1,14 @@
-"""`python -m recmesh.dataset`: check a data set, fetch one by name, or generate one."""
+"""`python -m recmesh.dataset`: another name for `recmesh dataset`."""
 
+import runpy
 import sys
-from pathlib import Path
-from typing import Annotated
-
-import typer
-from rich.console import Console
-
-from recmesh.dataset import NAMES, fetch, read, synthetic
-from recmesh.dataset.synthetic import Form
-from recmesh.errors import RecmeshError
-from recmesh.progress import Reporter, reading
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-
-
-def _form(text: str) -> Form:
-    if text in ("v0", "seed"):  # its name in version 0.1
-        return "v0"
-    if text != "csv":
-        raise typer.BadParameter(f'"{text}" is not one of csv, v0')
-    return "csv"
-
-
-@app.command()
-def check(
-    folder: Annotated[Path, typer.Argument(help="The data set.")],
-    rejects: Annotated[Path | None, typer.Option(help="Write the rejected rows to this CSV file.")] = None,
-    max_rejected: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Share of rejected rows to accept [RECMESH_MAX_REJECTED, default 0.2]"),
-    ] = None,
-) -> None:
-    """Read a data set as training and ingestion do, and report what became of every row."""
-    with reading(Reporter()) as progress:
-        data = read(folder, rejects, progress, max_rejected)
-    console = Console()
-    console.print(data.report.table())
-    console.print(f"fingerprint: {data.fingerprint}", soft_wrap=True)
-    if rejects and any(tally.rejected or tally.anonymous for tally in data.report.tallies):
-        console.print(f"rejected rows: {rejects}", soft_wrap=True)
-
-
-@app.command("fetch")
-def fetch_command(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(NAMES)}.")],
-    into: Annotated[Path, typer.Argument(help="The folder to create.")],
-    cache: Annotated[Path | None, typer.Option(help="Where downloads are kept [RECMESH_HOME/cache]")] = None,
-) -> None:
-    """Create the folder of a well-known data set."""
-    print(fetch(name, into, cache))
-
-
-@app.command("synthetic")
-def synthetic_command(
-    into: Annotated[Path, typer.Argument(help="The folder to create.")],
-    users: Annotated[int, typer.Option(help="Number of users.")] = 5000,
-    products: Annotated[int, typer.Option(help="Number of items.")] = 2000,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 7,
-    form: Annotated[
-        Form,
-        typer.Option(parser=_form, metavar="csv|v0", help="v0: users.dat and products.dat, as in the v0 contract."),
-    ] = "csv",
-) -> None:
-    """Generate a shop whose users have known preferences."""
-    print(synthetic(into, users, products, seed, form))
 
 
 def main() -> None:
-    """Run the command line. An error is one line on stderr, and its kind determines the exit code."""
-    try:
-        app()
-    except RecmeshError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    """Run `recmesh dataset` with the arguments of this process."""
+    sys.argv[1:1] = ["dataset"]
+    # By name, because this package is below the command line.
+    runpy.run_module("recmesh", run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -318,7 +318,7 @@ def test_the_command_line_generates_and_checks(tmp_path: Path) -> None:
 def test_the_command_line_reports_an_error_in_one_line(tmp_path: Path) -> None:
     failed = run("check", tmp_path / "nowhere")
     assert failed.returncode == DataError.exit_code
-    assert failed.stderr.splitlines()[-1] == f"error: {tmp_path / 'nowhere'}: no such folder"
+    assert failed.stderr.splitlines()[-1] == f"recmesh: {tmp_path / 'nowhere'}: no such folder"
     assert failed.stdout == ""
 
 
