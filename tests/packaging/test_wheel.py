@@ -88,6 +88,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert [name for name in names if not name.startswith(("recmesh/", info))] == []
     assert {name for name in names if name.startswith("recmesh/") and not name.endswith((".py", ".pyi"))} == {
         "recmesh/kernels/kernels.c",
+        "recmesh/pages/templates/document.html.j2",
+        "recmesh/pages/templates/tables.html.j2",
         "recmesh/py.typed",
     }
     assert "recmesh/pb/as_pb2.py" in names

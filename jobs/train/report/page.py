@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
-from jobs.train.report.plots import Scale, bar, dot, reliability
+from jobs.train.report.plots import Scale, dot, reliability
 from recmesh.evaluation.metrics import margin, names
 from recmesh.evaluation.report import CHAIN, POPULARITY, FeatureGroup, Figure, Figures, Report, SegmentReport, System
+from recmesh.pages import environment
 
 _METRICS = list(names())
 _HEADLINE = _METRICS[0]
@@ -25,36 +26,27 @@ def page(report: Report) -> str:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals.update(
+    pages = environment(Path(__file__).with_name("templates"))
+    pages.globals.update(
         CHAIN=CHAIN,
         POPULARITY=POPULARITY,
         metrics=_METRICS,
         headline=_HEADLINE,
         titles=_TITLES,
         labels=_LABELS,
-        bar=bar,
         dot=dot,
         reliability=reliability,
     )
-    environment.filters.update(
+    pages.filters.update(
         by_figure=_by_figure,
         by_gain=_by_gain,
-        count="{:,}".format,
         figure=_figure,
         fixed="{:.4f}".format,
         margin=margin,
-        percent=_percent,
         scale=_scale,
         signed="{:+.4f}".format,
     )
-    return environment
+    return pages
 
 
 def _by_figure(systems: Iterable[System]) -> list[System]:
@@ -70,10 +62,6 @@ def _by_gain(groups: Iterable[FeatureGroup], metric: str) -> list[FeatureGroup]:
 def _figure(segment: SegmentReport, name: str) -> Figure:
     """Return the headline figure of a system of a segment."""
     return next(system.figures[_HEADLINE] for system in segment.systems if system.name == name)
-
-
-def _percent(share: float, digits: int) -> str:
-    return f"{share:.{digits}%}"
 
 
 def _scale(figures: Iterable[Figures], metric: str) -> Scale:

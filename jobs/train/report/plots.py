@@ -1,4 +1,4 @@
-"""Plots as inline SVG. Positions inside table cells are percentages, so these plots fit any width."""
+"""Plots of figures as inline SVG. Positions inside table cells are percentages, so these plots fit any width."""
 
 import math
 from collections.abc import Sequence
@@ -46,11 +46,6 @@ def dot(figure: Figure, scale: Scale, css: str = "") -> Markup:
         '<svg class="dot {css}" aria-hidden="true"><line class="zero" x1="{zero}" x2="{zero}" y1="0" y2="100%"/>'
         '<line class="span" x1="{low}" x2="{high}" y1="50%" y2="50%"/><circle cx="{mid}" cy="50%" r="4"/></svg>'
     ).format(css=css, zero=zero, low=low, mid=mid, high=high)
-
-
-def bar(share: float) -> Markup:
-    """Draw a share as a bar."""
-    return Markup('<span class="bar"><i style="width:{}"></i></span>').format(f"{min(max(share, 0.0), 1.0):.1%}")
 
 
 def reliability(bins: Sequence[Bin]) -> Markup:
