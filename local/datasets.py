@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ class Checked:
         summary: Its size, for people.
         known_user: Id of a user with actions.
         new_user: Profile of a new user; empty if users have no fields.
+        warnings: What is probably wrong with the data set.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Checked:
     summary: str
     known_user: str
     new_user: Mapping[str, str]
+    warnings: Sequence[str] = ()
 
 
 def checked(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Checked:
@@ -60,6 +62,8 @@ def checked(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Chec
         found = _read(folder, settings, steps)
         _remember(record, state, found)
     steps.say(found.summary)
+    for warning in found.warnings:
+        steps.say(f"warning: {warning}")
     return found
 
 
@@ -98,7 +102,7 @@ def _read(folder: Path, settings: LocalSettings, steps: NumberedSteps) -> Checke
     steps.say("reading and checking every row")
     data = read(folder, rejects(settings, folder))
     summary = f"{len(data.users):,} users, {len(data.items):,} items, {len(data.actions):,} actions"
-    return Checked(folder, data.fingerprint, summary, _known_user(data), _new_user(data))
+    return Checked(folder, data.fingerprint, summary, _known_user(data), _new_user(data), data.report.warnings)
 
 
 def _known_user(data: "DataSet") -> str:

@@ -65,6 +65,8 @@ def import_models(
         given = read_models(ranker, towers, encoder.spec)
     with reporter.step("reading the data set"):
         data = read(dataset, rejects=home / "import" / "rejects.csv")
+    for warning in data.report.warnings:
+        reporter.say(f"warning: {warning}")
     _check_fields(data, encoder.spec, dataset)
     manifest = read_manifest(folder)
     identity = _identity(manifest, data.fingerprint, given)

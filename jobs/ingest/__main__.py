@@ -61,6 +61,8 @@ def ingest(
     reporter = Reporter(Console(highlight=False))
     shard = Shard.from_environment()
     data = read(dataset, rejects)
+    for warning in data.report.warnings:
+        reporter.say(f"warning: {warning}")
     retry_window = RetryWindow(wait, reporter)
     redis = RedisWriter(redis_url)
     retry_window.get("Redis", redis.ping)

@@ -22,22 +22,32 @@ def _form(text: str) -> str:
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="The data set.")],
-    rejects: Annotated[Path | None, typer.Option(help="Write the rejected rows to this CSV file.")] = None,
+    rejects: Annotated[Path | None, typer.Option(help="Write the rows that are not used to this CSV file.")] = None,
     max_rejected: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Share of rejected rows to accept [RECMESH_MAX_REJECTED, default 0.2]"),
+        typer.Option(min=0, max=1, help="Share of invalid rows to accept [RECMESH_MAX_REJECTED, default 0.2]"),
+    ] = None,
+    max_damaged: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Share of damaged rows to accept [RECMESH_MAX_DAMAGED, default 0.001]"),
+    ] = None,
+    max_unlisted: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of unknown users or items to accept [RECMESH_MAX_UNLISTED, default 0.95]"
+        ),
     ] = None,
 ) -> None:
     """Read a data set as training and ingestion do, and report what became of every row."""
     from recmesh.dataset import read
 
     with reading(Reporter()) as progress:
-        data = read(folder, rejects, progress, max_rejected)
+        data = read(folder, rejects, progress, max_rejected, max_damaged, max_unlisted)
     console = Console()
     console.print(data.report.table())
     console.print(f"fingerprint: {data.fingerprint}", soft_wrap=True)
-    if rejects and any(tally.rejected or tally.anonymous for tally in data.report.tallies):
-        console.print(f"rejected rows: {rejects}", soft_wrap=True)
+    if rejects and any(tally.causes for tally in data.report.tallies):
+        console.print(f"rows that are not used: {rejects}", soft_wrap=True)
 
 
 @app.command("fetch")

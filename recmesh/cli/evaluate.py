@@ -1,7 +1,7 @@
 """`recmesh evaluate`: the metrics of a release or of lists in a file, and splits of a data set to measure the chain."""
 
 import json
-import tempfile
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -149,8 +149,10 @@ def _split(folder: Path, out: Path, seed: int, as_json: bool) -> None:
     from recmesh.dataset import read
     from recmesh.evaluation.split import split
 
-    with tempfile.TemporaryDirectory() as work:
-        made = split(read(folder, rejects=Path(work) / "rejects.csv"), out, seed)
+    data = read(folder)
+    for warning in data.report.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    made = split(data, out, seed)
     if as_json:
         print(json.dumps({"rule": made.rule, "train": made.train, **made.segments}, indent=2))
         return

@@ -6,9 +6,9 @@ import polars as pl
 
 from recmesh.contract import NO_USER_IDS
 from recmesh.dataset.cells import to_number, to_text, to_time
-from recmesh.dataset.rejects import ANONYMOUS
+from recmesh.dataset.rejects import Reason, Rules, broken_rule
 from recmesh.dataset.rows import RowSource
-from recmesh.dataset.schema import Schema
+from recmesh.dataset.schema import Action, Schema
 from recmesh.dataset.tables import Wanted
 from recmesh.errors import DataError
 
@@ -47,8 +47,8 @@ def read_actions(source: RowSource, paths: list[Path], users: pl.Series, items: 
     coder = _Coder(source.schema, users, items)
     frames = []
     for name, batch in source.batches(tally, paths, wanted):
-        frame, reasons = coder.code(batch.frame, name)
-        good = source.rejects.batch(tally, name, batch, reasons)
+        frame, broken = coder.code(batch.frame, name)
+        good = source.rejects.batch(tally, name, batch, broken, coder.rules)
         frames.append(frame.filter(good))
     source.check(tally)
     rows = sum(frame.height for frame in frames)
@@ -66,9 +66,10 @@ class _Coder:
         # An Enum builds the hash table of its categories once, for all batches.
         self._users, self._items = pl.Enum(users), pl.Enum(items)
         self._types: dict[str, int] = {}
+        self.rules = _rules(schema.action)
 
     def code(self, raw: pl.DataFrame, file: str) -> tuple[pl.DataFrame, pl.Series]:
-        """Return the rows of a batch with null for each unusable cell, and for each row a reason or null."""
+        """Return the rows of a batch with null for each unusable cell, and the rule that each row breaks, or null."""
         columns = self._columns
         ids = pl.DataFrame({"user": to_text(raw[columns.user]), "item": to_text(raw[columns.item])}).fill_null("")
         frame = ids.select(
@@ -78,8 +79,9 @@ class _Coder:
             time=self._times(raw[columns.time], file), type=self._type_codes(raw, file), value=self._values(raw)
         )
         if not any(frame.null_count().row(0)):
-            return frame, pl.repeat(None, raw.height, dtype=pl.String, eager=True)
-        return frame, self._reasons(frame, ids)
+            return frame, pl.repeat(None, raw.height, dtype=pl.UInt8, eager=True)
+        cells = pl.concat([ids, frame.select(pl.all().is_null())], how="horizontal")
+        return frame, cells.select(broken_rule(self.rules)).to_series()
 
     def finish(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
         """Return all rows, sorted and without duplicates, with the types as text."""
@@ -126,29 +128,25 @@ class _Coder:
         value = pl.when(pl.col("text").is_in(self._missing)).then(1.0).when(pl.col("number").is_finite()).then("number")
         return pl.DataFrame([text, number]).select(value.cast(pl.Float32)).to_series()
 
-    def _reasons(self, frame: pl.DataFrame, ids: pl.DataFrame) -> pl.Series:
-        unit = self._columns.unit
-        time = f"a number of {unit} since 1970" if unit else "ISO 8601 (epoch times need action.unit)"
-        reason = (
-            pl.when(pl.col("user").is_in(NO_USER_IDS))
-            .then(pl.lit(ANONYMOUS))
-            .when(pl.col("item") == "")
-            .then(pl.lit("sku_id is empty"))
-            .when("user_id")
-            .then(_unknown("user", "user_id", "users"))
-            .when("sku_id")
-            .then(_unknown("item", "sku_id", "products"))
-            .when("time")
-            .then(pl.lit(f"time is not {time}, or is not between 1970 and 2100"))
-            .when("type")
-            .then(pl.lit("type is empty"))
-            .when("value")
-            .then(pl.lit("value is not a finite number"))
-        )
-        return pl.concat([ids, frame.select(pl.all().is_null())], how="horizontal").select(reason).to_series()
+
+def _rules(columns: Action) -> Rules:
+    """Return the rules for actions: over the ids as `user` and `item`, and masks of the cells that are unusable."""
+    time = f"a number of {columns.unit} since 1970" if columns.unit else "ISO 8601 (epoch times need action.unit)"
+    return [
+        (Reason("anonymous: the user is empty or -1", "anonymous"), pl.col("user").is_in(NO_USER_IDS)),
+        (Reason("sku_id is empty"), pl.col("item") == ""),
+        *_unlisted("user", "user_id", "users", columns.user),
+        *_unlisted("item", "sku_id", "products", columns.item),
+        (Reason(f"time is not {time}, or is not between 1970 and 2100", column=columns.time), pl.col("time")),
+        (Reason("type is empty"), pl.col("type")),
+        (Reason("value is not a finite number", column=columns.value), pl.col("value")),
+    ]
 
 
-def _unknown(column: str, key: str, files: str) -> pl.Expr:
-    as_float = pl.col(column).str.contains(r"^\d+\.0$")
-    hint = pl.lit(f"{key} is not in {files}; it is written as a float (101.0)")
-    return pl.when(as_float).then(hint).otherwise(pl.lit(f"{key} is not in {files}"))
+def _unlisted(name: str, key: str, files: str, column: str) -> Rules:
+    as_float = pl.col(name).str.contains(r"^\d+\.0$")
+    text = f"{key} is not in {files}"
+    return [
+        (Reason(f"{text}; it is written as a float (101.0)", "unlisted", column), pl.col(key) & as_float),
+        (Reason(text, "unlisted", column), pl.col(key)),
+    ]

@@ -47,20 +47,6 @@ def inexact(column: pl.Series) -> pl.Series:
     return _select(column, bad.fill_null(False))
 
 
-def id_reason(name: str) -> pl.Expr:
-    """Return an expression for the reason why the text in column `name` is not a valid id, or null.
-
-    The caller checks for empty ids, because they mean different things for users and for items.
-    """
-    column = pl.col(name)
-    return (
-        pl.when(column.str.len_bytes() > MAX_ID_BYTES)
-        .then(pl.lit(f"{name} is longer than {MAX_ID_BYTES} bytes"))
-        .when(column.str.contains(CONTROL))
-        .then(pl.lit(f"{name} contains a control character"))
-    )
-
-
 def to_time(column: pl.Series, unit: Unit | None) -> pl.Series:
     """Convert a column of times.
 

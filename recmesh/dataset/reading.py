@@ -9,7 +9,7 @@ from recmesh.dataset.actions import read_actions
 from recmesh.dataset.data import DataSet
 from recmesh.dataset.files import ACTION_SUFFIXES, TABLE_SUFFIXES, VECTORS_FILE, sources
 from recmesh.dataset.fingerprint import fingerprint
-from recmesh.dataset.rejects import Rejects
+from recmesh.dataset.rejects import Limits, Rejects
 from recmesh.dataset.rows import Progress, RowSource
 from recmesh.dataset.schema import SCHEMA_FILE, Schema
 from recmesh.dataset.sides import ITEMS, USERS, read_side
@@ -18,11 +18,19 @@ from recmesh.errors import SettingsError
 
 
 class DatasetSettings(BaseSettings):
-    """RECMESH_MAX_REJECTED: if a larger share of the rows of one kind is rejected, reading fails."""
+    """The shares of the rows of one kind beyond which reading fails (docs/adr/024-rows-that-are-not-used.md).
+
+    Attributes:
+        max_damaged: RECMESH_MAX_DAMAGED, of rows whose text is damaged.
+        max_rejected: RECMESH_MAX_REJECTED, of other rows that cannot be used.
+        max_unlisted: RECMESH_MAX_UNLISTED, of actions whose user or item is not in the tables.
+    """
 
     model_config = SettingsConfigDict(env_prefix="RECMESH_")
 
+    max_damaged: float = Field(default=0.001, ge=0, le=1)
     max_rejected: float = Field(default=0.2, ge=0, le=1)
+    max_unlisted: float = Field(default=0.95, ge=0, le=1)
 
 
 def read(
@@ -30,6 +38,8 @@ def read(
     rejects: Path | str | None = None,
     progress: Progress | None = None,
     max_rejected: float | None = None,
+    max_damaged: float | None = None,
+    max_unlisted: float | None = None,
 ) -> DataSet:
     """Read and check a data set.
 
@@ -37,27 +47,29 @@ def read(
 
     Args:
         folder: The data set.
-        rejects: A CSV file for the rejected rows, with the columns file, line, reason and row. The report counts them
-            in any case.
+        rejects: A CSV file for the rows that are not used, with the columns file, line, reason and row. The report
+            counts them in any case.
         progress: Called after each block of a file.
-        max_rejected: The share of the rows of one kind that may be rejected; by default RECMESH_MAX_REJECTED, or 0.2.
+        max_rejected: The share of the rows of one kind that may be invalid; by default RECMESH_MAX_REJECTED, or 0.2.
+        max_damaged: The share whose text may be damaged; by default RECMESH_MAX_DAMAGED, or 0.001.
+        max_unlisted: The share of unknown users or items; by default RECMESH_MAX_UNLISTED, or 0.95.
 
     Returns:
         The data set with its report.
 
     Raises:
-        DataError: The schema or a file is unusable, or too many rows of one kind, or all of them, are rejected. The
+        DataError: The schema or a file is unusable, or too many rows of one kind, or all of them, cannot be used. The
             message names the file and the reason.
-        SettingsError: RECMESH_MAX_REJECTED is not a share.
+        SettingsError: A setting is not a share.
     """
     folder = Path(folder)
-    limit = _max_rejected() if max_rejected is None else max_rejected
+    limits = _limits(max_damaged, max_rejected, max_unlisted)
     schema = Schema.load(folder)
     user_files = sources(folder, "users", TABLE_SUFFIXES)
     item_files = sources(folder, "products", TABLE_SUFFIXES)
     action_files = sources(folder, "actions", ACTION_SUFFIXES)
     with Rejects.open(Path(rejects) if rejects else None) as log:
-        source = RowSource(folder, schema, log, progress, limit)
+        source = RowSource(folder, schema, log, progress, limits)
         users = read_side(source, USERS, user_files)
         items = read_side(source, ITEMS, item_files)
         actions = read_actions(source, action_files, users["user_id"], items["sku_id"])
@@ -69,11 +81,15 @@ def read(
     return DataSet(folder, schema, digest, users, items, actions, vectors, report)
 
 
-def _max_rejected() -> float:
+def _limits(damaged: float | None, rejected: float | None, unlisted: float | None) -> Limits:
     try:
-        return DatasetSettings().max_rejected
+        settings = DatasetSettings()
     except ValidationError as error:
-        raise SettingsError(f"RECMESH_MAX_REJECTED must be between 0 and 1: {error.errors()[0]['msg']}") from error
+        name, said = error.errors()[0]["loc"][0], error.errors()[0]["msg"]
+        raise SettingsError(f"RECMESH_{str(name).upper()} must be between 0 and 1: {said}") from error
+    given = {"max_damaged": damaged, "max_rejected": rejected, "max_unlisted": unlisted}
+    settings = settings.model_copy(update={name: limit for name, limit in given.items() if limit is not None})
+    return Limits(settings.max_damaged, settings.max_rejected, settings.max_unlisted)
 
 
 def _not_read(folder: Path, used: set[Path]) -> list[str]:

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recmesh.dataset.cells import to_number
-from recmesh.dataset.rejects import Tally
+from recmesh.dataset.rejects import Tally, shortened, warnings_of
 from recmesh.dataset.schema import Schema, Side
 
 
@@ -30,6 +30,7 @@ class Report:
     Attributes:
         tallies: What became of the rows of each kind of file.
         fields: The declared fields.
+        warnings: Sentences about what is probably wrong with the files or the schema. Commands print them.
         notices: Sentences about anything else that deserves attention.
         first_time: Of all actions, in milliseconds since 1970-01-01 UTC; None if there are no actions.
         last_time: The same for the last action.
@@ -38,6 +39,7 @@ class Report:
 
     tallies: list[Tally] = field(default_factory=list)
     fields: list[FieldSummary] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     first_time: int | None = None
     last_time: int | None = None
@@ -49,6 +51,7 @@ class Report:
 
     def summarise(self, schema: Schema, users: pl.DataFrame, items: pl.DataFrame, actions: pl.DataFrame) -> None:
         """Fill in what is known only after reading everything."""
+        self.warnings = [*(said for tally in self.tallies for said in warnings_of(tally)), *self.warnings]
         self.fields = [*_fields("user", schema.user, users), *_fields("item", schema.item, items)]
         if actions.height:
             self.first_time, self.last_time = actions["time"][0], actions["time"][-1]
@@ -65,9 +68,10 @@ class Report:
         lines = [_span(self.first_time, self.last_time)] if self.first_time is not None else []
         types = ", ".join(f"{name} {count:,}" for name, count in self.types.items())
         lines += [f"types: {types}"] if types else []
+        lines += [f"warning: {warning}" for warning in self.warnings]
         lines += [f"note: {notice}" for notice in self.notices]
         shown: list[RenderableType] = [self._rows()]
-        shown += [self._reasons()] if any(tally.reasons for tally in self.tallies) else []
+        shown += [self._reasons()] if any(tally.causes for tally in self.tallies) else []
         shown += [self._fields()] if self.fields else []
         return Group(*shown, *(Text(line) for line in lines))
 
@@ -79,20 +83,23 @@ class Report:
 
     def _rows(self) -> Table:
         table = Table("", "files", title="Rows", title_justify="left")
-        for name in ("read", "used", "duplicates", "anonymous", "rejected"):
+        names = ("read", "used", "duplicates", "anonymous", "unlisted", "rejected")
+        for name in names:
             table.add_column(name, justify="right")
         for tally in self.tallies:
-            counts = (tally.read, tally.used, tally.duplicates, tally.anonymous, tally.rejected)
+            counts = (getattr(tally, name) for name in names)
             table.add_row(tally.kind, str(len(tally.files)), *(f"{count:,}" for count in counts))
         return table
 
     def _reasons(self) -> Table:
-        table = Table("", "reason", title="Rejected", title_justify="left")
+        table = Table("", "reason", title="Not used", title_justify="left")
         table.add_column("rows", justify="right")
         table.add_column("first")
+        table.add_column("cell")
         for tally in self.tallies:
-            for reason, count in tally.reasons.most_common():
-                table.add_row(tally.kind, Text(reason), f"{count:,}", Text(tally.first[reason]))
+            for reason, cause in sorted(tally.causes.items(), key=lambda pair: -pair[1].rows):
+                cell = "" if cause.cell is None else shortened(cause.cell)
+                table.add_row(tally.kind, Text(reason), f"{cause.rows:,}", Text(cause.first), Text(cell))
         return table
 
     def _fields(self) -> Table:

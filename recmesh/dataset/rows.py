@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recmesh.dataset.rejects import Rejects, Tally
+from recmesh.dataset.rejects import Limits, Rejects, Tally
 from recmesh.dataset.report import Report
 from recmesh.dataset.schema import Schema
 from recmesh.dataset.tables import Advance, Batch, Wanted, parts
@@ -22,7 +22,7 @@ class RowSource:
         schema: What its columns mean.
         rejects: Where rejected rows go.
         progress: Called after each block, if given.
-        max_rejected: The share of the rows of one kind that may be rejected.
+        limits: The shares of the rows of one kind that may be lost.
         report: What became of the rows so far.
     """
 
@@ -30,7 +30,7 @@ class RowSource:
     schema: Schema
     rejects: Rejects
     progress: Progress | None
-    max_rejected: float
+    limits: Limits
     report: Report = field(default_factory=Report)
 
     def tally(self, kind: str) -> Tally:
@@ -79,9 +79,9 @@ class RowSource:
                     self.rejects.broken(tally, name, part)
 
     def check(self, tally: Tally) -> None:
-        """Check the share of rejected rows.
+        """Check the shares of the rows that are not used.
 
         Raises:
-            DataError: Too many rows of this kind were rejected.
+            DataError: Too many rows of this kind are damaged, invalid or unlisted.
         """
-        self.rejects.check(tally, self.max_rejected)
+        self.rejects.check(tally, self.limits)

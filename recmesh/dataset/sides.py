@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from recmesh.contract import ITEM_FIELDS, NO_USER_IDS, USER_FIELDS
-from recmesh.dataset.cells import id_reason, inexact, to_number, to_text
+from recmesh.dataset.cells import CONTROL, MAX_ID_BYTES, inexact, to_number, to_text
+from recmesh.dataset.rejects import Reason, Rules, broken_rule
 from recmesh.dataset.rows import RowSource
 from recmesh.dataset.schema import Schema, Side
 from recmesh.dataset.tables import Batch, Wanted
@@ -58,8 +59,10 @@ def read_side(source: RowSource, kind: SideKind, paths: list[Path]) -> pl.DataFr
     wanted = [Wanted(side.id, f"{kind.place}.id")]
     wanted += [Wanted(side.column_of(name), f"{kind.place}.fields.{name}") for name in side.fields]
     frames = [pl.DataFrame(schema=dict.fromkeys((key, *side.fields), pl.String))]
+    rules = id_rules(key, side.id)
     for name, batch in source.batches(tally, paths, wanted, (side.id, *kind.dat_fields)):
-        good = source.rejects.batch(tally, name, batch, _reasons(batch.frame[side.id], key))
+        broken = id_columns(batch.frame[side.id], key).select(broken_rule(rules)).to_series()
+        good = source.rejects.batch(tally, name, batch, broken, rules)
         frames.append(_text_columns(batch, side, key, source.schema.missing).filter(good))
     source.check(tally)
     rows = pl.concat(frames)
@@ -71,19 +74,23 @@ def read_side(source: RowSource, kind: SideKind, paths: list[Path]) -> pl.DataFr
     return unique
 
 
-def _reasons(ids: pl.Series, key: str) -> pl.Series:
-    """Return for each id the reason why it is not valid, or null."""
-    frame = pl.DataFrame([to_text(ids).fill_null("").alias(key), inexact(ids).alias("inexact")])
-    reason = (
-        pl.when("inexact")
-        .then(pl.lit(f"{key} is a number with a fraction, or is too large to be exact"))
-        .when(pl.col(key) == "")
-        .then(pl.lit(f"{key} is empty"))
-        .when(pl.col(key).is_in(NO_USER_IDS) & (key == "user_id"))
-        .then(pl.lit('user_id is "-1", which means an anonymous user'))
-        .otherwise(id_reason(key))
-    )
-    return frame.select(reason).to_series()
+def id_columns(ids: pl.Series, key: str) -> pl.DataFrame:
+    """Return ids as the columns that `id_rules` read: the text, and whether it stands for an inexact number."""
+    return pl.DataFrame([to_text(ids).fill_null("").alias(key), inexact(ids).alias("inexact")])
+
+
+def id_rules(key: str, column: str) -> Rules:
+    """Return the rules for ids: `key` is user_id or sku_id, `column` the column in the files."""
+    text = pl.col(key)
+    rules = [
+        (f"{key} is a number with a fraction, or is too large to be exact", pl.col("inexact")),
+        (f"{key} is empty", text == ""),
+        (f"{key} is longer than {MAX_ID_BYTES} bytes", text.str.len_bytes() > MAX_ID_BYTES),
+        (f"{key} contains a control character", text.str.contains(CONTROL)),
+    ]
+    if key == "user_id":
+        rules.append(('user_id is "-1", which means an anonymous user', text.is_in(NO_USER_IDS)))
+    return [(Reason(said, column=column), holds) for said, holds in rules]
 
 
 def _text_columns(batch: Batch, side: Side, key: str, missing: tuple[str, ...]) -> pl.DataFrame:

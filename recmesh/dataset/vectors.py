@@ -6,8 +6,15 @@ import numpy as np
 import polars as pl
 
 from recmesh.dataset.files import VECTORS_FILE
+from recmesh.dataset.rejects import Reason, Rules, broken_rule
 from recmesh.dataset.rows import RowSource
 from recmesh.dataset.tables import Batch, text_lines
+
+_RULES: Rules = [
+    (Reason("not of the form id:[number,number,...]"), pl.col("sku_id").is_null()),
+    (Reason("vector contains something that is not a finite number"), ~pl.col("finite")),
+    (Reason("sku_id is not in products", "unlisted"), ~pl.col("listed")),
+]
 
 _LINE = r"^\s*(.*?)\s*:\s*\[([^\[\]]*)\]\s*$"
 
@@ -42,9 +49,8 @@ def read_vectors(source: RowSource, items: pl.Series) -> pl.DataFrame | None:
     dim = _dimension([frame for _, frame in batches])
     good = []
     for batch, frame in batches:
-        wrong = pl.col("vector").list.len() != dim
-        reason = pl.coalesce("reason", pl.when(wrong).then(pl.lit(f"the dimension of the vector is not {dim}")))
-        keep = rejects.batch(tally, path.name, batch, frame.select(reason).to_series())
+        rules = [*_RULES, (Reason(f"the dimension of the vector is not {dim}"), pl.col("vector").list.len() != dim)]
+        keep = rejects.batch(tally, path.name, batch, frame.select(broken_rule(rules)).to_series(), rules)
         good.append(frame.filter(keep).select("sku_id", "vector"))
     source.check(tally)
     if not good:
@@ -56,28 +62,20 @@ def read_vectors(source: RowSource, items: pl.Series) -> pl.DataFrame | None:
 
 
 def _parse(lines: pl.Series, items: pl.Series) -> pl.DataFrame:
-    """Return `sku_id`, `vector` (list) and `reason` (null for a usable line) of each line."""
+    """Return `sku_id`, `vector` (list), and whether it is `finite` and the item `listed`, for each line."""
     numbers = pl.col("numbers").str.split(",").list.eval(pl.element().str.strip_chars().cast(pl.Float32, strict=False))
     frame = lines.to_frame("line").select(
         sku_id=pl.col("line").str.extract(_LINE, 1), numbers=pl.col("line").str.extract(_LINE, 2)
     )
     frame = frame.with_columns(vector=numbers)
     finite = pl.col("vector").list.eval(pl.element().is_finite().fill_null(False)).list.all()
-    reason = (
-        pl.when(pl.col("sku_id").is_null())
-        .then(pl.lit("not of the form id:[number,number,...]"))
-        .when(~finite)
-        .then(pl.lit("vector contains something that is not a finite number"))
-        .when(~pl.col("sku_id").is_in(items.implode()))
-        .then(pl.lit("sku_id is not in products"))
-    )
-    return frame.select("sku_id", "vector", reason=reason)
+    return frame.select("sku_id", "vector", finite=finite, listed=pl.col("sku_id").is_in(items.implode()))
 
 
 def _dimension(frames: list[pl.DataFrame]) -> int:
     """Return the most frequent dimension of the usable vectors; of equally frequent ones, the largest."""
     counts: Counter[int] = Counter()
     for frame in frames:
-        lengths = frame.filter(pl.col("reason").is_null())["vector"].list.len().to_numpy()
+        lengths = frame.filter(broken_rule(_RULES).is_null())["vector"].list.len().to_numpy()
         counts.update(dict(zip(*(column.tolist() for column in np.unique(lengths, return_counts=True)), strict=True)))
     return max(counts, key=lambda dim: (counts[dim], dim), default=0)

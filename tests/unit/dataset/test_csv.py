@@ -146,7 +146,7 @@ def test_declared_encodings_are_read(folder: MakeFolder, encoding: str) -> None:
 
 def test_rows_in_an_undeclared_encoding_are_rejected_by_line(folder: MakeFolder, tmp_path: Path) -> None:
     users = "user_id,age,city\n101,1,Rome\n102,1,Genève\n103,1,Oslo\n".encode("latin-1")
-    data = read(folder({"users.csv": users}), tmp_path / "rejects.csv", max_rejected=0.5)
+    data = read(folder({"users.csv": users}), tmp_path / "rejects.csv", max_damaged=0.5)
     assert data.users["user_id"].to_list() == ["101", "103"]
     assert rejected(tmp_path / "rejects.csv")[0][:2] == ("users.csv", 3)
 
@@ -156,7 +156,7 @@ def test_bytes_that_are_invalid_in_the_declared_encoding_reject_their_row(folder
         b"102,1,", b"102,1,\xff\xff"
     )
     path = folder({"users.csv": users, "schema.yaml": SCHEMA + "encoding: gb18030"})
-    data = read(path, tmp_path / "rejects.csv", max_rejected=0.5)
+    data = read(path, tmp_path / "rejects.csv", max_damaged=0.5)
     assert data.users["city"].to_list() == ["北京", "Oslo"]
     assert rejected(tmp_path / "rejects.csv")[0][:2] == ("users.csv", 3)
 

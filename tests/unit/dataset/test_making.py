@@ -308,7 +308,10 @@ def test_the_command_line_generates_and_checks(tmp_path: Path) -> None:
     assert (made.returncode, made.stdout.strip()) == (0, str(tmp_path / "out"))
     with (tmp_path / "out" / "users.csv").open("a") as file:
         file.write("77,only,three\n")
-    checked = run("check", tmp_path / "out", "--rejects", tmp_path / "rejects.csv")
+    refused = run("check", tmp_path / "out")
+    assert (refused.returncode, refused.stdout) == (DataError.exit_code, "")
+    assert "1 of 201 rows are damaged (more than the 0.1% that RECMESH_MAX_DAMAGED allows)" in refused.stderr
+    checked = run("check", tmp_path / "out", "--rejects", tmp_path / "rejects.csv", "--max-damaged", "0.01")
     assert checked.returncode == 0, checked.stderr
     for text in ("3 columns instead of 7", "users.csv line 202", "city_level", "fingerprint: ", "times: 2018-02-01"):
         assert text in checked.stdout

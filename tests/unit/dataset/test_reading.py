@@ -169,7 +169,7 @@ def many_actions(count: int, bad: dict[int, str]) -> str:
 
 
 def test_actions_of_unknown_users_and_items_are_rejected_row_by_row(folder: MakeFolder, tmp_path: Path) -> None:
-    """Five of a hundred actions are rejected, and the others are used."""
+    """Five of a hundred actions are not used, four of them because of unknown users and items."""
     bad = {
         7: "999,a,2024-01-01T00:00:00,view,",
         20: "101,zzz,2024-01-01T00:00:00,view,",
@@ -179,7 +179,7 @@ def test_actions_of_unknown_users_and_items_are_rejected_row_by_row(folder: Make
     }
     data = read(folder({"actions.csv": many_actions(100, bad)}), tmp_path / "rejects.csv")
     tally = data.report.tally("actions")
-    assert (tally.read, tally.used, tally.rejected) == (100, 95, 5)
+    assert (tally.read, tally.used, tally.unlisted, tally.rejected) == (100, 95, 4, 1)
     assert rejected(tmp_path / "rejects.csv") == [
         ("actions.csv", 9, "user_id is not in users", bad[7]),
         ("actions.csv", 22, "sku_id is not in products", bad[20]),
@@ -199,8 +199,8 @@ def test_reading_fails_if_all_rows_are_rejected(folder: MakeFolder, tmp_path: Pa
     with pytest.raises(DataError) as caught:
         read(path, tmp_path / "rejects.csv", max_rejected=1)
     assert str(caught.value) == (
-        "actions: 100 of 100 rows cannot be used; the reason for 100 of them: user_id is not in users "
-        f"(first: actions.csv line 2); {tmp_path / 'rejects.csv'} lists all of them"
+        "actions: 100 of 100 rows cannot be used; the reason for 100 of them: user_id is not in users, "
+        f'such as "u0" (first: actions.csv line 2); {tmp_path}/rejects.csv lists all of them'
     )
     assert len(rejected(tmp_path / "rejects.csv")) == 100
 
@@ -208,10 +208,10 @@ def test_reading_fails_if_all_rows_are_rejected(folder: MakeFolder, tmp_path: Pa
 def test_too_many_rejected_rows_fail_with_the_most_frequent_reason(
     folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bad = {n: f"101,zzz,2024-01-01T00:00:{n},view," for n in range(10, 35)} | {3: "999,a,2024-01-01T00:00:00,view,"}
+    bad = {n: f"101,a,2024-01-01T00:00:{n},view,x" for n in range(10, 35)} | {3: "101,a,2024-01-01T00:00:00,,"}
     path = folder({"actions.csv": many_actions(100, bad)})
     with pytest.raises(
-        DataError, match=r"26 of 100 rows .* 20% .* the reason for 25 of them: sku_id is not in products"
+        DataError, match=r"26 of 100 rows .* 20% .* the reason for 25 of them: value is not a finite number"
     ):
         read(path)
     monkeypatch.setenv("RECMESH_MAX_REJECTED", "0.3")
@@ -219,6 +219,45 @@ def test_too_many_rejected_rows_fail_with_the_most_frequent_reason(
     monkeypatch.setenv("RECMESH_MAX_REJECTED", "many")
     with pytest.raises(SettingsError, match="RECMESH_MAX_REJECTED"):
         read(path)
+
+
+def test_actions_on_a_delisted_brand_are_no_damage(folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most actions are of items that are gone; they are counted, and the others are used."""
+    bad = {n: f"101,gone-{n % 3},2024-01-01T00:00:00,view," for n in range(60)}
+    path = folder({"actions.csv": many_actions(100, bad)})
+    data = read(path)
+    tally = data.report.tally("actions")
+    assert (tally.read, tally.used, tally.unlisted, tally.rejected) == (100, 40, 60, 0)
+    assert data.report.warnings == [
+        "actions: 60 of 100 rows name unknown users or items and are not used; the reason for 60 of them: "
+        'sku_id is not in products, such as "gone-0" (first: actions.csv line 2)'
+    ]
+    monkeypatch.setenv("RECMESH_MAX_UNLISTED", "0.5")
+    with pytest.raises(DataError, match=r"60 of 100 rows name unknown users or items \(more than the 50% that RECMESH"):
+        read(path)
+
+
+def test_damage_above_a_small_share_is_an_error(folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One row of ten in another encoding must not pass unseen; one of two thousand is a warning."""
+    products = [b"sku_id,brand,cate,price\n", *(f"{sku},x,1,1\n".encode() for sku in "abc")]
+    others = [f"p{n},{'北京' if n % 10 == 0 else 'x'},1,1\n".encode("gbk") for n in range(97)]
+    path = folder({"products.csv": b"".join(products + others)})
+    with pytest.raises(
+        DataError,
+        match=r"products: 10 of 100 rows are damaged \(more than the 0.1% that RECMESH_MAX_DAMAGED allows\); the "
+        r"reason for 10 of them: not valid in the declared encoding \(declare encoding: in schema.yaml\) "
+        r"\(first: products.csv line 5\)",
+    ):
+        read(path)
+    monkeypatch.setenv("RECMESH_MAX_DAMAGED", "0.2")
+    assert read(path).report.tally("products").damaged == 10
+    monkeypatch.delenv("RECMESH_MAX_DAMAGED")
+    many = [f"p{n},x,1,1{',1' if n == 7 else ''}\n".encode() for n in range(1997)]
+    data = read(folder({"products.csv": b"".join(products + many)}, name="many"))
+    assert data.report.warnings == [
+        "products: 1 of 2,000 rows are damaged and not used; the reason for 1 of them: 5 columns instead of 4 "
+        "(first: products.csv line 12)"
+    ]
 
 
 def test_reading_fails_if_all_actions_are_anonymous(folder: MakeFolder) -> None:

@@ -35,7 +35,7 @@ def test_a_folder_in_the_v0_form_is_read(folder: MakeFolder) -> None:
 
 def test_rows_with_a_wrong_number_of_columns_are_rejected(folder: MakeFolder, tmp_path: Path) -> None:
     dat = USERS + '3:1:1:1\n4:"1:1:1:1:1:1\n\n5:1:1:1:1:1:1:1\n'
-    data = read(folder({**V0_FILES, "users.dat": dat}), tmp_path / "rejects.csv", max_rejected=0.5)
+    data = read(folder({**V0_FILES, "users.dat": dat}), tmp_path / "rejects.csv", max_damaged=0.5)
     assert data.users["user_id"].to_list() == ["1", "2", "4"]
     assert data.users["age"].to_list()[-1] == '"1'
     assert rejected(tmp_path / "rejects.csv") == [
@@ -77,7 +77,7 @@ def test_vectors_are_read_and_bad_lines_rejected(folder: MakeFolder, tmp_path: P
         ("product_vectors.txt", 8, "not of the form id:[number,number,...]", "30"),
     ]
     tally = data.report.tally("product_vectors")
-    assert (tally.read, tally.used, tally.duplicates, tally.rejected) == (8, 2, 1, 5)
+    assert (tally.read, tally.used, tally.duplicates, tally.unlisted, tally.rejected) == (8, 2, 1, 1, 4)
 
 
 def test_vectors_count_in_the_fingerprint_but_their_order_does_not(folder: MakeFolder) -> None:
