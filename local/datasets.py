@@ -108,7 +108,8 @@ def _read(folder: Path, settings: LocalSettings, steps: NumberedSteps) -> Checke
 def _known_user(data: "DataSet") -> str:
     """The user with the most actions; the first by id if there are several."""
     counts = data.actions.group_by("user_id").len().sort("len", "user_id", descending=[True, False])
-    return str(counts["user_id"][0]) if len(counts) else str(data.users["user_id"][0])
+    users = counts if len(counts) else data.users
+    return str(users["user_id"][0]) if len(users) else ""
 
 
 def _new_user(data: "DataSet") -> dict[str, str]:

@@ -6,6 +6,7 @@ import polars as pl
 
 from recmesh.contract import NO_USER_IDS
 from recmesh.dataset.cells import to_number, to_text, to_time
+from recmesh.dataset.ids import FoundIds, ListedIds, id_columns
 from recmesh.dataset.rejects import Reason, Rules, broken_rule
 from recmesh.dataset.rows import RowSource
 from recmesh.dataset.schema import Action, Schema
@@ -19,14 +20,16 @@ COLUMNS = ("user_id", "sku_id", "time", "type", "value")
 ORDER = ("time", "user_id", "sku_id", "type", "value")
 
 
-def read_actions(source: RowSource, paths: list[Path], users: pl.Series, items: pl.Series) -> pl.DataFrame:
+def read_actions(
+    source: RowSource, paths: list[Path], users: pl.DataFrame | None, items: pl.DataFrame | None
+) -> pl.DataFrame:
     """Read the actions of a data set.
 
     Args:
         source: The folder, its schema, and where rejected rows go.
         paths: The files, in order.
-        users: The ids of all users, sorted.
-        items: The ids of all items, sorted.
+        users: All users, sorted by id; None if their ids come from the actions.
+        items: All items, likewise.
 
     Returns:
         The frame `actions` of a DataSet.
@@ -60,35 +63,40 @@ def read_actions(source: RowSource, paths: list[Path], users: pl.Series, items: 
 class _Coder:
     """Turns batches of columns into codes, 21 bytes for each row."""
 
-    def __init__(self, schema: Schema, users: pl.Series, items: pl.Series) -> None:
+    def __init__(self, schema: Schema, users: pl.DataFrame | None, items: pl.DataFrame | None) -> None:
         self._columns = schema.action
         self._missing = schema.missing
-        # An Enum builds the hash table of its categories once, for all batches.
-        self._users, self._items = pl.Enum(users), pl.Enum(items)
+        self._users = _ids(users, "user_id", "users", schema.action.user)
+        self._items = _ids(items, "sku_id", "products", schema.action.item)
         self._types: dict[str, int] = {}
-        self.rules = _rules(schema.action)
+        self.rules = _rules(schema.action, self._users.rules, self._items.rules)
 
     def code(self, raw: pl.DataFrame, file: str) -> tuple[pl.DataFrame, pl.Series]:
         """Return the rows of a batch with null for each unusable cell, and the rule that each row breaks, or null."""
         columns = self._columns
-        ids = pl.DataFrame({"user": to_text(raw[columns.user]), "item": to_text(raw[columns.item])}).fill_null("")
-        frame = ids.select(
-            user_id=pl.col("user").cast(self._users, strict=False),
-            sku_id=pl.col("item").cast(self._items, strict=False),
-        ).with_columns(
-            time=self._times(raw[columns.time], file), type=self._type_codes(raw, file), value=self._values(raw)
+        users, items = id_columns(raw[columns.user], "user_id"), id_columns(raw[columns.item], "sku_id")
+        frame = pl.DataFrame(
+            {
+                "user_id": self._users.codes(users),
+                "sku_id": self._items.codes(items),
+                "time": self._times(raw[columns.time], file),
+                "type": self._type_codes(raw, file),
+                "value": self._values(raw),
+            }
         )
         if not any(frame.null_count().row(0)):
             return frame, pl.repeat(None, raw.height, dtype=pl.UInt8, eager=True)
-        cells = pl.concat([ids, frame.select(pl.all().is_null())], how="horizontal")
+        unusable = frame.select(pl.all().is_null().name.suffix("_unusable"))
+        cells = pl.concat([users, items, unusable], how="horizontal")
         return frame, cells.select(broken_rule(self.rules)).to_series()
 
     def finish(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
         """Return all rows, sorted and without duplicates, with the types as text."""
         codes = list(self._types.values())
         names = pl.Series(list(self._types), dtype=pl.Enum(sorted(self._types)))
-        empty = pl.Schema(zip(ORDER, (pl.Int64(), self._users, self._items, pl.UInt8(), pl.Float32()), strict=True))
-        rows = pl.concat([pl.DataFrame(schema=empty).select(COLUMNS), *frames])
+        dtypes = (self._users.dtype, self._items.dtype, pl.Int64(), pl.UInt8(), pl.Float32())
+        rows = pl.concat([pl.DataFrame(schema=dict(zip(COLUMNS, dtypes, strict=True))), *frames])
+        rows = rows.with_columns(self._users.finish(rows["user_id"]), self._items.finish(rows["sku_id"]))
         rows = rows.with_columns(pl.col("type").replace_strict(codes, names, return_dtype=names.dtype))
         rows = rows.sort(*ORDER)
         if rows.height < 2:
@@ -129,24 +137,20 @@ class _Coder:
         return pl.DataFrame([text, number]).select(value.cast(pl.Float32)).to_series()
 
 
-def _rules(columns: Action) -> Rules:
-    """Return the rules for actions: over the ids as `user` and `item`, and masks of the cells that are unusable."""
+def _ids(table: pl.DataFrame | None, key: str, files: str, column: str) -> ListedIds | FoundIds:
+    return FoundIds(key, column) if table is None else ListedIds(key, files, column, table[key])
+
+
+def _rules(columns: Action, users: Rules, items: Rules) -> Rules:
+    """Return the rules for actions, over the columns of `id_columns` and masks of the cells that are unusable."""
     time = f"a number of {columns.unit} since 1970" if columns.unit else "ISO 8601 (epoch times need action.unit)"
+    not_a_time = f"time is not {time}, or is not between 1970 and 2100"
     return [
-        (Reason("anonymous: the user is empty or -1", "anonymous"), pl.col("user").is_in(NO_USER_IDS)),
-        (Reason("sku_id is empty"), pl.col("item") == ""),
-        *_unlisted("user", "user_id", "users", columns.user),
-        *_unlisted("item", "sku_id", "products", columns.item),
-        (Reason(f"time is not {time}, or is not between 1970 and 2100", column=columns.time), pl.col("time")),
-        (Reason("type is empty"), pl.col("type")),
-        (Reason("value is not a finite number", column=columns.value), pl.col("value")),
-    ]
-
-
-def _unlisted(name: str, key: str, files: str, column: str) -> Rules:
-    as_float = pl.col(name).str.contains(r"^\d+\.0$")
-    text = f"{key} is not in {files}"
-    return [
-        (Reason(f"{text}; it is written as a float (101.0)", "unlisted", column), pl.col(key) & as_float),
-        (Reason(text, "unlisted", column), pl.col(key)),
+        (Reason("anonymous: the user is empty or -1", "anonymous"), pl.col("user_id").is_in(NO_USER_IDS)),
+        (Reason("sku_id is empty"), pl.col("sku_id") == ""),
+        *users,
+        *items,
+        (Reason(not_a_time, column=columns.time), pl.col("time_unusable")),
+        (Reason("type is empty"), pl.col("type_unusable")),
+        (Reason("value is not a finite number", column=columns.value), pl.col("value_unusable")),
     ]

@@ -20,26 +20,27 @@ _INVALID = "recmesh.invalid"
 codecs.register_error(_INVALID, lambda error: ("\udc80", error.end))  # type: ignore[attr-defined]
 
 
-def sources(folder: Path, stem: str, suffixes: tuple[str, ...]) -> list[Path]:
+def sources(folder: Path, stem: str, suffixes: tuple[str, ...], required: bool = True) -> list[Path]:
     """Return the files of one kind: `stem.csv`, `stem-2.csv`, and all in the folder `stem/`.
 
     Args:
         folder: The data set.
         stem: `users`, `products` or `actions`.
         suffixes: The accepted suffixes, the usual one first.
+        required: Whether there must be such a file.
 
     Returns:
         The files in the natural order of their names (users, users-2, users-10).
 
     Raises:
-        DataError: There is no such file.
+        DataError: There is no such file, but it is required.
     """
     inside = folder / stem
     # Spark and Hive leave files such as _SUCCESS and .crc with the data.
     parts = [path for path in inside.iterdir() if path.name[0] not in "._"] if inside.is_dir() else []
     named = [path for path in folder.iterdir() if path.is_file() and re.match(rf"{stem}(-[^.]*)?\.", path.name)]
     found = [path for path in (*named, *parts) if path.suffix in suffixes]
-    if not found:
+    if required and not found:
         kinds = ", ".join(f"{stem}{suffix}" for suffix in suffixes)
         near = did_you_mean(f"{stem}{suffixes[0]}", (path.name for path in folder.iterdir()))
         raise DataError(f"{folder}: no {stem}; expected one of {kinds}, {stem}-2.csv or a folder {stem}/{near}")

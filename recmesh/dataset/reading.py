@@ -7,12 +7,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recmesh.dataset.actions import read_actions
 from recmesh.dataset.data import DataSet
-from recmesh.dataset.files import ACTION_SUFFIXES, TABLE_SUFFIXES, VECTORS_FILE, sources
+from recmesh.dataset.files import ACTION_SUFFIXES, VECTORS_FILE, sources
 from recmesh.dataset.fingerprint import fingerprint
+from recmesh.dataset.ids import table_of
 from recmesh.dataset.rejects import Limits, Rejects
 from recmesh.dataset.rows import Progress, RowSource
 from recmesh.dataset.schema import SCHEMA_FILE, Schema
-from recmesh.dataset.sides import ITEMS, USERS, read_side
+from recmesh.dataset.sides import ITEMS, USERS, read_side, side_files
 from recmesh.dataset.vectors import read_vectors
 from recmesh.errors import SettingsError
 
@@ -65,14 +66,15 @@ def read(
     folder = Path(folder)
     limits = _limits(max_damaged, max_rejected, max_unlisted)
     schema = Schema.load(folder)
-    user_files = sources(folder, "users", TABLE_SUFFIXES)
-    item_files = sources(folder, "products", TABLE_SUFFIXES)
+    user_files, item_files = side_files(folder, schema, USERS), side_files(folder, schema, ITEMS)
     action_files = sources(folder, "actions", ACTION_SUFFIXES)
     with Rejects.open(Path(rejects) if rejects else None) as log:
         source = RowSource(folder, schema, log, progress, limits)
-        users = read_side(source, USERS, user_files)
-        items = read_side(source, ITEMS, item_files)
-        actions = read_actions(source, action_files, users["user_id"], items["sku_id"])
+        users = read_side(source, USERS, user_files) if user_files else None
+        items = read_side(source, ITEMS, item_files) if item_files else None
+        actions = read_actions(source, action_files, users, items)
+        users = table_of(actions["user_id"]) if users is None else users
+        items = table_of(actions["sku_id"]) if items is None else items
         vectors = read_vectors(source, items["sku_id"])
     report = source.report
     report.summarise(schema, users, items, actions)

@@ -129,16 +129,16 @@ class Schema(_Part):
     """The content of schema.yaml.
 
     Attributes:
-        user: The users.
-        item: The items.
+        user: The users; without an id if they have no table, so that their ids come from the actions.
+        item: The items, likewise.
         action: The actions.
         repeats: Whether an item may be recommended to a user who has already acted on it.
         missing: Cells that mean "unknown"; the empty cell always does.
         encoding: Of all text files.
     """
 
-    user: Side
-    item: Side
+    user: Side = Side(id="")
+    item: Side = Side(id="")
     action: Action
     repeats: bool = True
     missing: tuple[str, ...] = ("",)
@@ -193,7 +193,7 @@ class Schema(_Part):
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise DataError(f"{name}: invalid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
-            raise DataError(f"{name}: must be a mapping with the keys user, item and action")
+            raise DataError(f"{name}: must be a mapping with the key action, and usually user and item")
         try:
             return cls.model_validate(content)
         except ValidationError as error:
@@ -205,7 +205,8 @@ class Schema(_Part):
 
     def dump(self) -> str:
         """Return the schema as YAML."""
-        content = self.model_dump(exclude_none=True)
+        without = {name for name in ("user", "item") if not getattr(self, name).id}
+        content = self.model_dump(exclude_none=True, exclude=without)
         content["missing"] = list(self.missing)
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import polars as pl
 
-from recmesh.contract import ITEM_FIELDS, NO_USER_IDS, USER_FIELDS
-from recmesh.dataset.cells import CONTROL, MAX_ID_BYTES, inexact, to_number, to_text
-from recmesh.dataset.rejects import Reason, Rules, broken_rule
+from recmesh.contract import ITEM_FIELDS, USER_FIELDS
+from recmesh.dataset.cells import to_number, to_text
+from recmesh.dataset.files import TABLE_SUFFIXES, sources
+from recmesh.dataset.ids import id_columns, id_rules
+from recmesh.dataset.rejects import broken_rule
 from recmesh.dataset.rows import RowSource
 from recmesh.dataset.schema import Schema, Side
 from recmesh.dataset.tables import Batch, Wanted
+from recmesh.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,22 @@ class SideKind:
 
 USERS = SideKind("users", "user_id", "user", USER_FIELDS)
 ITEMS = SideKind("products", "sku_id", "item", ITEM_FIELDS)
+
+
+def side_files(folder: Path, schema: Schema, kind: SideKind) -> list[Path]:
+    """Return the files of the users or the items; none if their ids come from the actions.
+
+    Raises:
+        DataError: The schema declares fields, but there is no file; or there is a file, but the schema has no id.
+    """
+    side = kind.of(schema)
+    files = sources(folder, kind.files, TABLE_SUFFIXES, required=bool(side.fields))
+    if files and not side.id:
+        raise DataError(
+            f"{files[0]}: not read, because schema.yaml has no key {kind.place}; "
+            f"add {kind.place}: {{id: ...}} with the column of the ids, or remove the file"
+        )
+    return files
 
 
 def read_side(source: RowSource, kind: SideKind, paths: list[Path]) -> pl.DataFrame:
@@ -72,25 +91,6 @@ def read_side(source: RowSource, kind: SideKind, paths: list[Path]) -> pl.DataFr
         unique, notice = _only_numbers(unique, name)
         source.report.notices += [f"{kind.files}: {notice}"] if notice else []
     return unique
-
-
-def id_columns(ids: pl.Series, key: str) -> pl.DataFrame:
-    """Return ids as the columns that `id_rules` read: the text, and whether it stands for an inexact number."""
-    return pl.DataFrame([to_text(ids).fill_null("").alias(key), inexact(ids).alias("inexact")])
-
-
-def id_rules(key: str, column: str) -> Rules:
-    """Return the rules for ids: `key` is user_id or sku_id, `column` the column in the files."""
-    text = pl.col(key)
-    rules = [
-        (f"{key} is a number with a fraction, or is too large to be exact", pl.col("inexact")),
-        (f"{key} is empty", text == ""),
-        (f"{key} is longer than {MAX_ID_BYTES} bytes", text.str.len_bytes() > MAX_ID_BYTES),
-        (f"{key} contains a control character", text.str.contains(CONTROL)),
-    ]
-    if key == "user_id":
-        rules.append(('user_id is "-1", which means an anonymous user', text.is_in(NO_USER_IDS)))
-    return [(Reason(said, column=column), holds) for said, holds in rules]
 
 
 def _text_columns(batch: Batch, side: Side, key: str, missing: tuple[str, ...]) -> pl.DataFrame:

@@ -59,6 +59,49 @@ def test_a_side_may_have_no_fields(folder: MakeFolder) -> None:
     assert data.actions["value"].to_list() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_bare_action_log_is_a_data_set(folder: MakeFolder, tmp_path: Path, declared: bool) -> None:
+    """Without tables, the valid ids of the used actions are the users and the items."""
+    sides = "user: {id: user_id}\nitem: {id: sku_id, fields: }\n" if declared else ""
+    action = "action: {user: user_id, item: sku_id, time: action_time}"
+    rows = ["zoe,b", "-1,b", ",b", "ann,", f"ann,{'x' * 129}", "ann,b", "00,a", "ann,a\tb", "bad,a"]
+    log = "".join(f"{row},2024-01-{9 - n:02}\n" for n, row in enumerate(rows)).replace("2024-01-01", "yesterday")
+    files = {"users.csv": None, "products.csv": None, "actions.csv": f"user_id,sku_id,action_time\n{log}"}
+    path = folder({**files, "schema.yaml": sides + action})
+    data = read(path, tmp_path / "rejects.csv", max_rejected=0.5)
+    assert (data.users.rows(), data.items.rows()) == ([("00",), ("ann",), ("zoe",)], [("a",), ("b",)])
+    assert [row[:3] for row in actions_of(data)] == [
+        ("00", "a", millis("2024-01-03")),
+        ("ann", "b", millis("2024-01-04")),
+        ("zoe", "b", millis("2024-01-09")),
+    ]
+    assert data.actions.schema["user_id"] == pl.Enum(["00", "ann", "zoe"])
+    assert [(line, reason[:30]) for _, line, reason, _ in rejected(tmp_path / "rejects.csv")] == [
+        (3, "anonymous: the user is empty o"),
+        (4, "anonymous: the user is empty o"),
+        (5, "sku_id is empty"),
+        (6, "sku_id is longer than 128 byte"),
+        (9, "sku_id contains a control char"),
+        (10, "time is not ISO 8601 (epoch ti"),
+    ]
+    listed = folder(
+        {
+            "users.csv": "user_id\n00\nann\nzoe\n",
+            "products.csv": "sku_id\na\nb\n",
+            "actions.csv": (path / "actions.csv").read_text(),
+            "schema.yaml": f"user: {{id: user_id}}\nitem: {{id: sku_id}}\n{action}",
+        },
+        name="listed",
+    )
+    assert read(listed, max_rejected=0.5).fingerprint == data.fingerprint
+
+
+def test_a_table_that_the_schema_does_not_mention_is_an_error(folder: MakeFolder) -> None:
+    schema = SCHEMA.replace(SCHEMA.splitlines()[0], "")
+    with pytest.raises(DataError, match=r"users\.csv: not read, because schema\.yaml has no key user; add user: {id"):
+        read(folder({"schema.yaml": schema}))
+
+
 def test_only_missing_markers_make_cells_missing(folder: MakeFolder) -> None:
     users = "user_id,age,city\n101,-1,NA\n102,null,nan\n103,, \n"
     data = read(folder({"users.csv": users}, name="default"))
