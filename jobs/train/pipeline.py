@@ -149,7 +149,7 @@ def _train(
     explained = {"wide": ranked.weights, "deep_share": ranked.shares, "affinity_auc": ranked.debiased_auc}
     with reporter.step("release: statistics"):
         known = statistics.build(data, spec, data.start[1:], spec.as_of)
-    towers = models.of_release()
+    towers = models.of_release(known)
     vectors = towers.item_vectors()
     encoder = Encoder(spec, data.user_vocabularies, data.item_vocabularies, data.catalogue, known, padded(vectors))
     return release.Trained(

@@ -35,7 +35,8 @@ def test_labels_cover_a_quarter_of_the_time_span_and_only_overlapping_ones_reach
     cutoffs = [window["cutoff"] for window in warm]
     day = 86_400_000
     week = 7 * day
-    length, span = plan["as_of"] - cutoffs[-1], plan["as_of"] - plan["first"]
+    end = -(-plan["as_of"] // day) * day  # cut-offs lie at midnight
+    length, span = end - cutoffs[-1], end - plan["first"]
     assert length == round(min(span / 4, 4 * week) / week) * week
     assert len(cutoffs) == 16
     assert {later - earlier for earlier, later in itertools.pairwise(cutoffs)} == {round(span / 32 / day) * day}

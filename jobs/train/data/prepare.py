@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from jobs.train.data.activity import ActiveTime
 from recmesh.dataset import DataSet
 from recmesh.dataset import Field as Declared
 from recmesh.errors import DataError
@@ -42,6 +43,7 @@ class Prepared:
         times: int64 [actions], ms since 1970.
         types: int8 [actions], positions in spec.action_types.
         values: float32 [actions].
+        active: When the users were active. It ends at spec.as_of; a few stray actions may be later.
     """
 
     spec: FeatureSpec
@@ -55,6 +57,7 @@ class Prepared:
     times: Longs
     types: "np.ndarray[tuple[int], np.dtype[np.int8]]"
     values: Floats
+    active: ActiveTime
 
 
 def prepare(data: DataSet) -> Prepared:
@@ -77,11 +80,12 @@ def prepare(data: DataSet) -> Prepared:
     times = actions["time"].to_numpy()
     users = actions["user"].to_numpy().astype(np.int32)
     granularity = DAY_MS if not (times % DAY_MS).any() else 1
+    active = ActiveTime.of(users, times, granularity)
     kinds = data.actions["type"].dtype
     names = kinds.categories.to_list() if isinstance(kinds, pl.Enum) else sorted(data.actions["type"].unique())
     return Prepared(
         spec=FeatureSpec(
-            as_of=int(times.max()) + granularity,
+            as_of=active.end,
             repeats=schema.repeats,
             clock=False,
             granularity=granularity,
@@ -102,6 +106,7 @@ def prepare(data: DataSet) -> Prepared:
         times=times,
         types=actions["type"].to_numpy().astype(np.int8),
         values=actions["value"].to_numpy(),
+        active=active,
     )
 
 

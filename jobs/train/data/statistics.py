@@ -82,7 +82,7 @@ def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_l
         neighbour_lists(matrix_of(pair_users, pair_items, len(data.start) - 1, count)) if with_lists else (empty, empty)
     )
     seen = np.full(count + 1, as_of, np.int64)
-    np.minimum.at(seen, items, times)
+    np.minimum.at(seen, items, np.maximum(times, data.active.begin))
     order = np.argsort(-popularity[:-1, 0], kind="stable").astype(np.int32)
     return Statistics(
         as_of=as_of,
@@ -112,7 +112,7 @@ def _weight(kind: Popularity, users: Array, times: Array, weights: Array, first:
     if kind.late:
         weights = weights * LATE_DECAY ** _steps_to_last(users, times)
     if kind.days is not None:
-        weights = weights * np.exp(-(as_of - times) / (kind.days * DAY_MS))
+        weights = weights * np.exp(-np.maximum(as_of - times, 0) / (kind.days * DAY_MS))
     if kind.first_only:
         only = np.zeros(len(weights))
         only[first] = weights[first]

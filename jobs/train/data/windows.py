@@ -1,12 +1,13 @@
 """Windows: cut-offs in the past. Actions before a cut-off are known, and the actions that follow are the labels."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 
+from jobs.train.data.activity import ActiveTime
 from jobs.train.data.prepare import Prepared
-from recmesh.errors import DataError
 from recmesh.features.spec import DAY_MS, Longs, Mask
 
 _WEEK = 7 * DAY_MS
@@ -15,15 +16,15 @@ CUTOFFS = 16
 """Cut-offs of a split by date."""
 
 SPAN_PER_STEP = 32
-"""Cut-offs are 1/32 of the time span apart."""
+"""Cut-offs are 1/32 of the active time apart."""
 
 SPAN_PER_LABELS = 4
-"""The labels of a window cover a quarter of the time span, but at most `MAX_LABELS_MS`."""
+"""The labels of a window cover a quarter of the active time, but at most `MAX_LABELS_MS`."""
 
 MAX_LABELS_MS = 4 * _WEEK
 
 MIN_SPAN_STEPS = 7
-"""A split by date needs a time span of at least this many units of the data's time resolution."""
+"""A split by date needs at least this many units of the data's time resolution as active time."""
 
 MANY_ACTIONS = 5_000_000
 """With more actions than this, half as many cut-offs are used, because each is expensive."""
@@ -40,8 +41,21 @@ HIDDEN_SHARE = 0.2
 FOLDS = 5
 """A split by position divides the users into this many groups, and a cold window hides one of them."""
 
+FEW_FOLDS = 2
+"""The number of groups if five of them would be too small, and the number of windows if two of five suffice."""
+
 MANY_USERS = 20_000
 """With more users than this, two of the folds give enough rows."""
+
+MIN_LISTS = {False: 50, True: 10}
+"""Users with labels that a warm window (False) and a cold window (True) of a split by date need at least. With fewer, a
+split by position gives more of them."""
+
+FEWEST_LISTS = {False: 10, True: 5}
+"""The same for a split by position. Every data set that training accepts has so many users for its cold windows."""
+
+MIN_DISJOINT = 2
+"""Cut-offs of a split by date whose labels end before the held-out window: one to fit to, one to evaluate on."""
 
 TRAINING_SHARE_OF_PAIRS = 0.5
 """Share of the users with two actions that are kept out of the held-out window."""
@@ -52,8 +66,8 @@ class Role(Enum):
 
     A split by date has windows of all roles except FOLD, in this order of time: EARLY, TRAINING, OVERLAPPING and then
     HELD_OUT. Each cut-off has a warm window and a cold window of the same role.
-    A split by position has warm windows of the roles EARLY, TRAINING and HELD_OUT. Its cold windows are FOLDs, except
-    for the last, which is HELD_OUT.
+    A split by position has warm windows of the roles EARLY, TRAINING and HELD_OUT, or none. Its cold windows are
+    FOLDs, except for the last, which is HELD_OUT.
     """
 
     TRAINING = "training"
@@ -120,7 +134,7 @@ class Plan:
 
     Attributes:
         clock: Whether the split is by date, and not by position in each history.
-        windows: The windows. The first is warm.
+        windows: The windows. In a split by date, the first is warm.
         hidden: bool [users], the users of the cold windows of a split by date. One two-tower model serves all its
             windows, and that model is trained without these users. A split by position has no such users: each of its
             cold windows hides others, and has its own two-tower model.
@@ -134,29 +148,17 @@ class Plan:
 def plan(data: Prepared, seed: int) -> Plan:
     """Choose the windows.
 
-    If at least half of the users active in the last quarter of the data were active earlier, the split is by date;
-    otherwise the last actions of each user are the labels.
+    If at least half of the users active in the last quarter of the data were active earlier, and enough users have
+    labels in each window, the split is by date; otherwise the last actions of each user are the labels.
 
-    Raises:
-        DataError: No user has labels in a training window, or none in a held-out window.
+    Every window has at least `MIN_LISTS` users with labels in a split by date and `FEWEST_LISTS` in a split by
+    position. A data set whose users have a single action each has cold windows only.
     """
-    users = len(data.start) - 1
-    hidden = np.random.default_rng(seed).random(users) < HIDDEN_SHARE
-    span = data.spec.as_of - int(data.times.min())
-    quarter = span / SPAN_PER_LABELS
-    length = _round_to_unit(min(quarter, MAX_LABELS_MS), _WEEK if quarter >= _WEEK else data.spec.granularity)
-    long_enough = span >= MIN_SPAN_STEPS * data.spec.granularity
-    if long_enough and _returning_share(data, data.spec.as_of - length) >= MIN_RETURNING_SHARE:
-        step = span / SPAN_PER_STEP
-        step_ms = _round_to_unit(step, DAY_MS if step >= DAY_MS else data.spec.granularity)
-        chosen = Plan(True, tuple(_by_date(data, length, step_ms, hidden)), hidden)
-    else:
-        chosen = Plan(False, (*_by_position(data, seed), *_folds(data, seed)), np.zeros(users, np.bool_))
-    for held_out in (False, True):
-        if not sum(len(window.labelled()) for window in chosen.windows if window.held_out is held_out):
-            part = "held-out" if held_out else "training"
-            raise DataError(f"no user has actions in the {part} windows; training needs more actions")
-    return chosen
+    hidden = np.random.default_rng(seed).random(len(data.start) - 1) < HIDDEN_SHARE
+    windows = _by_date(data, hidden)
+    if windows:
+        return Plan(True, tuple(windows), hidden)
+    return Plan(False, (*_by_position(data, seed), *_folds(data, seed)), np.zeros(len(hidden), np.bool_))
 
 
 def _round_to_unit(wanted: float, unit: int) -> int:
@@ -172,43 +174,75 @@ def _returning_share(data: Prepared, cutoff: int) -> float:
     return float((first[active] < cutoff).mean()) if active.any() else 0.0
 
 
-def _by_date(data: Prepared, length: int, step: int, hidden: Mask) -> list[Window]:
-    """Place cut-offs one step apart. The last one leaves exactly `length` for its labels.
+def _by_date(data: Prepared, hidden: Mask) -> list[Window]:
+    """Return the windows of a split by date, in order of time; none if the data does not suit such a split."""
+    active, granularity = data.active, data.spec.granularity
+    span = active.length
+    if span < MIN_SPAN_STEPS * granularity:
+        return []
+    quarter, step = span / SPAN_PER_LABELS, span / SPAN_PER_STEP
+    length = _round_to_unit(min(quarter, MAX_LABELS_MS), _WEEK if quarter >= _WEEK else granularity)
+    if step >= DAY_MS:
+        active = active.ending_at_midnight()
+    if _returning_share(data, active.back(length)) < MIN_RETURNING_SHARE:
+        return []
+    return _with_roles(
+        _cutoffs(data, active, length, _round_to_unit(step, DAY_MS if step >= DAY_MS else granularity), hidden)
+    )
+
+
+def _cutoffs(data: Prepared, active: ActiveTime, length: int, step: int, hidden: Mask) -> list[tuple[Window, Window]]:
+    """Place cut-offs one step of active time apart. The last one leaves exactly `length` for its labels.
 
     The more cut-offs, the less weight the fit gives to what holds at a single one, such as which items are trending.
+    A cut-off that leaves too few users with labels, or the same known actions as the next one, is left out.
+
+    Returns:
+        The warm and the cold window of each cut-off, in order of time. None at all if the last cut-off is left out.
     """
     factor = 1 if len(data.items) <= MANY_ACTIONS else 2
-    last = data.spec.as_of - length
-    cutoffs = [last - number * step * factor for number in range(CUTOFFS // factor - 1, -1, -1)]
-    disjoint = sum(cutoff + length <= last for cutoff in cutoffs)
+    found: list[tuple[Window, Window]] = []
+    for number in range(CUTOFFS // factor):
+        left = length + number * step * factor
+        if left >= active.length:
+            break
+        pair = _at_cutoff(data, active.back(left), active.back(left - length), hidden)
+        enough = all(len(window.labelled()) >= MIN_LISTS[window.cold] for window in pair)
+        if enough and not (found and np.array_equal(pair[0].known, found[0][0].known)):
+            found.insert(0, pair)
+        elif not found:
+            break
+    return found
+
+
+def _with_roles(cutoffs: Sequence[tuple[Window, Window]]) -> list[Window]:
+    """Give the windows of a split by date their roles. Without windows to fit to and to evaluate on, there are none."""
+    last = cutoffs[-1][0].as_of if cutoffs else 0
+    disjoint = sum(warm.end <= last for warm, _ in cutoffs)
+    if disjoint < MIN_DISJOINT:
+        return []
 
     def role(number: int) -> Role:
-        if cutoffs[number] == last:
+        if number == len(cutoffs) - 1:
             return Role.HELD_OUT
         if number >= disjoint:
             return Role.OVERLAPPING
         return Role.EARLY if number < disjoint // 2 else Role.TRAINING
 
-    return [
-        window
-        for number, cutoff in enumerate(cutoffs)
-        for window in _at_cutoff(data, cutoff, length, hidden, role(number))
-    ]
+    return [replace(window, role=role(number)) for number, pair in enumerate(cutoffs) for window in pair]
 
 
-def _at_cutoff(data: Prepared, cutoff: int, length: int, hidden: Mask, role: Role) -> list[Window]:
-    """Return the warm and the cold window of a cut-off."""
-    known = _positions_at(data, cutoff)
-    until = _positions_at(data, cutoff + length)
-    end = cutoff + length
+def _at_cutoff(data: Prepared, cutoff: int, end: int, hidden: Mask) -> tuple[Window, Window]:
+    """Return the warm and the cold window of a cut-off, whose labels end at `end`."""
+    known, until = _positions_at(data, cutoff), _positions_at(data, end)
     name = f"{np.datetime64(cutoff, 'ms').astype('datetime64[D]')}"
     warm_until = np.where(known > data.start[:-1], until, known)
     # The actions of hidden users before the cut-off are neither known nor labels.
     cold_known, cold_until = np.where(hidden, data.start[:-1], known), np.where(hidden, until, known)
-    return [
-        Window(name, cutoff, known, known, warm_until, role, end=end),
-        Window(f"{name} cold", cutoff, cold_known, known, cold_until, role, cold=True, end=end),
-    ]
+    return (
+        Window(name, cutoff, known, known, warm_until, Role.TRAINING, end=end),
+        Window(f"{name} cold", cutoff, cold_known, known, cold_until, Role.TRAINING, cold=True, end=end),
+    )
 
 
 def _positions_at(data: Prepared, cutoff: int) -> Longs:
@@ -219,12 +253,16 @@ def _positions_at(data: Prepared, cutoff: int) -> Longs:
 
 
 def _by_position(data: Prepared, seed: int) -> list[Window]:
-    """Return the warm windows of a split by position."""
+    """Return the warm windows of a split by position.
+
+    Windows with too few users with labels are left out. Without a window to fit to, or without one to evaluate on,
+    there are none.
+    """
     begin, end = data.start[:-1], data.start[1:]
     cuts = _cuts(begin, end, np.random.default_rng(seed + 2))
     edges = [*cuts, end]
     roles = (Role.EARLY, Role.TRAINING, Role.HELD_OUT)
-    return [
+    windows = [
         Window(
             name=f"from {position:.0%}",
             as_of=data.spec.as_of,
@@ -235,6 +273,8 @@ def _by_position(data: Prepared, seed: int) -> list[Window]:
         )
         for number, (position, cut, role) in enumerate(zip(POSITIONS, cuts, roles, strict=True))
     ]
+    enough = [window for window in windows if len(window.labelled()) >= FEWEST_LISTS[window.cold]]
+    return enough if len(enough) > 1 and enough[-1].held_out else []
 
 
 def _cuts(begin: Longs, end: Longs, rng: np.random.Generator) -> list[Longs]:
@@ -257,14 +297,19 @@ def _cuts(begin: Longs, end: Longs, rng: np.random.Generator) -> list[Longs]:
 def _folds(data: Prepared, seed: int) -> list[Window]:
     """Return the cold windows of a split by position.
 
-    Each hides all actions of a fifth of the users, and its labels are all of their actions.
+    Each hides all actions of a part of the users, and its labels are all of their actions.
     """
     begin, end = data.start[:-1], data.start[1:]
-    fold = np.random.default_rng(seed + 1).integers(FOLDS, size=len(begin))
-    count = FOLDS if len(begin) <= MANY_USERS else 2
+    active = np.flatnonzero(end > begin)
+    folds = FOLDS if len(active) >= FOLDS * MIN_LISTS[True] else FEW_FOLDS
+    count = folds if len(begin) <= MANY_USERS else FEW_FOLDS
+    rng = np.random.default_rng(seed + 1)
+    fold = rng.integers(folds, size=len(begin))
+    if np.bincount(fold[active], minlength=folds).min() < FEWEST_LISTS[True]:
+        fold[active] = rng.permutation(len(active)) % folds
     return [
         Window(
-            name=f"hidden users {number + 1} of {FOLDS}",
+            name=f"hidden users {number + 1} of {folds}",
             as_of=data.spec.as_of,
             known=np.where(fold == number, begin, end),
             begin=begin,

@@ -67,6 +67,7 @@ def pairs(snapshot: Snapshot, candidates: Candidates, rng: np.random.Generator) 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
     """Concatenate several sets of pairs."""
+    parts = [part for part in parts if len(part.labels)]
     if not parts:
         return Pairs(np.empty((0, 0), np.float32), np.empty(0, np.float32))
     return Pairs(np.concatenate([part.dense for part in parts]), np.concatenate([part.labels for part in parts]))

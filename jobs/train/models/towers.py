@@ -53,8 +53,7 @@ class Towers:
         if window.cold and self._windows.clock and self._running is not None:
             return self._running
         if window.cold or self._running is None:
-            model = TwoTower(self._data, self._shape, known.popularity[:, 0], self._seed, self._parameters)
-            effort = self._full_effort()
+            model, effort = self._new(known), self._full_effort()
         else:
             model, effort = self._running, self._continued_effort()
         if not window.cold:
@@ -62,14 +61,17 @@ class Towers:
         self._fit(model, np.where(self._windows.hidden, self._data.start[:-1], window.known), effort, window.name)
         return model
 
-    def of_release(self) -> TwoTower:
-        """Return the model of the release, trained on all actions."""
-        assert self._running is not None  # every plan begins with a warm window
-        # If no user has two actions, the model has not been trained on any window.
-        untrained = bool((self._running.shown == self._data.start[:-1]).all())
-        effort = self._full_effort() if untrained else self._continued_effort()
-        self._fit(self._running, self._data.start[1:], effort, "release")
-        return self._running
+    def of_release(self, known: Statistics) -> TwoTower:
+        """Return the model of the release, trained on all actions; `known` are the statistics of all actions."""
+        if self._running is None:  # no window is warm, because users have a single action each
+            model, effort = self._new(known), self._full_effort()
+        else:
+            model, effort = self._running, self._continued_effort()
+        self._fit(model, self._data.start[1:], effort, "release")
+        return model
+
+    def _new(self, known: Statistics) -> TwoTower:
+        return TwoTower(self._data, self._shape, known.popularity[:, 0], self._seed, self._parameters)
 
     def _full_effort(self) -> Effort:
         return Effort(self._steps, self._parameters.learning_rate)
