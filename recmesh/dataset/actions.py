@@ -43,7 +43,7 @@ def read_actions(
         "item": columns.item,
         "time": columns.time,
         "type": columns.type,
-        "value": columns.value,
+        "value": columns.value.column if columns.value else None,
     }
     wanted = [Wanted(column, f"action.{key}") for key, column in named.items() if column]
     tally = source.tally("actions")
@@ -130,7 +130,7 @@ class _Coder:
         """Return the values: 1 where missing, null where not a finite number."""
         if self._columns.value is None:
             return pl.repeat(1, raw.height, dtype=pl.Float32, eager=True)
-        column = raw[self._columns.value]
+        column = raw[self._columns.value.column]
         text = pl.Series("text", to_text(column).fill_null(""))
         number = to_number(column).alias("number").cast(pl.Float32)
         value = pl.when(pl.col("text").is_in(self._missing)).then(1.0).when(pl.col("number").is_finite()).then("number")

@@ -41,4 +41,10 @@ def _meaning(schema: Schema) -> dict[str, object]:
         side: [(name, f.kind, f.separator) for name, f in part.fields.items()]
         for side, part in (("user", schema.user), ("item", schema.item))
     }
-    return {**fields, "weights": schema.action.weights, "repeats": schema.repeats}
+    return {
+        **fields,
+        "weights": schema.action.weights,
+        "values": str(schema.action.rule),
+        "weight_by": schema.action.weight_by,
+        "repeats": schema.repeats,
+    }

@@ -8,8 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from recmesh.dataset.cells import to_number
+from recmesh.dataset.inputs import notices
 from recmesh.dataset.rejects import Tally, shortened, warnings_of
 from recmesh.dataset.schema import Schema, Side
+from recmesh.dataset.values import ValueSummary, value_summary
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Report:
         first_time: Of all actions, in milliseconds since 1970-01-01 UTC; None if there are no actions.
         last_time: The same for the last action.
         types: Number of actions by type.
+        values: What the values of the actions mean; None if the schema declares none.
     """
 
     tallies: list[Tally] = field(default_factory=list)
@@ -44,6 +47,7 @@ class Report:
     first_time: int | None = None
     last_time: int | None = None
     types: dict[str, int] = field(default_factory=dict)
+    values: ValueSummary | None = None
 
     def tally(self, kind: str) -> Tally:
         """Return the counts of one kind of file: users, products, actions or product_vectors."""
@@ -57,6 +61,8 @@ class Report:
             self.first_time, self.last_time = actions["time"][0], actions["time"][-1]
         counts = actions["type"].value_counts()
         self.types = dict(sorted(zip(counts["type"].cast(pl.String), counts["count"], strict=True)))
+        self.notices += [*notices("user", schema.user, users), *notices("item", schema.item, items)]
+        self.values = value_summary(schema, actions)
         weights = schema.action.weights
         unweighted = [name for name in self.types if weights and name not in weights]
         self.notices += [f'action type "{name}" has no weight in schema.yaml: its weight is 1' for name in unweighted]
@@ -68,6 +74,7 @@ class Report:
         lines = [_span(self.first_time, self.last_time)] if self.first_time is not None else []
         types = ", ".join(f"{name} {count:,}" for name, count in self.types.items())
         lines += [f"types: {types}"] if types else []
+        lines += self.values.sentences() if self.values else []
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += [f"note: {notice}" for notice in self.notices]
         shown: list[RenderableType] = [self._rows()]

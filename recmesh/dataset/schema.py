@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, fi
 
 from recmesh.contract import ITEM_FIELDS, USER_FIELDS
 from recmesh.errors import DataError
+from recmesh.values import ValueRule
 
 SCHEMA_FILE = "schema.yaml"
 
@@ -21,7 +22,7 @@ V0_WEIGHTS = {"view": 0.1, "cart": 1.0, "order": 3.0}
 RESERVED = ("user_id", "sku_id")
 """Names of id columns of a DataSet, which no field may have."""
 
-Kind = Literal["categorical", "numeric", "multi"]
+Kind = Literal["categorical", "numeric", "multi", "display"]
 Unit = Literal["s", "ms", "us", "ns"]
 
 
@@ -41,7 +42,7 @@ class Field(_Part):
     """A field of users or items.
 
     Attributes:
-        kind: categorical, numeric, or multi (several values in one cell).
+        kind: categorical, numeric, multi (several values in one cell), or display (any text, which no model reads).
         column: Its column in the files, if that has another name.
         separator: Between the values of kind multi.
     """
@@ -82,6 +83,33 @@ class Side(_Part):
         return self.fields[name].column or name
 
 
+class Value(_Part):
+    """The value of an action: a rating or an amount.
+
+    Attributes:
+        column: Its column in the files.
+        positive: The condition under which an action is positive. Values that do not meet it teach nothing positive.
+    """
+
+    column: str
+    positive: str = "> 0"
+
+    @field_validator("column")
+    @classmethod
+    def _column_is_named(cls, column: str) -> str:
+        if not column:
+            raise ValueError("name the column of the values, such as rating or quantity")
+        return column
+
+    @field_validator("positive")
+    @classmethod
+    def _positive_is_a_condition(cls, positive: str) -> str:
+        return str(ValueRule.parse(positive))
+
+
+_column_alone = BeforeValidator(lambda value: {"column": value} if isinstance(value, str) else value)
+
+
 class Action(_Part):
     """The columns of `actions.*`.
 
@@ -91,7 +119,8 @@ class Action(_Part):
         time: Column of the time.
         unit: Unit of epoch times. Without it, times are ISO 8601 text, in UTC unless they have an offset.
         type: Column of the action type. Without it, every action has the only type in `weights`, or "action".
-        value: Column of a rating or an amount.
+        value: Column of a rating or an amount, and which values are positive.
+        weight_by: "value": an action counts the more, the larger its value is.
         weights: Weight of each action type. Any other type has weight 1, and the report says so.
     """
 
@@ -100,7 +129,8 @@ class Action(_Part):
     time: str
     unit: Unit | None = None
     type: str | None = None
-    value: str | None = None
+    value: Annotated[Value | None, _column_alone] = None
+    weight_by: Literal["value"] | None = None
     weights: Annotated[dict[str, float], _empty_mapping] = {}
 
     @field_validator("weights")
@@ -118,6 +148,24 @@ class Action(_Part):
         if self.type is None and len(self.weights) > 1:
             raise ValueError("weights name several types, but there is no type: column")
         return self
+
+    @model_validator(mode="after")
+    def _weights_have_values(self) -> "Action":
+        if self.weight_by and self.value is None:
+            raise ValueError("weight_by: value needs a value: column")
+        if self.weight_by and self.rule and not self.rule.only_above_zero:
+            raise ValueError(
+                f'weight_by: value needs values above 0, but value.positive: "{self.rule}" accepts others;'
+                ' write positive: "> 0" or a larger bound'
+            )
+        return self
+
+    @property
+    def rule(self) -> ValueRule | None:
+        """How values are understood; None if there is no column for them."""
+        if self.value is None:
+            return None
+        return ValueRule.parse(self.value.positive).model_copy(update={"weighted": self.weight_by == "value"})
 
     @property
     def only_type(self) -> str:
@@ -238,7 +286,7 @@ class TextLoader(yaml.BaseLoader):
         return super().construct_mapping(node, deep)
 
 
-_KEYS: dict[str, type[BaseModel]] = {"": Schema, "user": Side, "item": Side, "action": Action}
+_KEYS: dict[str, type[BaseModel]] = {"": Schema, "user": Side, "item": Side, "action": Action, "action.value": Value}
 
 
 def _say(error: Any) -> str:

@@ -1,8 +1,9 @@
 """Split a data set in time, to evaluate the running chain on a shop's own data.
 
-The actions before the cut become a data set to train on; the later actions are the truth. All actions of one user in
-ten are held out, as those of a new user. The split is by date if at least half of the users who act after the cutoff
-acted earlier. The cutoff is then the day after 80 % of the actions. Otherwise, each user's last fifth is held out.
+The actions before the cut become a data set to train on; the later ones are the truth, unless the weight of their type,
+their value or a return says that they are not positive. All actions of one user in ten are held out, as those of a new
+user. The split is by date if at least half of the users who act after the cutoff acted earlier. The cutoff is then the
+day after 80 % of the actions. Otherwise, each user's last fifth is held out.
 """
 
 import shutil
@@ -15,7 +16,8 @@ import polars as pl
 
 from recmesh.dataset import Action, DataSet, Field, Schema, Side
 from recmesh.dataset.files import VECTORS_FILE
-from recmesh.dataset.schema import SCHEMA_FILE
+from recmesh.dataset.schema import SCHEMA_FILE, Value
+from recmesh.dataset.values import action_weights
 from recmesh.dataset.writing import new_folder
 from recmesh.errors import DataError
 
@@ -52,11 +54,15 @@ def split(data: DataSet, out: Path, seed: int) -> Split:
     Raises:
         DataError: `out` contains something else, or no actions are left before or after the cut.
     """
-    actions = data.actions.with_columns(pl.col(USER, ITEM, "type").cast(pl.String))
+    positive = pl.Series("positive", action_weights(data.schema, data.actions) > 0)
+    actions = data.actions.with_columns(pl.col(USER, ITEM, "type").cast(pl.String), positive)
     cold = _cold(data.users[USER], seed)
     known, later, rule = _cut(actions, cold)
+    later = later.filter("positive")
     if known.is_empty() or later.is_empty():
-        raise DataError(f"{data.folder}: the cut leaves {len(known)} actions before and {len(later)} after")
+        raise DataError(
+            f"{data.folder}: the cut leaves {len(known)} actions before and {len(later)} positive ones after"
+        )
     truths = _truths(known, later, cold, data.schema.repeats)
     with new_folder(out) as folder:
         _write_train(data, known, cold, folder / "train")
@@ -105,7 +111,7 @@ def _write_train(data: DataSet, known: pl.DataFrame, cold: pl.Series, folder: Pa
     folder.mkdir()
     data.users.filter(~pl.col(USER).is_in(cold.implode())).write_csv(folder / "users.csv")
     data.items.write_csv(folder / "products.csv")
-    known.write_csv(folder / "actions.csv")
+    known.drop("positive").write_csv(folder / "actions.csv")
     (folder / SCHEMA_FILE).write_text(_plain(data.schema).dump(), encoding="utf-8")
     if (data.folder / VECTORS_FILE).exists():
         shutil.copyfile(data.folder / VECTORS_FILE, folder / VECTORS_FILE)
@@ -117,11 +123,19 @@ def _plain(schema: Schema) -> Schema:
     def side(key: str, fields: Mapping[str, Field]) -> Side:
         return Side(id=key, fields={name: field.model_copy(update={"column": None}) for name, field in fields.items()})
 
+    value = Value(column="value", positive=schema.action.value.positive if schema.action.value else "> 0")
     return Schema(
         user=side(USER, schema.user.fields),
         item=side(ITEM, schema.item.fields),
         action=Action(
-            user=USER, item=ITEM, time="time", unit="ms", type="type", value="value", weights=schema.action.weights
+            user=USER,
+            item=ITEM,
+            time="time",
+            unit="ms",
+            type="type",
+            value=value,
+            weight_by=schema.action.weight_by,
+            weights=schema.action.weights,
         ),
         repeats=schema.repeats,
         missing=schema.missing,

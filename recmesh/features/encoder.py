@@ -15,6 +15,7 @@ from recmesh.features.statistics import Statistics
 from recmesh.features.user import NO_ITEMS, NO_PROFILE, History, User
 from recmesh.features.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
 from recmesh.kernels import Scratch, Votes
+from recmesh.values import ActionWeights
 
 SPEC, VOCABULARIES, STATISTICS = "spec.json", "vocabularies.json", "statistics.npz"
 FEATURES, ITEM_VECTORS = "features", "item_vectors.npy"
@@ -31,7 +32,7 @@ class Encoder:
         catalogue: Its items.
         statistics: Its statistics.
         scratch: Scratch memory for the kernels.
-        type_weights: float32, the weight of each action type, and last that of an unknown type.
+        action_weights: Computes the weights of actions.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Encoder:
         self._inputs = RankerInputs(spec, catalogue, statistics, item_vectors, self.scratch)
         self._mapped = mapped or MappedModels()
         self._types = {name: number for number, name in enumerate(spec.action_types)}
-        self.type_weights = type_weights(spec)
+        self.action_weights = ActionWeights.of(spec.action_weights, spec.values)
 
     @classmethod
     def load(cls, folder: Path) -> "Encoder":
@@ -133,7 +134,7 @@ class Encoder:
         """Return a user whose profile and history are already encoded. Only imported models read `profile`."""
         newest = int(history.times[0]) + self.spec.granularity if len(history.times) else 0
         now = max(self.statistics.as_of, newest)
-        return User(codes, history, now, self.spec.recency, self.type_weights, self.scratch, profile)
+        return User(codes, history, now, self.spec.recency, self.action_weights, self.scratch, profile)
 
     def segment(self, user: User, new_only: bool) -> Segment:
         """Return the segment of a request of this user."""
@@ -267,10 +268,3 @@ def load_vectors(path: Path) -> Floats:
 def padded(item_vectors: Floats) -> Floats:
     """Return the vectors with a row of zeros appended, which item -1 reaches."""
     return np.concatenate([item_vectors, np.zeros((1, item_vectors.shape[1]), np.float32)])
-
-
-def type_weights(spec: FeatureSpec) -> Floats:
-    """Return the weights of action types relative to the largest. The last, for unknown types, equals the smallest."""
-    weights = np.array(list(spec.action_weights.values()), np.float32)
-    relative = weights / max(float(weights.max()), 1e-9)
-    return np.append(relative, relative.min()).astype(np.float32)

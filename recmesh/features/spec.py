@@ -11,6 +11,7 @@ from recmesh.errors import ReleaseError
 from recmesh.kernels import Floats as Floats
 from recmesh.kernels import Ints as Ints
 from recmesh.kernels import Longs as Longs
+from recmesh.values import ValueRule
 
 Mask = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
@@ -115,6 +116,7 @@ class FeatureSpec(_Frozen):
         item_fields: The fields of items.
         missing: Field values that mean "missing".
         action_weights: The weight of each action type.
+        values: How the values of actions are understood; None if the data set has none.
         popularities: The measures of popularity.
         tower: The shape of the two towers.
         dense: The names of the ranker's dense inputs, in order.
@@ -135,6 +137,7 @@ class FeatureSpec(_Frozen):
     item_fields: tuple[Field, ...] = ()
     missing: tuple[str, ...] = ("",)
     action_weights: dict[str, float]
+    values: ValueRule | None = None
     popularities: tuple[Popularity, ...]
     tower: Tower = Tower()
     dense: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """A user as the models see it: the profile as codes and the history as arrays."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from recmesh import kernels
 from recmesh.features.spec import Array, Floats, Ints, Longs
 from recmesh.kernels import Owned, Scratch
+from recmesh.values import ActionWeights
 
 NO_ITEMS: Ints = np.empty(0, np.int32)
 NO_PROFILE: Mapping[str, str] = {}
@@ -51,7 +52,7 @@ class User:
         now: The time of the request in milliseconds: the later of the release's `as_of` and the newest action. It
             never comes from the wall clock, so that requests can be replayed.
         recency: The factor by which the weight of a history item falls with each later time of an action.
-        type_weights: float32, the weight of each action type, at most 1. The last is that of an unknown type.
+        action_weights: Computes the weights of the actions.
         scratch: The scratch memory of the encoder.
         profile: The fields as text, and the id as `user_id`, for imported models.
         memory: Results that an encoder has computed for this user and needs again.
@@ -61,18 +62,17 @@ class User:
     history: History
     now: int
     recency: float
-    type_weights: Floats
+    action_weights: ActionWeights
     scratch: Scratch = field(repr=False, compare=False)
     profile: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     memory: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def owned(self) -> Owned:
-        """The distinct items of the history, newest first, with their ages and weights."""
+        """The distinct items with a positive action in the history, newest first, with their ages and weights."""
         history = self.history
-        return kernels.owned(
-            history.items, history.times, history.types, self.type_weights, self.recency, self.now, self.scratch
-        )
+        weights = self.action_weights(history.items, history.times, history.types, history.values)
+        return kernels.owned(history.items, history.times, weights, self.recency, self.now, self.scratch)
 
     @cached_property
     def distinct_times(self) -> int:
@@ -88,7 +88,7 @@ class User:
 
     def forget(self) -> "User":
         """Return the same user without a history."""
-        return User(self.codes, History.empty(), self.now, self.recency, self.type_weights, self.scratch, self.profile)
+        return replace(self, history=History.empty(), memory={})
 
 
 def newest_first(items: Ints, times: Longs, types: Array, values: Array, keep: int) -> History:

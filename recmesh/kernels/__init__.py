@@ -54,7 +54,7 @@ _best = library_function(
     [_POINTER, _POINTER, _NUMBER, ctypes.c_float, _POINTER, _NUMBER, _POINTER, _NUMBER, *[_POINTER] * 3],
 )
 _fuse = library_function("fuse", [*[_POINTER] * 3, _NUMBER, _REAL, *[_POINTER] * 3])
-_owned = library_function("owned", [*[_POINTER] * 3, _NUMBER, _POINTER, _NUMBER, _REAL, _NUMBER, *[_POINTER] * 8])
+_owned = library_function("owned", [*[_POINTER] * 3, _NUMBER, _REAL, _NUMBER, *[_POINTER] * 8])
 _votes = library_function("votes", [*[_POINTER] * 4, _NUMBER, *[_POINTER] * 6])
 
 
@@ -165,7 +165,7 @@ class Owned(NamedTuple):
         steps: float32, how many of the user's distinct action times came after it.
         counts: float32, the number of distinct times with an action on the item.
         weights: float32, recency ** steps * strength.
-        strength: float32 in (0, 1], the largest weight among the types of the actions on the item.
+        strength: float32, the largest weight of the actions on the item.
     """
 
     items: Ints
@@ -179,8 +179,7 @@ class Owned(NamedTuple):
 def owned(
     items: Ints,
     times: Longs,
-    types: "npt.NDArray[np.int8]",
-    type_weights: Floats,
+    action_weights: Floats,
     recency: float,
     now: int,
     scratch: Scratch,
@@ -190,8 +189,7 @@ def owned(
     Args:
         items: int32; -1 for an item outside the catalogue, which is left out.
         times: int64, milliseconds.
-        types: int8, indices in `type_weights`; -1 takes the last weight.
-        type_weights: float32.
+        action_weights: float32, the weight of each action. Actions without weight make no item of the history.
         recency: The factor by which the weight of an item falls with each later action time.
         now: The time in milliseconds from which ages are counted.
         scratch: Scratch memory.
@@ -203,10 +201,8 @@ def owned(
     count = _owned(
         address(items, _INT32),
         address(times, _INT64),
-        address(types, _INT8),
+        address(action_weights, _FLOAT32),
         size,
-        address(type_weights, _FLOAT32),
-        len(type_weights) - 1,
         recency,
         now,
         scratch.slot,

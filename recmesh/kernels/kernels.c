@@ -85,15 +85,16 @@ int64_t fuse(const int32_t *items, const int64_t *lengths, const double *weights
 
 /* ---- histories ----------------------------------------------------------------------------------------------- */
 
-int64_t owned(const int32_t *items, const int64_t *times, const int8_t *types, int64_t count, const float *type_weights,
-              int64_t unknown_type, double recency, int64_t now, int32_t *slot, int32_t *own_items, float *days,
-              float *steps, float *counts, float *weights, float *strength, int64_t *last_step) {
+int64_t owned(const int32_t *items, const int64_t *times, const float *action_weights, int64_t count, double recency,
+              int64_t now, int32_t *slot, int32_t *own_items, float *days, float *steps, float *counts, float *weights,
+              float *strength, int64_t *last_step) {
     int64_t distinct = 0, step = -1, time = 0;
     for (int64_t k = 0; k < count; k++) {
         int32_t item = items[k];
         if (item < 0) continue;
         if (step < 0 || times[k] != time) step++, time = times[k];
-        float weight = type_weights[types[k] < 0 ? unknown_type : types[k]];
+        float weight = action_weights[k];
+        if (!(weight > 0)) continue;
         int64_t own = slot[item] - 1;
         if (own < 0) {
             own = distinct++;

@@ -7,13 +7,15 @@ import numpy as np
 import polars as pl
 
 from jobs.train.data.activity import ActiveTime
-from recmesh.dataset import DataSet
+from recmesh.dataset import DataSet, Schema, Side
 from recmesh.dataset import Field as Declared
+from recmesh.dataset.inputs import Values, is_input
 from recmesh.errors import DataError
 from recmesh.features.catalogue import Catalogue
 from recmesh.features.spec import DAY_MS, FeatureSpec, Field, Floats, Ints, Longs, Tower
 from recmesh.features.vocabulary import Vocabulary, signed_log
 from recmesh.numbers import parse_number
+from recmesh.values import ActionWeights, ValueRule, amounts
 
 MIN_USERS, MIN_ITEMS, MIN_ACTIONS = 10, 10, 50
 """Smaller data sets are refused: a model fitted on fewer could not be evaluated."""
@@ -21,7 +23,7 @@ MIN_USERS, MIN_ITEMS, MIN_ACTIONS = 10, 10, 50
 MAX_BUCKETS = 20
 """Quantile buckets of a numeric field."""
 
-MAX_VALUES = 8
+MAX_VALUES_OF_A_CELL = 8
 """Values of a multi-valued field that are encoded."""
 
 
@@ -44,6 +46,7 @@ class Prepared:
         types: int8 [actions], positions in spec.action_types.
         values: float32 [actions].
         active: When the users were active. It ends at spec.as_of; a few stray actions may be later.
+        action_weights: Computes the weights of actions.
     """
 
     spec: FeatureSpec
@@ -58,6 +61,16 @@ class Prepared:
     types: "np.ndarray[tuple[int], np.dtype[np.int8]]"
     values: Floats
     active: ActiveTime
+    action_weights: ActionWeights
+
+    def known(self, until: Longs) -> Longs:
+        """Return the rows of the actions before `until` (int64 [users], a position for each user), ascending."""
+        return np.flatnonzero(np.arange(len(self.users)) < until[self.users])
+
+    def weights_of(self, rows: Longs | slice) -> Floats:
+        """Return the weights of some actions, float32. What others of them take back has weight 0."""
+        pairs = self.users[rows].astype(np.int64) * len(self.catalogue) + self.items[rows]
+        return self.action_weights(pairs, self.times[rows], self.types[rows], self.values[rows])
 
 
 def prepare(data: DataSet) -> Prepared:
@@ -68,8 +81,8 @@ def prepare(data: DataSet) -> Prepared:
     """
     _check_size(data)
     schema = data.schema
-    user_vocabularies = [_vocabulary(n, f, data.users[n], schema.missing) for n, f in schema.user.fields.items()]
-    item_vocabularies = [_vocabulary(n, f, data.items[n], schema.missing) for n, f in schema.item.fields.items()]
+    user_vocabularies = _vocabularies(schema.user, data.users, schema.missing)
+    item_vocabularies = _vocabularies(schema.item, data.items, schema.missing)
     numbers = np.zeros((len(data.items), len(item_vocabularies)), np.float32)
     for column, vocabulary in enumerate(item_vocabularies):
         if vocabulary.field.kind == "numeric":
@@ -83,19 +96,21 @@ def prepare(data: DataSet) -> Prepared:
     active = ActiveTime.of(users, times, granularity)
     kinds = data.actions["type"].dtype
     names = kinds.categories.to_list() if isinstance(kinds, pl.Enum) else sorted(data.actions["type"].unique())
-    return Prepared(
-        spec=FeatureSpec(
-            as_of=active.end,
-            repeats=schema.repeats,
-            clock=False,
-            granularity=granularity,
-            user_fields=tuple(v.field for v in user_vocabularies),
-            item_fields=tuple(v.field for v in item_vocabularies),
-            missing=schema.missing,
-            action_weights={name: schema.weight(name) for name in names},
-            popularities=(),
-            tower=Tower(),
-        ),
+    spec = FeatureSpec(
+        as_of=active.end,
+        repeats=schema.repeats,
+        clock=False,
+        granularity=granularity,
+        user_fields=tuple(v.field for v in user_vocabularies),
+        item_fields=tuple(v.field for v in item_vocabularies),
+        missing=schema.missing,
+        action_weights={name: schema.weight(name) for name in names},
+        values=_rule(schema, actions["value"].to_numpy()),
+        popularities=(),
+        tower=Tower(),
+    )
+    prepared = Prepared(
+        spec=spec,
         user_vocabularies=user_vocabularies,
         item_vocabularies=item_vocabularies,
         catalogue=Catalogue.build(data.items["sku_id"].cast(pl.String).to_list(), codes, numbers),
@@ -107,7 +122,23 @@ def prepare(data: DataSet) -> Prepared:
         types=actions["type"].to_numpy().astype(np.int8),
         values=actions["value"].to_numpy(),
         active=active,
+        action_weights=ActionWeights.of(spec.action_weights, spec.values),
     )
+    positive = int((prepared.weights_of(slice(None)) > 0).sum())
+    if positive < MIN_ACTIONS:
+        raise DataError(
+            f"{data.folder}: only {positive} of {len(data.actions):,} actions are positive by their type's weight and"
+            f" their value; training needs at least {MIN_ACTIONS}"
+        )
+    return prepared
+
+
+def _rule(schema: Schema, values: Floats) -> ValueRule | None:
+    rule = schema.action.rule
+    if rule is None or not rule.weighted:
+        return rule
+    positive = values[rule.positive(values)]
+    return rule.model_copy(update={"mean": float(amounts(positive).mean(dtype=np.float64)) if len(positive) else 1.0})
 
 
 def _check_size(data: DataSet) -> None:
@@ -131,18 +162,23 @@ def _columns(data: DataSet) -> pl.DataFrame:
     ).sort("user", "time", maintain_order=True)
 
 
+def _vocabularies(side: Side, frame: pl.DataFrame, missing: Sequence[str]) -> list[Vocabulary]:
+    """Return the codes of the fields that models read."""
+    declared = {name: field for name, field in side.fields.items() if is_input(field, frame[name])}
+    return [_vocabulary(name, field, frame[name], missing) for name, field in declared.items()]
+
+
 def _vocabulary(name: str, declared: Declared, column: pl.Series, missing: Sequence[str]) -> Vocabulary:
-    known = column.drop_nulls().unique().sort().to_list()
-    known = [value for value in known if value not in missing]
     if declared.kind == "numeric":
         return Vocabulary(_numeric_field(name, column), (), missing)
+    known = Values.of(declared, column).vocabulary()
     if declared.kind == "categorical":
         return Vocabulary(Field(name=name, kind="categorical"), known, missing)
     separator = declared.separator or "|"
-    parts = [[part.strip() for part in value.split(separator) if part.strip()] for value in known]
-    width = min(MAX_VALUES, max((len(set(p)) for p in parts), default=1)) or 1
-    field = Field(name=name, kind="multi", separator=separator, width=width)
-    return Vocabulary(field, sorted({part for p in parts for part in p}), missing)
+    parts = column.drop_nulls().unique().str.split(separator).list.eval(pl.element().str.strip_chars())
+    most = parts.list.eval(pl.element().filter(pl.element() != "")).list.n_unique().max()
+    width = min(MAX_VALUES_OF_A_CELL, int(most or 1))  # type: ignore[arg-type]
+    return Vocabulary(Field(name=name, kind="multi", separator=separator, width=width), known, missing)
 
 
 def _numeric_field(name: str, column: pl.Series) -> Field:

@@ -134,8 +134,9 @@ def history_of(data: Prepared, begin: int, end: int) -> History:
 
 
 def wanted_items(data: Prepared, window: Window, user: int, segment: Segment) -> Ints:
-    """Return the distinct items of a user's labels. For `novel`, known items do not count."""
-    labels = np.unique(data.items[window.begin[user] : window.until[user]])
+    """Return the distinct items of a user's positive labels. For `novel`, known items do not count."""
+    rows = slice(window.begin[user], window.until[user])
+    labels = np.unique(data.items[rows][data.weights_of(rows) > 0])
     if segment == "novel":
         return np.setdiff1d(labels, data.items[data.start[user] : window.known[user]])
     return labels
@@ -152,7 +153,8 @@ def retrieved(data: Prepared, snapshot: Snapshot, users: Longs, segment: Segment
     """Run the channels for users of a window, as the services do.
 
     Yields:
-        The results of each user with at least one wanted item.
+        The results of each user with at least one wanted item. A user without a positive known action counts as new to
+        the services, and is in no warm list.
     """
     encoder, window = snapshot.encoder, snapshot.window
     retriever = snapshot.retriever
@@ -160,11 +162,15 @@ def retrieved(data: Prepared, snapshot: Snapshot, users: Longs, segment: Segment
     end = begin if segment == "cold" else window.known
     labels = ((row, wanted_items(data, window, row, segment)) for row in users.tolist())
     labelled = [(row, wanted) for row, wanted in labels if len(wanted)]
-    if not labelled:
+    encoded = [
+        (row, wanted, encoder.known_user(data.user_codes[row], history_of(data, begin[row], end[row])))
+        for row, wanted in labelled
+    ]
+    encoded = [found for found in encoded if encoder.segment(found[2], segment == "novel") == segment]
+    if not encoded:
         return
-    encoded = [encoder.known_user(data.user_codes[u], history_of(data, begin[u], end[u])) for u, _ in labelled]
-    vectors = snapshot.user_vectors(encoded)
-    for (row, wanted), user, vector in zip(labelled, encoded, vectors, strict=True):
+    vectors = snapshot.user_vectors([user for _, _, user in encoded])
+    for (row, wanted, user), vector in zip(encoded, vectors, strict=True):
         exclude = retriever.excluded(user, segment != "repeat")
         found = retriever.exact(user, vector, snapshot.item_vectors, exclude, segment != "repeat")
         yield Retrieved(row, user, vector, wanted, exclude, found)

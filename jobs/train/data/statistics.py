@@ -7,7 +7,6 @@ from scipy import sparse
 
 from jobs.train.data.neighbours import neighbour_lists
 from jobs.train.data.prepare import Prepared
-from recmesh.features.encoder import type_weights
 from recmesh.features.ranker_inputs import LIFT_SMOOTHING
 from recmesh.features.spec import DAY_MS, Array, FeatureSpec, Longs, Popularity
 from recmesh.features.statistics import Lists, Statistics
@@ -65,10 +64,12 @@ def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_l
         as_of: The cut-off, in ms since 1970.
         with_lists: Whether to build the neighbour lists, which take longest.
     """
-    rows = np.flatnonzero(np.arange(len(data.users)) < known[data.users])
+    rows, count = data.known(known), len(data.catalogue)
+    seen = np.full(count + 1, as_of, np.int64)
+    np.minimum.at(seen, data.items[rows], np.maximum(data.times[rows], data.active.begin))
+    weights = data.weights_of(rows)
+    rows, weights = rows[weights > 0], weights[weights > 0]
     users, items, times = data.users[rows], data.items[rows], data.times[rows]
-    weights = type_weights(spec)[data.types[rows]]
-    count = len(data.catalogue)
     pair = users.astype(np.int64) * count + items
     distinct, first = np.unique(pair, return_index=True)
     pair_users, pair_items = users[first], items[first]
@@ -81,8 +82,6 @@ def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_l
     cosine, ridge = (
         neighbour_lists(matrix_of(pair_users, pair_items, len(data.start) - 1, count)) if with_lists else (empty, empty)
     )
-    seen = np.full(count + 1, as_of, np.int64)
-    np.minimum.at(seen, items, np.maximum(times, data.active.begin))
     order = np.argsort(-popularity[:-1, 0], kind="stable").astype(np.int32)
     return Statistics(
         as_of=as_of,

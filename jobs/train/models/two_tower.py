@@ -282,7 +282,7 @@ class TwoTower:
             tower.train() if on else tower.eval()
 
     def _loss(self, pairs: "_FirstActions", users: Longs, share: Floats) -> paddle.Tensor:
-        history, weights, targets = pairs.rows(self._rng, users, self.shape.history)
+        history, weights, targets, importance = pairs.rows(self._rng, users, self.shape.history)
         candidates, log_q = self._candidates(targets, share)
         needed, local = np.unique(np.concatenate([history.ravel(), candidates]), return_inverse=True)
         vectors = self.items(paddle.to_tensor(needed + 1), paddle.to_tensor(self._item_fields[needed]))
@@ -300,7 +300,7 @@ class TwoTower:
         logits = paddle.matmul(user, of_candidates, transpose_y=True) - paddle.to_tensor(log_q)
         row, column = np.nonzero(targets >= 0)
         position = np.searchsorted(candidates, targets[row, column])
-        weight = (1.0 / np.sqrt(np.maximum((targets >= 0).sum(1), 1)))[row]
+        weight = (1.0 / np.sqrt(np.maximum((targets >= 0).sum(1), 1)))[row] * importance[row, column]
         # Paddle's own log_softmax is ten times slower on a CPU.
         logits = logits - logits.max(1, keepdim=True).detach()
         normalizer = paddle.log(paddle.exp(logits).sum(1))
@@ -361,28 +361,34 @@ class _Average:
 
 @dataclass(frozen=True)
 class _FirstActions:
-    """The distinct items of each user before a cut-off, in the order of the first action on each.
+    """The distinct items of each user before a cut-off, in the order of the first positive action on each.
 
     Attributes:
         users: int64, users with at least one action.
         start: int64 [len(users) + 1]; the items of users[k] are start[k]:start[k + 1].
         items: int64.
+        weights: float32, the weight of each item as a target.
         parameters: The hyperparameters.
     """
 
     users: Longs
     start: Longs
     items: Ints
+    weights: Floats
     parameters: TwoTowerParameters
 
     @classmethod
     def of(cls, data: Prepared, known: Longs, parameters: TwoTowerParameters) -> "_FirstActions":
-        rows = np.flatnonzero(np.arange(len(data.users)) < known[data.users])
+        rows = data.known(known)
+        weights = data.weights_of(rows)
+        rows, weights = rows[weights > 0], weights[weights > 0]
         pair = data.users[rows].astype(np.int64) * len(data.catalogue) + data.items[rows]
         first = np.sort(np.unique(pair, return_index=True)[1])
         users, begin = np.unique(data.users[rows][first], return_index=True)
         items = data.items[rows][first].astype(np.int64)
-        return cls(users.astype(np.int64), np.append(begin, len(first)), items, parameters)
+        by_value = data.spec.values is not None and data.spec.values.weighted
+        targets = weights[first] if by_value else np.ones(len(first), np.float32)
+        return cls(users.astype(np.int64), np.append(begin, len(first)), items, targets, parameters)
 
     def batches(self, rng: np.random.Generator, steps: int) -> Iterator[Longs]:
         """Yield a batch of users for each step, and shuffle them again each time that all have been used."""
@@ -394,7 +400,7 @@ class _FirstActions:
             batch, order = order[:size], order[size:]
             yield self.users[batch]
 
-    def rows(self, rng: np.random.Generator, users: Longs, length: int) -> tuple[Longs, Floats, Longs]:
+    def rows(self, rng: np.random.Generator, users: Longs, length: int) -> tuple[Longs, Floats, Longs, Floats]:
         """Cut the items of each user at a random place.
 
         Args:
@@ -404,7 +410,7 @@ class _FirstActions:
 
         Returns:
             The items before the cut, int64 [B, H], newest first; their weights, float32 [B, H], 0 where there is no
-            item; and the items after the cut, int64 [B, T], padded with -1.
+            item; the items after the cut, int64 [B, T], padded with -1; and their weights, float32 [B, T].
         """
         at = np.searchsorted(self.users, users)
         begin, end = self.start[at], self.start[at + 1]
@@ -415,8 +421,9 @@ class _FirstActions:
         width = max(int(present.sum(1).max()), 1)
         history = np.where(present, self.items[np.maximum(back, 0)], 0)[:, :width]
         ahead = cut[:, None] + np.arange(self.parameters.targets)
-        targets = np.where(ahead < end[:, None], self.items[np.minimum(ahead, len(self.items) - 1)], -1)
-        return history, present[:, :width].astype(np.float32), targets
+        at_target = np.minimum(ahead, len(self.items) - 1)
+        targets = np.where(ahead < end[:, None], self.items[at_target], -1)
+        return history, present[:, :width].astype(np.float32), targets, self.weights[at_target]
 
 
 def _small() -> paddle.ParamAttr:

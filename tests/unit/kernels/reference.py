@@ -33,12 +33,14 @@ def fuse(lists: Sequence[Ints], weights: Sequence[float], constant: int) -> dict
 def owned(user: User) -> Owned:
     """Return the distinct items of a user's history, newest first."""
     history = user.history
-    actions = [
-        (item, time, float(user.type_weights[kind]))
-        for item, time, kind in zip(history.items.tolist(), history.times.tolist(), history.types.tolist(), strict=True)
+    weights = user.action_weights(history.items, history.times, history.types, history.values).tolist()
+    all_actions = [
+        (item, time, weight)
+        for item, time, weight in zip(history.items.tolist(), history.times.tolist(), weights, strict=True)
         if item >= 0
     ]
-    times = sorted({time for _, time, _ in actions}, reverse=True)
+    times = sorted({time for _, time, _ in all_actions}, reverse=True)
+    actions = [action for action in all_actions if action[2] > 0]
     items = list(dict.fromkeys(item for item, _, _ in actions))
     by_item = [[(time, weight) for other, time, weight in actions if other == item] for item in items]
     steps = np.array([times.index(own[0][0]) for own in by_item], np.float32)
