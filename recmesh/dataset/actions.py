@@ -1,5 +1,6 @@
 """Read `actions.*` into codes of users, items and types."""
 
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
@@ -56,6 +57,7 @@ def read_actions(
     source.check(tally)
     rows = sum(frame.height for frame in frames)
     actions = coder.finish(frames)
+    source.report.notices += coder.notices()
     tally.used, tally.duplicates = actions.height, rows - actions.height
     return actions
 
@@ -69,6 +71,7 @@ class _Coder:
         self._users = _ids(users, "user_id", "users", schema.action.user)
         self._items = _ids(items, "sku_id", "products", schema.action.item)
         self._types: dict[str, int] = {}
+        self._unknown_values: Counter[str] = Counter()
         self.rules = _rules(schema.action, self._users.rules, self._items.rules)
 
     def code(self, raw: pl.DataFrame, file: str) -> tuple[pl.DataFrame, pl.Series]:
@@ -104,6 +107,14 @@ class _Coder:
         repeated = rows.select(pl.all_horizontal(pl.all() == pl.all().shift())).to_series().fill_null(False)
         return rows.filter(~repeated) if repeated.any() else rows
 
+    def notices(self) -> list[str]:
+        """Say which values were taken for missing ones because of what they contain."""
+        return [
+            f'action.value: {count:,} cells contain "{marker}", which `missing` declares unknown; they count as 1. '
+            f'If they are values, remove "{marker}" from missing'
+            for marker, count in sorted(self._unknown_values.items())
+        ]
+
     def _times(self, column: pl.Series, file: str) -> pl.Series:
         if column.dtype.is_numeric() and not self._columns.unit:
             raise DataError(
@@ -132,6 +143,8 @@ class _Coder:
             return pl.repeat(1, raw.height, dtype=pl.Float32, eager=True)
         column = raw[self._columns.value.column]
         text = pl.Series("text", to_text(column).fill_null(""))
+        marked = text.filter(text.is_in(self._missing) & (text != ""))
+        self._unknown_values.update(marked.to_list())
         number = to_number(column).alias("number").cast(pl.Float32)
         value = pl.when(pl.col("text").is_in(self._missing)).then(1.0).when(pl.col("number").is_finite()).then("number")
         return pl.DataFrame([text, number]).select(value.cast(pl.Float32)).to_series()

@@ -38,6 +38,8 @@ class Shape:
         repeats: Whether items may be recommended again.
         repeat: Probability that an action goes to an item that the user acted on before.
         kinds: Kinds of action with their weights.
+        value: The declaration of the column `amount` in schema.yaml; empty for no such column.
+        amounts: Draws the amounts of the actions.
         giant: Number of actions of a single user, 0 for no such user.
         one_visit: Whether all actions of a user have the same time.
     """
@@ -52,6 +54,8 @@ class Shape:
     repeats: bool = True
     repeat: float = 0.0
     kinds: Mapping[str, float] = field(default_factory=lambda: {"order": 1})
+    value: str = ""
+    amounts: Callable[[Random, int], Sequence[object]] = lambda rng, actions: [1] * actions
     giant: int = 0
     one_visit: bool = False
 
@@ -77,7 +81,8 @@ def make(shape: Shape, folder: Path, seed: int = 5) -> Path:
         columns = [cells(rng, taste) for _, cells in fields.values()]
         _write(folder / f"{name}.csv", [key, *fields], [range(len(taste)), *columns])
     columns = [user.tolist(), item.tolist(), time.tolist(), kind.tolist()]
-    _write(folder / "actions.csv", ["who", "what", "when", "how"], columns)
+    amount = {"amount": shape.amounts(rng, len(user))} if shape.value else {}
+    _write(folder / "actions.csv", ["who", "what", "when", "how", *amount], [*columns, *amount.values()])
     return folder
 
 
@@ -99,11 +104,12 @@ def _schema(shape: Shape) -> str:
     def fields(declared: Mapping[str, tuple[str, Column]]) -> str:
         return "{" + ", ".join(f"{name}: {{{declaration}}}" for name, (declaration, _) in declared.items()) + "}"
 
+    value = f", {shape.value}" if shape.value else ""
     weights = ", ".join(f"{name}: {weight}" for name, weight in shape.kinds.items())
     return (
         f"user: {{id: who, fields: {fields(shape.user_fields)}}}\n"
         f"item: {{id: what, fields: {fields(shape.item_fields)}}}\n"
-        f"action: {{user: who, item: what, time: when, unit: s, type: how, weights: {{{weights}}}}}\n"
+        f"action: {{user: who, item: what, time: when, unit: s, type: how, weights: {{{weights}}}{value}}}\n"
         f"repeats: {'true' if shape.repeats else 'false'}\n"
     )
 

@@ -11,8 +11,8 @@ from tests.train.conftest import inside
 from tests.train.serving import Serving, Stored
 from tests.train.shapes import CATEGORICAL, DAY_MS, MULTI, NUMERIC, Shape, around, colour, make, number, tags
 
-# Fields of every kind with missing cells, actions of every weight, many actions with the same time, repeats, and a user
-# with more actions than a history keeps.
+# Fields of every kind with missing cells, actions of every weight and value, returns, many actions with the same time,
+# repeats, and a user with more actions than a history keeps.
 _SHAPE = Shape(
     users=250,
     items=330,
@@ -23,6 +23,8 @@ _SHAPE = Shape(
     item_fields={"brand": (CATEGORICAL, colour), "weight": (NUMERIC, number), "tags": (MULTI, tags)},
     repeat=0.2,
     kinds={"view": 0.1, "like": 0, "order": 3},
+    value="value: amount, weight_by: value",
+    amounts=lambda rng, actions: rng.choice([-2, -1, 0, 1, 1, 2, 5], actions).tolist(),
     giant=1500,
 )
 

@@ -119,6 +119,34 @@ def test_a_split_keeps_later_actions_out_of_the_training_data(tmp_path: Path) ->
     assert f"make up DATASET={cut}/train" in shown
 
 
+def test_only_positive_actions_are_the_truth(tmp_path: Path) -> None:
+    folder = tmp_path / "rated"
+    folder.mkdir()
+    (folder / "schema.yaml").write_text(
+        "user: {id: u}\nitem: {id: i}\n"
+        "action: {user: u, item: i, time: t, type: k, weights: {buy: 1, look: 0}, "
+        'value: {column: v, positive: ">= 2"}}\n'
+    )
+    users = [f"{user:02}" for user in range(20)]
+    (folder / "users.csv").write_text("u\n" + "".join(f"{user}\n" for user in users))
+    (folder / "products.csv").write_text("i\n" + "".join(f"{item}\n" for item in "abcdefgh"))
+    known = [f"{user},{item},2024-01-01,buy,2" for user in users for item in "abcdabcdabcdabcdabcdabcd"[:20]]
+    # e is only looked at, f is rated low, g is returned, and d is bought again.
+    later = [("e", "look", 5), ("f", "buy", 1), ("g", "buy", 3), ("g", "buy", -3), ("h", "buy", 2), ("d", "buy", 2)]
+    rows = [
+        f"{user},{item},2024-02-0{day},{kind},{v}" for user in users for day, (item, kind, v) in enumerate(later, 1)
+    ]
+    (folder / "actions.csv").write_text("u,i,t,k,v\n" + "\n".join(dict.fromkeys([*known, *rows])) + "\n")
+
+    run("--split", folder, "--out", tmp_path / "cut")
+
+    assert set(table(tmp_path / "cut" / "truth_novel.csv")["sku_id"]) == {"h"}
+    assert set(table(tmp_path / "cut" / "truth_repeat.csv")["sku_id"]) == {"d", "h"}
+    assert set(table(tmp_path / "cut" / "truth_cold.csv")["sku_id"]) <= {"a", "b", "c", "d", "h"}
+    train = read(tmp_path / "cut" / "train")
+    assert train.schema.action.rule == read(folder).schema.action.rule
+
+
 def test_a_split_is_reproducible_and_depends_on_the_seed(tmp_path: Path) -> None:
     shop = synthetic(tmp_path / "shop", users=120, products=250)
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):

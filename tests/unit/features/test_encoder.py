@@ -9,6 +9,7 @@ from recmesh.errors import InvalidRequest, ReleaseError
 from recmesh.features import Encoder, User
 from recmesh.features.encoder import ITEM_VECTORS
 from recmesh.features.spec import DAY_MS, Array
+from recmesh.values import ActionWeights, ValueRule
 from tests.unit.features.toy import AS_OF, encoder
 
 
@@ -18,6 +19,13 @@ def buyer(made: Encoder, *actions: tuple[str, int], older: tuple[str, ...] = (),
     return made.user(
         {"age": age}, [sku for sku, _ in actions], times, ["order"] * len(times), [1.0] * len(times), older
     )
+
+
+def rated(rule: ValueRule, view: float = 0.1) -> Encoder:
+    """Make the encoder of a data set with values."""
+    made = encoder()
+    made.action_weights = ActionWeights.of({"view": view, "order": 1.0}, rule)
+    return made
 
 
 def column(made: Encoder, user: User, name: str, skus: str = "abcd") -> Array:
@@ -47,6 +55,35 @@ def test_action_types_have_their_weights() -> None:
     made = encoder()
     user = made.user({}, ["a", "b", "c"], [AS_OF] * 3, ["order", "view", "share"], [1.0] * 3)
     assert user.owned.strength.tolist() == pytest.approx([1.0, 0.1, 0.1])
+
+
+def test_what_is_not_positive_is_seen_but_not_owned() -> None:
+    made = rated(ValueRule.parse(">= 3"), view=0)
+    times = [AS_OF - days * DAY_MS for days in range(4)]
+    user = made.user({}, list("abcd"), times, ["order", "order", "view", "order"], [2.0, 3.0, 5.0, 4.0])
+    assert user.owned.items.tolist() == [1, 3]
+    assert user.owned.strength.tolist() == [1, 1]
+    assert user.owned.steps.tolist() == [1, 3]
+    assert user.seen.tolist() == [0, 1, 2, 3]
+    assert made.segment(user, False) == "repeat"
+
+
+def test_a_returned_item_is_not_owned() -> None:
+    made = rated(ValueRule())
+    times = [AS_OF - days * DAY_MS for days in (1, 2, 3, 4)]
+    user = made.user({}, ["a", "b", "a", "c"], times, ["order"] * 4, [-1.0, 2.0, 1.0, -1.0])
+    assert user.owned.items.tolist() == [1]
+    assert user.seen.tolist() == [0, 1, 2]
+    only_returned = made.user({}, ["a", "a"], times[:2], ["order"] * 2, [-1.0, 1.0])
+    assert made.segment(only_returned, True) == "cold"
+    assert made.tower_inputs(only_returned)["items"].tolist() == [[0]]
+
+
+def test_larger_values_make_stronger_items() -> None:
+    made = rated(ValueRule(weighted=True))
+    user = made.user({}, ["a", "b"], [AS_OF] * 2, ["order", "order"], [3.0, 1.0])
+    assert user.owned.strength.tolist() == [2, 1]
+    assert made.tower_inputs(user)["weights"].tolist() == [[2, 1]]
 
 
 def test_columns_of_different_lengths_are_rejected() -> None:
