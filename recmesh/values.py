@@ -74,6 +74,13 @@ class ValueRule(BaseModel):
         """Whether every positive value is above 0."""
         return self.comparison in (">", ">=", "==") and (self.bound > 0 or (self.comparison, self.bound) == (">", 0))
 
+    @property
+    def unknown(self) -> float:
+        """What stands for a missing value, which says nothing against an action: 1, or else the bound, if positive."""
+        bound, one = np.float32(self.bound), np.float32(1)
+        beyond = np.nextafter(bound, np.float32(np.inf if self.comparison == ">" else -np.inf))
+        return next(float(value) for value in (one, bound, beyond) if _COMPARE[self.comparison](value, bound))
+
     def positive(self, values: Floats) -> Mask:
         """Return which values are positive, bool of the same length."""
         # Values are float32, in which 4.1 is below the float64 4.1.

@@ -71,6 +71,7 @@ class _Coder:
         self._users = _ids(users, "user_id", "users", schema.action.user)
         self._items = _ids(items, "sku_id", "products", schema.action.item)
         self._types: dict[str, int] = {}
+        self._unknown = rule.unknown if (rule := schema.action.rule) else 1.0
         self._unknown_values: Counter[str] = Counter()
         self.rules = _rules(schema.action, self._users.rules, self._items.rules)
 
@@ -110,8 +111,8 @@ class _Coder:
     def notices(self) -> list[str]:
         """Say which values were taken for missing ones because of what they contain."""
         return [
-            f'action.value: {count:,} cells contain "{marker}", which `missing` declares unknown; they count as 1. '
-            f'If they are values, remove "{marker}" from missing'
+            f'action.value: {count:,} cells contain "{marker}", which `missing` declares unknown; they count as '
+            f'{self._unknown:g}. If they are values, remove "{marker}" from missing'
             for marker, count in sorted(self._unknown_values.items())
         ]
 
@@ -138,7 +139,7 @@ class _Coder:
         return types.to_frame().select(code).to_series()
 
     def _values(self, raw: pl.DataFrame) -> pl.Series:
-        """Return the values: 1 where missing, null where not a finite number."""
+        """Return the values: a neutral one where missing, null where not a finite number."""
         if self._columns.value is None:
             return pl.repeat(1, raw.height, dtype=pl.Float32, eager=True)
         column = raw[self._columns.value.column]
@@ -146,7 +147,12 @@ class _Coder:
         marked = text.filter(text.is_in(self._missing) & (text != ""))
         self._unknown_values.update(marked.to_list())
         number = to_number(column).alias("number").cast(pl.Float32)
-        value = pl.when(pl.col("text").is_in(self._missing)).then(1.0).when(pl.col("number").is_finite()).then("number")
+        value = (
+            pl.when(pl.col("text").is_in(self._missing))
+            .then(self._unknown)
+            .when(pl.col("number").is_finite())
+            .then("number")
+        )
         return pl.DataFrame([text, number]).select(value.cast(pl.Float32)).to_series()
 
 
@@ -157,6 +163,7 @@ def _ids(table: pl.DataFrame | None, key: str, files: str, column: str) -> Liste
 def _rules(columns: Action, users: Rules, items: Rules) -> Rules:
     """Return the rules for actions, over the columns of `id_columns` and masks of the cells that are unusable."""
     time = f"a number of {columns.unit} since 1970" if columns.unit else "ISO 8601 (epoch times need action.unit)"
+    value = columns.value.column if columns.value else None
     not_a_time = f"time is not {time}, or is not between 1970 and 2100"
     return [
         (Reason("anonymous: the user is empty or -1", "anonymous"), pl.col("user_id").is_in(NO_USER_IDS)),
@@ -165,5 +172,5 @@ def _rules(columns: Action, users: Rules, items: Rules) -> Rules:
         *items,
         (Reason(not_a_time, column=columns.time), pl.col("time_unusable")),
         (Reason("type is empty"), pl.col("type_unusable")),
-        (Reason("value is not a finite number", column=columns.value), pl.col("value_unusable")),
+        (Reason("value is not a finite number", column=value), pl.col("value_unusable")),
     ]

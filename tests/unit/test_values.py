@@ -45,6 +45,16 @@ def test_a_condition_says_which_values_are_positive(condition: str, positive: li
     assert ValueRule.parse(str(rule)) == rule
 
 
+@pytest.mark.parametrize(
+    ("condition", "unknown"),
+    [("> 0", 1), (">= 4", 4), ("> 4", 4.0000005), ("<= 0", 0), ("< 1", 0.99999994), ("== 3", 3), (">= -5", 1)],
+)
+def test_a_missing_value_is_positive_and_1_if_it_can_be(condition: str, unknown: float) -> None:
+    rule = ValueRule.parse(condition)
+    assert np.float32(rule.unknown) == np.float32(unknown)
+    assert rule.positive(np.array([rule.unknown], np.float32)).all()
+
+
 @pytest.mark.parametrize("text", ["4", "", "> four", ">= 1e99", "=> 4", "> 1 2", "> nan", "> inf", "> １"])
 def test_anything_else_is_not_a_condition(text: str) -> None:
     with pytest.raises(ValueError, match='is not a condition; write a comparison and a number, such as ">= 4"'):

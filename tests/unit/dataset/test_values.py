@@ -183,6 +183,14 @@ def test_of_very_many_values_the_most_frequent_are_told_apart(
     assert 'item field "brand": models read the 2 most frequent of its 3 values' in data.report.notices
 
 
+def test_a_missing_value_says_nothing_against_an_action(folder: MakeFolder) -> None:
+    rows = "101,a,2024-01-01,order,\n102,b,2024-01-02,order,2\n103,b,2024-01-03,order,4\n"
+    schema = declared('value: {column: value, positive: ">= 3"}')
+    data = read(folder({"schema.yaml": schema, "actions.csv": HEADER + rows}))
+    assert data.actions["value"].to_list() == [3, 2, 4]
+    assert action_weights(data.schema, data.actions).tolist() == [1, 0, 1]
+
+
 def test_a_marker_for_missing_values_is_reported(folder: MakeFolder) -> None:
     rows = "101,a,2024-01-01,order,-1\n102,b,2024-01-02,order,-1\n103,b,2024-01-03,order,\n"
     data = read(folder({"schema.yaml": SCHEMA + 'missing: ["-1"]', "actions.csv": HEADER + rows}))
