@@ -6,7 +6,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from recmesh.cli.options import AsJson
 from recmesh.progress import Reporter, reading
+
+_File = Path | None
 
 app = typer.Typer(no_args_is_help=True, help="Data sets: check, fetch by name, generate.")
 
@@ -19,10 +22,12 @@ def _form(text: str) -> str:
     return "csv"
 
 
-@app.command()
-def check(
+@app.command("check")
+def check_command(
     folder: Annotated[Path, typer.Argument(help="The data set.")],
-    rejects: Annotated[Path | None, typer.Option(help="Write the rows that are not used to this CSV file.")] = None,
+    rejects: Annotated[_File, typer.Option(help="Write the rows that are not used to this CSV file.")] = None,
+    html: Annotated[_File, typer.Option(metavar="FILE", help="Write the result with charts, one HTML page.")] = None,
+    as_json: AsJson = False,
     max_rejected: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Share of invalid rows to accept [RECMESH_MAX_REJECTED, default 0.2]"),
@@ -38,16 +43,26 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Read a data set as training and ingestion do, and report what became of every row."""
-    from recmesh.dataset import read
+    """Read a data set as training and ingestion do, and say what became of every row and what the data can carry.
+
+    The exit code is 0 if all is fine, 1 if the data set is usable with warnings, and 2 if it is unusable.
+    """
+    from recmesh.profiling import check, page, shown
 
     with reading(Reporter()) as progress:
-        data = read(folder, rejects, progress, max_rejected, max_damaged, max_unlisted)
-    console = Console()
-    console.print(data.report.table())
-    console.print(f"fingerprint: {data.fingerprint}", soft_wrap=True)
-    if rejects and any(tally.causes for tally in data.report.tallies):
-        console.print(f"rows that are not used: {rejects}", soft_wrap=True)
+        result = check(folder, rejects, progress, max_rejected, max_damaged, max_unlisted)
+    if html:
+        html.write_text(page(result), encoding="utf-8")
+    if as_json:
+        print(result.model_dump_json(indent=2))
+    else:
+        console = Console(highlight=False)
+        console.print(shown(result))
+        fingerprint = result.profile and result.profile.fingerprint
+        for what, value in (("fingerprint", fingerprint), ("rows that are not used", rejects), ("page", html)):
+            if value:
+                console.print(f"{what}: {value}", markup=False, soft_wrap=True)
+    raise typer.Exit(result.exit_code)
 
 
 @app.command("fetch")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from recmesh.pages.plots import bar
+from recmesh.pages.plots import bar, columns
 
 
 def environment(templates: Path) -> Environment:
@@ -20,7 +20,7 @@ def environment(templates: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(bar=bar)
+    made.globals.update(bar=bar, columns=columns)
     made.filters.update(count="{:,}".format, percent=_percent)
     return made
 

@@ -38,6 +38,8 @@ PUBLIC_NAMES = {
     "recmesh.features": """
         CHANNELS SEGMENTS Catalogue Encoder FeatureSpec History Lists Segment Statistics User
     """,
+    "recmesh.pages": "environment",
+    "recmesh.profiling": "Check Finding Profile check page profile shown",
     "recmesh.releases": """
         FORMAT HEADLINE Active Check Compared Difference FileEntry Index Manifest ModelStore RankerModel
         ReferenceRequest SegmentMetrics TensorInput beats_popularity collection_name not_worse_than read_manifest

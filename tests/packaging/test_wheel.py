@@ -90,6 +90,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "recmesh/kernels/kernels.c",
         "recmesh/pages/templates/document.html.j2",
         "recmesh/pages/templates/tables.html.j2",
+        "recmesh/profiling/templates/check.html.j2",
         "recmesh/py.typed",
     }
     assert "recmesh/pb/as_pb2.py" in names

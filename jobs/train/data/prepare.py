@@ -10,15 +10,13 @@ from jobs.train.data.activity import ActiveTime
 from recmesh.dataset import DataSet, Schema, Side
 from recmesh.dataset import Field as Declared
 from recmesh.dataset.inputs import Values, is_input
+from recmesh.dataset.needs import MIN_ACTIONS, MIN_ITEMS, MIN_USERS
 from recmesh.errors import DataError
 from recmesh.features.catalogue import Catalogue
 from recmesh.features.spec import DAY_MS, FeatureSpec, Field, Floats, Ints, Longs, Tower
 from recmesh.features.vocabulary import Vocabulary, signed_log
 from recmesh.numbers import parse_number
 from recmesh.values import ActionWeights, ValueRule, amounts
-
-MIN_USERS, MIN_ITEMS, MIN_ACTIONS = 10, 10, 50
-"""Smaller data sets are refused: a model fitted on fewer could not be evaluated."""
 
 MAX_BUCKETS = 20
 """Quantile buckets of a numeric field."""

@@ -309,19 +309,20 @@ def test_the_command_line_generates_and_checks(tmp_path: Path) -> None:
     with (tmp_path / "out" / "users.csv").open("a") as file:
         file.write("77,only,three\n")
     refused = run("check", tmp_path / "out")
-    assert (refused.returncode, refused.stdout) == (DataError.exit_code, "")
-    assert "1 of 201 rows are damaged (more than the 0.1% that RECMESH_MAX_DAMAGED allows)" in refused.stderr
+    assert (refused.returncode, refused.stdout.splitlines()[-2]) == (2, "verdict: unusable")
+    assert "1 of 201 rows are damaged (more than the 0.1% that RECMESH_MAX_DAMAGED allows)" in refused.stdout
     checked = run("check", tmp_path / "out", "--rejects", tmp_path / "rejects.csv", "--max-damaged", "0.01")
-    assert checked.returncode == 0, checked.stderr
-    for text in ("3 columns instead of 7", "users.csv line 202", "city_level", "fingerprint: ", "times: 2018-02-01"):
+    assert checked.returncode == 1, checked.stderr
+    for text in ("3 columns instead of 7", "users.csv line 202", "city_level", "fingerprint: ", "2018-02-01"):
         assert text in checked.stdout
     assert "77,only,three" in (tmp_path / "rejects.csv").read_text()
 
 
 def test_the_command_line_reports_an_error_in_one_line(tmp_path: Path) -> None:
-    failed = run("check", tmp_path / "nowhere")
+    failed = run("fetch", "nothing", tmp_path / "nowhere")
     assert failed.returncode == DataError.exit_code
-    assert failed.stderr.splitlines()[-1] == f"recmesh: {tmp_path / 'nowhere'}: no such folder"
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith('recmesh: unknown data set "nothing": one of ta_feng, ')
     assert failed.stdout == ""
 
 

@@ -1,0 +1,112 @@
+"""What deserves attention in a data set, with what to do about it."""
+
+from collections.abc import Iterator
+
+from recmesh.dataset import DataSet
+from recmesh.dataset.needs import MIN_ACTIONS, MIN_ITEMS, MIN_USERS
+from recmesh.profiling.model import Finding, Profile, Repeats, Times
+
+LONG_GAP_SHARE = 0.1
+"""A gap that takes more of the time span than this is worth a warning: little can be learnt across it."""
+
+MANY_MISSING = 0.95
+MANY_ANONYMOUS = 0.5
+MANY_INACTIVE = 0.5
+SOME_REPEATS = 0.05
+MANY_UNORDERED = 0.5
+
+
+def findings(data: DataSet, profile: Profile) -> Iterator[Finding]:
+    """Yield what deserves attention, in the order of a reader's questions: size, rows, times, fields, meaning."""
+    yield from _size(data, profile)
+    yield from _rows(data)
+    yield from (Finding(level="warning", text=warning) for warning in data.report.warnings)
+    yield from (Finding(level="note", text=notice) for notice in data.report.notices)
+    if profile.times:
+        yield from _times(profile.times)
+    yield from _joins(profile)
+    yield from _fields(profile)
+    yield from _repeats(profile.repeats)
+
+
+def _size(data: DataSet, profile: Profile) -> Iterator[Finding]:
+    users, items = profile.joins
+    for what, count, minimum in (
+        ("actions", data.actions.height, MIN_ACTIONS),
+        ("users with actions", users.active, MIN_USERS),
+        ("items", items.listed, MIN_ITEMS),
+    ):
+        if count < minimum:
+            text = f"{count} {what} are too few; training needs at least {minimum}"
+            yield Finding(level="error", text=text, fix=f"add {what}")
+
+
+def _rows(data: DataSet) -> Iterator[Finding]:
+    for tally in data.report.tallies:
+        if tally.anonymous:
+            level = "warning" if tally.anonymous > MANY_ANONYMOUS * tally.read else "note"
+            text = f"{tally.kind}: {tally.anonymous:,} of {tally.read:,} rows have no user; they train nothing"
+            yield Finding(level=level, text=text)  # type: ignore[arg-type]
+        if tally.duplicates:
+            rule = "count once" if tally.kind == "actions" else "the last row of an id counts"
+            text = f"{tally.kind}: {tally.duplicates:,} of {tally.read:,} rows are duplicates; {rule}"
+            yield Finding(level="note", text=text)
+
+
+def _times(times: Times) -> Iterator[Finding]:
+    clock = "correct or remove them: clocks that were wrong, or test data"
+    if times.stray_before:
+        text = f"{_actions(times.stray_before)} long before all others, from {times.first}"
+        yield Finding(level="warning", text=f"{text}; the others begin {times.usual_first}", fix=clock)
+    if times.stray_after:
+        text = f"{_actions(times.stray_after)} long after all others, to {times.last}"
+        yield Finding(level="warning", text=f"{text}; the others end {times.usual_last}", fix=clock)
+    if times.future:
+        yield Finding(level="warning", text=f"{_actions(times.future)} in the future, to {times.last}", fix=clock)
+    for gap in times.gaps:
+        level = "warning" if gap.days > LONG_GAP_SHARE * times.days else "note"
+        text = f"no actions for {gap.days:,} days between {gap.after} and {gap.before}"
+        yield Finding(level=level, text=text, fix="is a file missing?")  # type: ignore[arg-type]
+    if times.days == 1 and times.resolution == "day":
+        yield Finding(level="note", text="all actions have the same time, so the order of a user's actions is unknown")
+    elif times.unordered > MANY_UNORDERED:
+        text = f"{times.unordered:.0%} of the actions have the same time as another action of the user"
+        yield Finding(level="note", text=f"{text}: their order is unknown")
+
+
+def _joins(profile: Profile) -> Iterator[Finding]:
+    for join in profile.joins:
+        inactive = join.listed - join.active
+        if inactive > MANY_INACTIVE * join.listed:
+            text = f"{inactive:,} of {join.listed:,} {join.side} have no actions"
+            yield Finding(
+                level="note", text=text, fix=f"check that the ids of {join.side} and of actions have one form"
+            )
+
+
+def _fields(profile: Profile) -> Iterator[Finding]:
+    for field in profile.fields:
+        name = f'field "{field.name}" of {field.side}s'
+        if not field.values:
+            fix = f"check {field.side}.fields.{field.name} in schema.yaml, and `missing:`; or remove the field"
+            yield Finding(level="warning", text=f"{name}: all values are missing", fix=fix)
+        elif field.missing > MANY_MISSING:
+            yield Finding(level="warning", text=f"{name}: {field.missing:.1%} of the values are missing")
+        elif not field.model_input:
+            yield Finding(level="note", text=f"{name} is no model input: {field.why}")
+
+
+def _repeats(repeats: Repeats) -> Iterator[Finding]:
+    share = f"{repeats.repeated:.1%} of the pairs of a user and an item have actions at several times"
+    if repeats.allowed and not repeats.repeated:
+        text = "no user acted on an item at several times, but items that a user acted on may be recommended again"
+        yield Finding(
+            level="note", text=text, fix="set `repeats: false` in schema.yaml, unless users do want them again"
+        )
+    if not repeats.allowed and repeats.repeated > SOME_REPEATS:
+        text = f"{share}, but items that a user acted on are never recommended again"
+        yield Finding(level="note", text=text, fix="set `repeats: true` in schema.yaml if users want them again")
+
+
+def _actions(count: int) -> str:
+    return f"{count:,} actions are" if count != 1 else "1 action is"

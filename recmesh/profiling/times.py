@@ -1,0 +1,118 @@
+"""When the actions happened: span, gaps, stray rows and resolution."""
+
+from datetime import datetime, timezone
+
+import polars as pl
+
+from recmesh.profiling.model import Bin, Gap, Newcomers, Times
+
+HOUR_MS, DAY_MS, WEEK_MS = 3_600_000, 86_400_000, 7 * 86_400_000
+STRAY_SHARE = 0.005
+"""Up to this share of the actions at either end may be stray."""
+
+_RESOLUTIONS = (("day", DAY_MS), ("hour", HOUR_MS), ("minute", 60_000), ("second", 1_000), ("millisecond", 1))
+_UNITS = (("hour", 3, "1h", "%Y-%m-%d %H:00"), ("day", 130, "1d", "%Y-%m-%d"), ("week", 900, "1w", "%Y-%m-%d"))
+"""Units of the series, the most days for which each is used, and how Polars writes it."""
+
+_MONTH = ("month", 0, "1mo", "%Y-%m")
+MAX_GAPS = 5
+MIN_GAP_DAYS = 3
+GAP_FACTOR = 5
+"""A gap is at least this many times as long as the usual time between active days."""
+
+
+def usual_span(times: pl.Series) -> tuple[int, int]:
+    """Return the first and the last time (ms) that are not stray.
+
+    Stray are the times farther outside the middle 99 % of the actions than those span, at least a day.
+
+    Args:
+        times: Of all actions, sorted, not empty.
+    """
+    last = len(times) - 1
+    cut = int(len(times) * STRAY_SHARE)
+    low, high = int(times[cut]), int(times[last - cut])
+    reach = max(high - low, DAY_MS)
+    usual = times.filter(times.is_between(low - reach, high + reach))
+    return int(usual[0]), int(usual[-1])
+
+
+def times_of(actions: pl.DataFrame, now: int) -> Times:
+    """Describe the times of a DataSet's actions, of which there must be some.
+
+    Args:
+        actions: Sorted by time.
+        now: The present, ms since 1970.
+    """
+    times = actions["time"]
+    first, last = usual_span(times)
+    usual = times.filter(times.is_between(first, last))
+    days = (usual // DAY_MS).unique().sort()
+    unit, series = _series(usual)
+    return Times(
+        first=formatted(int(times[0])),
+        last=formatted(int(times[-1])),
+        usual_first=formatted(first),
+        usual_last=formatted(last),
+        days=int(days[-1] - days[0]) + 1,
+        active_days=len(days),
+        resolution=next(name for name, length in _RESOLUTIONS if (times % length == 0).all()),
+        unordered=_unordered(actions),
+        stray_before=int((times < first).sum()),
+        stray_after=int((times > last).sum()),
+        future=int((times > now).sum()),
+        unit=unit,
+        series=series,
+        gaps=_gaps(days),
+    )
+
+
+def newcomers(actions: pl.DataFrame) -> Newcomers | None:
+    """Count first appearances per week in the second half of the usual span; None if it is shorter than two weeks."""
+    first, last = usual_span(actions["time"])
+    if last - first < 2 * WEEK_MS:
+        return None
+    middle = (first + last) // 2
+    weeks = (last - middle) / WEEK_MS
+
+    def per_week(column: str) -> float:
+        starts = actions.group_by(pl.col(column).to_physical()).agg(pl.col("time").min())["time"]
+        return int(starts.is_between(middle, last, closed="right").sum()) / weeks
+
+    return Newcomers(users_per_week=round(per_week("user_id"), 1), items_per_week=round(per_week("sku_id"), 1))
+
+
+def formatted(time: int) -> str:
+    """Format a time (ms since 1970) as a UTC date, with hours and minutes unless it is midnight."""
+    moment = datetime.fromtimestamp(time / 1000, timezone.utc)
+    return f"{moment:%Y-%m-%d}" if time % DAY_MS == 0 else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _unordered(actions: pl.DataFrame) -> float:
+    """Return the share of the actions at the same time as another action of the same user."""
+    alone = actions.group_by(pl.col("user_id").to_physical(), "time").agg(pl.len()).filter(pl.col("len") == 1).height
+    return 1 - alone / actions.height
+
+
+def _series(usual: pl.Series) -> tuple[str, tuple[Bin, ...]]:
+    span = (int(usual[-1]) - int(usual[0])) / DAY_MS
+    unit, _, every, form = next((unit for unit in _UNITS if span <= unit[1]), _MONTH)
+    starts = pl.from_epoch(usual, time_unit="ms").dt.truncate(every).alias("start")
+    counts = (
+        starts.value_counts().sort("start").upsample("start", every=every).with_columns(pl.col("count").fill_null(0))
+    )
+    labels = counts["start"].dt.strftime(form)
+    return unit, tuple(Bin(label=label, count=count) for label, count in zip(labels, counts["count"], strict=True))
+
+
+def _gaps(days: pl.Series) -> tuple[Gap, ...]:
+    """Return the longest gaps between days (numbers since 1970, sorted)."""
+    steps = pl.DataFrame({"after": days, "before": days.shift(-1)}).drop_nulls()
+    steps = steps.with_columns(between=pl.col("before") - pl.col("after") - 1)
+    usual = float(steps["between"].median() or 0) + 1  # type: ignore[arg-type]
+    long = steps.filter(pl.col("between") >= max(MIN_GAP_DAYS, GAP_FACTOR * usual))
+    longest = long.sort("between", "after", descending=[True, False]).head(MAX_GAPS).sort("after")
+    return tuple(
+        Gap(after=formatted(after * DAY_MS), before=formatted(before * DAY_MS), days=between)
+        for after, before, between in longest.iter_rows()
+    )

@@ -1,0 +1,146 @@
+"""The facts about a data set, against figures counted by hand."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recmesh.dataset import read
+from recmesh.profiling import Profile, profile
+from recmesh.profiling.distributions import of_counts, of_numbers
+from recmesh.profiling.model import Distribution
+from recmesh.profiling.times import usual_span
+from tests.unit.profiling.conftest import action_rows, write_actions
+
+NOW = 1_735_689_600_000
+"""2025-01-01"""
+DAY = 86_400_000
+
+
+def profiled(folder: Path) -> Profile:
+    return profile(read(folder), NOW)
+
+
+def bins(distribution: Distribution) -> dict[str, int]:
+    return {bin.label: bin.count for bin in distribution.bins}
+
+
+def test_users_and_items_are_joined_with_actions(shop: Path) -> None:
+    users, items = profiled(shop).joins
+    assert (users.side, users.listed, users.active) == ("users", 12, 11)
+    assert (items.side, items.listed, items.active) == ("items", 12, 5)
+
+
+def test_actions_are_counted_by_user_item_and_type(shop: Path) -> None:
+    write_actions(shop, [*action_rows(), "u00,a,2024-03-06T10:00:00,order"])
+    facts = profiled(shop)
+    assert bins(facts.per_user) == {"0": 1, "1": 0, "2": 0, "3 to 4": 0, "5 to 8": 11}
+    assert bins(facts.per_item) == {
+        "0": 7, "1": 0, "2": 0, "3 to 4": 0, "5 to 8": 0, "9 to 16": 5
+    }  # fmt: skip
+    assert facts.per_user.quantiles == {"0": 0, "0.1": 5, "0.5": 5, "0.9": 5, "0.99": 6, "1": 6}
+    assert [(kind.name, kind.actions, kind.weight) for kind in facts.types] == [("view", 55, 0.5), ("order", 1, 3)]
+    assert facts.repeats.pairs == 55
+    assert facts.repeats.repeated == pytest.approx(1 / 55)
+
+
+def test_an_action_of_two_types_at_one_time_is_no_repeat(shop: Path) -> None:
+    write_actions(shop, [*action_rows(), "u00,a,2024-03-01T10:00:00,order"])
+    assert profiled(shop).repeats.repeated == 0
+
+
+def test_fields_have_their_values_and_their_use(shop: Path) -> None:
+    fields = {field.name: field for field in profiled(shop).fields}
+    assert {name: (field.values, field.missing, field.model_input) for name, field in fields.items()} == {
+        "age": (2, 0, True),
+        "empty": (0, 1, False),
+        "price": (12, 0, True),
+        "tags": (2, 0, True),
+        "shop": (1, 0, False),
+    }
+    assert [(value.label, value.count) for value in fields["age"].top] == [("young", 8), ("old", 4)]
+    assert [(value.label, value.count) for value in fields["tags"].top] == [("x", 12), ("y", 6)]
+    assert fields["price"].numbers is not None
+    assert fields["price"].numbers.quantiles["0"] == 0.5
+    assert fields["price"].numbers.quantiles["1"] == 11.5
+    assert fields["shop"].why == "all rows have the same value"
+
+
+def test_times_have_a_span_gaps_and_a_resolution(shop: Path) -> None:
+    write_actions(shop, [*action_rows(), *(f"u0{user},a,2024-04-01T10:00:00,view" for user in range(3))])
+    times = profiled(shop).times
+    assert times is not None
+    assert (times.first, times.last) == ("2024-03-01 10:00", "2024-04-01 10:00")
+    assert (times.days, times.active_days, times.resolution, times.unit) == (32, 6, "hour", "day")
+    assert [(gap.after, gap.before, gap.days) for gap in times.gaps] == [("2024-03-05", "2024-04-01", 26)]
+    series = {bin.label: bin.count for bin in times.series}
+    assert len(series) == 32
+    assert [series[day] for day in ("2024-03-01", "2024-03-05", "2024-03-06", "2024-04-01")] == [11, 11, 0, 3]
+    assert times.unordered == 0
+
+
+@pytest.mark.parametrize(("stray", "before", "after"), [("1970-01-02", 1, 0), ("2087-05-05", 0, 1)])
+def test_stray_times_are_set_apart(shop: Path, stray: str, before: int, after: int) -> None:
+    days = [f"u{user:02},{'abcdef'[user % 6]},2024-{month:02}-{day:02},view"
+            for user in range(11) for month in (1, 2) for day in range(1, 29)]  # fmt: skip
+    write_actions(shop, [*days, f"u03,a,{stray},view"])
+    facts = profiled(shop)
+    assert facts.times is not None
+    assert (facts.times.stray_before, facts.times.stray_after) == (before, after)
+    assert (facts.times.usual_first, facts.times.usual_last) == ("2024-01-01", "2024-02-28")
+    assert facts.times.future == after
+    assert (facts.times.days, len(facts.times.series)) == (59, 59)
+    assert facts.split.exists
+
+
+def test_the_usual_span_contains_everything_without_stray_rows() -> None:
+    times = pl.Series([number * DAY for number in range(1000)])
+    assert usual_span(times) == (0, 999 * DAY)
+    assert usual_span(pl.Series([5, 5, 5])) == (5, 5)
+
+
+def test_newcomers_are_counted_in_the_second_half(shop: Path) -> None:
+    # Ten weeks; in the second half two users and one item appear for the first time, five weeks long.
+    rows = [f"u00,a,2024-01-{day:02},view" for day in range(1, 29)]
+    rows += ["u01,b,2024-01-03,view", "u02,b,2024-02-20,view", "u03,c,2024-03-01,view", "u00,a,2024-03-11,view"]
+    write_actions(shop, rows)
+    new = profiled(shop).newcomers
+    assert new is not None
+    assert (new.users_per_week, new.items_per_week) == (0.4, 0.2)
+
+
+def test_channels_follow_from_the_data(shop: Path) -> None:
+    def channels() -> dict[str, bool]:
+        return {channel.name: channel.exists for channel in profiled(shop).channels}
+
+    once = {"two_tower": True, "neighbours": True, "popular": True, "bought_before": False}
+    assert channels() == once
+    write_actions(shop, [*action_rows(), "u00,a,2024-03-06T10:00:00,order"])
+    assert channels() == {**once, "bought_before": True}
+    (shop / "schema.yaml").write_text((shop / "schema.yaml").read_text() + "repeats: false\n")
+    assert channels() == once
+    write_actions(shop, [f"u{user:02},a,2024-03-0{user % 9 + 1},view" for user in range(12)])
+    assert channels() == {**once, "neighbours": False}
+
+
+def test_counts_are_binned_by_powers_of_two() -> None:
+    counts = of_counts(pl.Series([1, 2, 3, 4, 5, 8, 9, 16, 17]))
+    assert bins(counts) == {"1": 1, "2": 1, "3 to 4": 2, "5 to 8": 2, "9 to 16": 2, "17 to 32": 1}
+
+
+def test_few_distinct_numbers_have_a_column_each() -> None:
+    assert bins(of_numbers(pl.Series([5.0, 1.0, 3.0, 3.0, 4.5]))) == {"1": 1, "3": 2, "4.5": 1, "5": 1}
+
+
+@pytest.mark.parametrize("low", [-50.0, 1.0])
+def test_many_numbers_are_all_in_some_column(low: float) -> None:
+    numbers = pl.Series([low + 0.25 * number**2 for number in range(500)])
+    found = of_numbers(numbers)
+    assert len(found.bins) == 24
+    assert sum(bin.count for bin in found.bins) == 500
+    assert found.quantiles["0"] == low
+
+
+def test_numbers_that_hardly_vary_are_all_in_some_column() -> None:
+    found = of_numbers(pl.Series([1.0] * 10_000 + [2.0 + number for number in range(30)]))
+    assert sum(bin.count for bin in found.bins) == 10_030
