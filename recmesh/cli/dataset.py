@@ -1,4 +1,4 @@
-"""`recmesh dataset`: check a data set, fetch one by name, or generate one."""
+"""`recmesh dataset`: check a data set, draft its schema, fetch one by name, or generate one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from recmesh.progress import Reporter, reading
 
 _File = Path | None
 
-app = typer.Typer(no_args_is_help=True, help="Data sets: check, fetch by name, generate.")
+app = typer.Typer(no_args_is_help=True, help="Data sets: check, draft a schema, fetch by name, generate.")
 
 
 def _form(text: str) -> str:
@@ -63,6 +63,22 @@ def check_command(
             if value:
                 console.print(f"{what}: {value}", markup=False, soft_wrap=True)
     raise typer.Exit(result.exit_code)
+
+
+@app.command("init")
+def init_command(
+    folder: Annotated[Path, typer.Argument(help="The folder with the files.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace a schema.yaml that is there.")] = False,
+) -> None:
+    """Write a first schema.yaml from the files of a folder: each guess with its reason, and what is left to decide."""
+    from recmesh.drafting import write
+
+    made = write(folder, force)
+    print(folder / "schema.yaml")
+    for old, new in made.renamed:
+        print(f"rename {old} to {new}")
+    for line, key in made.questions:
+        print(f"decide line {line}: {key}")
 
 
 @app.command("fetch")

@@ -19,6 +19,9 @@ SCHEMA_FILE = "schema.yaml"
 V0_WEIGHTS = {"view": 0.1, "cart": 1.0, "order": 3.0}
 """Weights of the action types in a folder without schema.yaml."""
 
+UNDECIDED = "DECIDE"
+"""The value of a key that `recmesh dataset init` leaves to the reader."""
+
 RESERVED = ("user_id", "sku_id")
 """Names of id columns of a DataSet, which no field may have."""
 
@@ -238,6 +241,11 @@ class Schema(_Part):
         try:
             # Scalars stay text ("no" is not False, 007 is not 7). pydantic converts where a number is expected.
             content = yaml.load(text, Loader=TextLoader)
+        except _Undecided as open_key:
+            text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+            comment = text.splitlines()[open_key.line - 1].partition("#")[2].strip()
+            what = f'"{open_key.key}" is not decided' + (f": {comment}" if comment else "")
+            raise DataError(f"{name} line {open_key.line}: {what}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise DataError(f"{name}: invalid YAML: {' '.join(str(error).split())}") from error
         if not isinstance(content, dict):
@@ -270,7 +278,7 @@ def v0_schema() -> Schema:
 
 
 class TextLoader(yaml.BaseLoader):
-    """A loader that keeps scalars as text and refuses duplicate keys."""
+    """A loader that keeps scalars as text, and refuses duplicate and undecided keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Build a mapping.
@@ -279,11 +287,20 @@ class TextLoader(yaml.BaseLoader):
             yaml.MarkedYAMLError: A key occurs twice.
         """
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key, value in node.value:
+            if value.value == UNDECIDED and value.style is None:
+                raise _Undecided(key.value, value.start_mark.line + 1)
             if key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f'key "{key.value}" occurs twice', problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+class _Undecided(yaml.YAMLError):
+    """A key whose value is still UNDECIDED."""
+
+    def __init__(self, key: str, line: int) -> None:
+        self.key, self.line = key, line
 
 
 _KEYS: dict[str, type[BaseModel]] = {"": Schema, "user": Side, "item": Side, "action": Action, "action.value": Value}

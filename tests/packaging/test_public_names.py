@@ -28,6 +28,7 @@ PUBLIC_NAMES = {
     "recmesh.dataset": """
         NAMES Action DataSet Field Progress Report Schema Side fetch read synthetic
     """,
+    "recmesh.drafting": "Draft draft write",
     "recmesh.errors": """
         AnswerFailed DataError DeadlineExceeded InvalidRequest LeakError Overloaded RecmeshError ReleaseError
         SettingsError Unavailable
