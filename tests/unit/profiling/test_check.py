@@ -48,10 +48,11 @@ def test_rejected_rows_are_a_warning_with_an_example(fine: Path) -> None:
     write_actions(fine, [*action_rows(), "u00,a,yesterday,order", "u01,b,never,order"])
     result = check(fine, now=NOW)
     assert (result.verdict, result.exit_code) == ("warnings", 1)
-    assert "actions: 2 of 57 rows are rejected" in texts(result, "warning")
-    (rejected,) = result.rejected
-    assert (rejected.kind, rejected.rows, rejected.first) == ("actions", 2, "actions.csv line 57")
-    assert rejected.example == "u00,a,yesterday,order"
+    (warning,) = texts(result, "warning")
+    assert warning.startswith("actions: 2 of 57 rows cannot be used; the reason for 2 of them: time is not")
+    (unused,) = result.unused
+    assert (unused.kind, unused.fate, unused.rows, unused.first) == ("actions", "invalid", 2, "actions.csv line 57")
+    assert (unused.example, unused.cell) == ("u00,a,yesterday,order", "yesterday")
     actions = result.rows[-1]
     assert (actions.kind, actions.read, actions.used, actions.rejected) == ("actions", 57, 55, 2)
 
