@@ -6,6 +6,8 @@ from recmesh.drafting.tables import Table
 from recmesh.drafting.words import AMOUNT, RATING, TYPE, WEIGHTS, says, words
 
 MAX_TYPES = 20
+MIN_NUMBERS = 0.95
+"""Share of the cells of a value column that are numbers."""
 
 
 def type_column(actions: Table, taken: frozenset[str]) -> str | None:
@@ -33,11 +35,8 @@ def value_column(actions: Table, taken: frozenset[str]) -> tuple[str, bool] | No
     """Return the column that holds ratings or amounts, if there is one, and whether they are ratings."""
     for is_rating, meant in ((True, RATING), (False, AMOUNT)):
         for column in actions.frame.columns:
-            cells = actions.cells(column) if column not in taken and says(column, meant) else None
-            if (
-                cells is not None
-                and len(cells)
-                and cells.cast(pl.Float64, strict=False).null_count() < 0.05 * len(cells)
-            ):
+            if column in taken or not says(column, meant):
+                continue
+            if len(actions.numbers(column)) > MIN_NUMBERS * len(actions.cells(column)):
                 return column, is_rating
     return None

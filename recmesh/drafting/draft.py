@@ -11,7 +11,7 @@ from recmesh.drafting.actions import type_column, value_column, weight_of
 from recmesh.drafting.fields import decimal_of, ends, field_of
 from recmesh.drafting.guess import Guess, quoted, scalar
 from recmesh.drafting.roles import Ids, ids_of, roles_of, time_columns
-from recmesh.drafting.tables import NULLS, Table, tables
+from recmesh.drafting.tables import Table, tables
 from recmesh.drafting.times import times_of
 from recmesh.errors import DataError
 
@@ -118,8 +118,8 @@ def _fields(side: str, table: Table, key: str | None, decimal: str) -> Iterator[
     for column in table.frame.columns:
         if column == key:
             continue
-        series = table.frame[column]
-        guess = field_of(column, series.drop_nulls() if series.dtype != pl.String else table.cells(column), decimal)
+        lists = isinstance(table.frame.schema[column], pl.List)
+        guess = field_of(column, table.cells(column), decimal, lists)
         name = column if column not in RESERVED_NAMES else f"{column}_field"
         if guess.kind is None:
             yield Line(f"    # {scalar(name)}: not declared, {guess.why}")
@@ -163,7 +163,7 @@ def _actions(actions: Table, user: Ids, item: Ids, time: str | None) -> Iterator
 def _types(actions: Table, column: str) -> Iterator[Line]:
     counts = dict(actions.cells(column).value_counts(sort=True).iter_rows())
     shown = ", ".join(f"{name} ({count:,})" for name, count in counts.items())
-    yield Line(f"  type: {scalar(column)}", f"{len(counts)} types: {shown}")
+    yield Line(f"  type: {scalar(column)}", f"{len(counts)} {'type' if len(counts) == 1 else 'types'}: {shown}")
     yield Line("  weights:", "how much an action says about what a user wants; change them as you see fit")
     for name in counts:
         weight = weight_of(name)
@@ -172,8 +172,7 @@ def _types(actions: Table, column: str) -> Iterator[Line]:
 
 
 def _value(actions: Table, column: str, is_rating: bool) -> Line:
-    numbers = actions.cells(column).cast(pl.Float64, strict=False).drop_nulls()
-    low, high = ends(numbers)
+    low, high = ends(actions.numbers(column))
     if is_rating and 1 < high <= 10:
         positive = f'">= {high * SURE_RATINGS:g}"'
         why = f"ratings from {low:g} to {high:g}; the upper fifth counts as liked"
@@ -192,14 +191,8 @@ def _repeats(actions: Table, user: Ids, item: Ids) -> Line:
 
 
 def _files(users: Table | None, items: Table | None, used: list[Table], decimal: Guess | None) -> Iterator[Line]:
-    cells = {
-        cell
-        for table in (users, items)
-        if table is not None
-        for column in _text_columns(table)
-        for cell in table.frame[column].unique().drop_nulls()
-        if cell in NULLS and cell
-    }
+    sides = [table for table in (users, items) if table is not None]
+    cells = {cell for table in sides for column in _text_columns(table) for cell in table.markers(column)}
     if cells:
         yield Line(f"missing: [{', '.join(quoted(cell) for cell in sorted(cells))}]", "cells that seem to mean unknown")
     encodings = [table.encoding for table in used if table.encoding and table.encoding.name != "utf-8"]

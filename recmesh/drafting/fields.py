@@ -24,17 +24,17 @@ class FieldGuess:
     separator: str | None = None
 
 
-def field_of(name: str, column: pl.Series, decimal: str) -> FieldGuess:
+def field_of(name: str, text: pl.Series, decimal: str, lists: bool) -> FieldGuess:
     """Guess what a column of users or items holds.
 
     Args:
         name: Of the column.
-        column: Its known cells: text, or the file's own type from parquet.
+        text: Its known cells.
         decimal: The decimal sign of text files.
+        lists: Whether the cells were lists.
     """
-    if isinstance(column.dtype, pl.List):
+    if lists:
         return FieldGuess("multi", "a list in each cell", ",")
-    text = column.cast(pl.String, strict=False).drop_nulls()
     distinct = text.n_unique()
     if not distinct:
         return FieldGuess(None, "no cell has a value")

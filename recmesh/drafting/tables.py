@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from recmesh.dataset.cells import to_text
 from recmesh.dataset.files import TABLE_SUFFIXES
 from recmesh.drafting.text import Encoding, encoding_of, has_escaped_quotes, readable, separator_of
 from recmesh.errors import DataError
@@ -43,28 +44,41 @@ class Table:
     def cells(self, column: str) -> pl.Series:
         """Return a column as text, without cells that may mean "unknown"."""
         if column not in self.texts:
-            text = self.frame[column].cast(pl.String, strict=False).drop_nulls()
+            text = to_text(self.frame[column]).drop_nulls()
             self.texts[column] = text.filter(~text.is_in(list(NULLS)))
         return self.texts[column]
+
+    def numbers(self, column: str) -> pl.Series:
+        """Return the numbers in a column, -1 included."""
+        numbers: pl.Series = to_text(self.frame[column]).cast(pl.Float64, strict=False).drop_nulls()
+        return numbers
+
+    def markers(self, column: str) -> set[str]:
+        """Return the cells that seem to mean "unknown": -1 only if there is no other negative number."""
+        found, numbers = set(to_text(self.frame[column]).unique()) & NULLS - {""}, self.numbers(column)
+        return found - {"-1"} if numbers.filter(numbers < 0).n_unique() > 1 else found
 
     def times(self, column: str) -> pl.Series:
         """Return a column that may hold times: times of parquet as they are, everything else as `cells`."""
         return self.frame[column] if self.frame[column].dtype.is_temporal() else self.cells(column)
 
     def unique(self, column: str) -> float:
-        """Return the number of distinct cells by that of all cells; 0 if there are none."""
-        cells = self.cells(column)
-        return cells.n_unique() / len(cells) if len(cells) else 0.0
+        """Return the number of distinct cells by that of all rows; 1 if there are none."""
+        return self.cells(column).n_unique() / self.frame.height if self.frame.height else 1.0
 
 
 def tables(folder: Path) -> Iterator[Table]:
     """Read the beginning of each table in a folder, and of one file of each folder of parts.
 
     Raises:
-        DataError: The folder does not exist, or a file cannot be read.
+        DataError: The folder does not exist or needs no schema, or a file cannot be read.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
+    if any((folder / name).exists() for name in ("users.dat", "products.dat")):
+        raise DataError(
+            f"{folder}: users.dat and products.dat have the form of the v0 contract and need no schema.yaml"
+        )
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "_")):
             continue
