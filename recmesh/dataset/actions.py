@@ -6,12 +6,13 @@ from pathlib import Path
 import polars as pl
 
 from recmesh.contract import NO_USER_IDS
-from recmesh.dataset.cells import to_number, to_text, to_time
+from recmesh.dataset.cells import to_number, to_text
 from recmesh.dataset.ids import FoundIds, ListedIds, id_columns
 from recmesh.dataset.rejects import Reason, Rules, broken_rule
 from recmesh.dataset.rows import RowSource
-from recmesh.dataset.schema import Action, Schema
+from recmesh.dataset.schema import Action, Schema, Unit
 from recmesh.dataset.tables import Wanted
+from recmesh.dataset.times import better_unit, fix, in_unit, to_time
 from recmesh.errors import DataError
 
 MAX_TYPES = 127
@@ -55,6 +56,7 @@ def read_actions(
         good = source.rejects.batch(tally, name, batch, broken, coder.rules)
         frames.append(frame.filter(good))
     source.check(tally)
+    _check_unit(frames, columns.unit)
     rows = sum(frame.height for frame in frames)
     actions = coder.finish(frames)
     source.report.notices += coder.notices()
@@ -117,11 +119,18 @@ class _Coder:
         ]
 
     def _times(self, column: pl.Series, file: str) -> pl.Series:
-        if column.dtype.is_numeric() and not self._columns.unit:
+        unit, form = self._columns.unit, self._columns.format
+        if column.dtype.is_numeric() and not unit and not form:
             raise DataError(
                 f'{file}: column "{column.name}" contains numbers; declare action.unit (s, ms, us or ns) in schema.yaml'
             )
-        return to_time(column, self._columns.unit)
+        try:
+            return to_time(column, unit, form)
+        except pl.exceptions.PolarsError as error:
+            said = str(error).splitlines()[0].removesuffix(".")
+            raise DataError(
+                f'{file}: column "{column.name}" cannot be read with action.format: "{form}": {said}'
+            ) from error
 
     def _type_codes(self, raw: pl.DataFrame, file: str) -> pl.Series:
         if self._columns.type is None:
@@ -156,13 +165,34 @@ class _Coder:
         return pl.DataFrame([text, number]).select(value.cast(pl.Float32)).to_series()
 
 
+def _check_unit(frames: list[pl.DataFrame], unit: Unit | None) -> None:
+    """Check the declared unit by the median of all times.
+
+    Raises:
+        DataError: The median would be plausible in another unit only.
+    """
+    times = pl.concat([frame["time"] for frame in frames]) if frames else pl.Series(dtype=pl.Int64)
+    if unit is None or times.is_empty():
+        return
+    median = int(times.quantile(0.5, "lower") or 0)
+    better = better_unit(median, unit)
+    if better:
+        day = pl.from_epoch(pl.Series([median]), time_unit="ms").dt.strftime("%Y-%m-%d")[0]
+        raise DataError(
+            f"actions: times such as {in_unit(median, unit)} lie in {day} with action.unit: {unit}; "
+            f"declare action.unit: {better} in schema.yaml"
+        )
+
+
 def _ids(table: pl.DataFrame | None, key: str, files: str, column: str) -> ListedIds | FoundIds:
     return FoundIds(key, column) if table is None else ListedIds(key, files, column, table[key])
 
 
 def _rules(columns: Action, users: Rules, items: Rules) -> Rules:
     """Return the rules for actions, over the columns of `id_columns` and masks of the cells that are unusable."""
-    time = f"a number of {columns.unit} since 1970" if columns.unit else "ISO 8601 (epoch times need action.unit)"
+    time = "ISO 8601 (epoch times need action.unit, other forms action.format)"
+    if columns.unit or columns.format:
+        time = f"a number of {columns.unit} since 1970" if columns.unit else f'of the form "{columns.format}"'
     value = columns.value.column if columns.value else None
     not_a_time = f"time is not {time}, or is not between 1970 and 2100"
     return [
@@ -170,7 +200,7 @@ def _rules(columns: Action, users: Rules, items: Rules) -> Rules:
         (Reason("sku_id is empty"), pl.col("sku_id") == ""),
         *users,
         *items,
-        (Reason(not_a_time, column=columns.time), pl.col("time_unusable")),
+        (Reason(not_a_time, column=columns.time, fix=fix), pl.col("time_unusable")),
         (Reason("type is empty"), pl.col("type_unusable")),
         (Reason("value is not a finite number", column=value), pl.col("value_unusable")),
     ]

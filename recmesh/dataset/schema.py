@@ -22,6 +22,9 @@ V0_WEIGHTS = {"view": 0.1, "cart": 1.0, "order": 3.0}
 UNDECIDED = "DECIDE"
 """The value of a key that `recmesh dataset init` leaves to the reader."""
 
+_YEARS = "YyGDFcxs+"
+"""The letters of strptime formats that contain a year."""
+
 RESERVED = ("user_id", "sku_id")
 """Names of id columns of a DataSet, which no field may have."""
 
@@ -120,7 +123,9 @@ class Action(_Part):
         user: Column of the user id.
         item: Column of the item id.
         time: Column of the time.
-        unit: Unit of epoch times. Without it, times are ISO 8601 text, in UTC unless they have an offset.
+        unit: Unit of epoch times.
+        format: How times are written, as in strptime. Without it and a unit, they are ISO 8601 text. All text is in UTC
+            unless it has an offset.
         type: Column of the action type. Without it, every action has the only type in `weights`, or "action".
         value: Column of a rating or an amount, and which values are positive.
         weight_by: "value": an action counts the more, the larger its value is.
@@ -131,6 +136,7 @@ class Action(_Part):
     item: str
     time: str
     unit: Unit | None = None
+    format: str | None = None
     type: str | None = None
     value: Annotated[Value | None, _column_alone] = None
     weight_by: Literal["value"] | None = None
@@ -145,6 +151,14 @@ class Action(_Part):
         if weights and not any(weights.values()):
             raise ValueError("at least one weight must be above 0")
         return weights
+
+    @model_validator(mode="after")
+    def _format_is_usable(self) -> "Action":
+        if self.unit and self.format is not None:
+            raise ValueError("declare either unit, for numbers since 1970, or format, for written times")
+        if self.format is not None and not any(f"%{letter}" in self.format for letter in _YEARS):
+            raise ValueError(f'format "{self.format}" has no year; an example is "%d/%m/%Y %H:%M"')
+        return self
 
     @model_validator(mode="after")
     def _one_type_without_column(self) -> "Action":

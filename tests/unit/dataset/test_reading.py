@@ -393,6 +393,22 @@ def test_any_change_of_content_changes_the_fingerprint(folder: MakeFolder, file:
         (None, "2024-02-29T12:30:45Z", "2024-02-29T12:30:45"),
         (None, "2024-02-29T12:30:45.5+02:00", "2024-02-29T10:30:45.500"),
         (None, "2024-02-29 12:30:45-0530", "2024-02-29T18:00:45"),
+        (None, "2024-02-29 12:30:45 UTC", "2024-02-29T12:30:45"),
+        (None, "2024-02-29 12:30:45.250999 GMT", "2024-02-29T12:30:45.250"),
+        (None, "2024-02-29 12:30 utc", "2024-02-29T12:30"),
+        (None, "2024-02-29 12:30:45,250", "2024-02-29T12:30:45.250"),
+        (None, "2024-02-29T12:30:45 +02:00", "2024-02-29T10:30:45"),
+        (None, "20240229T123045Z", "2024-02-29T12:30:45"),
+        (None, "20240229T1230", "2024-02-29T12:30"),
+        (None, "20240229T123045.5+0800", "2024-02-29T04:30:45.500"),
+        (None, "20240229 123045", "2024-02-29T12:30:45"),
+        (None, "20240229", "2024-02-29"),
+        (None, "20230229", None),
+        (None, "2024-0229", None),
+        (None, "2024-02-29 12:30:45 CET", None),
+        (None, "1970-01-01", None),
+        ("s", "0", None),
+        ("ms", "0.0", None),
         ("s", "1709209845", "2024-02-29T12:30:45"),
         ("s", "1709209845.25", "2024-02-29T12:30:45.250"),
         ("ms", "1709209845250", "2024-02-29T12:30:45.250"),
@@ -417,7 +433,7 @@ def test_times_of_all_forms(
     schema = SCHEMA.replace("time: action_time", f"time: action_time, unit: {unit}") if unit else SCHEMA
     good = {None: "2024-01-01T00:00:00", "s": "1704067200", "ms": "1704067200000", "us": "1704067200000000"}
     good["ns"] = "1704067200000000000"
-    rows = f"101,a,{good[unit]},view,\n101,b,{time},order,\n"
+    rows = f'101,a,{good[unit]},view,\n101,b,"{time}",order,\n'
     path = folder({"schema.yaml": schema, "actions.csv": HEADER + rows})
     data = read(path, tmp_path / "rejects.csv", max_rejected=0.5)
     times = {sku: t for _, sku, t, _, _ in actions_of(data)}
@@ -426,6 +442,73 @@ def test_times_of_all_forms(
     assert [(line, reason[:5]) for _, line, reason, _ in rejected(tmp_path / "rejects.csv")] == (
         [] if expected else [(3, "time ")]
     )
+
+
+@pytest.mark.parametrize(
+    ("form", "time", "expected"),
+    [
+        ("%d/%m/%Y %H:%M", "02/01/2024 11:52", "2024-01-02T11:52"),
+        ("%m/%d/%Y %I:%M:%S %p", "01/02/2024 02:17:33 PM", "2024-01-02T14:17:33"),
+        ("%d.%m.%Y", "2.1.2024", "2024-01-02"),
+        ("%d/%b/%Y:%H:%M:%S %z", "02/Jan/2024:11:52:00 +0200", "2024-01-02T09:52"),
+        ("%Y%m%d%H%M%S", "20240102115259", "2024-01-02T11:52:59"),
+        ("%d/%m/%Y", "02/01/2024 11:52", None),
+    ],
+)
+def test_times_are_read_with_a_declared_format(folder: MakeFolder, form: str, time: str, expected: str | None) -> None:
+    schema = SCHEMA.replace("time: action_time", f'time: action_time, format: "{form}"')
+    path = folder({"schema.yaml": schema, "actions.csv": HEADER + f"101,a,{time},view,\n"})
+    if expected:
+        assert read(path).actions["time"].to_list() == [millis(expected)]
+        return
+    with pytest.raises(DataError, match=r'time is not of the form "%d/%m/%Y".*such as "02/01/2024 11:52"; declare'):
+        read(path)
+
+
+def test_a_number_may_be_read_with_a_format(folder: MakeFolder) -> None:
+    schema = SCHEMA.replace("time: action_time", 'time: action_time, format: "%Y%m%d"')
+    path = folder({"schema.yaml": schema, "actions.csv": None})
+    rows = {"user_id": ["101"], "sku_id": ["a"], "action_time": [20240229], "type": ["view"], "value": [1]}
+    pl.DataFrame(rows).write_parquet(path / "actions.parquet")
+    assert read(path).actions["time"].to_list() == [millis("2024-02-29")]
+
+
+@pytest.mark.parametrize(
+    ("declared", "time", "said"),
+    [
+        ("", "02/01/2024 11:52", 'action.format: "%d/%m/%Y %H:%M" or "%m/%d/%Y %H:%M", whichever is right,'),
+        ("", "31.01.2024 9:05 PM", 'action.format: "%d.%m.%Y %I:%M %p" in schema.yaml'),
+        ("", "Jan 31, 2024", 'action.format: "%b %d, %Y" in schema.yaml'),
+        ("", "1704196379000", "declare action.unit: ms in schema.yaml"),
+        ("", "soon", "declare how times are written in schema.yaml, such as action.format:"),
+        (", unit: s", "1704196379000", "declare action.unit: ms in schema.yaml"),
+        (", unit: s", "2024-01-31", "it is ISO 8601: declare neither action.unit nor action.format"),
+        (", unit: ms", "0", "0 means no time"),
+        (
+            ", unit: ms",
+            "1704196379",
+            "times such as 1704196379 lie in 1970-01-20 with action.unit: ms; declare action.unit: s",
+        ),
+        (", unit: ns", "1704196379000000", "declare action.unit: us"),
+        (', format: "%d/%m"', "01/02", 'action: format "%d/%m" has no year'),
+        (', format: "%d/%m/%Y %H"', "01/02/2024 10", 'cannot be read with action.format: "%d/%m/%Y %H"'),
+        (', unit: s, format: "%Y"', "2024", "declare either unit"),
+    ],
+)
+def test_times_in_another_form_are_an_error_that_names_the_setting(
+    folder: MakeFolder, declared: str, time: str, said: str
+) -> None:
+    schema = SCHEMA.replace("time: action_time", "time: action_time" + declared)
+    path = folder({"schema.yaml": schema, "actions.csv": HEADER + f'101,a,"{time}",view,\n'})
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert said in str(caught.value)
+
+
+def test_small_numbers_are_counters_and_no_wrong_unit(folder: MakeFolder) -> None:
+    schema = SCHEMA.replace("time: action_time", "time: action_time, unit: s")
+    path = folder({"schema.yaml": schema, "actions.csv": HEADER + "101,a,1,view,\n101,b,2,view,\n"})
+    assert read(path).actions["time"].to_list() == [1000, 2000]
 
 
 @pytest.mark.parametrize(
