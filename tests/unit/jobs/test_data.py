@@ -44,7 +44,12 @@ def test_a_folder_is_copied_and_an_existing_folder_stays(shop: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("shopp", "neither a URL nor one of"),
+        ("shopp", 'unknown data set "shopp": one of ta_feng, '),
+        (
+            "synthetic:users=5000,item=9",
+            'unknown key "item": one of users, items, actions, days, seed; did you mean "items"?',
+        ),
+        ("movielens:nowhere", "movielens:nowhere: no such folder"),
         ("nowhere://x", "nowhere"),
         ("file:///does/not/exist.zip", "no such file or folder"),
     ],
@@ -61,6 +66,14 @@ def test_a_shop_of_the_requested_size_is_generated(tmp_path: Path) -> None:
     assert fetch("synthetic:200x300", str(tmp_path / "set")).returncode == 0
     made = read(tmp_path / "set")
     assert (len(made.users), len(made.items)) == (200, 300)
+
+
+def test_a_generated_shop_of_a_real_size_is_read_as_it_was_counted(tmp_path: Path) -> None:
+    source = "synthetic:users=300,items=500,actions=7000,days=30,seed=3"
+    assert fetch(source, str(tmp_path / "set")).returncode == 0
+    made = read(tmp_path / "set")
+    assert (len(made.users), len(made.items)) == (300, 500)
+    assert made.report.tally("actions").read == 7000
 
 
 def test_a_broken_archive_leaves_nothing(tmp_path: Path) -> None:
