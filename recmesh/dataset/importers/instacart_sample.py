@@ -17,9 +17,7 @@ WHEEL = Wheel(
 )
 
 SCHEMA = f"""\
-# A sample of Instacart's orders.
-user: {{id: user_id}}                         # nothing is published about users
-item: {{id: sku_id}}                          # the sample has no product names
+# A sample of Instacart's orders. It has no tables of users and products: their ids come from the orders.
 {SCHEMA_ACTIONS}"""
 
 
@@ -39,8 +37,6 @@ def write(cache: Path, folder: Path) -> str:
     )
     orders = lines.select(pl.exclude("product_id")).unique("order_id", maintain_order=True)
     times = order_times(orders.lazy()).select("order_id", "action_time").collect()
-    lines.select(pl.col("user_id").unique().sort()).write_csv(folder / "users.csv")
-    lines.select(sku_id=pl.col("product_id").unique().sort()).write_csv(folder / "products.csv")
     lines.join(times, on="order_id", maintain_order="left").select(
         "user_id", sku_id="product_id", action_time="action_time"
     ).write_csv(folder / "actions.csv")

@@ -27,10 +27,8 @@ WHEEL = Wheel(
 )
 
 SCHEMA = """\
-# MovieLens latest-small, 100,004 ratings from 1995 to 2016.
-user:
-  id: user_id
-  fields: {}                                # nothing is published about the people
+# MovieLens latest-small, 100,004 ratings from 1995 to 2016. Nothing is published about the people: their ids come from
+# the ratings.
 item:
   id: sku_id
   fields:
@@ -63,7 +61,6 @@ def write(cache: Path, folder: Path) -> str:
     ).select("sku_id", "cate", pl.col("year").fill_nan(None).cast(pl.Int32), "genres").write_csv(
         folder / "products.csv"
     )
-    ratings.select(user_id=pl.col("userId").unique().sort()).write_csv(folder / "users.csv")
     ratings.sort("timestamp", maintain_order=True).select(
         user_id="userId", sku_id="movieId", action_time="timestamp", type=pl.lit("rating"), value="rating"
     ).write_csv(folder / "actions.csv")

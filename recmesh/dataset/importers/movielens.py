@@ -13,8 +13,7 @@ from recmesh.errors import DataError
 NO_GENRES = "(no genres listed)"
 
 NO_USERS = """\
-# MovieLens.
-user: {id: user_id}                         # nothing is published about the people
+# MovieLens. Nothing is published about the people: their ids come from the ratings.
 """
 
 USERS = """\
@@ -59,7 +58,6 @@ def import_folder(source: Path, folder: Path) -> str:
     ratings = csv_table(source, "ratings.csv", ["userId", "movieId", "rating", "timestamp"])
     films = csv_table(source, "movies.csv", ["movieId", "title", "genres"])
     _write(ratings.rename({"userId": "user_id", "movieId": "sku_id", "timestamp": "action_time"}), films, folder)
-    write_side(ratings.select(user_id="userId").unique(), "user_id", folder / "users.parquet")
     return NO_USERS + REST
 
 
@@ -67,7 +65,6 @@ def _dat(source: Path, folder: Path) -> str:
     ratings = dat_table(source, "ratings.dat", ["user_id", "sku_id", "rating", "action_time"])
     _write(ratings, _films(file_of(source, "movies.dat")), folder)
     if not (source / "users.dat").is_file():  # 10M has none
-        write_side(ratings.select("user_id").unique(), "user_id", folder / "users.parquet")
         return NO_USERS + REST
     users = dat_table(source, "users.dat", _OCCUPANTS).select(
         user_id="UserID",

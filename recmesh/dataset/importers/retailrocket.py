@@ -7,8 +7,7 @@ import polars as pl
 from recmesh.dataset.importers.exports import csv_table, write, write_side
 
 SCHEMA = """\
-# Retailrocket.
-user: {id: user_id}                         # nothing is published about visitors
+# Retailrocket. Nothing is published about visitors: their ids come from the events.
 item:
   id: sku_id
   fields:
@@ -47,7 +46,6 @@ def import_folder(source: Path, folder: Path) -> str:
     items = ids.join(cate, on="sku_id", how="left").join(price, on="sku_id", how="left")
     items = items.with_columns(pl.col("price").str.strip_prefix("n"))
     write_side(items.join(roots.lazy(), on="cate", how="left"), "sku_id", folder / "products.parquet")
-    write_side(events.select(user_id="visitorid").unique(), "user_id", folder / "users.parquet")
     actions = events.select(user_id="visitorid", sku_id="itemid", action_time="timestamp", type="event")
     write(actions, folder / "actions.parquet")
     return SCHEMA
