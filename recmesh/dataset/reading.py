@@ -10,6 +10,7 @@ from recmesh.dataset.data import DataSet
 from recmesh.dataset.files import ACTION_SUFFIXES, VECTORS_FILE, sources
 from recmesh.dataset.fingerprint import fingerprint
 from recmesh.dataset.ids import table_of
+from recmesh.dataset.order import ordered
 from recmesh.dataset.rejects import Limits, Rejects
 from recmesh.dataset.rows import Progress, RowSource
 from recmesh.dataset.schema import SCHEMA_FILE, Schema
@@ -80,7 +81,7 @@ def read(
     report.summarise(schema, users, items, actions)
     report.notices += _not_read(folder, {*user_files, *item_files, *action_files})
     digest = fingerprint(schema, users, items, actions, vectors)
-    return DataSet(folder, schema, digest, users, items, actions, vectors, report)
+    return DataSet(folder, schema, digest, users, items, ordered(actions), vectors, report)
 
 
 def _limits(damaged: float | None, rejected: float | None, unlisted: float | None) -> Limits:

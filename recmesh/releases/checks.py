@@ -12,7 +12,9 @@ Check = Callable[[Manifest], None]
 
 
 def beats_popularity(manifest: Manifest) -> None:
-    """Check that the chain beats popularity on held-out data, in the mean over the users of all segments.
+    """Check that the chain beats popularity on held-out data beyond noise, in the mean over the users of all segments.
+
+    The 95 % interval of the gain must lie above 0. Old releases have no standard errors of it, and pass with any gain.
 
     Raises:
         ReleaseError: If it does not, or if the manifest has no held-out metrics.
@@ -27,11 +29,14 @@ def beats_popularity(manifest: Manifest) -> None:
         )
     chain = sum(segment.users * _headline(segment.chain) for segment in segments.values()) / users
     popularity = sum(segment.users * _headline(segment.popularity) for segment in segments.values()) / users
-    if not chain > popularity:
+    # Segments share users, so their errors may be correlated. This is an upper bound of the error.
+    half = margin(sum(segment.users * segment.gain_errors.get(HEADLINE, 0.0) for segment in segments.values()) / users)
+    if not chain - popularity > half:
         details = ", ".join(f"{name} {_figures(segment)}" for name, segment in sorted(segments.items()))
+        noise = f" by more than the uncertainty of the difference, {half:.4f}" if chain > popularity else ""
         raise ReleaseError(
             f"release {manifest.id} refused: held-out {HEADLINE} {chain:.4f} "
-            f"does not beat popularity's {popularity:.4f} ({details})"
+            f"does not beat popularity's {popularity:.4f}{noise} ({details})"
         )
 
 

@@ -79,6 +79,7 @@ class SegmentMetrics(_Frozen):
         popularity: The metrics of popularity.
         channels: The metrics of each channel.
         errors: The standard errors of the chain's metrics.
+        gain_errors: The standard errors of the chain's gains over popularity; empty in old releases.
         window: The name of the held-out window; empty in old releases.
     """
 
@@ -87,6 +88,7 @@ class SegmentMetrics(_Frozen):
     popularity: dict[str, float]
     channels: dict[str, dict[str, float]] = Field(default_factory=dict)
     errors: dict[str, float] = Field(default_factory=dict)
+    gain_errors: dict[str, float] = Field(default_factory=dict)
     window: str = ""
 
 

@@ -228,11 +228,17 @@ def _held(user_codes: Array, vocabularies: Sequence[Vocabulary], codes: Array, s
 def matrix_of(users: Array, items: Array, user_count: int, item_count: int) -> sparse.csr_matrix:
     """Return the user-by-item matrix of ones, float32, from distinct pairs that are sorted by user.
 
-    Of a user with very many items only the first `MAX_ITEMS_PER_USER` count: the work for the products of the matrix
+    Of a user with very many items only a sample of `MAX_ITEMS_PER_USER` counts: the work for the products of the matrix
     grows with the square of their number.
     """
     per_user = np.bincount(users, minlength=user_count)
-    number = np.arange(len(users)) - np.repeat(np.cumsum(per_user) - per_user, per_user)
-    kept = number < MAX_ITEMS_PER_USER
+    heavy = np.flatnonzero(per_user[users] > MAX_ITEMS_PER_USER)
+    kept = np.ones(len(users), np.bool_)
+    if len(heavy):
+        lot = np.random.default_rng(item_count).permutation(item_count)[items[heavy]]
+        drawn = heavy[np.lexsort((lot, users[heavy]))]
+        sizes = per_user[per_user > MAX_ITEMS_PER_USER]
+        number = np.arange(len(drawn)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        kept[drawn[number >= MAX_ITEMS_PER_USER]] = False
     ones = np.ones(int(kept.sum()), np.float32)
     return sparse.csr_matrix((ones, (users[kept], items[kept])), (user_count, item_count))

@@ -9,10 +9,10 @@ from jobs.train.data.rows import Candidates, Snapshot
 from jobs.train.report.baselines import baselines_of
 from jobs.train.report.incumbent import Incumbent
 from jobs.train.selection.held_out import Observed
-from recmesh.evaluation import metrics
+from recmesh.evaluation import per_user
 from recmesh.evaluation.report import POPULARITY
 from recmesh.features import Segment
-from recmesh.features.spec import Floats, Ints, Mask
+from recmesh.features.spec import Array, Floats, Ints, Mask
 from recmesh.features.vocabulary import FIRST
 
 HEAD_SHARE = 0.01
@@ -60,10 +60,10 @@ class Observer:
             incumbent=self._incumbents,
         )
 
-    def popularity(self, found: Sequence[Candidates]) -> dict[str, float]:
-        """Return the metrics of the popularity baseline, as means over users."""
+    def popularity(self, found: Sequence[Candidates]) -> Array:
+        """Return the metrics of the popularity baseline for each user, float [users, 3]."""
         lists = self._others[POPULARITY]
-        return metrics((items, candidates.wanted) for items, candidates in zip(lists, found, strict=True))
+        return per_user((items, candidates.wanted) for items, candidates in zip(lists, found, strict=True))
 
 
 def _idle_days(candidates: Candidates) -> float:

@@ -146,7 +146,8 @@ def _evaluated(
         users=len(judge.tested),
         chain=means(held_out[served]),
         errors=errors(held_out[served]),
-        popularity=lists.popularity[segment],
+        gain_errors=errors(held_out[served] - lists.popularity[segment]),
+        popularity=means(lists.popularity[segment]),
         channels=judge.channels() | {"merged": means(held_out[MERGE])},
         window=lists.observed[segment].window.name,
     )

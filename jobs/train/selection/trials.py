@@ -32,7 +32,7 @@ class Lists:
         tested: All lists of the held-out window.
         early: Some lists of the windows with the role EARLY.
         folds: Some lists of each window with the role FOLD.
-        popularity: Held-out metrics of popularity.
+        popularity: Held-out metrics of popularity for each user, float [users, 3].
         observed: What the report needs of the held-out window.
         decisions: Decisions about the candidates.
     """
@@ -42,7 +42,7 @@ class Lists:
     tested: dict[Segment, list[Candidates]] = field(default_factory=_empty_lists)
     early: dict[Segment, list[Candidates]] = field(default_factory=_empty_lists)
     folds: dict[Segment, list[tuple[Window, list[Candidates]]]] = field(default_factory=_empty_lists)
-    popularity: dict[Segment, dict[str, float]] = field(default_factory=dict)
+    popularity: dict[Segment, Array] = field(default_factory=dict)
     observed: dict[Segment, Observed] = field(default_factory=dict)
     decisions: dict[Segment, list[Decision]] = field(default_factory=_empty_lists)
 

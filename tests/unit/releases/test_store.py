@@ -148,6 +148,23 @@ def test_a_release_that_does_not_beat_popularity_is_rejected(
     assert store.active() == "bad"
 
 
+@pytest.mark.parametrize(("error", "accepted"), [(0.01, True), (0.0101, True), (0.0103, False), (0.1, False)])
+def test_a_gain_over_popularity_within_noise_is_rejected(
+    store: ModelStore, make_release: MakeRelease, error: float, accepted: bool
+) -> None:
+    """The gain is 0.02, and 1.96 standard errors of it are more from 0.0102 on."""
+    segment = SegmentMetrics(
+        users=10, chain={"recall@10": 0.12}, popularity={"recall@10": 0.1}, gain_errors={"recall@10": error}
+    )
+    store.put(make_release("r1", metrics={"novel": segment, "repeat": segment}))
+    if accepted:
+        store.activate("r1")
+        return
+    message = "recall@10 0.1200 does not beat popularity's 0.1000 by more than the uncertainty of the difference, 0."
+    with pytest.raises(ReleaseError, match=message):
+        store.activate("r1")
+
+
 def test_a_release_without_held_out_metrics_is_rejected(store: ModelStore, make_release: MakeRelease) -> None:
     store.put(make_release("r1", metrics={}))
     with pytest.raises(ReleaseError, match="has no held-out metrics"):
