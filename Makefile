@@ -14,12 +14,15 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
 	&& { command -v $$python; break; }; done)
 
+# A value as one word of the shell. $(value NAME) keeps a $ in what the user gave.
+quoted = '$(subst ','\'',$(1))'
+
 BIN := .venv/bin
-ENVIRONMENTS = python='$(PYTHON)'; test -n "$$python" || { echo $(NO_PYTHON) >&2; exit 2; }; exec "$$python" -m local.environments
+ENVIRONMENTS = python=$(call quoted,$(PYTHON)); test -n "$$python" || { echo $(NO_PYTHON) >&2; exit 2; }; exec "$$python" -m local.environments
 NO_PYTHON := 'recmesh: no Python 3.10 to 3.12 found: install python3.11, or set PYTHON=/path/to/it'
 LOCAL := test -x $(BIN)/python || { echo 'nothing was ever started here; make up does'; exit 0; }; exec $(BIN)/python -m local
 CODE := recmesh services jobs local benchmarks tests docker charts client.py
-CLUSTER_TESTS = PATH='$(CURDIR)/$(BIN)':"$$PATH" $(BIN)/python -m pytest -s
+CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status logs clean test check protos bench bench-faults lock environments environments-dev \
@@ -31,7 +34,7 @@ help: ## List the targets
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: environments ## Bring the mesh up and show recommendations. DATASET= folder or name (docs/datasets.md); MODE= compact, services; BACKEND= onnx, paddle-serving
-	exec $(BIN)/python -m local up --dataset '$(DATASET)' --mode '$(MODE)' --backend '$(BACKEND)'
+	exec $(BIN)/python -m local up --dataset $(call quoted,$(value DATASET)) --mode $(call quoted,$(MODE)) --backend $(call quoted,$(BACKEND))
 
 down: ## Stop everything that `make up` started; data and releases stay
 	$(LOCAL) down
@@ -40,7 +43,7 @@ status: ## Show every process: address, state, uptime, memory. JSON=1 for machin
 	$(LOCAL) status $(if $(JSON),--json)
 
 logs: ## Show the end of a log. SERVICE= um, cm, recall, rank, as, redis, milvus; FOLLOW=1 goes on
-	$(LOCAL) logs --service '$(SERVICE)' $(if $(FOLLOW),--follow)
+	$(LOCAL) logs --service $(call quoted,$(value SERVICE)) $(if $(FOLLOW),--follow)
 
 clean: ## Stop everything and delete .recmesh: downloads, data sets, releases, stores, logs
 	$(LOCAL) clean

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,8 +37,11 @@ _FOLDERS = {
     "paddle-serving-gpu": ".venv-paddle-serving",
 }
 _LINE_SECONDS = 10.0
+# A line that begins with #! cannot name every path.
 _COMMAND = """\
-#!{python}
+#!/bin/sh
+'''exec' {python} "$0" "$@"
+'''
 import sys
 
 from recmesh.__main__ import main
@@ -239,7 +243,7 @@ def _link(environment: Environment) -> None:
     packages = subprocess.run([str(environment.python), "-c", code], capture_output=True, text=True, check=True)
     _write(Path(packages.stdout.strip()) / "recmesh.pth", f"{ROOT}\n")
     command = environment.folder / "bin" / "recmesh"
-    _write(command, _COMMAND.format(python=environment.python))
+    _write(command, _COMMAND.format(python=shlex.quote(str(environment.python))))
     command.chmod(0o755)
 
 
@@ -291,6 +295,10 @@ def main(groups: Sequence[str]) -> int:
     """Make the environments that hold the given groups; return the exit code."""
     if not VERSIONS[0] <= sys.version_info[:2] <= VERSIONS[1]:
         return _fail(f"Python 3.10 to 3.12 is needed, this is {sys.version.split()[0]}: set PYTHON, e.g. to python3.11")
+    if any(sign in str(ROOT) for sign in ":\n\r"):
+        return _fail(
+            f"{str(ROOT)!r}: a virtual environment cannot be in a folder with a colon or a line break; move it"
+        )
     folders = {_FOLDERS[group] for group in groups}
     environments = [Environment(ROOT / f, [g for g in groups if _FOLDERS[g] == f]) for f in sorted(folders)]
     with (ROOT / ".environments.lock").open("w") as lock:

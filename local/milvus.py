@@ -106,7 +106,8 @@ def _configuration(data: Path, values: Mapping[str, object]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         name, _, default = match.groups()
-        return str(values.get(name, default if default is not None else ""))
+        value = values.get(name, default if default is not None else "")
+        return json.dumps(str(value), ensure_ascii=False) if isinstance(value, Path) else str(value)  # quoted for YAML
 
     settings = yaml.safe_load(_PLACEHOLDER.sub(fill, template))
     settings["etcd"]["endpoints"] = f"127.0.0.1:{values['etcd_port']}"

@@ -1,5 +1,6 @@
 """The programs of a local mesh, as sections of the configuration of supervisord."""
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,12 +40,16 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     grace: int = 10
 
-    def section(self) -> str:
-        """The section of the configuration: a program that dies is restarted, and logs are rotated at 10 MB."""
+    def section(self, log: Path) -> str:
+        """The section of the configuration: a program that dies is restarted, and logs are rotated at 10 MB.
+
+        Args:
+            log: The path of the log for supervisord, which knows no quotes here.
+        """
+        variables = [f"{name}={value}" for name, value in sorted(self.environment.items())]
         options = {
-            "command": shlex.join(self.command),
-            "directory": str(ROOT),
-            "environment": ",".join(f"{name}={_quoted(value)}" for name, value in sorted(self.environment.items())),
+            # supervisord's own setting for variables cannot quote every value. `env` replaces itself by the program.
+            "command": _words("/usr/bin/env", *variables, *self.command),
             "priority": str(10 if self.name in STORES else 20),
             "autostart": "true",
             "autorestart": "true",
@@ -54,44 +59,46 @@ class Program:
             "stopwaitsecs": str(self.grace),
             "killasgroup": "true",
             "redirect_stderr": "true",
-            "stdout_logfile": str(self.log),
+            "stdout_logfile": str(log),
             "stdout_logfile_maxbytes": "10MB",
             "stdout_logfile_backups": "3",
         }
-        lines = (f"{name} = {_escaped(value)}" for name, value in options.items())
+        lines = (f"{name} = {value}" for name, value in options.items())
         return "\n".join([f"[program:{self.name}]", *lines, ""])
 
 
-def _escaped(value: str) -> str:
-    if any(text in value for text in (" ;", " #", "\n")):
-        raise SettingsError(f"supervisord does not support {value!r}: use a path or value without ' ;' and ' #'")
-    return value.replace("%", "%%")
+def _words(*words: str) -> str:
+    """A command line for supervisord.
 
-
-def _quoted(value: str) -> str:
-    quote = "'" if '"' in value else '"'
-    if quote in value:
-        raise SettingsError(f"supervisord does not support a variable with both kinds of quotes: {value}")
-    return f"{quote}{value}{quote}"
+    Raises:
+        SettingsError: A word has a line break.
+    """
+    broken = next((word for word in words if "\n" in word or "\r" in word), None)
+    if broken is not None:
+        raise SettingsError(f"a setting with a line break cannot be passed to the programs: {broken!r}")
+    # For supervisord, a ; or # after a blank begins a comment, and %(name)s is replaced. Both occur only inside single
+    # quotes, where '' changes nothing but keeps the characters apart.
+    text = shlex.join(words).replace("%", "%%")
+    return re.sub(r"(?<=\s)[;#]|(?<=%)\(", r"''\g<0>", text)
 
 
 def _redis(settings: LocalSettings) -> Program:
     """Redis on loopback, with an append-only file that is synced every second: a crash loses at most one second."""
     folder = settings.folder / "redis"
     folder.mkdir(parents=True, exist_ok=True)
+    # Not in a file: Redis takes the path of its configuration file for a pattern.
     options = {
         "bind": "127.0.0.1",
         "port": str(settings.redis_port),
-        "dir": f'"{folder}"',
+        "dir": str(folder),
         "appendonly": "yes",
         "appendfsync": "everysec",
-        "save": '""',
+        "save": "",
         "daemonize": "no",
         "set-proc-title": "no",  # it would overwrite the environment, which identifies the process
     }
-    configuration = folder / "redis.conf"
-    configuration.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
-    command = [str(get_binary_path()), str(configuration)]
+    arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
+    command = [str(get_binary_path()), *arguments]
     home = {"RECMESH_HOME": str(settings.folder)}
     return Program("redis", command, settings.logs / "redis.log", {"redis": settings.redis_port}, home)
 

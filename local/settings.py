@@ -1,6 +1,7 @@
 """Settings of the local runner: RECMESH_* variables with the names and defaults of the services."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVICES: tuple[ServiceName, ...] = ("um", "cm", "recall", "rank", "as")
 
 PADDLE_SERVING = "paddle-serving"
+
+_UNBROKEN = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 Mode = Literal["compact", "services"]
 Backend = Literal["onnx", "paddle-serving", "auto"]
@@ -141,7 +144,10 @@ def load() -> LocalSettings:
         SettingsError: A variable is invalid; the message names each such variable.
     """
     try:
-        return LocalSettings()
+        settings = LocalSettings()
     except ValidationError as error:
         problems = (f"RECMESH_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
         raise SettingsError("; ".join(problems)) from error
+    if not _UNBROKEN.fullmatch(str(settings.folder)):
+        raise SettingsError(f"RECMESH_HOME {str(settings.folder)!r}: use a path in UTF-8 without control characters")
+    return settings

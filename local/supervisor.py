@@ -7,6 +7,7 @@ keep running.
 import contextlib
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from recmesh.errors import RecmeshError, SettingsError, Unavailable
 
 # The path of a socket has at most 107 bytes, and supervisord first binds it with the suffix ".<pid>".
 _MAX_SOCKET_BYTES = 107 - len(".4194304")
+_SOCKET = Path("run", "supervisor.sock")
+_PLAIN = re.compile(r"[A-Za-z0-9/._+@=,-]+")
 _START_SECONDS = 20.0
 _STOP_SECONDS = 60.0
 _ORPHAN_SECONDS = 5.0
@@ -58,10 +61,13 @@ class Supervisor:
     """The supervisord of a home. Only `start` starts it."""
 
     def __init__(self, settings: LocalSettings) -> None:
-        self._folder = settings.run
-        self._programs = settings.run / "programs"
-        self._log = settings.logs / "supervisor.log"
-        self._socket = _socket_path(settings.run)
+        self._home = settings.folder
+        self._plain = _plain_path(settings.folder)
+        self._folder = self._plain / settings.run.name
+        self._programs = self._folder / "programs"
+        self._logs = self._plain / settings.logs.name
+        self._log = self._logs / "supervisor.log"
+        self._socket = self._plain / _SOCKET
         self._deaths: dict[str, int] = {}
         self._last_stop: dict[str, int] = {}
 
@@ -79,13 +85,15 @@ class Supervisor:
         """Start the process manager without programs, unless it runs. Returns whether it was started."""
         if self.running():
             return False
-        for folder in (self._folder, self._log.parent):
+        _link(self._home, self._plain)
+        for folder in (self._folder, self._logs):
             folder.mkdir(parents=True, exist_ok=True)
         self._end_orphans()
         self._clear_programs()
         configuration = self._folder / "supervisord.conf"
         configuration.write_text(self._configuration())
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)]
+        # UTF-8, whatever the locale says: the programs' files may name any path.
+        command = [sys.executable, "-X", "utf8", "-m", "supervisor.supervisord", "-c", str(configuration)]
         environment = clean_environment(os.environ)
         result = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, start_new_session=True
@@ -101,7 +109,7 @@ class Supervisor:
         names = {program.name for program in programs}
         self._programs.mkdir(parents=True, exist_ok=True)
         for program in programs:
-            _replace(self._programs / f"{program.name}.ini", program.section())
+            _replace(self._programs / f"{program.name}.ini", program.section(self._logs / program.log.name))
         added, changed, _ = self._reload()
         self._stop(names & changed)
         for name in sorted(names & (added | changed)):
@@ -157,6 +165,8 @@ class Supervisor:
             manager.wait(_STOP_SECONDS)
         except psutil.TimeoutExpired as error:
             raise RecmeshError(f"the process manager (pid {manager.pid}) does not stop; kill it") from error
+        if self._plain != self._home:
+            self._plain.unlink(missing_ok=True)
         return True
 
     def _configuration(self) -> str:
@@ -166,7 +176,7 @@ logfile = {self._log}
 logfile_maxbytes = 5MB
 logfile_backups = 1
 pidfile = {self._folder / "supervisord.pid"}
-childlogdir = {self._log.parent}
+childlogdir = {self._logs}
 silent = true
 
 [unix_http_server]
@@ -218,7 +228,7 @@ files = {self._programs}/*.ini
             variables = process.environ()
         except psutil.Error:
             return False
-        return "SUPERVISOR_PROCESS_NAME" in variables and variables.get("RECMESH_HOME") == str(self._folder.parent)
+        return "SUPERVISOR_PROCESS_NAME" in variables and variables.get("RECMESH_HOME") == str(self._home)
 
     def _clear_programs(self) -> None:
         for stale in self._programs.glob("*.ini"):
@@ -241,22 +251,30 @@ def _ignoring_faults() -> Iterator[None]:
 
 def _replace(path: Path, content: str) -> None:
     temporary = path.with_suffix(".new")
-    temporary.write_text(content)
+    temporary.write_text(content, encoding="utf-8")
     temporary.replace(path)
 
 
-def _socket_path(run: Path) -> Path:
-    """`run/supervisor.sock`, or a shorter path in a private folder if that is too long for a socket."""
-    path = run / "supervisor.sock"
-    if len(os.fsencode(path)) <= _MAX_SOCKET_BYTES:
-        return path
-    key = hashlib.sha256(os.fsencode(run)).hexdigest()[:12]
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    folder = base / f"recmesh-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise SettingsError(f"{folder} belongs to another user: set RECMESH_HOME to a shorter path")
-    return folder / f"{key}.sock"
+def _plain_path(home: Path) -> Path:
+    """The home, or a link to it that `_link` makes: supervisord cannot quote paths, and sockets need short ones."""
+    socket = home / _SOCKET
+    if _PLAIN.fullmatch(str(home)) and len(os.fsencode(socket)) <= _MAX_SOCKET_BYTES:
+        return home
+    bases = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp")  # noqa: S108  # the last resort
+    base = next(Path(base) for base in bases if base and _PLAIN.fullmatch(base))
+    return base / f"recmesh-{os.getuid()}" / hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+
+
+def _link(home: Path, plain: Path) -> None:
+    """Let `plain` lead to the home."""
+    home.mkdir(parents=True, exist_ok=True)
+    if plain == home or (plain.is_symlink() and plain.resolve() == home.resolve()):
+        return
+    plain.parent.mkdir(mode=0o700, exist_ok=True)
+    if plain.parent.stat().st_uid != os.getuid():
+        raise SettingsError(f"{plain.parent} belongs to another user: set RECMESH_HOME to a short path without blanks")
+    plain.unlink(missing_ok=True)
+    plain.symlink_to(home)
 
 
 def _wait(ready: Callable[[], bool], seconds: float, failure: str) -> None:

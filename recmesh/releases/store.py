@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import fsspec
 import structlog
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
@@ -69,7 +70,7 @@ class ModelStore:
         """
         self.url = url
         try:
-            self._fs, root = fsspec.url_to_fs(str(url), use_listings_cache=False)
+            self._fs, root = _opened(url)
         except ImportError as error:
             needed = "needs the extra \"s3\": pip install 'recmesh[s3]'" if url.startswith("s3:") else str(error)
             raise ReleaseError(f"model store {url}: {needed}") from None
@@ -279,8 +280,12 @@ class ModelStore:
             if self._fs.exists(manifest):
                 self._fs.rm_file(manifest)
             folder = str(self._path(release_id))
-            if self._fs.exists(folder):
-                self._fs.rm(folder, recursive=True)
+            if isinstance(self._fs, LocalFileSystem):
+                if self._fs.exists(folder):
+                    shutil.rmtree(folder)
+            else:  # one by one, since `rm` would take * ? [ in the URL for a pattern
+                for path in self._fs.find(folder):
+                    self._fs.rm_file(path)
 
     def set_mark(self, name: str, release_id: str) -> None:
         """Record under a mark which release a training has made. Ingestion waits for the mark."""
@@ -393,6 +398,14 @@ class ModelStore:
             raise ReleaseError(f"model store {self.url}: {error}") from error
         except Exception as error:  # every fsspec backend has its own exceptions
             raise Unavailable(f"model store {self.url}: {type(error).__name__}: {error}") from error
+
+
+def _opened(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system and the path of a URL. fsspec would read more into a plain path, such as "a::b"."""
+    if "://" in url or url.startswith("file:"):
+        file_system, path = fsspec.url_to_fs(url, use_listings_cache=False)
+        return file_system, path
+    return LocalFileSystem(use_listings_cache=False), str(Path(url).expanduser().absolute())
 
 
 def _is_complete(folder: Path, manifest: Manifest) -> bool:

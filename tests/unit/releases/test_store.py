@@ -20,13 +20,17 @@ from recmesh.releases import (
     rows_match,
     write_manifest,
 )
+from tests.strange import STRANGE
 from tests.unit.releases.conftest import MakeRelease
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "strange file", "strange memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ModelStore:
-    """Make an empty store, in a folder or in memory."""
-    return ModelStore(str(tmp_path / "store") if request.param == "file" else f"memory://{uuid.uuid4().hex}/store")
+    """Make an empty store, in a folder or in memory, also under a path with strange characters."""
+    name = f"{STRANGE}/store" if request.param.startswith("strange") else "store"
+    if request.param.endswith("file"):
+        return ModelStore(str(tmp_path / name))
+    return ModelStore(f"memory://{uuid.uuid4().hex}/{name.replace('::', '')}")
 
 
 def test_an_empty_store_has_no_releases(store: ModelStore) -> None:
