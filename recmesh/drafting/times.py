@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from recmesh.dataset.cells import to_time
+from recmesh.dataset.times import to_time
 from recmesh.drafting.guess import Guess, scalar
 
 MIN_SHARE = 0.95
