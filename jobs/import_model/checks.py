@@ -8,7 +8,7 @@ import numpy as np
 from jobs.import_model.given import Given
 from jobs.import_model.paddle_model import first_line
 from jobs.import_model.wrapped import layout, own_inputs
-from jobs.train.export.paddle_models import Inputs, checked
+from jobs.train.export.paddle_models import Inputs, compare
 from recmesh.errors import ReleaseError
 from recmesh.features.mapped_inputs import MATRICES
 from recmesh.features.mapping import DType, ModelMapping
@@ -121,22 +121,17 @@ def same_answers(given: Given, session: Any, recorded: Sequence[Inputs], *, rank
         ranked: Whether the model is a ranker.
 
     Returns:
-        The largest difference.
+        The largest difference, relative to the scale of the answers.
 
     Raises:
-        ReleaseError: A difference exceeds the tolerance.
+        ReleaseError: The answers disagree.
     """
     model, mapping = given.model, given.mapping
     parts = layout(mapping, model)
-    worst = 0.0
-    for number, inputs in enumerate(recorded):
-        what = f"{given.place}: recorded request {number}"
-        native = _wanted(model.run(own_inputs(parts, inputs), mapping.output.number), mapping, ranked)
-        ours = answer(session, inputs, what)
-        if native.shape != ours.shape:
-            raise ReleaseError(f"{what}: Paddle gives the shape {list(native.shape)}, ONNX {list(ours.shape)}")
-        worst = max(worst, checked(native, ours, what, ranked))
-    return worst
+    original = [model.run(own_inputs(parts, inputs), mapping.output.number) for inputs in recorded]
+    native = [_wanted(outputs, mapping, ranked) for outputs in original]
+    ours = [answer(session, inputs, f"{given.place}: recorded input {k}") for k, inputs in enumerate(recorded)]
+    return compare(native, ours, given.place)
 
 
 def vectors(rows: Floats, place: str) -> None:

@@ -25,10 +25,10 @@ from recmesh.features.encoder import FEATURES, ITEM_VECTORS, SPEC
 from recmesh.features.mapped_inputs import Texts
 from recmesh.features.mapping import ModelMapping
 from recmesh.features.spec import Floats
+from recmesh.releases.agreement import disagreement, typical_scale
 
 _PADDLE_NAME = "imported"
 _BATCH_ROWS = 512
-_BATCH_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def write_ranker(given: Given, encoder: Encoder, requests: Sequence[Request], ta
     checks.ids_fit(session, given.mapping, given.place)
     checks.scores(session, recorded, given.mapping, given.place)
     difference = checks.same_answers(given, session, recorded, ranked=True)
-    check_equal(prefix, path, recorded, ranked=True)
+    check_equal(prefix, path, recorded)
     reference.record(prefix, recorded, target)
     segments = dict.fromkeys(encoder.spec.channels or SEGMENTS, True)
     encoder.spec.model_copy(update={"rankers": segments}).save(target / FEATURES / SPEC)
@@ -136,7 +136,7 @@ def _accepts_batches(session: onnxruntime.InferenceSession, first: Inputs, secon
         both = checks.answer(session, _joined([first, second]), place)
     except ReleaseError:
         return False
-    return both.shape == alone.shape and bool(np.allclose(both, alone, atol=_BATCH_TOLERANCE))
+    return not disagreement(alone, both, scale=typical_scale([alone]))
 
 
 def _joined(rows: Sequence[Inputs]) -> Inputs:

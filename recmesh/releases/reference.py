@@ -1,7 +1,7 @@
 """The reference request: a request to the ranker, recorded with its scores. A healthy backend reproduces them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recmesh.errors import ReleaseError, Unavailable
+from recmesh.releases.agreement import disagreement
 
 REFERENCE_REQUEST = "ranker/canary.npz"
-_INPUT, _OUTPUT = "inputs.", "outputs."
+_INPUT, _OUTPUT, _SCALE = "inputs.", "outputs.", "scales."
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -23,10 +24,12 @@ class ReferenceRequest:
     Attributes:
         inputs: The inputs by name, float32 or int64 [items, width].
         outputs: The outputs by name, float32 [items].
+        scales: The typical scale of each output; 1 for an output that is not named.
     """
 
     inputs: Arrays
     outputs: Arrays
+    scales: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def load(cls, release: Path) -> "ReferenceRequest":
@@ -40,12 +43,14 @@ class ReferenceRequest:
             raise ReleaseError(f"{path}: this release has no reference request; train again")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        return cls(_part(arrays, _INPUT), _part(arrays, _OUTPUT))
+        scales = {name: float(scale) for name, scale in _part(arrays, _SCALE).items()}
+        return cls(_part(arrays, _INPUT), _part(arrays, _OUTPUT), scales)
 
     def save(self, release: Path) -> None:
         """Write the reference request into a release folder."""
         arrays: dict[str, Any] = {_INPUT + name: array for name, array in self.inputs.items()}
         arrays |= {_OUTPUT + name: array for name, array in self.outputs.items()}
+        arrays |= {_SCALE + name: np.float64(scale) for name, scale in self.scales.items()}
         np.savez(release / REFERENCE_REQUEST, **arrays)
 
     def check(self, outputs: Arrays, tolerance: float) -> None:
@@ -53,26 +58,18 @@ class ReferenceRequest:
 
         Args:
             outputs: The answer of a backend.
-            tolerance: The largest allowed difference; relative for recorded values above 1.
+            tolerance: The largest difference, relative to the scale of the recorded outputs.
 
         Raises:
-            Unavailable: If an output is missing or differs.
+            Unavailable: If an output is missing or differs, or sorts the items differently.
         """
         for name, expected in self.outputs.items():
             got = outputs.get(name)
-            if got is None or got.shape != expected.shape:
-                raise Unavailable(f"reference request: {name} is missing or has another length")
-            distance = difference(expected, got)
-            if not distance <= tolerance:  # rejects NaN, too
-                raise Unavailable(f"reference request: {name} differs by {distance:.2g} from the recorded values")
-
-
-def difference(expected: npt.NDArray[Any], got: npt.NDArray[Any]) -> float:
-    """Return the largest difference of two arrays of the same shape.
-
-    It is relative for expected values above 1. It is 0 for empty arrays, and NaN if an array contains NaN.
-    """
-    return float((np.abs(expected - got) / np.maximum(np.abs(expected), 1.0)).max(initial=0.0))
+            if got is None:
+                raise Unavailable(f"reference request: {name} is missing")
+            fault = disagreement(expected, got, tolerance, self.scales.get(name, 1.0))
+            if fault:
+                raise Unavailable(f"reference request: {name} {fault}")
 
 
 def _part(arrays: Arrays, prefix: str) -> dict[str, npt.NDArray[Any]]:

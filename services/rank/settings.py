@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import PositiveFloat
 
 from recmesh.contract import PADDLE_SERVING_PORT
+from recmesh.releases.agreement import TOLERANCE
 from recmesh.serving import ReleaseSettings
 
 
@@ -26,4 +27,4 @@ class RankSettings(ReleaseSettings):
     paddle_serving_target: str = f"127.0.0.1:{PADDLE_SERVING_PORT}"
     paddle_serving_timeout: PositiveFloat = 0.2
     paddle_serving_wait: PositiveFloat = 30.0
-    paddle_serving_tolerance: PositiveFloat = 1e-5
+    paddle_serving_tolerance: PositiveFloat = TOLERANCE

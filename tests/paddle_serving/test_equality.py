@@ -12,13 +12,13 @@ import redis
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.rank_pb2 import RankRequest, RankResponse
 from recmesh.pb.user_info_pb2 import History, UserInfo
+from recmesh.releases.agreement import disagreement
 from recmesh.stores.redis import HISTORY, USER
 from tests.calls import RANK
 from tests.paddle_serving.conftest import LONG_TIMEOUT, Gateway, with_paddle_serving
 from tests.processes import Service, running
 from tests.shop import Shop
 
-TOLERANCE = 1e-5
 REQUESTS = 1000
 UNKNOWN_ITEM = ItemInfo(sku_id="unknown", brand="never seen", shopid="", cate="never seen")
 ANSWERS = 'recmesh_rank_backend_seconds_count{backend="paddle-serving"}'
@@ -73,10 +73,8 @@ def check_equal(expected: RankResponse, actual: RankResponse) -> None:
     assert len(by_id) == len(actual.score_pairs)
     expected_scores = np.array([by_id[pair.nid] for pair in actual.score_pairs])
     actual_scores = np.array([pair.score for pair in actual.score_pairs])
-    scale = np.maximum(1, np.abs(expected_scores))
-    assert (np.abs(expected_scores - actual_scores) <= TOLERANCE * scale).all()
-    # The order is the same, except for items whose scores differ by no more than the tolerance.
-    assert (np.diff(expected_scores) <= 2 * TOLERANCE * scale[1:]).all()
+    assert (np.diff(actual_scores) <= 0).all()
+    assert disagreement(expected_scores, actual_scores) == ""
 
 
 def test_paddle_serving_gives_the_same_scores_in_the_same_order(

@@ -48,7 +48,7 @@ def test_both_formats_of_the_models_agree_on_the_recorded_inputs(trained: Run) -
     extra = trained.store.manifest(trained.release).extra
     assert extra["recorded_inputs"] == 1000
     assert set(extra["export_difference"]) == {"user_tower", "item_tower", "ranker"}
-    assert max(extra["export_difference"].values()) <= 1e-5
+    assert max(extra["export_difference"].values()) <= 1e-5  # of the scale; the bound is 5e-5
 
 
 def test_the_same_data_and_seed_give_the_same_release(trained: Run, retrained: Run) -> None:
@@ -89,7 +89,7 @@ prefixes = [
 answers = []
 for prefix in prefixes:
     try:
-        answers.append(check_equal(prefix, folder / "one.onnx", recorded, ranked=True))
+        answers.append(check_equal(prefix, folder / "one.onnx", recorded))
     except ReleaseError as error:
         answers.append(str(error))
 print(json.dumps(answers))

@@ -14,10 +14,7 @@ from jobs.native import quiet
 from jobs.train.export.onnx_names import name_outputs
 from recmesh.errors import ReleaseError
 from recmesh.features.spec import Array, Floats
-from recmesh.releases.reference import difference
-
-TOLERANCE = 1e-5
-"""Largest difference between the formats; relative for values above 1."""
+from recmesh.releases.agreement import difference, disagreement, typical_scale
 
 _OPSET = 17
 
@@ -63,55 +60,56 @@ def export(
     return prefix
 
 
-def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs], *, ranked: bool) -> float:
+def check_equal(prefix: Path, onnx_path: Path, recorded: Sequence[Inputs]) -> float:
     """Run both saved formats on recorded inputs.
 
     Args:
         prefix: Prefix of Paddle's files.
         onnx_path: The ONNX file.
         recorded: The inputs.
-        ranked: Whether the outputs must also sort the rows in the same order.
 
     Returns:
-        The largest difference.
+        The largest difference, relative to the scale of the outputs.
 
     Raises:
-        ReleaseError: The formats differ by more than TOLERANCE, or sort the rows differently.
+        ReleaseError: The formats disagree.
     """
     with quiet():
         native = paddle.jit.load(str(prefix))
     native.eval()
     session = session_of(onnx_path)
     names = [tensor.name for tensor in session.get_inputs()]
-    worst = 0.0
-    for number, inputs in enumerate(recorded):
+    expected, got = [], []
+    for inputs in recorded:
         with paddle.no_grad():
             answer = native(*(paddle.to_tensor(inputs[name]) for name in names))
-        pairs = zip(
-            answer if isinstance(answer, (list, tuple)) else [answer],
-            session.run(None, {name: inputs[name] for name in names}),
-            strict=True,
-        )
-        for tensor, got in pairs:
-            worst = max(worst, checked(tensor.numpy(), got, f"{onnx_path}: recorded input {number}", ranked))
-    return worst
+        expected.append([tensor.numpy() for tensor in (answer if isinstance(answer, (list, tuple)) else [answer])])
+        got.append(session.run(None, {name: inputs[name] for name in names}))
+    outputs = zip(zip(*expected, strict=True), zip(*got, strict=True), strict=True)
+    return max(compare(*output, str(onnx_path)) for output in outputs)
 
 
-def checked(expected: Floats, got: Floats, what: str, ranked: bool) -> float:
-    """Compare one output of both formats, float32 [N] or [N, dim].
+def compare(expected: Sequence[Floats], got: Sequence[Floats], place: str) -> float:
+    """Compare one output of both formats.
+
+    Args:
+        expected: Paddle's output for each recorded input: scores [N] or vectors [N, dim].
+        got: ONNX Runtime's.
+        place: Names the model, for the error.
 
     Returns:
-        The largest difference.
+        The largest difference, relative to the scale of the outputs.
 
     Raises:
-        ReleaseError: As `check_equal`.
+        ReleaseError: The formats disagree.
     """
-    distance = difference(expected, got)
-    if not distance <= TOLERANCE:  # this form also refuses NaN
-        raise ReleaseError(f"{what}: ONNX and Paddle differ by {distance:.2g}, more than {TOLERANCE:g}; not released")
-    if ranked and not _same_order(expected, got):
-        raise ReleaseError(f"{what}: ONNX and Paddle sort the items differently; not released")
-    return distance
+    scale, worst = typical_scale(expected), 0.0
+    for number, (native, ours) in enumerate(zip(expected, got, strict=True)):
+        fault = disagreement(native, ours, scale=scale)
+        if fault:
+            raise ReleaseError(f"{place}: recorded input {number}: ONNX, compared with Paddle, {fault}; not released")
+        worst = max(worst, difference(native, ours, scale))
+    return worst
 
 
 def predictor(prefix: Path) -> inference.Predictor:
@@ -134,9 +132,3 @@ def session_of(path: Path) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def _same_order(expected: Floats, got: Floats) -> bool:
-    """Return whether both sort the rows in the same order. Scores closer than the tolerance count as equal."""
-    order = np.argsort(-got, kind="stable")
-    return bool((np.diff(expected[order]) <= TOLERANCE * np.maximum(np.abs(expected[order][1:]), 1.0)).all())

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jobs.train.export.paddle_models import Inputs, infer, predictor
 from jobs.train.models.deepfm import RANKER_OUTPUTS
+from recmesh.releases.agreement import typical_scale
 from recmesh.releases.manifest import RankerModel, TensorInput
 from recmesh.releases.reference import ReferenceRequest
 
@@ -22,8 +23,11 @@ def record(prefix: Path, recorded: Sequence[Inputs], release: Path) -> None:
     """
     request = next((inputs for inputs in recorded if _rows(inputs) >= MAX_ROWS), recorded[0])
     inputs = {name: array[:MAX_ROWS] for name, array in request.items()}
-    answers = infer(predictor(prefix), inputs).values()
-    ReferenceRequest(inputs, dict(zip(RANKER_OUTPUTS, answers, strict=True))).save(release)
+    model = predictor(prefix)
+    lists = zip(*(infer(model, other).values() for other in recorded), strict=True)
+    scales = dict(zip(RANKER_OUTPUTS, map(typical_scale, lists), strict=True))
+    answers = dict(zip(RANKER_OUTPUTS, infer(model, inputs).values(), strict=True))
+    ReferenceRequest(inputs, answers, scales).save(release)
 
 
 def describe(release: Path, prefix: Path) -> RankerModel:

@@ -159,7 +159,7 @@ def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]
             # The towers are served from ONNX only.
             place, prefix_name = (folder / _RANKER_FOLDER, "deepfm") if is_ranker else (Path(discarded), name)
             prefix = export(model, inputs, outputs, onnx_path, place, prefix_name)
-            differences[name] = check_equal(prefix, onnx_path, recorded, ranked=is_ranker)
+            differences[name] = check_equal(prefix, onnx_path, recorded)
             if is_ranker:
                 reference.record(prefix, ranked, folder)
     return differences

@@ -6,6 +6,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from typing_extensions import Self
 
 from recmesh.contract import PADDLE_SERVING_PORT
+from recmesh.releases.agreement import TOLERANCE
 from recmesh.serving.settings import Port, ReleaseSettings
 
 
@@ -34,7 +35,7 @@ class PaddleServingSettings(ReleaseSettings):
     paddle_serving_precision: Literal["fp32", "fp16"] = "fp32"
     paddle_serving_batch: PositiveInt = 1
     paddle_serving_batch_window_ms: PositiveInt = 1
-    paddle_serving_tolerance: PositiveFloat = 1e-5
+    paddle_serving_tolerance: PositiveFloat = TOLERANCE
     paddle_serving_linger: PositiveFloat = 30.0
 
     @model_validator(mode="after")
