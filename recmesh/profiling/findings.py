@@ -48,7 +48,7 @@ def _rows(data: DataSet) -> Iterator[Finding]:
             text = f"{tally.kind}: {tally.anonymous:,} of {tally.read:,} rows have no user; they train nothing"
             yield Finding(level=level, text=text)  # type: ignore[arg-type]
         if tally.duplicates:
-            rule = "count once" if tally.kind == "actions" else "the last row of an id counts"
+            rule = "identical actions count once" if tally.kind == "actions" else "the last row of an id counts"
             text = f"{tally.kind}: {tally.duplicates:,} of {tally.read:,} rows are duplicates; {rule}"
             yield Finding(level="note", text=text)
 
@@ -61,7 +61,7 @@ def _times(times: Times) -> Iterator[Finding]:
     if times.stray_after:
         text = f"{_actions(times.stray_after)} long after all others, to {times.last}"
         yield Finding(level="warning", text=f"{text}; the others end {times.usual_last}", fix=clock)
-    if times.future:
+    if times.future > times.stray_after:
         yield Finding(level="warning", text=f"{_actions(times.future)} in the future, to {times.last}", fix=clock)
     for gap in times.gaps:
         level = "warning" if gap.days > LONG_GAP_SHARE * times.days else "note"
