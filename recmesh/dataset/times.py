@@ -97,7 +97,7 @@ def fix(cell: str) -> str:
             return f"declare action.unit: {units[0]} in schema.yaml"
     if _from_iso(pl.Series([cell])).is_between(MIN_TIME_MS, MAX_TIME_MS)[0]:
         return "it is ISO 8601: declare neither action.unit nor action.format in schema.yaml"
-    formats = [form for form in _formats(cell) if _in_form(pl.Series([cell]), form).is_between(0, MAX_TIME_MS)[0]]
+    formats = formats_of(cell)
     if not formats:
         return 'declare how times are written in schema.yaml, such as action.format: "%d/%m/%Y %H:%M"'
     first = formats[0]
@@ -105,6 +105,11 @@ def fix(cell: str) -> str:
     also = f' or "{other}", whichever is right,' if other != first and other in formats else ""
     zone = "; the name of the time zone is not read, so times count as UTC" if "%Z" in first else ""
     return f'declare action.format: "{first}"{also} in schema.yaml{zone}'
+
+
+def formats_of(cell: str) -> list[str]:
+    """Return the formats that read a cell, the most usual first."""
+    return [form for form in _formats(cell) if _in_form(pl.Series([cell]), form).is_between(0, MAX_TIME_MS)[0]]
 
 
 def _formats(cell: str) -> list[str]:

@@ -1,25 +1,22 @@
 """How a column writes times."""
 
-import re
 from dataclasses import dataclass
 
 import polars as pl
 
-from recmesh.dataset.times import to_time
+from recmesh.dataset.times import formats_of, to_time
 from recmesh.drafting.guess import Guess, scalar
 
 MIN_SHARE = 0.95
 """Share of the cells that a form must fit."""
 
+MAX_CELLS = 20
+"""The first cells, whose forms are tried."""
+
 LOWEST, HIGHEST = 631_152_000, 2_208_988_800
 """1990 and 2040 in seconds since 1970: times outside are not taken for times of a shop."""
 
 _UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
-_DATE = re.compile(
-    r"(?P<first>\d{1,4})(?P<mark>[/.-])(?P<second>\d{1,2})(?P=mark)(?P<third>\d{2,4})"
-    r"(?:(?P<gap>[ T])(?P<hours>\d{1,2}):\d{2}(?P<seconds>:\d{2})?(?P<half> ?[AaPp][Mm])?)?"
-)
-_NAMED = re.compile(r"(\d{1,2})([ -])([A-Za-z]{3,9})\2(\d{4})( \d{1,2}:\d{2}(:\d{2})?)?")
 
 
 @dataclass(frozen=True)
@@ -77,51 +74,22 @@ def _unknown(why: str) -> Times:
 
 
 def _formatted(text: pl.Series) -> Times:
-    found = _DATE.fullmatch(text[0])
-    if found is None:
-        return _with_month_names(text)
-    mark, clock = found["mark"], _clock(found)
-    parts = text.str.extract_groups(rf"^(\d+){re.escape(mark)}(\d+){re.escape(mark)}\d+").struct.unnest()
-    first, second = (parts[name].cast(pl.Int64, strict=False) for name in parts.columns[:2])
-    if first.null_count() > (1 - MIN_SHARE) * len(text):
-        return _unknown(f'several forms, such as "{text[0]}" and "{text.filter(first.is_null())[0]}"')
-    year = "%Y" if len(found["third"]) == 4 else "%y"
-    if len(found["first"]) == 4:
-        return _format(f"%Y{mark}%m{mark}%d{clock}", f'year, month and day, such as "{text[0]}"')
-    day_first, month_first = f"%d{mark}%m{mark}{year}{clock}", f"%m{mark}%d{mark}{year}{clock}"
-    if _most(first) > 12 >= _most(second):
-        cell = text.filter(first.fill_null(0) > 12)[0]
-        return _format(day_first, f'day first: "{cell}" has no month {cell.partition(mark)[0]}')
-    if _most(second) > 12 >= _most(first):
-        cell = text.filter(second.fill_null(0) > 12)[0]
-        return _format(month_first, f'month first: "{cell}" has no month {cell.split(mark)[1]}')
-    if _most(first) > 12:
-        return _unknown(f'day first and month first, such as "{text.filter(first.fill_null(0) > 12)[0]}"')
-    choices = f'"{text[0]}": {scalar(day_first)} (day first) or {scalar(month_first)} (month first)?'
-    return Times({"format": Guess.open(choices)}, "day and month cannot be told apart")
+    """Tell the format: of those that read the first cells, the ones that read the most cells."""
+    candidates = dict.fromkeys(form for cell in text.head(MAX_CELLS) for form in formats_of(cell))
+    read = {form: len(text) - to_time(text, None, form).null_count() for form in candidates}
+    most = max(read.values(), default=0)
+    if most < MIN_SHARE * len(text):
+        return _unknown(f'"{text[0]}" is no known form' if not most else f'several forms, such as "{text[0]}"')
+    fitting = [form for form, count in read.items() if count == most]
+    if len(fitting) > 1:
+        choices = " or ".join(f"{scalar(form)}{_order(form)}" for form in fitting)
+        return Times({"format": Guess.open(f'"{text[0]}": {choices}?')}, "dates in a form that is not certain")
+    others = [form for form in formats_of(text[0]) if form != fitting[0]]
+    telling = text.filter(to_time(text, None, others[0]).is_null()) if others else text
+    cell = telling[0] if len(telling) else text[0]
+    return Times({"format": Guess(scalar(fitting[0]), f'such as "{cell}"')}, "dates")
 
 
-def _clock(found: "re.Match[str]") -> str:
-    if found["hours"] is None:
-        return ""
-    seconds, half = ":%S" if found["seconds"] else "", found["half"]
-    if half is None:
-        return f"{found['gap']}%H:%M{seconds}"
-    return f"{found['gap']}%I:%M{seconds}{' ' if half[0] == ' ' else ''}%p"
-
-
-def _with_month_names(text: pl.Series) -> Times:
-    found = _NAMED.fullmatch(text[0])
-    if found is None:
-        return _unknown(f'"{text[0]}" is no known form')
-    clock = (" %H:%M:%S" if found[6] else " %H:%M") if found[5] else ""
-    name = "%b" if len(found[3]) == 3 else "%B"
-    return _format(f"%d{found[2]}{name}{found[2]}%Y{clock}", f'the month by name, such as "{text[0]}"')
-
-
-def _format(form: str, why: str) -> Times:
-    return Times({"format": Guess(scalar(form), why)}, "dates")
-
-
-def _most(numbers: pl.Series) -> int:
-    return max(numbers.drop_nulls().to_list(), default=0)
+def _order(form: str) -> str:
+    day, month = form.find("%d"), form.find("%m")
+    return "" if month < 0 else " (day first)" if day < month else " (month first)"

@@ -6,6 +6,7 @@ import polars as pl
 
 from recmesh.dataset import DataSet, Field
 from recmesh.dataset.cells import to_number
+from recmesh.dataset.inputs import Values
 from recmesh.profiling.distributions import of_numbers
 from recmesh.profiling.model import Bin, FieldProfile
 
@@ -21,36 +22,32 @@ def fields_of(data: DataSet) -> Iterator[FieldProfile]:
 
 
 def _field(side: str, name: str, field: Field, column: pl.Series) -> FieldProfile:
-    values = _values(field, column.drop_nulls())
-    counts = values.value_counts().sort(["count", values.name], descending=[True, False])
+    values = Values.of(field, column)
+    counts = values.counts
     missing = column.null_count() / max(len(column), 1)
-    why = _useless(counts.height, missing)
+    why = _why_no_input(field, values, missing)
     return FieldProfile(
         side=side,
         name=name,
         kind=field.kind,
         values=counts.height,
         missing=missing,
-        top=tuple(Bin(label=_label(str(value)), count=count) for value, count in counts.head(TOP).iter_rows()),
-        numbers=of_numbers(to_number(values)) if field.kind == "numeric" and len(values) else None,
+        top=tuple(Bin(label=_label(value), count=count) for value, count in counts.head(TOP).iter_rows()),
+        numbers=of_numbers(to_number(column)) if field.kind == "numeric" and counts.height else None,
         model_input=not why,
         why=why,
     )
 
 
-def _values(field: Field, column: pl.Series) -> pl.Series:
-    if field.kind != "multi":
-        return column
-    parts: pl.Series = column.str.split(field.separator or "").explode().str.strip_chars()
-    filled: pl.Series = parts.filter(parts != "")
-    return filled
-
-
-def _useless(values: int, missing: float) -> str:
-    if not values:
+def _why_no_input(field: Field, values: Values, missing: float) -> str:
+    if field.kind == "display":
+        return "for display"
+    if values.counts.is_empty():
         return "it has no values"
-    if values == 1 and not missing:
+    if values.counts.height == 1 and not missing:
         return "all rows have the same value"
+    if field.kind != "numeric" and values.too_distinct:
+        return "most values occur only once"
     return ""
 
 

@@ -92,8 +92,8 @@ def _fields(profile: Profile) -> Iterator[Finding]:
             yield Finding(level="warning", text=f"{name}: all values are missing", fix=fix)
         elif field.missing > MANY_MISSING:
             yield Finding(level="warning", text=f"{name}: {field.missing:.1%} of the values are missing")
-        elif not field.model_input:
-            yield Finding(level="note", text=f"{name} is no model input: {field.why}")
+        elif field.values == 1 and not field.model_input:
+            yield Finding(level="note", text=f"{name}: {field.why}, so it tells models nothing")
 
 
 def _repeats(repeats: Repeats) -> Iterator[Finding]:

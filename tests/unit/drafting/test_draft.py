@@ -122,15 +122,8 @@ def test_ratings_and_films_are_found_by_their_columns(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("cell", "key"),
-    [
-        ("{day:02}/01/2024 11:52", None),
-        ("{day:02}-03-2024", None),
-        ("{day:02}.03.24 9:05", None),
-    ],
-)
-def test_day_and_month_that_cannot_be_told_apart_are_asked_for(tmp_path: Path, cell: str, key: None) -> None:
+@pytest.mark.parametrize("cell", ["{day:02}/01/2024 11:52", "{day:02}-03-2024", "{day:02}.03.24 9:05"])
+def test_day_and_month_that_cannot_be_told_apart_are_asked_for(tmp_path: Path, cell: str) -> None:
     found = made(tmp_path, {"actions.csv": actions(cell)})
     (question,) = found.questions
     line = found.text.splitlines()[question[0] - 1]
@@ -148,6 +141,8 @@ def test_day_and_month_that_cannot_be_told_apart_are_asked_for(tmp_path: Path, c
         (["2024/01/02", "2024/01/03"], '"%Y/%m/%d"'),
         (["31.12.2023", "01.02.2024"], '"%d.%m.%Y"'),
         (["2 Jan 2024", "12 Feb 2024"], '"%d %b %Y"'),
+        (["12.31.23 9:05", "01.02.24 10:15"], '"%m.%d.%y %H:%M"'),
+        (['"Tue, 02 Jan 2024 11:52:59 GMT"', '"Wed, 03 Jan 2024 11:52:59 GMT"'], '"%a, %d %b %Y %H:%M:%S %Z"'),
     ],
 )
 def test_formats_that_the_cells_decide(tmp_path: Path, times: list[str], expected: str) -> None:

@@ -39,7 +39,7 @@ def test_a_good_data_set_is_fine(fine: Path) -> None:
     assert texts(result, "warning") == []
     assert texts(result, "note") == [
         "7 of 12 items have no actions",
-        'field "shop" of items is no model input: all rows have the same value',
+        'field "shop" of items: all rows have the same value, so it tells models nothing',
     ]
     assert ran(fine).exit_code == 0
 

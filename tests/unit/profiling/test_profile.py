@@ -66,6 +66,23 @@ def test_fields_have_their_values_and_their_use(shop: Path) -> None:
     assert fields["shop"].why == "all rows have the same value"
 
 
+def test_fields_for_display_and_fields_that_name_their_row_are_no_inputs(shop: Path) -> None:
+    items = [f"i{number:03},title {number},code{number},b{number % 20}" for number in range(200)]
+    (shop / "products.csv").write_text("\n".join(["sku_id,title,code,brand", *items]) + "\n")
+    write_actions(
+        shop, [row.replace(",", ",i00", 1).replace("i00a", "i001").replace("i00b", "i002") for row in action_rows()[:2]]
+    )
+    (shop / "schema.yaml").write_text(
+        "user: {id: user_id}\naction: {user: user_id, item: sku_id, time: time, type: type}\n"
+        "item: {id: sku_id, fields: {title: {kind: display}, code: {kind: categorical}, brand: {kind: categorical}}}\n"
+    )
+    assert {field.name: field.why for field in profiled(shop).fields} == {
+        "title": "for display",
+        "code": "most values occur only once",
+        "brand": "",
+    }
+
+
 def test_times_have_a_span_gaps_and_a_resolution(shop: Path) -> None:
     write_actions(shop, [*action_rows(), *(f"u0{user},a,2024-04-01T10:00:00,view" for user in range(3))])
     times = profiled(shop).times
