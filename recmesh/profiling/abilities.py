@@ -6,7 +6,10 @@ from recmesh.dataset import DataSet
 from recmesh.profiling.model import Ability, Cost, FieldProfile, Repeats
 from recmesh.profiling.times import DAY_MS, WEEK_MS, usual_span
 
-MIN_RETURNING_SHARE = 0.5
+MIN_RETURNING_SHARE, MIN_RETURNING = 0.5, 63
+"""A split by date needs this share and this number of returning users: training hides a fifth of them, and evaluates on
+at least 50 lists."""
+
 MIN_SPAN_DAYS = 7
 PARTS = 16
 MANY_ACTIONS = 4_000_000
@@ -36,11 +39,15 @@ def split_of(data: DataSet) -> Ability:
         first=pl.col("time").min(), last=pl.col("time").max()
     )
     active = spans.filter(pl.col("last") >= cutoff)
-    returning = active.filter(pl.col("first") < cutoff).height / max(active.height, 1)
-    why = f"{returning:.0%} of the users active in the last quarter (at most four weeks) were active earlier"
+    returning = active.filter(pl.col("first") < cutoff).height
+    share = returning / max(active.height, 1)
+    users = f"{active.height:,} users active in the last quarter (at most four weeks)"
+    why = f"{share:.0%} of the {users} were active earlier"
     if last - first < MIN_SPAN_DAYS * DAY_MS:
         return Ability(name="split by date", exists=False, why="the actions span less than a week")
-    return Ability(name="split by date", exists=returning >= MIN_RETURNING_SHARE, why=why)
+    if share >= MIN_RETURNING_SHARE and returning < MIN_RETURNING:
+        return Ability(name="split by date", exists=False, why=f"{why}: too few to evaluate on")
+    return Ability(name="split by date", exists=share >= MIN_RETURNING_SHARE, why=why)
 
 
 def channels_of(data: DataSet, fields: tuple[FieldProfile, ...], repeats: Repeats) -> tuple[Ability, ...]:

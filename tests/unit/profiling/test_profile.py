@@ -107,13 +107,30 @@ def test_stray_times_are_set_apart(shop: Path, stray: str, before: int, after: i
     assert (facts.times.usual_first, facts.times.usual_last) == ("2024-01-01", "2024-02-28")
     assert facts.times.future == after
     assert (facts.times.days, len(facts.times.series)) == (59, 59)
-    assert facts.split.exists
+    # Strays would make the last quarter empty of everything else.
+    assert facts.split.why.startswith("100% of the 11 users active")
 
 
 def test_the_usual_span_contains_everything_without_stray_rows() -> None:
     times = pl.Series([number * DAY for number in range(1000)])
     assert usual_span(times) == (0, 999 * DAY)
     assert usual_span(pl.Series([5, 5, 5])) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("users", "back", "exists"), [(100, 70, True), (100, 60, False), (200, 90, False), (10, 10, False)]
+)
+def test_the_split_is_by_date_if_enough_users_return(shop: Path, users: int, back: int, exists: bool) -> None:
+    """All users act in the last week of eight; `back` of them acted in the first as well."""
+    (shop / "users.csv").write_text(
+        "\n".join(["user_id,age,empty", *(f"u{user:02},x," for user in range(users))]) + "\n"
+    )
+    early = [f"u{user:02},{'abc'[user % 3]},2024-01-0{user % 7 + 1},view" for user in range(back)]
+    late = [f"u{user:02},{'def'[user % 3]},2024-02-2{user % 7 + 1},view" for user in range(users)]
+    write_actions(shop, early + late)
+    split = profiled(shop).split
+    assert split.exists is exists
+    assert split.why.startswith(f"{back / users:.0%} of the {users} users active in the last quarter")
 
 
 def test_newcomers_are_counted_in_the_second_half(shop: Path) -> None:
