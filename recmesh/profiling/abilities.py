@@ -1,5 +1,7 @@
 """What a data set can carry: the channels, the split of the evaluation, and the cost of a training."""
 
+from dataclasses import dataclass
+
 import polars as pl
 
 from recmesh.dataset import DataSet
@@ -11,6 +13,9 @@ MIN_RETURNING_SHARE, MIN_RETURNING = 0.5, 63
 at least 50 lists."""
 
 MIN_SPAN_DAYS = 7
+FEW_LISTS = 1_000
+"""With fewer lists than this, the ranker has no deep part, and training needs less memory."""
+
 PARTS = 16
 MANY_ACTIONS = 4_000_000
 """With more actions than this, pairs are counted in `PARTS` parts of the users, to save memory."""
@@ -31,8 +36,23 @@ def repeats_of(data: DataSet) -> Repeats:
     return Repeats(allowed=data.schema.repeats, pairs=pairs, repeated=repeated / max(pairs, 1))
 
 
-def split_of(data: DataSet) -> Ability:
-    """Predict whether training splits by date or by position (docs/datasets.md has the rule)."""
+@dataclass(frozen=True)
+class Evaluation:
+    """How training will probably split the data to evaluate on (docs/datasets.md has the rule).
+
+    Attributes:
+        by_date: Whether it is by date, and why.
+        lists: The number of lists of candidates that training makes for all its cut-offs.
+    """
+
+    by_date: Ability
+    lists: int
+
+
+def evaluation_of(data: DataSet) -> Evaluation:
+    """Predict the split."""
+    if data.actions.is_empty():
+        return Evaluation(Ability(name="split by date", exists=False, why="there are no actions"), 0)
     first, last = usual_span(data.actions["time"])
     cutoff = last - min((last - first) // 4, 4 * WEEK_MS)
     spans = data.actions.group_by(pl.col("user_id").to_physical()).agg(
@@ -43,11 +63,24 @@ def split_of(data: DataSet) -> Ability:
     share = returning / max(active.height, 1)
     users = f"{active.height:,} users active in the last quarter (at most four weeks)"
     why = f"{share:.0%} of the {users} were active earlier"
+    exists = share >= MIN_RETURNING_SHARE
     if last - first < MIN_SPAN_DAYS * DAY_MS:
-        return Ability(name="split by date", exists=False, why="the actions span less than a week")
-    if share >= MIN_RETURNING_SHARE and returning < MIN_RETURNING:
-        return Ability(name="split by date", exists=False, why=f"{why}: too few to evaluate on")
-    return Ability(name="split by date", exists=share >= MIN_RETURNING_SHARE, why=why)
+        exists, why = False, "the actions span less than a week"
+    elif exists and returning < MIN_RETURNING:
+        exists, why = False, f"{why}: too few to evaluate on"
+    lists = _lists_by_date(active.height, returning) if exists else _lists_by_position(spans.height)
+    return Evaluation(Ability(name="split by date", exists=exists, why=why), lists)
+
+
+def _lists_by_date(active: int, returning: int) -> int:
+    """Return the number of lists of 16 cut-offs: of known users, and of those who are hidden as new ones."""
+    known, hidden = round(returning * 0.8), round(active * 0.2)
+    return 15 * (min(known, 600) + min(hidden, 600)) + min(known, 1_500) + min(hidden, 1_500)
+
+
+def _lists_by_position(users: int) -> int:
+    """Return the number of lists of three windows of known users, and of five that hide a fifth of the users."""
+    return 2 * min(users, 600) + min(users, 1_500) + 4 * min(users // 5, 600) + min(users // 5, 1_500)
 
 
 def channels_of(data: DataSet, fields: tuple[FieldProfile, ...], repeats: Repeats) -> tuple[Ability, ...]:
@@ -79,12 +112,16 @@ def channels_of(data: DataSet, fields: tuple[FieldProfile, ...], repeats: Repeat
     )
 
 
-def cost_of(users: int, active_users: int, items: int, actions: int) -> Cost:
+def cost_of(lists: int, users: int, items: int, actions: int) -> Cost:
     """Estimate what training needs on two cores. docs/datasets.md documents the formula and what it was fitted to."""
-    lists = min(active_users / 2_000, 1.0)
-    memory = 2_000 + 1_800 * lists + 270e-6 * actions + 2.4e-3 * items + 0.5e-3 * users
-    seconds = 45 + 110 * lists + 40e-6 * actions + 1.1e-3 * items
-    return Cost(memory_mib=round(memory, -2), seconds=round(seconds, -1))  # type: ignore[arg-type]
+    base = 1_500 if lists >= FEW_LISTS else 750
+    memory = base + 0.125 * lists + 270e-6 * actions + 2.4e-3 * items + 0.5e-3 * users
+    seconds = 30 + 5e-3 * lists + 40e-6 * actions + 1.1e-3 * items
+    return Cost(memory_mib=_to_two_digits(memory), seconds=_to_two_digits(seconds))
+
+
+def _to_two_digits(number: float) -> int:
+    return int(float(f"{number:.2g}"))
 
 
 def _users_with_several_items(data: DataSet) -> float:

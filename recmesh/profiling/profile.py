@@ -3,7 +3,7 @@
 import polars as pl
 
 from recmesh.dataset import DataSet
-from recmesh.profiling.abilities import channels_of, cost_of, repeats_of, split_of
+from recmesh.profiling.abilities import channels_of, cost_of, evaluation_of, repeats_of
 from recmesh.profiling.distributions import of_counts, of_numbers
 from recmesh.profiling.fields import fields_of
 from recmesh.profiling.model import ActionType, Join, Profile
@@ -19,12 +19,12 @@ def profile(data: DataSet, now: int) -> Profile:
     """
     per_user = _counts(data.actions["user_id"], data.users.height)
     per_item = _counts(data.actions["sku_id"], data.items.height)
-    active = int((per_user > 0).sum())
     some, repeats, fields = data.actions.height > 0, repeats_of(data), tuple(fields_of(data))
+    evaluation = evaluation_of(data)
     return Profile(
         fingerprint=data.fingerprint,
         joins=(
-            Join(side="users", listed=data.users.height, active=active),
+            Join(side="users", listed=data.users.height, active=int((per_user > 0).sum())),
             Join(side="items", listed=data.items.height, active=int((per_item > 0).sum())),
         ),
         times=times_of(data.actions, now) if some else None,
@@ -35,9 +35,9 @@ def profile(data: DataSet, now: int) -> Profile:
         fields=fields,
         repeats=repeats,
         newcomers=newcomers(data.actions) if some else None,
-        split=split_of(data),
+        split=evaluation.by_date,
         channels=channels_of(data, fields, repeats),
-        cost=cost_of(data.users.height, active, data.items.height, data.actions.height),
+        cost=cost_of(evaluation.lists, data.users.height, data.items.height, data.actions.height),
     )
 
 

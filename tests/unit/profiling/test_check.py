@@ -75,6 +75,15 @@ def test_too_few_actions_are_unusable(fine: Path) -> None:
     ]
 
 
+def test_a_data_set_without_actions_is_described(fine: Path) -> None:
+    write_actions(fine, [])
+    result = check(fine, now=NOW)
+    assert texts(result, "error")[0] == "0 actions are too few; training needs at least 50"
+    assert result.profile is not None
+    assert (result.profile.times, result.profile.newcomers, result.profile.split.exists) == (None, None, False)
+    assert "There are no actions." in page(result)
+
+
 def test_a_data_set_that_cannot_be_read_is_unusable(shop: Path) -> None:
     (shop / "schema.yaml").write_text(
         "user: {id: user_id}\nitem: {id: sku_id}\naction: {user: user_id, itme: sku_id, time: time}\n"

@@ -7,6 +7,7 @@ import pytest
 
 from recmesh.dataset import read
 from recmesh.profiling import Profile, profile
+from recmesh.profiling.abilities import cost_of
 from recmesh.profiling.distributions import of_counts, of_numbers
 from recmesh.profiling.model import Distribution
 from recmesh.profiling.times import usual_span
@@ -178,3 +179,22 @@ def test_many_numbers_are_all_in_some_column(low: float) -> None:
 def test_numbers_that_hardly_vary_are_all_in_some_column() -> None:
     found = of_numbers(pl.Series([1.0] * 10_000 + [2.0 + number for number in range(30)]))
     assert sum(bin.count for bin in found.bins) == 10_030
+
+
+@pytest.mark.parametrize(
+    ("lists", "users", "items", "actions", "memory", "seconds"),
+    [
+        (21_000, 32_266, 23_812, 817_741, 4418, 194),
+        (21_000, 30_000, 350_000, 886_000, 5018, 594),
+        (4_800, 300, 300, 9_115, 2177, 58),
+        (17, 671, 9_066, 100_004, 851, None),
+    ],
+)
+def test_the_estimate_is_close_to_what_was_measured(
+    lists: int, users: int, items: int, actions: int, memory: int, seconds: int | None
+) -> None:
+    """Ta-Feng, a shop with many items, a small shop, and MovieLens latest-small split by date."""
+    cost = cost_of(lists, users, items, actions)
+    assert cost.memory_mib == pytest.approx(memory, rel=0.1)
+    if seconds:
+        assert cost.seconds == pytest.approx(seconds, rel=0.1)
