@@ -78,13 +78,17 @@ def read_side(source: RowSource, kind: SideKind, paths: list[Path]) -> pl.DataFr
     wanted = [Wanted(side.id, f"{kind.place}.id")]
     wanted += [Wanted(side.column_of(name), f"{kind.place}.fields.{name}") for name in side.fields]
     frames = [pl.DataFrame(schema=dict.fromkeys((key, *side.fields), pl.String))]
+    places = [pl.DataFrame(schema={"file": pl.Int32, "line": pl.Int64})]
     rules = id_rules(key, side.id)
     for name, batch in source.batches(tally, paths, wanted, (side.id, *kind.dat_fields)):
         broken = id_columns(batch.frame[side.id], key).select(broken_rule(rules)).to_series()
         good = source.rejects.batch(tally, name, batch, broken, rules)
         frames.append(_text_columns(batch, side, key, source.schema.missing).filter(good))
+        place = pl.select(file=pl.lit(len(tally.files), pl.Int32), line=pl.lit(pl.Series(batch.lines, dtype=pl.Int64)))
+        places.append(place.filter(good))
     source.check(tally)
-    rows = pl.concat(frames)
+    # The batches of a file are not in the order of its lines.
+    rows = pl.concat(frames)[pl.concat(places).select(pl.arg_sort_by("file", "line")).to_series()]
     unique = rows.unique(key, keep="last", maintain_order=True).sort(key)
     tally.used, tally.duplicates = unique.height, rows.height - unique.height
     for name in (name for name, field in side.fields.items() if field.kind == "numeric"):

@@ -316,6 +316,12 @@ def test_a_data_set_without_actions_is_read(folder: MakeFolder) -> None:
     assert "actions" in str(data.report)
 
 
+def test_a_later_row_wins_over_an_earlier_one_with_quotes_or_line_breaks(folder: MakeFolder) -> None:
+    users = 'user_id,age,city\n101,"two\nlines","say ""hi"""\n102,1,old\n101,2,new\n102,3,"say ""ho"""\n103,,\n'
+    data = read(folder({"users.csv": users}))
+    assert data.users.rows() == [("101", "2", "new"), ("102", "3", 'say "ho"'), ("103", None, None)]
+
+
 def test_later_rows_of_users_win_and_equal_actions_count_once(folder: MakeFolder) -> None:
     data = read(
         folder(
