@@ -172,14 +172,19 @@ class ActionWeights:
             types: Codes of the types; -1 for an unknown type.
             values: float32.
         """
-        weights: Floats = self.types[types]
-        if self.rule is None:
-            return weights
-        weights = weights * self.rule.factors(values)
-        returns = self.rule.returns(values)
+        weights, returns = self.before_returns(types, values), self.returns(values)
         if returns.any():
             weights[self.taken_back(pairs, times, types, values, returns)[0]] = 0
         return weights
+
+    def before_returns(self, types: Integers, values: Floats) -> Floats:
+        """Return the weight that each action has as long as no return takes it back, float32."""
+        weights: Floats = self.types[types]
+        return weights if self.rule is None else weights * self.rule.factors(values)
+
+    def returns(self, values: Floats) -> Mask:
+        """Return which actions are returns, bool."""
+        return np.zeros(len(values), np.bool_) if self.rule is None else self.rule.returns(values)
 
     def taken_back(
         self, pairs: Integers, times: Longs, types: Integers, values: Floats, returns: Mask

@@ -13,7 +13,7 @@ from recmesh.dataset.inputs import Values, is_input
 from recmesh.dataset.needs import MIN_ACTIONS, MIN_ITEMS, MIN_USERS
 from recmesh.errors import DataError
 from recmesh.features.catalogue import Catalogue
-from recmesh.features.spec import DAY_MS, FeatureSpec, Field, Floats, Ints, Longs, Tower
+from recmesh.features.spec import DAY_MS, FeatureSpec, Field, Floats, Ints, Longs, Mask, Tower
 from recmesh.features.vocabulary import Vocabulary, signed_log
 from recmesh.numbers import parse_number
 from recmesh.values import ActionWeights, ValueRule, amounts
@@ -44,6 +44,8 @@ class Prepared:
         types: int8 [actions], positions in spec.action_types.
         values: float32 [actions].
         active: When the users were active. It ends at spec.as_of; a few stray actions may be later.
+        weights: float32 [actions], the weight of each action as long as no return takes it back.
+        returns: bool [actions], the actions that take back others.
         action_weights: Computes the weights of actions.
     """
 
@@ -59,6 +61,8 @@ class Prepared:
     types: "np.ndarray[tuple[int], np.dtype[np.int8]]"
     values: Floats
     active: ActiveTime
+    weights: Floats
+    returns: Mask
     action_weights: ActionWeights
 
     def known(self, until: Longs) -> Longs:
@@ -67,6 +71,8 @@ class Prepared:
 
     def weights_of(self, rows: Longs | slice) -> Floats:
         """Return the weights of some actions, float32. What others of them take back has weight 0."""
+        if not self.returns[rows].any():
+            return self.weights[rows]
         pairs = self.users[rows].astype(np.int64) * len(self.catalogue) + self.items[rows]
         return self.action_weights(pairs, self.times[rows], self.types[rows], self.values[rows])
 
@@ -107,6 +113,8 @@ def prepare(data: DataSet) -> Prepared:
         popularities=(),
         tower=Tower(),
     )
+    weights = ActionWeights.of(spec.action_weights, spec.values)
+    types, values = actions["type"].to_numpy().astype(np.int8), actions["value"].to_numpy()
     prepared = Prepared(
         spec=spec,
         user_vocabularies=user_vocabularies,
@@ -117,10 +125,12 @@ def prepare(data: DataSet) -> Prepared:
         users=users,
         items=actions["item"].to_numpy().astype(np.int32),
         times=times,
-        types=actions["type"].to_numpy().astype(np.int8),
-        values=actions["value"].to_numpy(),
+        types=types,
+        values=values,
+        weights=weights.before_returns(types, values),
+        returns=weights.returns(values),
         active=active,
-        action_weights=ActionWeights.of(spec.action_weights, spec.values),
+        action_weights=weights,
     )
     positive = int((prepared.weights_of(slice(None)) > 0).sum())
     if positive < MIN_ACTIONS:
