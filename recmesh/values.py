@@ -6,7 +6,7 @@ Reading, training, evaluation and serving share these rules.
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -162,6 +162,14 @@ class ActionWeights:
         weights = np.array(list(types.values()), np.float32)
         relative = weights / max(float(weights.max()), 1e-9)
         return cls(np.append(relative, relative.min()).astype(np.float32), rule)
+
+    def scaled_to(self, types: Integers, values: Floats) -> "ActionWeights":
+        """Return the weights whose mean over the positive ones of these actions is 1, apart from the types."""
+        positive = self.before_returns(types, values) > 0
+        if self.rule is None or not self.rule.weighted or not positive.any():
+            return self
+        mean = float(amounts(values[positive]).mean(dtype=np.float64))
+        return replace(self, rule=self.rule.model_copy(update={"mean": mean}))
 
     def __call__(self, pairs: Integers, times: Longs, types: Integers, values: Floats) -> Floats:
         """Return the weight of each action, float32.

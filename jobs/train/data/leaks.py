@@ -97,7 +97,7 @@ def _without_unknown(data: Prepared, known: Longs) -> Prepared:
     """Return the data set without the actions that are not known: they are removed, not masked."""
     kept = np.arange(len(data.users)) < known[data.users]
     start = np.concatenate([[0], np.cumsum(known - data.start[:-1])])
-    columns = ("users", "items", "times", "types", "values", "weights", "returns")
+    columns = ("users", "items", "times", "types", "values", "weights", "returns", "positive")
     return replace(data, start=start, **{name: getattr(data, name)[kept] for name in columns})
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from jobs.train.data.activity import ActiveTime
-from recmesh.dataset import DataSet, Schema, Side
+from recmesh.dataset import DataSet, Side
 from recmesh.dataset import Field as Declared
 from recmesh.dataset.inputs import Values, is_input
 from recmesh.dataset.needs import MIN_ACTIONS, MIN_ITEMS, MIN_USERS
@@ -16,7 +16,7 @@ from recmesh.features.catalogue import Catalogue
 from recmesh.features.spec import DAY_MS, FeatureSpec, Field, Floats, Ints, Longs, Mask, Tower
 from recmesh.features.vocabulary import Vocabulary, signed_log
 from recmesh.numbers import parse_number
-from recmesh.values import ActionWeights, ValueRule, amounts
+from recmesh.values import ActionWeights
 
 MAX_BUCKETS = 20
 """Quantile buckets of a numeric field."""
@@ -46,6 +46,8 @@ class Prepared:
         active: When the users were active. It ends at spec.as_of; a few stray actions may be later.
         weights: float32 [actions], the weight of each action as long as no return takes it back.
         returns: bool [actions], the actions that take back others.
+        positive: bool [actions], what users wanted in the end: actions with a weight that no return takes back, however
+            late it comes.
         action_weights: Computes the weights of actions.
     """
 
@@ -63,6 +65,7 @@ class Prepared:
     active: ActiveTime
     weights: Floats
     returns: Mask
+    positive: Mask
     action_weights: ActionWeights
 
     def known(self, until: Longs) -> Longs:
@@ -73,7 +76,7 @@ class Prepared:
         """Return the weights of some actions, float32. What others of them take back has weight 0."""
         if not self.returns[rows].any():
             return self.weights[rows]
-        pairs = self.users[rows].astype(np.int64) * len(self.catalogue) + self.items[rows]
+        pairs = _pairs(self.users[rows], self.items[rows], len(self.catalogue))
         return self.action_weights(pairs, self.times[rows], self.types[rows], self.values[rows])
 
 
@@ -100,6 +103,16 @@ def prepare(data: DataSet) -> Prepared:
     active = ActiveTime.of(users, times, granularity)
     kinds = data.actions["type"].dtype
     names = kinds.categories.to_list() if isinstance(kinds, pl.Enum) else sorted(data.actions["type"].unique())
+    types, values = actions["type"].to_numpy().astype(np.int8), actions["value"].to_numpy()
+    type_weights = {name: schema.weight(name) for name in names}
+    weights = ActionWeights.of(type_weights, schema.action.rule).scaled_to(types, values)
+    items = actions["item"].to_numpy().astype(np.int32)
+    positive = weights(_pairs(users, items, len(data.items)), times, types, values) > 0
+    if positive.sum() < MIN_ACTIONS:
+        raise DataError(
+            f"{data.folder}: by the weights of their types and by their values, only {positive.sum()} of "
+            f"{len(data.actions):,} actions are positive; training needs at least {MIN_ACTIONS}"
+        )
     spec = FeatureSpec(
         as_of=active.end,
         repeats=schema.repeats,
@@ -108,14 +121,12 @@ def prepare(data: DataSet) -> Prepared:
         user_fields=tuple(v.field for v in user_vocabularies),
         item_fields=tuple(v.field for v in item_vocabularies),
         missing=schema.missing,
-        action_weights={name: schema.weight(name) for name in names},
-        values=_rule(schema, actions["value"].to_numpy()),
+        action_weights=type_weights,
+        values=weights.rule,
         popularities=(),
         tower=Tower(),
     )
-    weights = ActionWeights.of(spec.action_weights, spec.values)
-    types, values = actions["type"].to_numpy().astype(np.int8), actions["value"].to_numpy()
-    prepared = Prepared(
+    return Prepared(
         spec=spec,
         user_vocabularies=user_vocabularies,
         item_vocabularies=item_vocabularies,
@@ -123,30 +134,21 @@ def prepare(data: DataSet) -> Prepared:
         user_codes=np.stack(user_codes, 1) if user_codes else np.zeros((len(data.users), 0), np.int32),
         start=np.searchsorted(users, np.arange(len(data.users) + 1)),
         users=users,
-        items=actions["item"].to_numpy().astype(np.int32),
+        items=items,
         times=times,
         types=types,
         values=values,
         weights=weights.before_returns(types, values),
         returns=weights.returns(values),
+        positive=positive,
         active=active,
         action_weights=weights,
     )
-    positive = int((prepared.weights_of(slice(None)) > 0).sum())
-    if positive < MIN_ACTIONS:
-        raise DataError(
-            f"{data.folder}: only {positive} of {len(data.actions):,} actions are positive by their type's weight and"
-            f" their value; training needs at least {MIN_ACTIONS}"
-        )
-    return prepared
 
 
-def _rule(schema: Schema, values: Floats) -> ValueRule | None:
-    rule = schema.action.rule
-    if rule is None or not rule.weighted:
-        return rule
-    positive = values[rule.positive(values)]
-    return rule.model_copy(update={"mean": float(amounts(positive).mean(dtype=np.float64)) if len(positive) else 1.0})
+def _pairs(users: Ints, items: Ints, item_count: int) -> Longs:
+    """Return a number for each user and item, int64."""
+    return users.astype(np.int64) * item_count + items
 
 
 def _check_size(data: DataSet) -> None:

@@ -136,7 +136,7 @@ def history_of(data: Prepared, begin: int, end: int) -> History:
 def wanted_items(data: Prepared, window: Window, user: int, segment: Segment) -> Ints:
     """Return the distinct items of a user's positive labels. For `novel`, known items do not count."""
     rows = slice(window.begin[user], window.until[user])
-    labels = np.unique(data.items[rows][data.weights_of(rows) > 0])
+    labels = np.unique(data.items[rows][data.positive[rows]])
     if segment == "novel":
         return np.setdiff1d(labels, data.items[data.start[user] : window.known[user]])
     return labels
