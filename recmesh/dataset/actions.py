@@ -6,12 +6,12 @@ from pathlib import Path
 import polars as pl
 
 from recmesh.contract import NO_USER_IDS
+from recmesh.dataset.batch import Wanted
 from recmesh.dataset.cells import to_number, to_text
 from recmesh.dataset.ids import FoundIds, ListedIds, id_columns
 from recmesh.dataset.rejects import Reason, Rules, broken_rule
 from recmesh.dataset.rows import RowSource
 from recmesh.dataset.schema import Action, Schema, Unit
-from recmesh.dataset.tables import Wanted
 from recmesh.dataset.times import better_unit, fix, in_unit, to_time
 from recmesh.errors import DataError
 

@@ -7,6 +7,8 @@ from recmesh.numbers import NUMBER
 MAX_ID_BYTES = 128
 CONTROL = r"\p{Cc}"
 
+_DECIMAL_COMMA = r"^[ \t]*[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]+)?(?:,[0-9]*)?(?:[eE][+-]?[0-9]+)?[ \t]*$"
+
 _MAX_EXACT_FLOAT = float(2**53)
 
 
@@ -37,6 +39,20 @@ def inexact(column: pl.Series) -> pl.Series:
     value = pl.col("x").fill_nan(None)
     bad = (value.floor() != value) | (value.abs() >= _MAX_EXACT_FLOAT)
     return _select(column, bad.fill_null(False))
+
+
+def with_point(column: pl.Series, decimal: str) -> pl.Series:
+    """Return text with a decimal point where numbers have the declared one: 1.234,50 becomes 1234.50."""
+    if decimal == "." or column.dtype != pl.String:
+        return column
+    text = pl.col("x")
+    plain = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+    return _select(column, pl.when(text.str.contains(_DECIMAL_COMMA)).then(plain).otherwise(text))
+
+
+def has_decimal_commas(column: pl.Series) -> pl.Series:
+    """Return a mask of the text that is a number with a decimal comma."""
+    return _select(column, pl.col("x").str.contains(_DECIMAL_COMMA) & pl.col("x").str.contains(",", literal=True))
 
 
 def to_number(column: pl.Series) -> pl.Series:

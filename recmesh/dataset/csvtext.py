@@ -8,17 +8,25 @@ rejected with their line number. docs/adr/018-csv-rows-with-line-numbers.md says
 
 import csv
 import io
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from recmesh.dataset.escapes import ESCAPED_NEWLINE
+
 QUOTE, NEWLINE = ord('"'), ord("\n")
 
 MAX_CELL_LINES, MAX_CELL_BYTES = 1000, 128 << 10
-"""A quoted cell that is longer than either limit counts as unclosed."""
+"""In a text that is not well-formed, a quoted cell that is longer than either limit counts as unclosed."""
+
+MAX_ROW_BYTES = 16 << 20
+"""A text with a longer row is not well-formed."""
 
 UNCLOSED = "unclosed or misplaced quote"
+ESCAPED = UNCLOSED + r'; \" needs escape: "\\" in schema.yaml'
 AMBIGUOUS = "a quoted cell extends over lines that are complete rows by themselves"
 NOT_UTF8 = "not valid in the declared encoding (declare encoding: in schema.yaml)"
 
@@ -65,8 +73,51 @@ class Rows:
         return self.block[self.starts[row] : self.ends[row]].decode()
 
 
+class RecordSplitter:
+    """Splits well-formed text (`is_well_formed`), block by block. Its cells may extend over lines and contain anything.
+
+    Rows with a wrong number of columns or invalid bytes are rejected, one by one.
+
+    Args:
+        width: The number of columns that a row must have.
+        separator: One character.
+        quotes: Whether quotes enclose cells; here they always do.
+        first_line: The number of the first line.
+    """
+
+    def __init__(self, width: int, separator: str = ",", quotes: bool = True, first_line: int = 1) -> None:
+        self._width = width
+        self.separator = separator
+        self._line = first_line
+        self._held = b""
+
+    def feed(self, text: bytes, final: bool = False) -> Rows:
+        """Return the rows that `text` completes.
+
+        An incomplete row is kept for the next call. `final` says that this call is the last, so that nothing is kept.
+        """
+        block = self._held + text
+        if final and block and not block.endswith(b"\n"):
+            block += b"\n"
+        lines = _Records(block, ord(self.separator))
+        end = int(lines.ends[-1]) + 1 if lines.count else 0
+        whole, self._held = block[:end], block[end:]
+        cells = lines.separators + 1
+        valid = _valid_utf8(whole, lines)
+        ok = (cells == self._width) & valid & ~lines.blank
+        numbers = self._line + lines.lines
+        broken = []
+        for i in np.flatnonzero(~ok & ~lines.blank).tolist():
+            reason = f"{cells[i]} columns instead of {self._width}" if valid[i] else NOT_UTF8
+            broken.append(Broken(int(numbers[i]), reason, lines.text(i, i).decode(errors="backslashreplace")))
+        self._line += whole.count(b"\n") + whole.count(ESCAPED_NEWLINE)
+        plain = whole if ok.all() else lines.joined(ok)
+        quoted = b'"' in whole
+        return Rows(whole, plain, quoted, numbers[ok], lines.starts[ok], lines.ends[ok], [], broken)
+
+
 class Splitter:
-    """Splits the text of one file, block by block.
+    """Splits the text of one file, block by block, and repairs what it can.
 
     Args:
         width: The number of columns that a row must have.
@@ -99,8 +150,8 @@ class Splitter:
         ok[kept:] = False
         rows = np.flatnonzero(ok)
         plain = whole if len(rows) == lines.count else lines.joined(ok)
-        numbers = rows + self._line
-        self._line += kept
+        numbers = lines.lines[rows] + self._line
+        self._line += kept + whole[:taken].count(ESCAPED_NEWLINE)
         return Rows(whole, plain, lines.quoted, numbers, lines.starts[rows], lines.ends[rows], records, broken)
 
     def _others(self, lines: "_Lines", ok: _Bools, final: bool) -> tuple[list[Record], list[Broken], int]:
@@ -127,7 +178,7 @@ class Splitter:
 
     def _read(self, lines: "_Lines", ok: _Bools, i: int, final: bool) -> tuple[Record | Broken, int] | None:
         """Return the row that begins at line `i` and the line after it; None if it may continue in the next block."""
-        number = self._line + i
+        number = self._line + int(lines.lines[i])
         last = i
         while True:
             raw = lines.text(i, last)
@@ -143,14 +194,15 @@ class Splitter:
             if following is None and not final and not too_long:
                 return None
             if following is None or too_long:
-                return Broken(number, UNCLOSED, lines.text(i, i).decode()), i + 1
+                return _unclosed(number, lines.text(i, i).decode()), i + 1
             last = following
         if not cells:
-            return Broken(number, UNCLOSED, lines.text(i, i).decode()), i + 1
+            return _unclosed(number, lines.text(i, i).decode()), i + 1
         if len(cells) != self._width:
             first = lines.text(i, i).decode() if last > i else text
-            reason = UNCLOSED if last > i else f"{len(cells)} columns instead of {self._width}"
-            return Broken(number, reason, first), i + 1
+            if last > i or '\\"' in first:
+                return _unclosed(number, first), i + 1
+            return Broken(number, f"{len(cells)} columns instead of {self._width}", first), i + 1
         if last > i and self._ambiguous(lines, ok, i, last):
             return Broken(number, AMBIGUOUS, text), last + 1
         return Record(number, cells, text), last + 1
@@ -159,6 +211,107 @@ class Splitter:
         """Whether a cell over several lines could also be an unclosed quote that has swallowed rows."""
         ends_are_rows = bool((lines.separators[[first, last]] == self._width - 1).all())
         return ends_are_rows or bool(ok[first + 1 : last].any())
+
+
+class _Records:
+    """The positions of the rows of a block of well-formed text.
+
+    Attributes:
+        ends: Of the complete rows.
+        starts: Likewise.
+        separators: Number of separators between cells, in each row.
+        blank: Whether a row is empty, or consists of separators alone.
+        lines: Number of lines in the block before each row.
+    """
+
+    def __init__(self, block: bytes, separator: int) -> None:
+        self._block = block
+        self._bytes = np.frombuffer(block, dtype=np.uint8)
+        quotes = np.flatnonzero(self._bytes == QUOTE) if b'"' in block else np.empty(0, dtype=np.int64)
+        newlines = np.flatnonzero(self._bytes == NEWLINE)
+        self.ends: _Ints = _outside(newlines, quotes)
+        self.count = len(self.ends)
+        self.starts: _Ints = np.concatenate([[0], self.ends[:-1] + 1]) if self.count else self.ends
+        between = _outside(np.flatnonzero(self._bytes == separator), quotes)
+        self.separators: _Ints = np.diff(np.searchsorted(between, self.ends), prepend=0)
+        self.blank: _Bools = self.ends - self.starts == self.separators
+        self.lines: _Ints = np.searchsorted(newlines, self.starts) + _hidden_lines(block, self.starts)
+
+    def text(self, first: int, last: int) -> bytes:
+        """Return rows `first` to `last`, without the final line end."""
+        return self._block[self.starts[first] : self.ends[last]]
+
+    def joined(self, keep: _Bools) -> bytes:
+        """Join the selected rows."""
+        whole = self._bytes[: int(self.ends[-1]) + 1] if self.count else self._bytes[:0]
+        return whole[np.repeat(keep, self.ends - self.starts + 1)].tobytes()
+
+
+def _outside(positions: _Ints, quotes: _Ints) -> _Ints:
+    """Return the positions that are not within quotes."""
+    return positions[np.searchsorted(quotes, positions) % 2 == 0] if len(quotes) else positions
+
+
+def _hidden_lines(block: bytes, starts: _Ints) -> _Ints:
+    """Return the number of escaped line breaks before each position."""
+    if ESCAPED_NEWLINE not in block:
+        return np.zeros(len(starts), dtype=np.int64)
+    breaks = np.array([found.start() for found in re.finditer(re.escape(ESCAPED_NEWLINE), block)])
+    return np.searchsorted(breaks, starts)
+
+
+def is_well_formed(blocks: Iterable[bytes], width: int, separator: str) -> bool:
+    """Whether quotes in a text are as RFC 4180 wants them: around whole cells, closed, and doubled within cells.
+
+    If so, no row has swallowed others, and line breaks in quoted cells are part of them. A row of one line with a wrong
+    number of columns does no harm to others, so it does not count; a row over several lines with such a number does.
+    """
+    state = _State(ord(separator), width)
+    return all(state.accepts(block) for block in blocks) and state.accepts(b"\n") and state.closed()
+
+
+class _State:
+    """How far `is_well_formed` has come.
+
+    Each block is judged together with the unfinished row before it.
+    """
+
+    def __init__(self, separator: int, width: int) -> None:
+        self._separator, self._width = separator, width
+        self._held = b""
+
+    def closed(self) -> bool:
+        """Whether no row is unfinished."""
+        return not self._held
+
+    def accepts(self, text: bytes) -> bool:
+        """Whether the quotes in all complete rows are well-formed."""
+        block = self._held + text
+        if b'"' not in block:
+            self._held = block[block.rfind(b"\n") + 1 :]
+            return True
+        records = _Records(block, self._separator)
+        end = int(records.ends[-1]) + 1 if records.count else 0
+        self._held = block[end:]
+        if len(self._held) > MAX_ROW_BYTES:
+            return False
+        data = np.frombuffer(block, dtype=np.uint8)[:end]
+        quotes = np.flatnonzero(data == QUOTE)
+        # Row ends are outside of quotes, so the quotes of complete rows alternately open and close.
+        before, after = data[quotes[::2] - 1], data[quotes[1::2] + 1]
+        before[quotes[::2] == 0] = NEWLINE
+        if not (self._delimits(before).all() and self._delimits(after).all()):
+            return False
+        several = (
+            np.diff(records.lines, append=records.lines[-1:] + 1) > 1 if records.count else np.zeros(0, dtype=bool)
+        )
+        if records.count:
+            several[-1] = b"\n" in records.text(records.count - 1, records.count - 1)
+        return not bool((several & (records.separators != self._width - 1)).any())
+
+    def _delimits(self, neighbours: npt.NDArray[np.uint8]) -> _Bools:
+        found: _Bools = (neighbours == self._separator) | (neighbours == NEWLINE) | (neighbours == QUOTE)
+        return found
 
 
 class _Lines:
@@ -171,9 +324,10 @@ class _Lines:
         self.ends: _Ints = np.flatnonzero(self._bytes == NEWLINE)
         self.count = len(self.ends)
         self.starts: _Ints = np.concatenate([[0], self.ends[:-1] + 1]) if self.count else self.ends
-        self.blank: _Bools = self.starts == self.ends
         self._separators: _Ints = np.flatnonzero(self._bytes == separator)
         self.separators: _Ints = self._per_line(self._separators)
+        self.blank: _Bools = self.ends - self.starts == self.separators
+        self.lines: _Ints = np.arange(self.count) + _hidden_lines(block, self.starts)
         self.quoted = quotes and b'"' in block
         self._quotes: _Ints = np.flatnonzero(self._bytes == QUOTE) if self.quoted else np.empty(0, dtype=np.int64)
         self._quotes_per_line = self._per_line(self._quotes)
@@ -214,6 +368,10 @@ class _Lines:
         return plain
 
 
+def _unclosed(line: int, text: str) -> Broken:
+    return Broken(line, ESCAPED if '\\"' in text else UNCLOSED, text)
+
+
 def _parse(text: str, separator: str) -> list[str] | None:
     """Return the cells of one record; [] if `text` is not a record, None if a quote is still open."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -224,7 +382,7 @@ def _parse(text: str, separator: str) -> list[str] | None:
     return records[0] if len(records) == 1 else []
 
 
-def _valid_utf8(block: bytes, lines: _Lines) -> _Bools:
+def _valid_utf8(block: bytes, lines: _Lines | _Records) -> _Bools:
     valid = np.ones(lines.count, dtype=bool)
     try:
         block.decode()

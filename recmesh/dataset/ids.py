@@ -27,6 +27,10 @@ def id_rules(key: str, column: str) -> Rules:
     return [(Reason(said, column=column), holds) for said, holds in rules]
 
 
+def _null_fix(cell: str) -> str:
+    return 'it means null with escape: "\\\\" in schema.yaml' if cell == "\\N" else ""
+
+
 def table_of(codes: pl.Series) -> pl.DataFrame:
     """Return the table of a side whose ids come from the actions."""
     assert isinstance(codes.dtype, pl.Enum)
@@ -51,7 +55,7 @@ class ListedIds:
         unknown, text = pl.col(f"{key}_unusable"), f"{key} is not in {files}"
         self.rules: Rules = [
             (Reason(f"{text}; it is written as a float (101.0)", "unlisted", column), unknown & as_float),
-            (Reason(text, "unlisted", column), unknown),
+            (Reason(text, "unlisted", column, _null_fix), unknown),
         ]
 
     def codes(self, ids: pl.DataFrame) -> pl.Series:

@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recmesh.dataset.actions import read_actions
 from recmesh.dataset.data import DataSet
-from recmesh.dataset.files import ACTION_SUFFIXES, VECTORS_FILE, sources
+from recmesh.dataset.files import VECTORS_FILE, sources
 from recmesh.dataset.fingerprint import fingerprint
 from recmesh.dataset.ids import table_of
 from recmesh.dataset.order import ordered
@@ -68,7 +68,7 @@ def read(
     limits = _limits(max_damaged, max_rejected, max_unlisted)
     schema = Schema.load(folder)
     user_files, item_files = side_files(folder, schema, USERS), side_files(folder, schema, ITEMS)
-    action_files = sources(folder, "actions", ACTION_SUFFIXES)
+    action_files = sources(folder, "actions")
     with Rejects.open(Path(rejects) if rejects else None) as log:
         source = RowSource(folder, schema, log, progress, limits)
         users = read_side(source, USERS, user_files) if user_files else None

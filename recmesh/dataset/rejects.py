@@ -10,8 +10,8 @@ from typing import Literal, TextIO
 import numpy as np
 import polars as pl
 
+from recmesh.dataset.batch import Batch
 from recmesh.dataset.csvtext import Broken
-from recmesh.dataset.tables import Batch
 from recmesh.errors import DataError
 
 Fate = Literal["damaged", "invalid", "unlisted", "anonymous"]
@@ -225,8 +225,8 @@ def warnings_of(tally: Tally) -> list[str]:
 
 
 def shortened(text: str) -> str:
-    """Return a text on one line, and not too long."""
-    line = " ".join(text.splitlines())
+    """Return a text on one line, not too long, and with invisible characters as escapes."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return line if len(line) <= MAX_SHOWN_CHARACTERS else f"{line[:MAX_SHOWN_CHARACTERS]}..."
 
 

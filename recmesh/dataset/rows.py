@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recmesh.dataset.batch import Advance, Batch, Wanted
+from recmesh.dataset.files import folder_keys
 from recmesh.dataset.rejects import Limits, Rejects, Tally
 from recmesh.dataset.report import Report
 from recmesh.dataset.schema import Schema
-from recmesh.dataset.tables import Advance, Batch, Wanted, parts
+from recmesh.dataset.tables import parts
 
 Progress = Callable[[str, int, int], None]
 """A function that gets what is being read, the number of bytes read so far, and the total."""
@@ -72,7 +74,8 @@ class RowSource:
         for path in paths:
             name = path.relative_to(self.folder).as_posix()
             tally.files.append(name)
-            for part in parts(path, wanted, dat_columns, self.schema.encoding, advance):
+            keys = folder_keys(self.folder, path)
+            for part in parts(path, wanted, dat_columns, self.schema, keys, advance):
                 if isinstance(part, Batch):
                     yield name, part
                 else:

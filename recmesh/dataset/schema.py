@@ -200,6 +200,9 @@ class Schema(_Part):
         repeats: Whether an item may be recommended to a user who has already acted on it.
         missing: Cells that mean "unknown"; the empty cell always does.
         encoding: Of all text files.
+        separator: Between the columns of .csv and .dat files; a comma if it is not declared.
+        decimal: The decimal point of numbers in text.
+        escape: The character in .csv and .tsv files that takes the meaning of a quote or separator after it.
     """
 
     user: Side = Side(id="")
@@ -208,11 +211,32 @@ class Schema(_Part):
     repeats: bool = True
     missing: tuple[str, ...] = ("",)
     encoding: str = "utf-8"
+    separator: str | None = None
+    decimal: Literal[".", ","] = "."
+    escape: str | None = None
 
     @field_validator("missing")
     @classmethod
     def _empty_is_missing(cls, missing: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(("", *missing)))
+
+    @field_validator("separator")
+    @classmethod
+    def _separator_separates(cls, separator: str | None) -> str | None:
+        if separator is not None and (not separator or any(character in separator for character in '"\r\n\\')):
+            raise ValueError('must be one or more characters other than quotes, such as ";" or "\\t"')
+        return separator
+
+    @field_validator("escape")
+    @classmethod
+    def _escape_is_one_character(cls, escape: str | None) -> str | None:
+        if escape == '"':  # quotes in quoted cells are doubled, as without this key
+            return None
+        if escape is not None and not (
+            len(escape) == 1 and escape.isascii() and escape.isprintable() and escape != " "
+        ):
+            raise ValueError('must be one character; MySQL, PostgreSQL and Spark use "\\\\"')
+        return escape
 
     @field_validator("encoding")
     @classmethod

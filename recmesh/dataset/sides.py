@@ -6,13 +6,13 @@ from pathlib import Path
 import polars as pl
 
 from recmesh.contract import ITEM_FIELDS, USER_FIELDS
+from recmesh.dataset.batch import Batch, Wanted
 from recmesh.dataset.cells import to_number, to_text
-from recmesh.dataset.files import TABLE_SUFFIXES, sources
+from recmesh.dataset.files import sources
 from recmesh.dataset.ids import id_columns, id_rules
 from recmesh.dataset.rejects import broken_rule
 from recmesh.dataset.rows import RowSource
 from recmesh.dataset.schema import Schema, Side
-from recmesh.dataset.tables import Batch, Wanted
 from recmesh.errors import DataError
 
 
@@ -48,7 +48,7 @@ def side_files(folder: Path, schema: Schema, kind: SideKind) -> list[Path]:
         DataError: The schema declares fields, but there is no file; or there is a file, but the schema has no id.
     """
     side = kind.of(schema)
-    files = sources(folder, kind.files, TABLE_SUFFIXES, required=bool(side.fields))
+    files = sources(folder, kind.files, required=bool(side.fields))
     if files and not side.id:
         raise DataError(
             f"{files[0]}: not read, because schema.yaml has no key {kind.place}; "
