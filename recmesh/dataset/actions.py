@@ -7,7 +7,7 @@ import polars as pl
 
 from recmesh.contract import NO_USER_IDS
 from recmesh.dataset.batch import Wanted
-from recmesh.dataset.cells import to_number, to_text
+from recmesh.dataset.cells import to_number, to_text, with_point
 from recmesh.dataset.ids import FoundIds, ListedIds, id_columns
 from recmesh.dataset.rejects import Reason, Rules, broken_rule
 from recmesh.dataset.rows import RowSource
@@ -69,7 +69,7 @@ class _Coder:
 
     def __init__(self, schema: Schema, users: pl.DataFrame | None, items: pl.DataFrame | None) -> None:
         self._columns = schema.action
-        self._missing = schema.missing
+        self._missing, self._decimal = schema.missing, schema.decimal
         self._users = _ids(users, "user_id", "users", schema.action.user)
         self._items = _ids(items, "sku_id", "products", schema.action.item)
         self._types: dict[str, int] = {}
@@ -155,7 +155,7 @@ class _Coder:
         text = pl.Series("text", to_text(column).fill_null(""))
         marked = text.filter(text.is_in(self._missing) & (text != ""))
         self._unknown_values.update(marked.to_list())
-        number = to_number(column).alias("number").cast(pl.Float32)
+        number = to_number(with_point(column, self._decimal)).alias("number").cast(pl.Float32)
         value = (
             pl.when(pl.col("text").is_in(self._missing))
             .then(self._unknown)

@@ -7,10 +7,10 @@ import polars as pl
 
 from recmesh.contract import ITEM_FIELDS, USER_FIELDS
 from recmesh.dataset.batch import Batch, Wanted
-from recmesh.dataset.cells import to_number, to_text
+from recmesh.dataset.cells import has_decimal_commas, to_number, to_text, with_point
 from recmesh.dataset.files import sources
 from recmesh.dataset.ids import id_columns, id_rules
-from recmesh.dataset.rejects import broken_rule
+from recmesh.dataset.rejects import broken_rule, shortened
 from recmesh.dataset.rows import RowSource
 from recmesh.dataset.schema import Schema, Side
 from recmesh.errors import DataError
@@ -83,7 +83,7 @@ def read_side(source: RowSource, kind: SideKind, paths: list[Path]) -> pl.DataFr
     for name, batch in source.batches(tally, paths, wanted, (side.id, *kind.dat_fields)):
         broken = id_columns(batch.frame[side.id], key).select(broken_rule(rules)).to_series()
         good = source.rejects.batch(tally, name, batch, broken, rules)
-        frames.append(_text_columns(batch, side, key, source.schema.missing).filter(good))
+        frames.append(_text_columns(batch, side, key, source.schema).filter(good))
         place = pl.select(file=pl.lit(len(tally.files), pl.Int32), line=pl.lit(pl.Series(batch.lines, dtype=pl.Int64)))
         places.append(place.filter(good))
     source.check(tally)
@@ -92,26 +92,34 @@ def read_side(source: RowSource, kind: SideKind, paths: list[Path]) -> pl.DataFr
     unique = rows.unique(key, keep="last", maintain_order=True).sort(key)
     tally.used, tally.duplicates = unique.height, rows.height - unique.height
     for name in (name for name, field in side.fields.items() if field.kind == "numeric"):
-        unique, notice = _only_numbers(unique, name)
-        source.report.notices += [f"{kind.files}: {notice}"] if notice else []
+        unique, warning = _only_numbers(unique, name, kind.files, f"{kind.place}.fields.{name}")
+        source.report.warnings += [f"{kind.files}: {warning}"] if warning else []
     return unique
 
 
-def _text_columns(batch: Batch, side: Side, key: str, missing: tuple[str, ...]) -> pl.DataFrame:
+def _text_columns(batch: Batch, side: Side, key: str, schema: Schema) -> pl.DataFrame:
     columns = [to_text(batch.frame[side.id]).alias(key)]
     for name, declared in side.fields.items():
         text = to_text(batch.frame[side.column_of(name)], declared.separator).alias(name)
-        columns.append(text.set(text.is_in(missing), None))
+        text = text.set(text.is_in(schema.missing), None)
+        columns.append(with_point(text, schema.decimal) if declared.kind == "numeric" else text)
     return pl.DataFrame(columns)
 
 
-def _only_numbers(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, str | None]:
-    """Replace what is not a number in a numeric field by null. Returns a notice if there was any."""
+def _only_numbers(frame: pl.DataFrame, name: str, where: str, key: str) -> tuple[pl.DataFrame, str | None]:
+    """Replace what is not a number in a numeric field by null. Returns a warning if there was any.
+
+    Raises:
+        DataError: Nothing is a number.
+    """
     column = frame[name]
     bad = column.is_not_null() & to_number(column).is_null()
     if not bad.any():
         return frame, None
-    notice = (
-        f'{bad.sum():,} values of "{name}" are not numbers, such as "{column.filter(bad)[0]}"; they count as missing'
-    )
-    return frame.with_columns(column.set(bad, None)), notice
+    cells = column.filter(bad)
+    said = f'{bad.sum():,} values of "{name}" are not numbers, such as "{shortened(cells[0])}"'
+    if has_decimal_commas(cells).any():
+        said += '; if their commas are decimal points, declare decimal: "," in schema.yaml'
+    if bad.sum() == column.count():
+        raise DataError(f"{where}: {said}. No value is a number; if they are none, declare another {key}.kind")
+    return frame.with_columns(column.set(bad, None)), f"{said}; they count as missing"

@@ -93,6 +93,15 @@ def text_lines(path: Path, encoding: str, advance: Advance) -> Iterator[Part]:
         yield from _row_parts(path, rows, ["line"], [0], escapes)
 
 
+def header_of(path: Path, schema: Schema) -> list[str]:
+    """Return the names of the columns of a .csv or .tsv file.
+
+    Raises:
+        DataError: There is no usable header.
+    """
+    return _csv_layout(path, schema).header
+
+
 def _fed(splitter: Splitter | RecordSplitter, blocks: Iterable[bytes]) -> Iterator[Rows]:
     for block in blocks:
         yield splitter.feed(block)

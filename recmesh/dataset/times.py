@@ -6,8 +6,8 @@ import polars as pl
 
 from recmesh.dataset.schema import Unit
 
-MIN_TIME_MS, MAX_TIME_MS = 1, 4_102_444_800_000
-"""After 1970-01-01 and until 2100-01-01. Another time indicates a wrong unit or a broken clock; 0 means no time."""
+MIN_TIME_MS, MAX_TIME_MS = 0, 4_102_444_800_000
+"""1970-01-01 and 2100-01-01. A time outside this range indicates a wrong unit or a broken clock."""
 
 PLAUSIBLE_MS = 631_152_000_000
 """1990-01-01. Most actions before it indicate a wrong unit, if another unit puts them behind it."""
@@ -132,12 +132,13 @@ def _select(column: pl.Series, expression: pl.Expr) -> pl.Series:
 def _from_epoch(dtype: pl.DataType, unit: Unit) -> pl.Expr:
     scale = 1000 if unit == "s" else round(1 / _MS[unit])
     number = pl.col("x").cast(pl.Float64, strict=False)
+    number = pl.when(number != 0).then(number)  # 0 means no time
     time = (number * scale if unit == "s" else number / scale).floor().cast(pl.Int64, strict=False)
     if dtype.is_float():
         return time
     # Integers beyond 2**53 (ns) stay exact. Compare before scaling, because a product beyond 64 bits wraps around.
     whole = pl.col("x").cast(pl.Int64, strict=False)
-    inside = whole.is_between(0, MAX_TIME_MS // scale if unit == "s" else MAX_TIME_MS * scale)
+    inside = whole.is_between(1, MAX_TIME_MS // scale if unit == "s" else MAX_TIME_MS * scale)
     return pl.when(inside).then(whole * scale if unit == "s" else whole // scale).otherwise(time)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import polars as pl
 
 from recmesh.dataset.cells import to_text
-from recmesh.dataset.files import TABLE_SUFFIXES
 from recmesh.drafting.text import Encoding, encoding_of, has_escaped_quotes, readable, separator_of
 from recmesh.errors import DataError
 
@@ -106,7 +105,7 @@ def read(path: Path, name: str) -> Table:
 
 
 def _is_table(path: Path) -> bool:
-    return path.is_file() and path.suffix in TABLE_SUFFIXES and path.name[0] not in "._"
+    return path.is_file() and path.suffix in (".csv", ".tsv", ".parquet", ".dat") and path.name[0] not in "._"
 
 
 def _text_table(path: Path, name: str) -> Table:

@@ -8,9 +8,13 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from recmesh.dataset.schema import did_you_mean
-from recmesh.dataset.tables import Batch, Wanted, header_of, parts
+from recmesh.dataset.batch import Batch, Wanted
+from recmesh.dataset.schema import Action, Schema, did_you_mean
+from recmesh.dataset.textfiles import header_of, text_parts
 from recmesh.errors import DataError
+
+_PLAIN = Schema(action=Action(user="user_id", item="sku_id", time="time"))
+"""A schema that says nothing about how text is written."""
 
 PolarsType = pl.DataType | type[pl.DataType]
 
@@ -37,13 +41,14 @@ def csv_table(folder: Path, name: str, columns: Sequence[str]) -> pl.LazyFrame:
         DataError: The file or a column is missing; while reading, a row is broken.
     """
     path = file_of(folder, name)
-    found = header_of(path, "utf-8")
+    found = header_of(path, _PLAIN)
     for column in columns:
         if column not in found:
             raise DataError(f'{path}: no column "{column}"{did_you_mean(column, found)} It has: {", ".join(found)}')
 
     def batches() -> Iterator[pl.DataFrame]:
-        for part in parts(path, [Wanted(column, name) for column in columns], (), "utf-8", lambda _: None):
+        wanted = [Wanted(column, name) for column in columns]
+        for part in text_parts(path, wanted, (), _PLAIN, {}, lambda _: None):
             if not isinstance(part, Batch):
                 raise DataError(f"{path}: line {part[0].line}: {part[0].reason}")
             yield part.frame.select(columns).with_columns(pl.when(pl.all() != "").then(pl.all()))

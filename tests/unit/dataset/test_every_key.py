@@ -11,6 +11,7 @@ from jobs.train.data.prepare import prepare
 from recmesh.dataset import Schema, read
 from recmesh.dataset.files import sources
 from recmesh.dataset.schema import Field
+from recmesh.errors import DataError
 
 _USERS, _ITEMS, _DAYS = 12, 14, 6
 _SCHEMA: dict[str, Any] = {
@@ -41,6 +42,7 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "action.item": {"action.item": "bought"},
     "action.time": {"action.time": "second day"},
     "action.unit": {"action.time": "epoch", "action.unit": "ms"},
+    "action.format": {"action.format": "%Y-%d-%m"},
     "action.type": {"action.type": None, "action.weights": {}},
     "action.value": {"action.value": None},
     "action.value.column": {"action.value.column": "points"},
@@ -50,10 +52,17 @@ _CHANGES: dict[str, dict[str, Any]] = {
     "repeats": {"repeats": "false"},
     "missing": {"missing": ["30"]},
     "encoding": {"encoding": "latin-1"},
+    "separator": {"separator": ";"},
+    "decimal": {"item.fields.price": {"kind": "numeric", "column": "cost"}, "decimal": ","},
+    "escape": {"user.fields": {"city": {"kind": "categorical"}}, "escape": "\\"},
 }
 """For each key a change of the schema: keys with dots, and None to remove one."""
 
-_INSTEAD: dict[str, dict[str, Any]] = {"action.unit": {"action.time": "epoch", "action.unit": "s"}}
+_INSTEAD: dict[str, dict[str, Any]] = {
+    "action.unit": {"action.time": "epoch", "action.unit": "s"},
+    "decimal": {"item.fields.price": {"kind": "numeric", "column": "cost"}},
+    "escape": {"user.fields": {"city": {"kind": "categorical"}}},
+}
 """For keys that the schema above cannot have, what the change is compared with."""
 
 
@@ -85,7 +94,10 @@ def changed(*changes: dict[str, Any]) -> Schema:
 def observed(folder: Path, schema: Schema) -> dict[str, Any]:
     """Return what training gets of the data set when it is read with a schema."""
     (folder / "schema.yaml").write_text(schema.dump(), encoding="utf-8")
-    data = read(folder, max_rejected=1)
+    try:
+        data = read(folder, max_rejected=1)
+    except DataError as error:  # no file has the separator
+        return {"error": str(error)}
     prepared = prepare(data)
     return {
         "users": data.users.rows(),
@@ -101,11 +113,11 @@ def observed(folder: Path, schema: Schema) -> dict[str, Any]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set with more columns than a schema names."""
     folder = tmp_path_factory.mktemp("keys")
-    users = [f"{n},{_USERS - n},{n % 3 * 10 + 10},c{n % 2}" for n in range(_USERS)]
-    items = [f"{n},{_ITEMS - n},{n % 5}.5,{n % 4},a|b;{'cä'[n % 2]}" for n in range(_ITEMS)]
+    users = [f"{n},{_USERS - n},{n % 3 * 10 + 10},c\\\\{n % 2}" for n in range(_USERS)]
+    items = [f"{n},{_ITEMS - n},{n % 5}.5,{n % 4}.250,a|b;{'cä'[n % 2]}" for n in range(_ITEMS)]
     actions = [
         f"{user},{_USERS - user},{item},{_ITEMS - item},2024-01-{day + 1:02},2024-02-{day * 2 + 1:02},"
-        f"{1_700_000_000 + day},{('view', 'order')[item % 2]},{item % 4 + 1},{user % 4 + 1}"
+        f"{1 + day},{('view', 'order')[item % 2]},{item % 4 + 1},{user % 4 + 1}"
         for user in range(1, _USERS)
         for item in range(1, _ITEMS)
         for day in [(user + item) % _DAYS]
@@ -116,7 +128,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("actions", "uid,buyer,sku,bought,day,second day,epoch,kind,stars,points", actions),
     ):
         (folder / f"{name}.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-    assert sources(folder, "users", (".csv",))
+    assert sources(folder, "users")
     return folder
 
 
