@@ -19,7 +19,7 @@ def excel_parts(path: Path, wanted: Sequence[Wanted], keys: Mapping[str, str], a
         DataError: A wanted column is missing, the file is damaged, or it is not clear which sheet is meant.
         SettingsError: The extra is not installed.
     """
-    frame = _sheet(path)
+    frame = sheet_of(path)
     for want in wanted:
         if want.column not in frame.columns and want.column not in keys:
             raise missing_column(path, want, frame.columns)
@@ -32,7 +32,13 @@ def excel_parts(path: Path, wanted: Sequence[Wanted], keys: Mapping[str, str], a
     advance(path.stat().st_size)
 
 
-def _sheet(path: Path) -> pl.DataFrame:
+def sheet_of(path: Path) -> pl.DataFrame:
+    """Return the sheet with the rows.
+
+    Raises:
+        DataError: The file is damaged, or it is not clear which sheet is meant.
+        SettingsError: The extra is not installed.
+    """
     try:
         sheets = pl.read_excel(path, sheet_id=0, infer_schema_length=0, raise_if_empty=False, drop_empty_rows=False)
     except ModuleNotFoundError as error:

@@ -129,9 +129,7 @@ def _fields(side: str, table: Table, key: str | None, decimal: str) -> Iterator[
         more += f", column: {scalar(column)}" if name != column else ""
         open_key = f"{side}.fields.{name}.kind" if guess.kind == "?" else ""
         yield Line(f"    {scalar(name)}: {{kind: {kind}{more}}}", guess.why, open_key)
-    for column in table.skipped:
-        said = f'column "{column}" occurs twice' if column else "a column without a name"
-        yield Line(f"    # {said}: not declared")
+    yield from (Line(f"    # not declared: {said}") for said in table.skipped)
 
 
 def _actions(actions: Table, user: Ids, item: Ids, time: str | None) -> Iterator[Line]:

@@ -1,18 +1,30 @@
 """Samples of the files of a data set."""
 
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from recmesh.dataset.batch import Batch, Wanted
 from recmesh.dataset.cells import to_text
+from recmesh.dataset.excel import sheet_of
+from recmesh.dataset.files import folder_keys, form_of, raw_blocks
+from recmesh.dataset.schema import Action, Schema
+from recmesh.dataset.tables import parts
 from recmesh.drafting.text import Encoding, encoding_of, has_escaped_quotes, readable, separator_of
 from recmesh.errors import DataError
 
 SAMPLE_BYTES = 32 << 20
 SAMPLE_ROWS = 400_000
+NAME_BYTES, NAME_LINES = 1 << 20, 1_000
+"""How much of a .jsonl file is searched for keys."""
+
 NULLS = frozenset({"", "-1", "NA", "N/A", "n/a", r"\N", "null", "NULL", "None", "nan", "NaN", "?"})
 """Cells that may mean "unknown"."""
 
@@ -25,9 +37,9 @@ class Table:
         path: The file.
         name: Of the file, or of the folder in the data set that contains it.
         frame: Its columns; text from text files, the file's own types from parquet.
-        skipped: Columns that cannot be named: without a name, or with the name of another.
-        encoding: Of the text; None in parquet.
-        separator: Between the cells; None in parquet.
+        skipped: Sentences about columns that cannot be used.
+        encoding: Of .csv and .tsv files.
+        separator: Of .csv files that do not name it themselves.
         escaped: Whether quotes in quoted cells are written as \".
     """
 
@@ -71,6 +83,7 @@ def tables(folder: Path) -> Iterator[Table]:
 
     Raises:
         DataError: The folder does not exist or needs no schema, or a file cannot be read.
+        SettingsError: A file needs an extra that is not installed.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
@@ -83,50 +96,91 @@ def tables(folder: Path) -> Iterator[Table]:
             continue
         parts = sorted(part for part in path.rglob("*") if _is_table(part)) if path.is_dir() else [path]
         if parts and _is_table(parts[0]):
-            yield read(parts[0], path.name)
-
-
-def read(path: Path, name: str) -> Table:
-    """Read the beginning of a file.
-
-    Args:
-        path: The file.
-        name: Of the file, or of the folder in the data set that contains it.
-
-    Raises:
-        DataError: The file is empty or damaged.
-    """
-    try:
-        if path.suffix == ".parquet":
-            return Table(path, name, pl.scan_parquet(path, glob=False).head(SAMPLE_ROWS).collect())
-        return _text_table(path, name)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+            yield _with_keys(_read(parts[0], path.name), folder_keys(folder, parts[0]))
 
 
 def _is_table(path: Path) -> bool:
-    return path.is_file() and path.suffix in (".csv", ".tsv", ".parquet", ".dat") and path.name[0] not in "._"
+    return path.is_file() and form_of(path) not in ("", ".dat") and path.name[0] not in "._"
+
+
+def _with_keys(table: Table, keys: Mapping[str, str]) -> Table:
+    """Add the columns that come from the names of folders."""
+    frame = table.frame.with_columns(pl.lit(value).alias(name) for name, value in keys.items())
+    return replace(table, frame=frame)
+
+
+def _read(path: Path, name: str) -> Table:
+    if form_of(path) in (".csv", ".tsv"):
+        return _text_table(path, name)
+    columns, skipped = [], []
+    for column in _names(path):
+        try:
+            columns.append(_column(path, column))
+        except DataError as error:
+            skipped.append(str(error).partition(": ")[2])
+    return Table(path, name, pl.DataFrame(columns), tuple(skipped))
+
+
+def _names(path: Path) -> list[str]:
+    """Return the columns of a .parquet or .xlsx file, or the keys of the first lines of a .jsonl file."""
+    form = form_of(path)
+    try:
+        if form == ".parquet":
+            return pl.scan_parquet(path, glob=False).collect_schema().names()
+        if form == ".xlsx":
+            return sheet_of(path).columns
+        text, _ = next(raw_blocks(path, NAME_BYTES), (b"", 0))
+        rows = [json.loads(line) for line in text.splitlines()[:NAME_LINES] if line.strip()]
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    return list(dict.fromkeys(name for row in rows for name in _dotted(row, "")))
+
+
+def _dotted(row: Any, before: str) -> Iterator[str]:
+    """Yield the names of the values in a row of JSON, with a dot for each object around them."""
+    for name, value in row.items() if isinstance(row, dict) else ():
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{before}{name}.")
+        else:
+            yield before + name
+
+
+def _column(path: Path, column: str) -> pl.Series:
+    """Read the beginning of a column as reading does."""
+    found, height = [], 0
+    schema = Schema(action=Action(user="", item="", time=""))
+    for part in parts(path, [Wanted(column, f"item.fields.{column}")], (), schema, {}, lambda _: None):
+        if isinstance(part, Batch):
+            found.append(part.frame[column])
+            height += part.frame.height
+        if height >= SAMPLE_ROWS:
+            break
+    return pl.concat(found) if found else pl.Series(column, [], pl.String)
 
 
 def _text_table(path: Path, name: str) -> Table:
-    with path.open("rb") as file:
-        data = file.read(SAMPLE_BYTES)
+    data = b"".join(block for block, _ in islice(raw_blocks(path, SAMPLE_BYTES), 1))
     encoding = encoding_of(data)
     text = readable(data, encoding).replace("\r\n", "\n")
-    if len(data) == SAMPLE_BYTES:
+    if len(data) >= SAMPLE_BYTES:
         text = text[: text.rfind("\n") + 1]
-    if text.startswith("sep="):  # Excel
-        text = text.partition("\n")[2]
+    named = re.match(r'"?sep=(.+?)"?\n', text)  # Excel
+    text = text[named.end() :] if named else text
     header = text.partition("\n")[0]
     if not header.strip():
         raise DataError(f"{path}: line 1 is empty; a file needs a header with the names of its columns")
-    separator, escaped = separator_of(header), has_escaped_quotes(text)
-    frame, skipped = _columns(text.replace(r"\"", '""') if escaped else text, separator)
-    return Table(path, name, frame, skipped, encoding, separator, escaped)
+    separator = named[1] if named else "\t" if form_of(path) == ".tsv" else separator_of(header)
+    escaped = has_escaped_quotes(text)
+    try:
+        frame, skipped = _columns(text.replace(r"\"", '""') if escaped else text, separator)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    declared = None if named or form_of(path) == ".tsv" else separator
+    return Table(path, name, frame, skipped, encoding, declared, escaped)
 
 
 def _columns(text: str, separator: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Return the columns that have a name of their own, and the other names."""
+    """Return the columns that have a name of their own, and sentences about the others."""
     frame = pl.read_csv(
         io.BytesIO(text.encode()),
         has_header=False,
@@ -137,5 +191,6 @@ def _columns(text: str, separator: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
     )
     names = [name or "" for name in frame.row(0)]
     kept = {column: name for column, name in zip(frame.columns, names, strict=True) if name and names.count(name) == 1}
-    skipped = tuple(dict.fromkeys(name for name in names if name not in kept.values()))
-    return frame.slice(1).select(pl.col(column).alias(name) for column, name in kept.items()), skipped
+    others = dict.fromkeys(name for name in names if name not in kept.values())
+    skipped = (f'column "{name}" occurs twice' if name else "a column without a name" for name in others)
+    return frame.slice(1).select(pl.col(column).alias(name) for column, name in kept.items()), tuple(skipped)

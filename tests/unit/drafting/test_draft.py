@@ -1,5 +1,7 @@
 """Schemas drafted from small folders in different shapes, compared line by line."""
 
+import gzip
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -262,8 +264,8 @@ def test_missing_markers_escapes_and_columns_without_a_name(tmp_path: Path) -> N
     products = "\n".join(["sku_id,brand,price,note,twice,twice,", *rows]) + "\n"
     found = made(tmp_path, {"products.csv": products.replace("-1.5", "-1"), "actions.csv": actions()})
     assert yaml_lines(found)[-2:] == ['missing: ["-1", "\\\\N"]', 'escape: "\\\\"']
-    assert '    # column "twice" occurs twice: not declared' in found.text.splitlines()
-    assert "    # a column without a name: not declared" in found.text.splitlines()
+    assert '    # not declared: column "twice" occurs twice' in found.text.splitlines()
+    assert "    # not declared: a column without a name" in found.text.splitlines()
     assert "    brand: {kind: categorical}" in yaml_lines(found)
 
 
@@ -306,6 +308,44 @@ def test_parquet_has_types_of_its_own(tmp_path: Path) -> None:
         "  item: item_id",
         "  time: ts",
         "repeats: false",
+    ]
+
+
+def test_compressed_text_and_tabs(tmp_path: Path) -> None:
+    files = {"actions.csv.gz": gzip.compress(actions().encode()), "products.tsv": PRODUCTS.replace(",", "\t")}
+    found = made(tmp_path, files)
+    assert "    price: {kind: numeric}" in yaml_lines(found)
+    assert yaml_lines(found)[-1] == "repeats: false"
+
+
+def test_json_lines_have_nested_fields(tmp_path: Path) -> None:
+    rows = [
+        {"user": {"id": f"u{n % 9}"}, "item_id": f"p{n % 7}", "event": "buy", "at": {"time": 1_704_196_379 + n}}
+        for n in range(40)
+    ]
+    found = made(tmp_path, {"actions.jsonl": "\n".join(map(json.dumps, rows)) + "\n"})
+    assert yaml_lines(found) == [
+        "action:",
+        "  user: user.id",
+        "  item: item_id",
+        "  time: at.time",
+        "  unit: s",
+        "  type: event",
+        "  weights:",
+        "    buy: 3",
+        "repeats: false",
+    ]
+
+
+def test_types_of_parquet_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    pl.DataFrame({"sku_id": ["a", "b"], "box": [{"w": 1}, {"w": 2}], "code": [b"\xff", b"\xfe"]}).write_parquet(
+        tmp_path / "products.parquet"
+    )
+    found = made(tmp_path, {"actions.csv": actions().replace("p1,", "a,").replace("p2,", "b,")})
+    skipped = [line for line in found.text.splitlines() if "not declared" in line]
+    assert [line.partition(" (item.fields")[0] for line in skipped] == [
+        '    # not declared: column "box"',
+        '    # not declared: column "code"',
     ]
 
 
