@@ -24,7 +24,8 @@ from local.ports import free_ports
 from recmesh.pb.cm_pb2 import CMResponse
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.serving.rpc import with_raw_fields
-from recmesh.stores.redis import ITEM, RedisReader
+from recmesh.stores.keys import Keys
+from recmesh.stores.redis import RedisReader
 from recmesh.stores.wire import item_encoder
 
 ROUNDS = 9
@@ -87,9 +88,11 @@ def _microseconds(call: Callable[[], object], calls: int = 500) -> float:
 async def redis_reads() -> None:
     """Print the time that reads of a user and of 100 items take, by our connections and by redis-py's client."""
     with _server() as url:
-        items = {f"{ITEM}{k}": item for k, item in enumerate(stored_items(500))}
+        keys_of = Keys.of()
+        user = (keys_of.user("1"), keys_of.history("1"))
+        items = {keys_of.item(str(k)): item for k, item in enumerate(stored_items(500))}
         with redis.Redis.from_url(url) as writer:
-            writer.mset({**items, "user:1": b"u" * 60, "history:1": b"h" * 600})
+            writer.mset({**items, user[0]: b"u" * 60, user[1]: b"h" * 600})
         reader = RedisReader(url)
         pool = redis.asyncio.BlockingConnectionPool.from_url(
             url, max_connections=16, timeout=1.0, socket_timeout=1.0, retry=Retry(NoBackoff(), 1), protocol=2
@@ -106,7 +109,7 @@ async def redis_reads() -> None:
 
         for what, calls, call in (
             ("MGET of 2, our connections", 2000, lambda: reader.get_user("1")),
-            ("MGET of 2, redis-py's client", 2000, lambda: client.mget(("user:1", "history:1"))),
+            ("MGET of 2, redis-py's client", 2000, lambda: client.mget(user)),
             ("MGET of 100, our connections", 1000, lambda: reader.get_items(ids)),
             ("MGET of 100, redis-py's client", 1000, lambda: client.mget(keys)),
             ("MGET of 500, redis-py's client", 200, lambda: client.mget(list(items))),

@@ -26,6 +26,7 @@ from local.settings import PADDLE_SERVING, LocalSettings
 from local.supervisor import Supervisor
 from recmesh.client import Mesh, Targets
 from recmesh.errors import RecmeshError, Unavailable
+from recmesh.stores.keys import Keys
 
 _TIMEOUT = 15.0
 
@@ -132,7 +133,7 @@ def main() -> int:
     try:
         if not Supervisor(current).states():
             raise Unavailable("nothing is running; start the mesh with `make up MODE=services`")
-        users = traffic.draw_users(current.redis_url, 200)
+        users = traffic.draw_users(current.redis_url, Keys.of(current.redis_prefix), 200)
         return asyncio.run(_run(current, users, options, console))
     except RecmeshError as error:
         print(f"faults: {error}", file=sys.stderr)

@@ -20,6 +20,7 @@ from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.releases import Manifest, ModelStore
 from recmesh.serving.models import UserFeatureCache, Vector, session
 from recmesh.serving.stages import RequestUser
+from recmesh.stores.keys import Keys
 from recmesh.stores.milvus import MilvusReader
 from recmesh.stores.redis import RedisReader
 
@@ -35,6 +36,7 @@ class Places:
     model_store: str
     release: str
     redis_url: str
+    keys: Keys
     milvus_uri: str
     pids: Pids
     calls: int
@@ -81,7 +83,7 @@ async def _measure(cases: Sequence[Case], places: Places) -> list[Part]:
             collection = milvus.collection(manifest.collection, manifest.index)
             search = _each(vectors, lambda vector: collection.search(vector, _SEARCH_LIMIT, _TIMEOUT))
             parts.append(await _part(f"Milvus search alone, top {_SEARCH_LIMIT}", search, places, "milvus"))
-    async with _closing(RedisReader(places.redis_url)) as redis:
+    async with _closing(RedisReader(places.redis_url, keys=places.keys)) as redis:
         mget = _each([case.sku_ids[:CM_ITEMS] for case in cases], redis.get_items)
         parts.append(await _part(f"Redis MGET of {CM_ITEMS} alone", mget, places, "redis"))
     async with hop.running() as (target, pid), grpc.aio.insecure_channel(target) as channel:

@@ -27,6 +27,7 @@ from recmesh.client import AS, Mesh, Targets
 from recmesh.contract import DEFAULT_MILVUS_URI, PADDLE_SERVING_PORT
 from recmesh.errors import RecmeshError
 from recmesh.serving.settings import RedisSettings, ReleaseSettings, load_settings
+from recmesh.stores.keys import Keys
 
 _RESULTS = Path(__file__).parent / "results"
 _INTERRUPTED = 130
@@ -88,8 +89,9 @@ def _options() -> argparse.Namespace:
 
 def _run(options: argparse.Namespace, console: Console) -> Report:
     settings, targets = load_settings(_Settings), Targets.from_environment()
+    keys = Keys.of(settings.redis_prefix)
     console.print("preparing requests")
-    users = traffic.draw_users(settings.redis_url, options.users)
+    users = traffic.draw_users(settings.redis_url, keys, options.users)
     requests = asyncio.run(_prepare(targets, users))
     pids = processes.find(targets, settings.redis_url, settings.milvus_uri, settings.paddle_serving_target)
     # A new interpreter rather than a fork, because the threads of gRPC do not survive a fork.
@@ -103,6 +105,7 @@ def _run(options: argparse.Namespace, console: Console) -> Report:
             model_store=settings.model_store,
             release=requests.release,
             redis_url=settings.redis_url,
+            keys=keys,
             milvus_uri=settings.milvus_uri,
             pids=pids,
             calls=_QUICK_PART_CALLS if options.quick else _PART_CALLS,

@@ -10,7 +10,8 @@ from recmesh.contract import LEGACY_NEW_USER_ID, ServiceName
 from recmesh.errors import DataError
 from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
 from recmesh.pb.user_info_pb2 import History, UserInfo
-from recmesh.stores.redis import USER, RedisWriter
+from recmesh.stores.keys import Keys
+from recmesh.stores.redis import RedisWriter
 
 CM_ITEMS = 100
 _CANDIDATES = 400
@@ -52,11 +53,11 @@ class Traffic:
 METHODS: tuple[Method[Any, Any], ...] = (UM, CM, RECALL, RANK, AS)
 
 
-def draw_users(redis_url: str, count: int) -> list[str]:
+def draw_users(redis_url: str, keys: Keys, count: int) -> list[str]:
     """Draw the ids of `count` users, or of all users if there are fewer. The same data set gives the same ids."""
-    redis = RedisWriter(redis_url)
+    redis = RedisWriter(redis_url, keys=keys)
     try:
-        ids = sorted({key.removeprefix(USER) for key in redis.scan(USER)})
+        ids = sorted({user_id for key in redis.scan(keys.user.pattern) if (user_id := keys.user.id_of(key))})
     finally:
         redis.close()
     if not ids:

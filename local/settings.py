@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recmesh.contract import (
     DEFAULT_HOME,
+    DEFAULT_REDIS_PREFIX,
     METRICS_PORT_OFFSET,
     MILVUS_PORT,
     PADDLE_SERVING_PORT,
@@ -41,6 +42,7 @@ class LocalSettings(BaseSettings):
         host: Address that the services bind. Redis and Milvus are always confined to loopback.
         rank_backend: Where the ranker runs. `paddle-serving` also starts Paddle Serving.
         metrics_port: Metrics port of the compact process. Default: the port of `as` + 10000.
+        redis_prefix: What the keys of recmesh in Redis begin with.
         model_store: fsspec URL. Default: `store/` in the home.
         keep_release: Whether to use a release of the data set that another version of the code has trained.
         milvus_lite: Whether to run milvus-lite inside the processes that need it, instead of the Milvus server.
@@ -60,6 +62,7 @@ class LocalSettings(BaseSettings):
     rank_backend: Backend = "onnx"
     metrics_port: Port | None = None
     redis_port: Port = REDIS_PORT
+    redis_prefix: str = DEFAULT_REDIS_PREFIX
     milvus_port: Port = MILVUS_PORT
     model_store: str = ""
     keep_release: bool = False
@@ -130,6 +133,7 @@ class LocalSettings(BaseSettings):
             "RECMESH_HOME": str(self.folder),
             "RECMESH_HOST": self.host,
             "RECMESH_REDIS_URL": self.redis_url,
+            "RECMESH_REDIS_PREFIX": self.redis_prefix,
             "RECMESH_MILVUS_URI": self.milvus_uri,
             "RECMESH_MODEL_STORE": self.store,
             "RECMESH_RANK_BACKEND": self.rank_backend,

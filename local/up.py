@@ -26,11 +26,12 @@ from recmesh.errors import ReleaseError, SettingsError, Unavailable
 from recmesh.progress import NumberedSteps
 from recmesh.releases import Manifest, ModelStore
 from recmesh.releases.versions import code_digest, training_versions
+from recmesh.stores.keys import Keys
 
 _STORES_SECONDS = 180.0
 _SERVICES_SECONDS = 120.0
 _SWAP_SECONDS = 60.0
-_MARK = "local:ingested"
+_MARK = "ingested"
 _SHOWN_ITEMS = 10
 
 
@@ -139,22 +140,22 @@ def _ingest(run: _Run, data: Checked, release: Manifest) -> None:
     """Ingest and activate, unless both stores have the mark of this data, release and code."""
     settings = run.settings
     mark = f"{data.fingerprint}:{release.id}:{code_digest('recmesh', 'jobs/ingest')}"
-    milvus_mark = settings.folder / "milvus" / "ingested"
+    redis_mark, milvus_mark = Keys.of(settings.redis_prefix).local(_MARK), settings.folder / "milvus" / "ingested"
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
-        marks = (client.get(_MARK), milvus_mark.read_text() if milvus_mark.exists() else None)
+        marks = (client.get(redis_mark), milvus_mark.read_text() if milvus_mark.exists() else None)
         if marks == (mark, mark) and ModelStore(settings.store).active() == release.id:
             run.steps.say("current")
             return
         if settings.milvus_lite:  # only one process at a time can open its file
             run.supervisor.remove((*SERVICES, "compact"))
-        client.delete(_MARK)
+        client.delete(redis_mark)
         milvus_mark.unlink(missing_ok=True)
         command = [sys.executable, "-m", "jobs.ingest", "--dataset", str(data.folder), "--store", settings.store]
         command += ["--release", release.id, "--rejects", str(datasets.rejects(settings, data.folder))]
         run_job("ingestion", command, settings.variables())
         milvus_mark.parent.mkdir(exist_ok=True)
         milvus_mark.write_text(mark)
-        client.set(_MARK, mark)
+        client.set(redis_mark, mark)
 
 
 def _start_services(run: _Run) -> None:

@@ -14,11 +14,18 @@ from jobs.ingest.shard import Shard
 from jobs.ingest.to_milvus import ReleaseCollection
 from jobs.ingest.to_redis import to_redis
 from jobs.ingest.waiting import RetryWindow
-from recmesh.contract import DEFAULT_HOME, DEFAULT_MILVUS_URI, DEFAULT_MODEL_STORE, DEFAULT_REDIS_URL
+from recmesh.contract import (
+    DEFAULT_HOME,
+    DEFAULT_MILVUS_URI,
+    DEFAULT_MODEL_STORE,
+    DEFAULT_REDIS_PREFIX,
+    DEFAULT_REDIS_URL,
+)
 from recmesh.dataset import DataSet, read
 from recmesh.errors import ReleaseError
 from recmesh.progress import Reporter
 from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, not_worse_than, rows_match
+from recmesh.stores.keys import Keys
 from recmesh.stores.milvus_writer import MilvusWriter
 from recmesh.stores.redis import RedisWriter
 
@@ -40,6 +47,9 @@ def ingest(
         typer.Option(help="Release to ingest and activate. Default: the newest, or the active one after a rollback."),
     ] = "",
     redis_url: Annotated[str, typer.Option(envvar="RECMESH_REDIS_URL")] = DEFAULT_REDIS_URL,
+    redis_prefix: Annotated[
+        str, typer.Option(envvar="RECMESH_REDIS_PREFIX", help="What the keys of recmesh in Redis begin with.")
+    ] = DEFAULT_REDIS_PREFIX,
     milvus_uri: Annotated[str, typer.Option(envvar="RECMESH_MILVUS_URI")] = DEFAULT_MILVUS_URI,
     home: Annotated[Path, typer.Option(envvar="RECMESH_HOME", help="Folder for the cache of releases.")] = Path(
         DEFAULT_HOME
@@ -59,12 +69,12 @@ def ingest(
 ) -> None:
     """Ingest a data set and a release. A repeated run only verifies; a run that was killed resumes."""
     reporter = Reporter(Console(highlight=False))
-    shard = Shard.from_environment()
+    shard, keys = Shard.from_environment(), Keys.of(redis_prefix)
     data = read(dataset, rejects)
     for warning in data.report.warnings:
         reporter.say(f"warning: {warning}")
     retry_window = RetryWindow(wait, reporter)
-    redis = RedisWriter(redis_url)
+    redis = RedisWriter(redis_url, keys=keys)
     retry_window.get("Redis", redis.ping)
     if only is not Target.milvus:
         to_redis(data, redis, shard, reporter)

@@ -24,7 +24,7 @@ class Marks:
 
     def __init__(self, redis: RedisWriter, target: str, owner: str, shard: Shard) -> None:
         self._redis = redis
-        self._name = f"ingest:{target}"
+        self._name = redis.keys.ingest(target)
         redis.claim(self._name, owner)
         self._fields = redis.hash(self._name)
         self.shard = Shard() if self._repairs else shard

@@ -1,7 +1,7 @@
 """Load the items, users and histories of a data set into Redis.
 
 Redis is never emptied: new values replace old ones, then keys that the data set no longer has are removed. The last
-shard to finish removes them and verifies Redis.
+shard to finish removes them and verifies Redis. Keys of other applications are neither replaced nor removed.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,13 +10,15 @@ from hashlib import sha256
 
 import polars as pl
 
+from jobs.ingest import ownership
 from jobs.ingest.histories import Histories
 from jobs.ingest.marks import Marks
 from jobs.ingest.shard import Shard
 from recmesh.dataset import DataSet
 from recmesh.errors import RecmeshError
 from recmesh.progress import Meter, Reporter
-from recmesh.stores.redis import HISTORY, ITEM, KEYS_PER_COMMAND, USER, RedisWriter
+from recmesh.stores.keys import KeyKind, Keys
+from recmesh.stores.redis import KEYS_PER_COMMAND, RedisWriter
 from recmesh.stores.wire import Row, item_encoder, user_encoder
 
 _FORMAT = 1
@@ -31,19 +33,19 @@ class Part:
 
     Attributes:
         name: What the values describe.
-        prefix: Prefix of the keys.
-        ids: The key of row k is `prefix + ids[k]`.
+        kind: Names the keys.
+        ids: The key of row k is `kind(ids[k])`.
         values: Serializes a range of rows.
     """
 
     name: str
-    prefix: str
+    kind: KeyKind
     ids: Sequence[str]
     values: Callable[[range], list[bytes]]
 
     def pairs(self, rows: range) -> dict[str, bytes]:
         """Keys and values of a range of rows."""
-        keys = [self.prefix + identity for identity in self.ids[rows.start : rows.stop]]
+        keys = [self.kind(identity) for identity in self.ids[rows.start : rows.stop]]
         return dict(zip(keys, self.values(rows), strict=True))
 
 
@@ -54,13 +56,16 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter
         Whether anything had to be written.
 
     Raises:
+        SettingsError: Another application has keys with our prefix.
         RecmeshError: Redis does not hold what was written.
     """
-    parts = _parts(data)
+    parts = _parts(data, redis.keys)
+    ownership.check(redis)
     marks = Marks(redis, "redis", _content(data), shard)
     if marks.current:
         if not any(_faults(part, redis) for part in parts):
             reporter.say(f"Redis: current ({_summary(parts)})")
+            ownership.remove_unprefixed(redis, reporter)
             return False
         reporter.say("Redis: contents are missing or changed; writing everything again")
         marks.restart()
@@ -69,23 +74,24 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter
     if not marks.finish():
         reporter.say(f"Redis: shard {marks.shard} written; the last shard to finish verifies Redis")
         return True
-    stale = sum(_remove_stale(part, redis) for part in parts)
+    stale = sum(ownership.remove(redis, part.kind, set(part.ids), reporter) for part in parts)
     faults = [fault for part in parts for fault in _faults(part, redis)]
     if faults:
         marks.restart()
         raise RecmeshError(f"Redis does not hold what was written: {'; '.join(faults)}; run the ingestion again")
     marks.set_current()
     reporter.say(f"Redis: verified, {_summary(parts)}, {stale:,} stale keys removed")
+    ownership.remove_unprefixed(redis, reporter)
     return True
 
 
-def _parts(data: DataSet) -> tuple[Part, ...]:
+def _parts(data: DataSet, keys: Keys) -> tuple[Part, ...]:
     histories = Histories(data)
     items, users = data.items.cast(pl.String), data.users.cast(pl.String)
     return (
-        Part("items", ITEM, items["sku_id"].to_list(), _rows(items, item_encoder(items.columns[1:]))),
-        Part("users", USER, users["user_id"].to_list(), _rows(users, user_encoder(users.columns[1:]))),
-        Part("histories", HISTORY, histories.user_ids, histories.encode),
+        Part("items", keys.item, items["sku_id"].to_list(), _rows(items, item_encoder(items.columns[1:]))),
+        Part("users", keys.user, users["user_id"].to_list(), _rows(users, user_encoder(users.columns[1:]))),
+        Part("histories", keys.history, histories.user_ids, histories.encode),
     )
 
 
@@ -110,17 +116,11 @@ def _write(part: Part, redis: RedisWriter, marks: Marks, reporter: Reporter) -> 
             meter.advance(len(chunk))
 
 
-def _remove_stale(part: Part, redis: RedisWriter) -> int:
-    known = set(part.ids)
-    start = len(part.prefix)
-    return redis.delete([key for key in redis.scan(part.prefix) if key[start:] not in known])
-
-
 def _faults(part: Part, redis: RedisWriter) -> list[str]:
     """Differences between Redis and the data set, by the number of keys and a sample of values."""
     total = len(part.ids)
     faults = []
-    found = redis.count([part.prefix + identity for identity in part.ids])
+    found = redis.count([part.kind(identity) for identity in part.ids])
     if found != total:
         faults.append(f"{found:,} of {total:,} {part.name}")
     sample: dict[str, bytes] = {}

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from recmesh.serving.health import Check
 from recmesh.serving.settings import RedisSettings
+from recmesh.stores.keys import Keys
 from recmesh.stores.redis import RedisReader
 
 
@@ -14,7 +15,8 @@ async def open_redis(settings: RedisSettings) -> AsyncIterator[tuple[RedisReader
 
     The check has a connection of its own: a busy pool must not make the service NOT_SERVING.
     """
-    reader = RedisReader(settings.redis_url, settings.redis_pool, settings.default_timeout)
+    keys = Keys.of(settings.redis_prefix)
+    reader = RedisReader(settings.redis_url, settings.redis_pool, settings.default_timeout, keys)
     probe = RedisReader(settings.redis_url, 1, settings.default_timeout)
     try:
         yield reader, probe.ping

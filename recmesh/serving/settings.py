@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from recmesh.contract import (
     DEFAULT_HOME,
     DEFAULT_MODEL_STORE,
+    DEFAULT_REDIS_PREFIX,
     DEFAULT_REDIS_URL,
     METRICS_PORT_OFFSET,
     PORTS,
@@ -71,10 +72,12 @@ class RedisSettings(ServerSettings):
     """Settings of services that read Redis.
 
     Attributes:
+        redis_prefix: What the keys of recmesh begin with.
         redis_pool: Number of connections. Calls beyond it wait until their deadline.
     """
 
     redis_url: str = DEFAULT_REDIS_URL
+    redis_prefix: str = DEFAULT_REDIS_PREFIX
     redis_pool: PositiveInt = 16
 
 

@@ -1,9 +1,7 @@
-"""Users, histories and items in Redis, as serialized protobuf messages.
-
-user:<id> UserInfo      history:<id> History      item:<sku> ItemInfo
-"""
+"""Users, histories and items in Redis, as serialized protobuf messages. `keys` has the names."""
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -11,14 +9,16 @@ from typing import Any, cast
 
 import redis
 
-from recmesh.contract import without_credentials
+from recmesh.contract import DEFAULT_REDIS_PREFIX, without_credentials
 from recmesh.errors import Overloaded, SettingsError, Unavailable
+from recmesh.stores.keys import UNPREFIXED, Keys
 from recmesh.stores.redis_connections import Connections
 
 KEYS_PER_COMMAND = 2_000
 """Keys in an MSET, MGET, EXISTS or UNLINK of the writer. 2 M keys load in 4.5 s, but in 20 s with pipelined SETs."""
 
-USER, HISTORY, ITEM = "user:", "history:", "item:"
+LAYOUT_SECONDS = 1.0
+"""How often a reader looks whether an ingestion has replaced the keys of version 0.1.0."""
 
 
 class RedisReader:
@@ -27,15 +27,18 @@ class RedisReader:
     Values are raw bytes: services copy them into answers without decoding.
 
     Reads raise Overloaded if no connection becomes free in time, and Unavailable if Redis does not answer.
+
+    After an upgrade from version 0.1.0, the default prefix reads the keys of that version until the first ingestion.
     """
 
-    def __init__(self, url: str, connections: int = 16, timeout: float = 1.0) -> None:
+    def __init__(self, url: str, connections: int = 16, timeout: float = 1.0, keys: Keys | None = None) -> None:
         """Prepare the connections; they are opened on demand.
 
         Args:
             url: `redis://host:port/db`.
             connections: The size of the pool. Further calls wait.
             timeout: Seconds to wait for a connection, and then for the answer.
+            keys: The names of the keys; by default those of the default prefix.
 
         Raises:
             SettingsError: If the URL is invalid.
@@ -43,15 +46,22 @@ class RedisReader:
         with _settings(url):
             self._connections = Connections(url, connections, timeout)
         self._url = without_credentials(url)
+        self._keys = keys or Keys.of()
+        self._layout: Keys | None = None if self._keys.prefix == DEFAULT_REDIS_PREFIX else self._keys
+        self._next_look = 0.0
 
     async def get_user(self, user_id: str) -> tuple[bytes | None, bytes | None]:
         """Return the UserInfo and the History of a user; None for a missing value."""
-        profile, history = await self._mget([USER + user_id, HISTORY + user_id])
+        keys = await self._current_keys()
+        profile, history = await self._mget([keys.user(user_id), keys.history(user_id)])
         return profile, history
 
     async def get_items(self, sku_ids: Sequence[str]) -> list[bytes | None]:
         """Return the ItemInfo of each item, in the order of the ids; None for a missing item."""
-        return await self._mget([ITEM + sku_id for sku_id in sku_ids]) if sku_ids else []
+        if not sku_ids:
+            return []
+        keys = await self._current_keys()
+        return await self._mget([keys.item(sku_id) for sku_id in sku_ids])
 
     async def ping(self) -> None:
         """Wait for an answer from Redis."""
@@ -60,6 +70,24 @@ class RedisReader:
     async def close(self) -> None:
         """Close all connections."""
         await self._connections.close()
+
+    async def _current_keys(self) -> Keys:
+        """The keys of the prefix, or those of version 0.1.0 as long as its ingestion is the latest."""
+        layout = self._layout
+        if layout is self._keys or (layout is not None and time.monotonic() < self._next_look):
+            return layout
+        self._next_look = time.monotonic() + LAYOUT_SECONDS
+        self._layout = UNPREFIXED if await self._has_unprefixed() else self._keys
+        return self._layout
+
+    async def _has_unprefixed(self) -> bool:
+        try:
+            return bool(await self._command("HEXISTS", UNPREFIXED.ingest("redis"), "owner"))
+        except Unavailable as error:
+            # The key is another application's, or this user may not read it.
+            if isinstance(error.__cause__, redis.ResponseError):
+                return False
+            raise
 
     async def _mget(self, keys: Sequence[str]) -> list[bytes | None]:
         return cast("list[bytes | None]", await self._command("MGET", *keys))
@@ -74,17 +102,28 @@ class RedisReader:
 
 
 class RedisWriter:
-    """Synchronous access for the jobs, in chunks. Every method raises Unavailable if Redis does not answer."""
+    """Synchronous access for the jobs, in chunks. Every method raises Unavailable if Redis does not answer.
 
-    def __init__(self, url: str, timeout: float = 30.0) -> None:
-        """Prepare a client for a URL; `timeout` is in seconds.
+    Attributes:
+        url: The URL, without credentials.
+        keys: The names of the keys.
+    """
+
+    def __init__(self, url: str, timeout: float = 30.0, keys: Keys | None = None) -> None:
+        """Prepare a client.
+
+        Args:
+            url: `redis://host:port/db`.
+            timeout: In seconds.
+            keys: The names of the keys; by default those of the default prefix.
 
         Raises:
             SettingsError: If the URL is invalid.
         """
         with _settings(url):
             self._redis = redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=5.0, protocol=2)
-        self._url = without_credentials(url)
+        self.url = without_credentials(url)
+        self.keys = keys or Keys.of()
 
     def close(self) -> None:
         """Close all connections."""
@@ -117,11 +156,21 @@ class RedisWriter:
         with self._errors():
             return sum(int(self._redis.unlink(*chunk)) for chunk in _chunks(keys))
 
-    def scan(self, prefix: str) -> Iterator[str]:
-        """Yield all keys with a prefix, in no particular order. A key may be repeated."""
+    def scan(self, pattern: str) -> Iterator[str]:
+        """Yield all keys that match a pattern, in no particular order. A key may be repeated."""
         with self._errors():
-            for key in self._redis.scan_iter(match=f"{prefix}*", count=KEYS_PER_COMMAND):
-                yield cast(bytes, key).decode()
+            for key in self._redis.scan_iter(match=pattern, count=KEYS_PER_COMMAND):
+                yield cast(bytes, key).decode(errors="backslashreplace")
+
+    def has_owner(self, name: str) -> bool:
+        """Return whether a key is a hash that was claimed."""
+        with self._errors():
+            return self._redis.type(name) == b"hash" and bool(self._redis.hexists(name, "owner"))
+
+    def rename(self, name: str, other: str) -> None:
+        """Give a key another name."""
+        with self._errors():
+            self._redis.rename(name, other)
 
     def hash(self, name: str) -> dict[str, str]:
         """Return all fields of a hash; none if it does not exist."""
@@ -149,7 +198,7 @@ class RedisWriter:
         try:
             yield
         except (redis.RedisError, OSError) as error:
-            raise _unavailable(self._url, error) from error
+            raise _unavailable(self.url, error) from error
 
 
 _CLAIM = """

@@ -169,13 +169,32 @@ def test_passwords_and_ca_certificates_come_from_secrets() -> None:
     assert {mount["name"] for mount in compact["volumeMounts"]} >= {"redis-ca", "milvus-ca"}
 
 
+def test_services_and_ingestion_share_the_prefix_of_the_keys_in_redis() -> None:
+    for options, prefix in (((), "recmesh:"), (("--set=external.redis.prefix=shop-b:",), "shop-b:")):
+        resources = render("default", *options)
+        pods = pod_templates(resources)
+        found = {name: environment(pod["spec"]["containers"][0]) for name, pod in pods.items()}
+        assert {name for name, variables in found.items() if variables.get("RECMESH_REDIS_PREFIX") == prefix} == {
+            name for name, variables in found.items() if "RECMESH_REDIS_URL" in variables
+        }
+        assert {"Deployment/shop-um", "Deployment/shop-cm"} <= found.keys()
+
+
 def test_a_missing_store_is_refused_by_name() -> None:
     assert "external.redis: give a url or a secret" in refused("--set=redis.enabled=false")
     assert "external.milvus: give a uri or a secret" in refused("--set=milvus.enabled=false")
 
 
 @pytest.mark.parametrize(
-    "option", ["um.replica=2", "mode=both", "redis.pasword=x", "settings.log_level=debug", "ingest.shards=0"]
+    "option",
+    [
+        "um.replica=2",
+        "mode=both",
+        "redis.pasword=x",
+        "settings.log_level=debug",
+        "ingest.shards=0",
+        "external.redis.prefix=a b",
+    ],
 )
 def test_invalid_values_are_refused(option: str) -> None:
     assert "don't meet the specifications of the schema" in refused(f"--set={option}")

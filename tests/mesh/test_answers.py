@@ -23,7 +23,7 @@ from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.pb.um_pb2 import UserModelRequest
 from recmesh.pb.user_info_pb2 import UserInfo
 from recmesh.stores.milvus_writer import MilvusWriter
-from recmesh.stores.redis import ITEM, RedisWriter
+from recmesh.stores.redis import RedisWriter
 from tests.calls import AS, RANK, RECALL, UM
 from tests.mesh.conftest import Ask, ids
 from tests.processes import Service
@@ -220,7 +220,7 @@ def test_an_item_newer_than_the_release_is_found_and_ranked(compact: Service, as
     nearest = np.zeros(VECTOR_DIM, np.float32)
     nearest[-1] = 100  # A bias that makes it the nearest item of every user.
     info = ItemInfo(sku_id="fresh", brand="never seen", cate="999999")
-    redis.write({ITEM + "fresh": info.SerializeToString()})
+    redis.write({redis.keys.item("fresh"): info.SerializeToString()})
     writer.insert(collection, ["fresh"], nearest[None], replace=True)
 
     def is_found() -> bool:
@@ -237,7 +237,7 @@ def test_an_item_newer_than_the_release_is_found_and_ranked(compact: Service, as
         assert "fresh" in {pair.nid for pair in ranked.score_pairs}
         assert unknown_values(compact) > before
     finally:
-        redis.delete([ITEM + "fresh"])
+        redis.delete([redis.keys.item("fresh")])
         MilvusClient(trained_shop.milvus.uri).delete(collection, ids=["fresh"], timeout=10)
         wait_until(lambda: not is_found(), compact, "Milvus")
 

@@ -13,12 +13,13 @@ from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.rank_pb2 import RankRequest, RankResponse
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.releases.agreement import disagreement
-from recmesh.stores.redis import HISTORY, USER
+from recmesh.stores.keys import Keys
 from tests.calls import RANK
 from tests.paddle_serving.conftest import LONG_TIMEOUT, Gateway, with_paddle_serving
 from tests.processes import Service, running
 from tests.shop import Shop
 
+KEYS = Keys.of()
 REQUESTS = 1000
 UNKNOWN_ITEM = ItemInfo(sku_id="unknown", brand="never seen", shopid="", cate="never seen")
 ANSWERS = 'recmesh_rank_backend_seconds_count{backend="paddle-serving"}'
@@ -30,8 +31,8 @@ def requests(trained_shop: Shop) -> list[RankRequest]:
     draw = random.Random(5)
     users = trained_shop.user_ids
     with redis.Redis.from_url(trained_shop.redis.url) as client:
-        infos = client.mget([USER + user_id for user_id in users])
-        histories = client.mget([HISTORY + user_id for user_id in users])
+        infos = client.mget([KEYS.user(user_id) for user_id in users])
+        histories = client.mget([KEYS.history(user_id) for user_id in users])
     requests = []
     for number in range(REQUESTS):
         chosen = draw.randrange(len(users))

@@ -16,6 +16,7 @@
 - name: RECMESH_REDIS_URL
   value: {{ ternary "rediss" "redis" (not (empty $tls)) }}://{{ if $password }}:$(REDIS_PASSWORD)@{{ end }}{{ $host }}:6379/0{{ if $tls }}?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt{{ end }}
 {{- end }}
+- {name: RECMESH_REDIS_PREFIX, value: {{ .Values.external.redis.prefix | quote }}}
 {{- end -}}
 
 {{- define "recmesh.milvusEnv" -}}

@@ -24,7 +24,7 @@ from recmesh.stores.wire import item_fields, user_fields
 from tests.component.ingest.proxy import StallingProxy
 from tests.servers import ROOT, RedisServer
 
-PREFIXES = ("user:", "item:", "history:")
+PREFIXES = ("recmesh:item:", "recmesh:{u:")
 ALL_ROWS = Shard()
 
 
@@ -46,17 +46,17 @@ def expected(data: DataSet) -> dict[str, bytes]:
     result = {}
     for row in data.items.iter_rows(named=True):
         fields = {name: value for name, value in row.items() if value is not None}
-        result[f"item:{row['sku_id']}"] = ItemInfo(**fields).SerializeToString()
+        result[f"recmesh:item:{row['sku_id']}"] = ItemInfo(**fields).SerializeToString()
     for row in data.users.iter_rows(named=True):
         fields = {name: value for name, value in row.items() if value is not None}
-        result[f"user:{row['user_id']}"] = UserInfo(**fields).SerializeToString()
+        result[f"recmesh:{{u:{row['user_id']}}}:user"] = UserInfo(**fields).SerializeToString()
     actions = data.actions.with_columns(pl.col("user_id", "sku_id", "type").cast(pl.String))
     newest_first = actions.with_row_index().sort("time", "index", descending=[True, False])
     for (user_id,), group in newest_first.group_by("user_id", maintain_order=True):
         kinds = list(dict.fromkeys(group["type"][:500]))
         detailed = set(group["sku_id"][:500])
         older = [sku for sku in dict.fromkeys(group["sku_id"][500:]) if sku not in detailed]
-        result[f"history:{user_id}"] = History(
+        result[f"recmesh:{{u:{user_id}}}:history"] = History(
             sku_ids=group["sku_id"][:500],
             times=group["time"][:500],
             types=[kinds.index(kind) for kind in group["type"][:500]],
@@ -88,8 +88,8 @@ def test_stored_values_decode_to_the_rows_of_the_data_set(
 ) -> None:
     ingest(data, own_redis)
     user, item = data.users.row(7, named=True), data.items.row(7, named=True)
-    stored_user = UserInfo.FromString(stored(client, f"user:{user['user_id']}"))
-    stored_item = ItemInfo.FromString(stored(client, f"item:{item['sku_id']}"))
+    stored_user = UserInfo.FromString(stored(client, f"recmesh:{{u:{user['user_id']}}}:user"))
+    stored_item = ItemInfo.FromString(stored(client, f"recmesh:item:{item['sku_id']}"))
     assert {"user_id": stored_user.user_id, **user_fields(stored_user)} == {k: v for k, v in user.items() if v}
     assert {"sku_id": stored_item.sku_id, **item_fields(stored_item)} == {k: v for k, v in item.items() if v}
 
@@ -136,7 +136,7 @@ def _without(folder: Path, into: Path, sku_id: str, user_id: str) -> Path:
 
 def test_lost_values_are_written_again(data: DataSet, own_redis: RedisServer, client: "redis.Redis") -> None:
     ingest(data, own_redis)
-    client.delete(f"user:{data.users['user_id'][-1]}")
+    client.delete(f"recmesh:{{u:{data.users['user_id'][-1]}}}:user")
     changed, output = ingest(data, own_redis)
     assert changed
     assert "contents are missing or changed" in output
@@ -146,10 +146,11 @@ def test_lost_values_are_written_again(data: DataSet, own_redis: RedisServer, cl
 def test_shards_together_write_everything_and_the_last_verifies(
     data: DataSet, own_redis: RedisServer, client: "redis.Redis"
 ) -> None:
-    client.set("user:stale", "x")
+    stale = "recmesh:{u:stale}:user"
+    client.set(stale, UserInfo(user_id="stale").SerializeToString())
     outputs = [ingest(data, own_redis, Shard(index, 3))[1] for index in (2, 0)]
     assert all("the last shard to finish" in output for output in outputs)
-    assert client.exists("user:stale")
+    assert client.exists(stale)
     assert "verified" in ingest(data, own_redis, Shard(1, 3))[1]
     assert content(client) == expected(data)
     assert ingest(data, own_redis, Shard(0, 3))[0] is False
@@ -166,7 +167,7 @@ def test_lost_writes_are_an_error_that_the_next_run_repairs(
     ingest(data, own_redis, Shard(0, 2))
     with pytest.raises(RecmeshError, match=r"does not hold what was written: 599 of 600 items"):
         to_redis(data, _LosingWriter(own_redis.url), Shard(1, 2), Reporter(Console(file=io.StringIO())))
-    client.delete(f"item:{data.items['sku_id'][0]}")
+    client.delete(f"recmesh:item:{data.items['sku_id'][0]}")
     assert "verified" in ingest(data, own_redis, Shard(1, 2))[1]
     assert content(client) == expected(data)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from recmesh.pb.item_info_pb2 import ItemInfo
-from recmesh.stores.redis import HISTORY, ITEM, USER, RedisWriter
+from recmesh.stores.redis import RedisWriter
 from recmesh.stores.wire import encode_history, item_encoder, user_encoder
 from tests.processes import Service, running
 from tests.servers import RedisServer
@@ -17,16 +17,17 @@ ITEMS = {str(n): ItemInfo(sku_id=str(n), brand=f"b{n % 7}", cate=f"c{n % 3}", sh
 def shop(redis_server: RedisServer) -> RedisServer:
     """A Redis with user 5 (profile and history), user 6 (profile only) and items 1 to 300."""
     writer = RedisWriter(redis_server.url)
+    keys = writer.keys
     user = user_encoder(["age", "city", "income"])
     item = item_encoder(["brand", "shopid", "cate"])
     writer.write(
         {
-            USER + "5": user(["5", "3", "176", "high"]),
-            USER + "6": user(["6", None, "12", None]),
-            HISTORY + "5": encode_history(["2", "1"], [2000, 1000], ["cart", "view"], [1.0, 1.0]),
+            keys.user("5"): user(["5", "3", "176", "high"]),
+            keys.user("6"): user(["6", None, "12", None]),
+            keys.history("5"): encode_history(["2", "1"], [2000, 1000], ["cart", "view"], [1.0, 1.0]),
         }
     )
-    writer.write({ITEM + sku: item([sku, info.brand, info.shopid, info.cate]) for sku, info in ITEMS.items()})
+    writer.write({keys.item(sku): item([sku, info.brand, info.shopid, info.cate]) for sku, info in ITEMS.items()})
     writer.close()
     return redis_server
 

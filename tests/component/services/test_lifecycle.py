@@ -23,7 +23,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from local.ports import free_ports, hold
 from recmesh.contract import OK
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
-from recmesh.stores.redis import USER, RedisWriter
+from recmesh.stores.redis import RedisWriter
 from recmesh.stores.wire import user_encoder
 from tests.calls import UM
 from tests.processes import Service, health_of, port_variables, running, start_service
@@ -44,7 +44,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 def fill(server: RedisServer) -> None:
     writer = RedisWriter(server.url)
-    writer.write({USER + "5": user_encoder(["age"])(["5", "3"])})
+    writer.write({writer.keys.user("5"): user_encoder(["age"])(["5", "3"])})
     writer.close()
 
 

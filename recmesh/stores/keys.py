@@ -1,0 +1,137 @@
+"""The keys of recmesh in Redis. All begin with a prefix, since Redis may hold the data of other applications.
+
+<prefix>{u:<id>}:user UserInfo     <prefix>{u:<id>}:history History     <prefix>item:<sku> ItemInfo
+<prefix>ingest:<target>            progress of an ingestion
+
+In a Redis Cluster the part in braces decides about the slot, so that one command can read both keys of a user.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from recmesh.contract import DEFAULT_REDIS_PREFIX
+from recmesh.errors import SettingsError
+from recmesh.pb.item_info_pb2 import ItemInfo
+from recmesh.pb.user_info_pb2 import History, UserInfo
+
+M = TypeVar("M", bound=Message)
+
+_PREFIX = re.compile(r"[A-Za-z0-9:._-]{1,64}")
+
+
+@dataclass(frozen=True)
+class KeyKind:
+    """The keys of one kind of value.
+
+    Attributes:
+        before: What is before the id.
+        after: What is after the id.
+        made: Whether recmesh made a value for an id.
+    """
+
+    before: str
+    after: str
+    made: Callable[[str, bytes], bool]
+
+    @property
+    def pattern(self) -> str:
+        """The pattern for SCAN. Prefixes hold nothing that a pattern gives a meaning."""
+        return f"{self.before}*{self.after}"
+
+    def __call__(self, identity: str) -> str:
+        """Return the key of an id."""
+        return f"{self.before}{identity}{self.after}"
+
+    def id_of(self, key: str) -> str | None:
+        """Return the id of a key; None if the key is of another kind."""
+        if not (key.startswith(self.before) and key.endswith(self.after)):
+            return None
+        return key[len(self.before) : len(key) - len(self.after)] or None
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one prefix.
+
+    Attributes:
+        prefix: What all of them begin with; nothing for those of version 0.1.0.
+        user: Keys of users.
+        history: Keys of histories.
+        item: Keys of items.
+    """
+
+    prefix: str
+    user: KeyKind
+    history: KeyKind
+    item: KeyKind
+
+    @classmethod
+    def of(cls, prefix: str = DEFAULT_REDIS_PREFIX) -> "Keys":
+        """Return the keys of a prefix.
+
+        Raises:
+            SettingsError: The prefix is empty, too long, or has other characters than letters, digits and `:._-`.
+        """
+        if not _PREFIX.fullmatch(prefix):
+            raise SettingsError(f"RECMESH_REDIS_PREFIX {prefix!r}: use 1 to 64 letters, digits and :._-")
+        return cls(
+            prefix,
+            KeyKind(f"{prefix}{{u:", "}:user", _is_user),
+            KeyKind(f"{prefix}{{u:", "}:history", _is_history),
+            KeyKind(f"{prefix}item:", "", _is_item),
+        )
+
+    @property
+    def kinds(self) -> tuple[KeyKind, ...]:
+        """The kinds of data."""
+        return (self.item, self.user, self.history)
+
+    def ingest(self, target: str) -> str:
+        """Return the key of the progress of an ingestion into a target."""
+        return f"{self.prefix}ingest:{target}"
+
+    def local(self, name: str) -> str:
+        """Return a key of the local runner."""
+        return f"{self.prefix}local:{name}"
+
+    def foreign(self, key: str) -> bool:
+        """Whether recmesh writes no such key."""
+        others = (self.ingest(""), self.local(""))
+        return not key.startswith(others) and all(kind.id_of(key) is None for kind in self.kinds)
+
+
+def _is_user(identity: str, value: bytes) -> bool:
+    info = _parsed(UserInfo(), value)
+    return info is not None and info.user_id == identity
+
+
+def _is_item(identity: str, value: bytes) -> bool:
+    info = _parsed(ItemInfo(), value)
+    return info is not None and info.sku_id == identity
+
+
+def _is_history(_identity: str, value: bytes) -> bool:
+    history = _parsed(History(), value)
+    if history is None or not history.sku_ids:
+        return False
+    lengths = {len(history.sku_ids), len(history.times), len(history.types), len(history.values)}
+    return len(lengths) == 1 and max(history.types) < len(history.type_names)
+
+
+def _parsed(message: M, value: bytes) -> M | None:
+    """The message that a value is the serialization of."""
+    try:
+        message.ParseFromString(value)
+    except DecodeError:
+        return None
+    return message if message.SerializeToString(deterministic=True) == value else None
+
+
+UNPREFIXED = Keys(
+    "", KeyKind("user:", "", _is_user), KeyKind("history:", "", _is_history), KeyKind("item:", "", _is_item)
+)
+"""The keys of version 0.1.0."""
