@@ -312,7 +312,10 @@ def test_parquet_has_types_of_its_own(tmp_path: Path) -> None:
 
 
 def test_compressed_text_and_tabs(tmp_path: Path) -> None:
-    files = {"actions.csv.gz": gzip.compress(actions().encode()), "products.tsv": PRODUCTS.replace(",", "\t")}
+    files: dict[str, str | bytes] = {
+        "actions.csv.gz": gzip.compress(actions().encode()),
+        "products.tsv": PRODUCTS.replace(",", "\t"),
+    }
     found = made(tmp_path, files)
     assert "    price: {kind: numeric}" in yaml_lines(found)
     assert yaml_lines(found)[-1] == "repeats: false"
