@@ -1,6 +1,7 @@
 """Read `actions.*` into codes of users, items and types."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -9,9 +10,10 @@ from recmesh.contract import NO_USER_IDS
 from recmesh.dataset.batch import Wanted
 from recmesh.dataset.cells import to_number, to_text, with_point
 from recmesh.dataset.ids import FoundIds, ListedIds, id_columns
-from recmesh.dataset.rejects import Reason, Rules, broken_rule
+from recmesh.dataset.rejects import Reason, Rejects, Rules, Tally, broken_rule
 from recmesh.dataset.rows import RowSource
 from recmesh.dataset.schema import Action, Schema, Unit
+from recmesh.dataset.strays import Usual, day_of, distance, usual_days
 from recmesh.dataset.times import better_unit, fix, in_unit, to_time
 from recmesh.errors import DataError
 
@@ -55,13 +57,61 @@ def read_actions(
         frame, broken = coder.code(batch.frame, name)
         good = source.rejects.batch(tally, name, batch, broken, coder.rules)
         frames.append(frame.filter(good))
+    source.report.notices += coder.notices()
+    if columns.time:
+        _check_unit(frames, columns.unit)
+        frames = _without_strays(source, tally, paths, wanted, coder, frames)
     source.check(tally)
-    _check_unit(frames, columns.unit)
     rows = sum(frame.height for frame in frames)
     actions = coder.finish(frames)
-    source.report.notices += coder.notices()
     tally.used, tally.duplicates = actions.height, rows - actions.height
     return actions
+
+
+def _without_strays(
+    source: RowSource,
+    tally: Tally,
+    paths: list[Path],
+    wanted: list[Wanted],
+    coder: "_Coder",
+    frames: list[pl.DataFrame],
+) -> list[pl.DataFrame]:
+    """Set stray actions aside, and name those that are old, but kept.
+
+    Which actions are stray is known only after all are read, so the files are read again for their lines.
+    """
+    usual = usual_days(frames)
+    if usual is None:
+        return frames
+    tallies, rules = (tally, Tally(tally.kind)), _stray_rules(usual, frames, source.schema.action.time)
+    again = replace(source, rejects=Rejects(), progress=None)
+    for name, batch in again.batches(Tally(tally.kind), paths, wanted):
+        frame, broken = coder.code(batch.frame, name)
+        for rejects, counts, of_kind in zip((source.rejects, again.rejects), tallies, rules, strict=True):
+            stray = frame.select(pl.when(broken.is_null()).then(broken_rule(of_kind))).to_series()
+            rejects.set_aside(counts, name, batch, stray, of_kind)
+    for text, cause in tallies[1].causes.items():
+        source.report.notices.append(f"actions: {cause.rows:,} rows are kept whose {text} (first: {cause.first})")
+    used = pl.col("time").is_between(usual.kept_from_ms(), usual.end_ms() - 1)
+    return [frame.filter(used) for frame in frames]
+
+
+def _stray_rules(usual: Usual, frames: list[pl.DataFrame], column: str | None) -> tuple[Rules, Rules]:
+    """Return the rules for stray actions that are not used, and for those that are kept."""
+    time, first, end = pl.col("time"), usual.first_ms(), usual.end_ms()
+    kept = time.is_between(usual.kept_from_ms(), first - 1)
+    ends = [frame.select(first=time.min(), kept=time.filter(kept).min(), last=time.max()) for frame in frames]
+    earliest, oldest_kept, latest = pl.concat(ends).select(pl.col("first", "kept").min(), pl.col("last").max()).row(0)
+
+    def before(far: int | None) -> str:
+        return f"time is up to {distance(first, far or 0)} before all others, which begin on {day_of(first)}"
+
+    later = f"time is up to {distance(latest, end - 1)} after all others, which end on {day_of(end - 1)}"
+    lost = [
+        (Reason(before(earliest), column=column), time < usual.kept_from_ms()),
+        (Reason(later, column=column), time >= end),
+    ]
+    return lost, [(Reason(before(oldest_kept), column=column), kept)]
 
 
 class _Coder:
@@ -85,7 +135,7 @@ class _Coder:
             {
                 "user_id": self._users.codes(users),
                 "sku_id": self._items.codes(items),
-                "time": self._times(raw[columns.time], file),
+                "time": self._times(raw, file),
                 "type": self._type_codes(raw, file),
                 "value": self._values(raw),
             }
@@ -118,8 +168,11 @@ class _Coder:
             for marker, count in sorted(self._unknown_values.items())
         ]
 
-    def _times(self, column: pl.Series, file: str) -> pl.Series:
-        unit, form = self._columns.unit, self._columns.format
+    def _times(self, raw: pl.DataFrame, file: str) -> pl.Series:
+        """Return the times, 0 if the data set has none."""
+        if self._columns.time is None:
+            return pl.repeat(0, raw.height, dtype=pl.Int64, eager=True)
+        column, unit, form = raw[self._columns.time], self._columns.unit, self._columns.format
         if column.dtype.is_numeric() and not unit and not form:
             raise DataError(
                 f'{file}: column "{column.name}" contains numbers; declare action.unit (s, ms, us or ns) in schema.yaml'

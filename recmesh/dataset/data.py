@@ -22,8 +22,9 @@ class DataSet:
         actions: Unique rows, sorted by time, and those of the same time by a hash of the row; at most 21 bytes each.
             `user_id` and `sku_id` are pl.Enum over exactly the ids of `users` and `items`, so
             `actions["user_id"].to_physical()` gives row numbers of `users`; cast to pl.String for text. `time` is
-            Int64, milliseconds since 1970-01-01 UTC. `type` is pl.Enum over the types that occur, sorted. `value` is
-            Float32. Where the files have none it is 1, or the bound of `positive` if 1 would not be positive.
+            Int64, milliseconds since 1970-01-01 UTC, 0 if the schema names no time. `type` is pl.Enum over the types
+            that occur, sorted. `value` is Float32. Where the files have none it is 1, or the bound of `positive` if 1
+            would not be positive.
         product_vectors: `sku_id` and `vector` (pl.Array of Float32), sorted by id; None without product_vectors.txt.
         report: What became of every row.
     """

@@ -162,7 +162,7 @@ class Rejects:
                 self._writer.writerow((file, row.line, row.reason, row.text))
 
     def batch(self, tally: Tally, file: str, batch: Batch, broken: pl.Series, rules: Rules) -> pl.Series:
-        """Set the rows of a batch aside that break a rule.
+        """Count the rows of a batch, and set those aside that break a rule.
 
         Args:
             tally: The counts of this kind of file.
@@ -175,6 +175,10 @@ class Rejects:
             A mask of the other rows.
         """
         tally.read += batch.frame.height
+        return self.set_aside(tally, file, batch, broken, rules)
+
+    def set_aside(self, tally: Tally, file: str, batch: Batch, broken: pl.Series, rules: Rules) -> pl.Series:
+        """Do the same with rows that are already counted."""
         good = broken.is_null()
         rows, positions = np.flatnonzero(~good.to_numpy()), broken.drop_nulls().to_numpy()
         for position in np.unique(positions).tolist():

@@ -34,7 +34,7 @@ class Report:
         fields: The declared fields.
         warnings: Sentences about what is probably wrong with the files or the schema. Commands print them.
         notices: Sentences about anything else that deserves attention.
-        first_time: Of all actions, in milliseconds since 1970-01-01 UTC; None if there are no actions.
+        first_time: Of all actions, in milliseconds since 1970-01-01 UTC; None if there are no actions or no times.
         last_time: The same for the last action.
         types: Number of actions by type.
         values: What the values of the actions mean; None if the schema declares none.
@@ -57,7 +57,7 @@ class Report:
         """Fill in what is known only after reading everything."""
         self.warnings = [*(said for tally in self.tallies for said in warnings_of(tally)), *self.warnings]
         self.fields = [*_fields("user", schema.user, users), *_fields("item", schema.item, items)]
-        if actions.height:
+        if actions.height and schema.action.time:
             self.first_time, self.last_time = actions["time"][0], actions["time"][-1]
         counts = actions["type"].value_counts()
         self.types = dict(sorted(zip(counts["type"].cast(pl.String), counts["count"], strict=True)))

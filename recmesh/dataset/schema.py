@@ -122,7 +122,7 @@ class Action(_Part):
     Attributes:
         user: Column of the user id.
         item: Column of the item id.
-        time: Column of the time.
+        time: Column of the time. Without it, nothing is known about the order of a user's actions.
         unit: Unit of epoch times.
         format: How times are written, as in strptime. Without it and a unit, they are ISO 8601 text. All text is in UTC
             unless it has an offset.
@@ -134,7 +134,7 @@ class Action(_Part):
 
     user: str
     item: str
-    time: str
+    time: str | None = None
     unit: Unit | None = None
     format: str | None = None
     type: str | None = None
@@ -164,6 +164,13 @@ class Action(_Part):
     def _one_type_without_column(self) -> "Action":
         if self.type is None and len(self.weights) > 1:
             raise ValueError("weights name several types, but there is no type: column")
+        return self
+
+    @model_validator(mode="after")
+    def _unit_belongs_to_a_time(self) -> "Action":
+        for key, given in (("unit", self.unit), ("format", self.format)):
+            if self.time is None and given is not None:
+                raise ValueError(f"{key} describes times, but there is no time: column")
         return self
 
     @model_validator(mode="after")

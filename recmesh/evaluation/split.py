@@ -3,7 +3,8 @@
 The actions before the cut become a data set to train on; the later ones are the truth, unless the weight of their type,
 their value or a return says that they are not positive. All actions of one user in ten are held out, as those of a new
 user. The split is by date if at least half of the users who act after the cutoff acted earlier. The cutoff is then the
-day after 80 % of the actions. Otherwise, each user's last fifth is held out.
+day after 80 % of the actions. Otherwise, each user's last fifth is held out;
+without times, a random fifth.
 """
 
 import shutil
@@ -57,7 +58,7 @@ def split(data: DataSet, out: Path, seed: int) -> Split:
     positive = pl.Series("positive", action_weights(data.schema, data.actions) > 0)
     actions = data.actions.with_columns(pl.col(USER, ITEM, "type").cast(pl.String), positive)
     cold = _cold(data.users[USER], seed)
-    known, later, rule = _cut(actions, cold)
+    known, later, rule = _cut(actions, cold, timed=data.schema.action.time is not None)
     later = later.filter("positive")
     if known.is_empty() or later.is_empty():
         raise DataError(
@@ -79,7 +80,7 @@ def _cold(users: pl.Series, seed: int) -> pl.Series:
     return users[np.sort(order[: round(len(users) * _COLD_SHARE)])]
 
 
-def _cut(actions: pl.DataFrame, cold: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame, str]:
+def _cut(actions: pl.DataFrame, cold: pl.Series, *, timed: bool) -> tuple[pl.DataFrame, pl.DataFrame, str]:
     """Return the actions before the cut (without those of cold users), the actions after it, and the rule in words."""
     is_cold = pl.col(USER).is_in(cold.implode())
     times = actions["time"].sort()
@@ -94,7 +95,8 @@ def _cut(actions: pl.DataFrame, cold: pl.Series) -> tuple[pl.DataFrame, pl.DataF
     early = position < (size * _KNOWN_SHARE).ceil().clip(upper_bound=size - 1)
     warm = actions.filter(~is_cold)
     later = pl.concat([warm.filter(~early), actions.filter(is_cold)])
-    return warm.filter(early), later, "cut at 80 % of each user's own actions"
+    which = "cut at 80 % of each user's own actions" if timed else "a random fifth of each user's actions is held out"
+    return warm.filter(early), later, which
 
 
 def _truths(known: pl.DataFrame, later: pl.DataFrame, cold: pl.Series, repeats: bool) -> dict[str, pl.DataFrame]:
@@ -130,8 +132,8 @@ def _plain(schema: Schema) -> Schema:
         action=Action(
             user=USER,
             item=ITEM,
-            time="time",
-            unit="ms",
+            time="time" if schema.action.time else None,
+            unit="ms" if schema.action.time else None,
             type="type",
             value=value,
             weight_by=schema.action.weight_by,

@@ -107,7 +107,7 @@ class FeatureSpec(_Frozen):
 
     Attributes:
         version: The version of this format.
-        as_of: The time in milliseconds up to which the release has seen actions.
+        as_of: The time in milliseconds up to which the release has seen actions; 0 if they have no times.
         repeats: Whether users of this data set act on the same item again.
         clock: Whether calendar time has a meaning. If not, recency is counted in a user's own action times.
         granularity: The resolution of the data's times in milliseconds.

@@ -127,7 +127,8 @@ class Manifest(_Frozen):
         created: When it was made.
         fingerprint: The fingerprint of the data set.
         schema_hash: The hash of the data set's schema.
-        as_of: The time up to which the release has seen actions, in milliseconds since 1970-01-01 UTC.
+        as_of: The time up to which the release has seen actions, in milliseconds since 1970-01-01 UTC; 0 if
+            they have no times.
         repeats: Whether users of the data set act on the same item again.
         items: The number of items, and of rows of the collection.
         dim: The dimension of the item vectors.

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 from jobs.train.data.activity import ActiveTime
 from jobs.train.data.prepare import Prepared, prepare
-from jobs.train.data.windows import FEWEST_LISTS, MIN_LISTS, Plan, Role, plan
+from jobs.train.data.rows import wanted_items
+from jobs.train.data.windows import FEWEST_LISTS, MIN_LISTS, Plan, Role, Window, plan
 from recmesh.dataset import Action, DataSet, Report, Schema, Side
-from recmesh.features.spec import DAY_MS
+from recmesh.dataset.schema import Value
+from recmesh.errors import DataError
+from recmesh.features.spec import DAY_MS, Segment
 
 Longs = npt.NDArray[np.int64]
 
@@ -21,8 +24,11 @@ START = 19_700 * DAY_MS
 YEAR = 365 * DAY_MS
 
 
-def prepared(users: Longs, times: Longs, items: Longs | None = None) -> Prepared:
+def prepared(
+    users: Longs, times: Longs, items: Longs | None = None, values: Longs | None = None, repeats: bool = True
+) -> Prepared:
     """Encode actions of some users at some times."""
+    values = np.ones(len(users), np.int64) if values is None else values
     items = np.arange(len(users)) % 12 if items is None else items
     user_ids = [f"{user:04}" for user in range(max(int(users.max()) + 1, 10))]
     item_ids = [f"{item:04}" for item in range(max(int(items.max()) + 1, 10))]
@@ -32,11 +38,17 @@ def prepared(users: Longs, times: Longs, items: Longs | None = None) -> Prepared
             "sku_id": [item_ids[item] for item in items.tolist()],
             "time": times,
             "type": ["order"] * len(users),
-            "value": pl.Series([1.0] * len(users), dtype=pl.Float32),
+            "value": values,
         },
-        schema_overrides={"user_id": pl.Enum(user_ids), "sku_id": pl.Enum(item_ids), "type": pl.Enum(["order"])},
+        schema_overrides={
+            "user_id": pl.Enum(user_ids),
+            "sku_id": pl.Enum(item_ids),
+            "type": pl.Enum(["order"]),
+            "value": pl.Float32,
+        },
     ).sort("time", "user_id", "sku_id")
-    schema = Schema(user=Side(id="u"), item=Side(id="i"), action=Action(user="u", item="i", time="t"))
+    action = Action(user="u", item="i", time="t", value=Value(column="v", positive=">= 1"))
+    schema = Schema(user=Side(id="u"), item=Side(id="i"), action=action, repeats=repeats)
     frames = pl.DataFrame({"user_id": user_ids}), pl.DataFrame({"sku_id": item_ids})
     return prepare(DataSet(Path("shop"), schema, "f" * 64, *frames, actions, None, Report()))
 
@@ -53,12 +65,23 @@ def described(chosen: Plan) -> list[tuple[str, str, bool]]:
     return [(window.name, window.role.value, window.cold) for window in chosen.windows]
 
 
+def lists(data: Prepared, window: Window) -> int:
+    """Count the users with wanted items, and with positive known actions unless they count as new."""
+    segment: Segment = "cold" if window.cold else "repeat" if data.spec.repeats else "novel"
+    rows = data.known(window.known)
+    known = np.bincount(data.users[rows][data.positive[rows]])
+    return sum(
+        len(wanted_items(data, window, user, segment)) > 0 and (window.cold or (user < len(known) and known[user] > 0))
+        for user in window.labelled().tolist()
+    )
+
+
 def check(data: Prepared, chosen: Plan) -> None:
     """Check what holds for every plan."""
     least = MIN_LISTS if chosen.clock else FEWEST_LISTS
     for window in chosen.windows:
         labelled = window.labelled()
-        assert len(labelled) >= least[window.cold]
+        assert lists(data, window) >= least[window.cold]
         allowed = data.start[labelled] if window.cold else window.begin[labelled]
         assert (window.known[labelled] <= allowed).all()
         if not window.cold:
@@ -113,10 +136,22 @@ def activity(draw: st.DrawFn) -> tuple[Longs, Longs]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(activity())
-def test_every_window_has_enough_users_with_labels(drawn: tuple[Longs, Longs]) -> None:
-    data = prepared(*drawn)
-    check(data, plan(data, 1))
+@given(activity(), st.sampled_from((0.0, 0.3, 0.9)), st.booleans(), st.sampled_from((1, 12, 500)))
+def test_every_window_has_enough_lists(
+    drawn: tuple[Longs, Longs], negative: float, repeats: bool, catalogue: int
+) -> None:
+    """A data set that is too small is refused in one sentence."""
+    users, times = drawn
+    rng = np.random.default_rng(1)
+    values = (rng.random(len(users)) >= negative).astype(np.int64)
+    try:
+        data = prepared(users, times, rng.integers(catalogue, size=len(users)), values, repeats)
+        chosen = plan(data, 1)
+    except DataError as error:
+        assert "training needs at least" in str(error)
+        assert values.sum() < 50 or len(np.unique(users[values > 0])) < 10
+        return
+    check(data, chosen)
 
 
 def test_a_shop_that_is_open_every_day_has_a_split_by_date_with_sixteen_cutoffs() -> None:

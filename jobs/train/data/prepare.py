@@ -43,7 +43,7 @@ class Prepared:
         times: int64 [actions], ms since 1970.
         types: int8 [actions], positions in spec.action_types.
         values: float32 [actions].
-        active: When the users were active. It ends at spec.as_of; a few stray actions may be later.
+        active: When the users were active. It ends at spec.as_of, if there are times; a few stray actions may be later.
         weights: float32 [actions], the weight of each action as long as no return takes it back.
         returns: bool [actions], the actions that take back others.
         positive: bool [actions], what users wanted in the end: actions with a weight that no return takes back, however
@@ -114,7 +114,7 @@ def prepare(data: DataSet) -> Prepared:
             f"{len(data.actions):,} actions are positive; training needs at least {MIN_ACTIONS}"
         )
     spec = FeatureSpec(
-        as_of=active.end,
+        as_of=active.end if schema.action.time else 0,
         repeats=schema.repeats,
         clock=False,
         granularity=granularity,

@@ -1,13 +1,14 @@
 """Windows: cut-offs in the past. Actions before a cut-off are known, and the actions that follow are the labels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
 
-from jobs.train.data.activity import ActiveTime
 from jobs.train.data.prepare import Prepared
+from recmesh.dataset.needs import MIN_USERS
+from recmesh.errors import DataError
 from recmesh.features.spec import DAY_MS, Longs, Mask
 
 _WEEK = 7 * DAY_MS
@@ -48,8 +49,8 @@ MANY_USERS = 20_000
 """With more users than this, two of the folds give enough rows."""
 
 MIN_LISTS = {False: 50, True: 10}
-"""Users with labels that a warm window (False) and a cold window (True) of a split by date need at least. With fewer, a
-split by position gives more of them."""
+"""Lists that a warm window (False) and a cold window (True) of a split by date need at least. With fewer, a split by
+position gives more of them."""
 
 FEWEST_LISTS = {False: 10, True: 5}
 """The same for a split by position. Every data set that training accepts has so many users for its cold windows."""
@@ -151,14 +152,56 @@ def plan(data: Prepared, seed: int) -> Plan:
     If at least half of the users active in the last quarter of the data were active earlier, and enough users have
     labels in each window, the split is by date; otherwise the last actions of each user are the labels.
 
-    Every window has at least `MIN_LISTS` users with labels in a split by date and `FEWEST_LISTS` in a split by
-    position. A data set whose users have a single action each has cold windows only.
+    Every window has at least `MIN_LISTS` lists in a split by date and `FEWEST_LISTS` in a split by position. A data set
+    whose users have a single action each has cold windows only.
+
+    Raises:
+        DataError: Too few users have positive actions.
     """
     hidden = np.random.default_rng(seed).random(len(data.start) - 1) < HIDDEN_SHARE
-    windows = _by_date(data, hidden)
+    counts = _Counts.of(data)
+    windows = _by_date(data, counts, hidden)
     if windows:
         return Plan(True, tuple(windows), hidden)
-    return Plan(False, (*_by_position(data, seed), *_folds(data, seed)), np.zeros(len(hidden), np.bool_))
+    position = (*_by_position(data, counts, seed), *_folds(data, counts, seed))
+    return Plan(False, position, np.zeros(len(hidden), np.bool_))
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Running counts of actions, with which the lists of a window are counted.
+
+    Attributes:
+        start: int64 [users + 1]; the actions of user u are start[u]:start[u + 1].
+        positive: int64 [actions + 1], the number of positive actions before each action.
+        wanted: The same for those that are labels of known users: without repeats, only the first on each item.
+    """
+
+    start: Longs
+    positive: Longs
+    wanted: Longs
+
+    @classmethod
+    def of(cls, data: Prepared) -> "_Counts":
+        positive = wanted = data.positive
+        if not data.spec.repeats:
+            first = np.zeros(len(positive), np.bool_)
+            first[np.unique(data.users.astype(np.int64) * len(data.catalogue) + data.items, return_index=True)[1]] = (
+                True
+            )
+            wanted = positive & first
+        return cls(data.start, *(np.concatenate([[0], np.cumsum(part)]) for part in (positive, wanted)))
+
+    def lists(self, window: Window) -> int:
+        """Return the number of lists: users with positive labels and, in a warm window, positive known actions."""
+        if window.cold:
+            return int((self.positive[window.until] > self.positive[window.begin]).sum())
+        known = self.positive[window.known] > self.positive[self.start[:-1]]
+        return int((known & (self.wanted[window.until] > self.wanted[window.begin])).sum())
+
+    def users(self) -> Longs:
+        """Return the users with positive actions, int64, ascending."""
+        return np.flatnonzero(self.positive[self.start[1:]] > self.positive[self.start[:-1]])
 
 
 def _round_to_unit(wanted: float, unit: int) -> int:
@@ -174,45 +217,46 @@ def _returning_share(data: Prepared, cutoff: int) -> float:
     return float((first[active] < cutoff).mean()) if active.any() else 0.0
 
 
-def _by_date(data: Prepared, hidden: Mask) -> list[Window]:
-    """Return the windows of a split by date, in order of time; none if the data does not suit such a split."""
+def _by_date(data: Prepared, counts: _Counts, hidden: Mask) -> list[Window]:
+    """Return the windows of a split by date, in order of time; none if the data does not suit such a split.
+
+    Cut-offs lie one step of active time apart. The last one leaves exactly the length of the labels. The more cut-offs,
+    the less weight the fit gives to what holds at a single one, such as which items are trending.
+    """
     active, granularity = data.active, data.spec.granularity
-    span = active.length
-    if span < MIN_SPAN_STEPS * granularity:
-        return []
-    quarter, step = span / SPAN_PER_LABELS, span / SPAN_PER_STEP
+    quarter, step = active.length / SPAN_PER_LABELS, active.length / SPAN_PER_STEP
     length = _round_to_unit(min(quarter, MAX_LABELS_MS), _WEEK if quarter >= _WEEK else granularity)
+    if active.length < MIN_SPAN_STEPS * granularity or (
+        _returning_share(data, active.back(length)) < MIN_RETURNING_SHARE
+    ):
+        return []
     if step >= DAY_MS:
         active = active.ending_at_midnight()
-    if _returning_share(data, active.back(length)) < MIN_RETURNING_SHARE:
-        return []
-    return _with_roles(
-        _cutoffs(data, active, length, _round_to_unit(step, DAY_MS if step >= DAY_MS else granularity), hidden)
-    )
+    factor = 1 if len(data.items) <= MANY_ACTIONS else 2
+    steps = factor * _round_to_unit(step, DAY_MS if step >= DAY_MS else granularity)
+    lefts = range(length, active.length, steps)[: CUTOFFS // factor]
+    pairs = (_at_cutoff(data, active.back(left), active.back(left - length), hidden) for left in lefts)
+    return _with_roles(_with_enough_lists(pairs, counts))
 
 
-def _cutoffs(data: Prepared, active: ActiveTime, length: int, step: int, hidden: Mask) -> list[tuple[Window, Window]]:
-    """Place cut-offs one step of active time apart. The last one leaves exactly `length` for its labels.
+def _with_enough_lists(pairs: Iterable[tuple[Window, Window]], counts: _Counts) -> list[tuple[Window, Window]]:
+    """Leave out cut-offs with too few lists, and those with the same known actions as the next one.
 
-    The more cut-offs, the less weight the fit gives to what holds at a single one, such as which items are trending.
-    A cut-off that leaves too few users with labels, or the same known actions as the next one, is left out.
+    Args:
+        pairs: The warm and the cold window of each cut-off, the latest first.
+        counts: Counts the lists.
 
     Returns:
-        The warm and the cold window of each cut-off, in order of time. None at all if the last cut-off is left out.
+        The others, in order of time. None at all if the latest is left out.
     """
-    factor = 1 if len(data.items) <= MANY_ACTIONS else 2
-    found: list[tuple[Window, Window]] = []
-    for number in range(CUTOFFS // factor):
-        left = length + number * step * factor
-        if left >= active.length:
-            break
-        pair = _at_cutoff(data, active.back(left), active.back(left - length), hidden)
-        enough = all(len(window.labelled()) >= MIN_LISTS[window.cold] for window in pair)
-        if enough and not (found and np.array_equal(pair[0].known, found[0][0].known)):
-            found.insert(0, pair)
-        elif not found:
-            break
-    return found
+    kept: list[tuple[Window, Window]] = []
+    for pair in pairs:
+        enough = all(counts.lists(window) >= MIN_LISTS[window.cold] for window in pair)
+        if enough and not (kept and np.array_equal(pair[0].known, kept[-1][0].known)):
+            kept.append(pair)
+        elif not kept:
+            return []
+    return kept[::-1]
 
 
 def _with_roles(cutoffs: Sequence[tuple[Window, Window]]) -> list[Window]:
@@ -252,10 +296,10 @@ def _positions_at(data: Prepared, cutoff: int) -> Longs:
     return found
 
 
-def _by_position(data: Prepared, seed: int) -> list[Window]:
+def _by_position(data: Prepared, counts: _Counts, seed: int) -> list[Window]:
     """Return the warm windows of a split by position.
 
-    Windows with too few users with labels are left out. Without a window to fit to, or without one to evaluate on,
+    Windows with too few lists are left out. Without a window to fit to, or without one to evaluate on,
     there are none.
     """
     begin, end = data.start[:-1], data.start[1:]
@@ -273,7 +317,7 @@ def _by_position(data: Prepared, seed: int) -> list[Window]:
         )
         for number, (position, cut, role) in enumerate(zip(POSITIONS, cuts, roles, strict=True))
     ]
-    enough = [window for window in windows if len(window.labelled()) >= FEWEST_LISTS[window.cold]]
+    enough = [window for window in windows if counts.lists(window) >= FEWEST_LISTS[window.cold]]
     return enough if len(enough) > 1 and enough[-1].held_out else []
 
 
@@ -294,13 +338,15 @@ def _cuts(begin: Longs, end: Longs, rng: np.random.Generator) -> list[Longs]:
     return cuts
 
 
-def _folds(data: Prepared, seed: int) -> list[Window]:
+def _folds(data: Prepared, counts: _Counts, seed: int) -> list[Window]:
     """Return the cold windows of a split by position.
 
     Each hides all actions of a part of the users, and its labels are all of their actions.
     """
     begin, end = data.start[:-1], data.start[1:]
-    active = np.flatnonzero(end > begin)
+    active = counts.users()
+    if len(active) < MIN_USERS:
+        raise DataError(f"{len(active)} users with positive actions are too few; training needs at least {MIN_USERS}")
     folds = FOLDS if len(active) >= FOLDS * MIN_LISTS[True] else FEW_FOLDS
     count = folds if len(begin) <= MANY_USERS else FEW_FOLDS
     rng = np.random.default_rng(seed + 1)

@@ -15,7 +15,7 @@ from jobs.train.report.examples import Examples
 from jobs.train.report.exposure import exposures
 from jobs.train.report.figures import chain_of, channel_parts, compared, kinds, systems
 from jobs.train.report.page import page
-from jobs.train.report.times import formatted
+from jobs.train.report.times import formatted, span
 from recmesh.dataset import DataSet
 from recmesh.evaluation import METRICS_FILE, PAGE_FILE, Report
 from recmesh.evaluation.report import ActiveFacts, Cost, SegmentReport, WindowFacts
@@ -108,7 +108,7 @@ def _facts(sources: Sources) -> dict[str, str]:
     return {
         "trained": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         "data": f"{len(dataset.users):,} users, {len(dataset.items):,} items, {len(data.items):,} actions",
-        "from, to": f"{formatted(int(data.times.min()))}, {formatted(int(data.times.max()))}",
+        "times": span(int(data.times.min()), int(data.times.max())),
         "fields": ", ".join(fields) or "none",
         "repeats": "items that a user acted on may be recommended again" if spec.repeats else "new items only",
         "windows": "split by date" if sources.plan.clock else "split by position in each user's history",
@@ -125,7 +125,7 @@ def _window(data: Prepared, window: Window) -> WindowFacts:
     return WindowFacts(
         name=window.name,
         known_until=formatted(window.as_of),
-        labels=f"{formatted(int(first.min()))} to {formatted(int(last.max()))}" if len(labelled) else "none",
+        labels=span(int(first.min()), int(last.max())) if len(labelled) else "none",
         users=len(labelled),
         used_for=_USES[window.role],
     )

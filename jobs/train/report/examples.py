@@ -7,6 +7,7 @@ import numpy as np
 from jobs.train.data.prepare import Prepared
 from jobs.train.data.rows import Candidates
 from jobs.train.report.calibration import probability
+from jobs.train.report.times import UNKNOWN
 from jobs.train.selection.held_out import Judged, Observed
 from recmesh.dataset import DataSet
 from recmesh.evaluation import per_user
@@ -74,14 +75,18 @@ class Examples:
         for item, time, kind in zip(
             history.items[:SHOWN_ACTIONS], history.times[:SHOWN_ACTIONS], history.types[:SHOWN_ACTIONS], strict=True
         ):
-            timestamp = np.datetime64(int(time), "ms")
-            when = str(timestamp.astype("datetime64[D]" if self._spec.granularity == DAY_MS else "datetime64[m]"))
             yield Past(
                 sku_id=self._sku_ids[item],
                 about=self._about(int(item)),
-                when=when.replace("T", " "),
+                when=self._when(int(time)),
                 kind=self._types[kind],
             )
+
+    def _when(self, time: int) -> str:
+        if not time:
+            return UNKNOWN
+        unit = "D" if self._spec.granularity == DAY_MS else "m"
+        return str(np.datetime64(time, "ms").astype(f"datetime64[{unit}]")).replace("T", " ")
 
     def _shown(
         self, candidates: Candidates, judged: Judged, scores: Floats, items: Ints, calibration: Calibration | None

@@ -49,6 +49,8 @@ class Incumbent:
             manifest = store.manifest(release)
             if manifest.imported:
                 return cls(release, None, "its models were imported and may have seen the held-out labels")
+            if not manifest.as_of:
+                return cls(release, None, "its data had no times, so it may have seen the held-out labels")
             return cls(release, IncumbentRelease(manifest, store.fetch(release, cache), dataset, data))
         except ReleaseError as error:
             return cls("that cannot be loaded", None, str(error))

@@ -103,8 +103,8 @@ def test_gaps_and_wrong_clocks_are_warnings(fine: Path) -> None:
     write_actions(fine, [*rows, "u00,a,2087-01-01,order", "u00,a,1971-01-01,order"])
     result = check(fine, now=NOW)
     assert texts(result, "warning") == [
-        "1 action is long before all others, from 1971-01-01; the others begin 2024-01-01",
-        "1 action is long after all others, to 2087-01-01; the others end 2024-04-28",
+        "actions: 2 of 618 rows cannot be used; the reason for 1 of them: time is up to 53.0 years before all others, "
+        'which begin on 2024-01-01, such as "1971-01-01" (first: actions.csv line 619)',
         "no actions for 63 days between 2024-01-28 and 2024-04-01",
     ]
 
