@@ -135,7 +135,7 @@ def _release_to_ingest(models: ModelStore) -> Manifest:
         raise ReleaseError(
             f"model store {models.url}: there is no release to ingest; train first, or pass --only redis"
         )
-    if active is not None and releases[0].created < active.since:
+    if active is not None and active.follows(releases[0]):
         return models.manifest(active.id)
     return releases[0]
 

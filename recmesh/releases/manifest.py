@@ -124,7 +124,8 @@ class Manifest(_Frozen):
     Attributes:
         format: From 2 on, `ranker` describes the ranker in Paddle's format, and there is a reference request.
         id: The id of the release, part of paths and URLs.
-        created: When it was made.
+        number: Place in the order of the store's releases; the store gives it. 0 in releases of version 0.1.0.
+        created: When it was made, for people: clocks may be wrong.
         fingerprint: The fingerprint of the data set.
         schema_hash: The hash of the data set's schema.
         as_of: The time up to which the release has seen actions, in milliseconds since 1970-01-01 UTC; 0 if
@@ -145,6 +146,7 @@ class Manifest(_Frozen):
 
     format: int = Field(default=1, ge=1)
     id: str = Field(pattern=f"^{_ID.pattern}$")
+    number: int = Field(default=0, ge=0)
     created: AwareDatetime = Field(default_factory=lambda: datetime.now(timezone.utc))
     fingerprint: str
     schema_hash: str
@@ -167,6 +169,11 @@ class Manifest(_Frozen):
     def collection(self) -> str:
         """The name of the Milvus collection with the item vectors of this release."""
         return collection_name(self.id)
+
+    @property
+    def order(self) -> tuple[int, datetime, str]:
+        """The sort key of the releases of a store, oldest first."""
+        return self.number, self.created, self.id
 
     @property
     def imported(self) -> bool:

@@ -47,6 +47,7 @@ class Active(BaseModel):
         id: The id of the active release.
         since: When it was activated.
         history: The ids that were active before, newest first.
+        newest: The largest number of a release that the store had then; None in records of version 0.1.0.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,6 +55,13 @@ class Active(BaseModel):
     id: str
     since: AwareDatetime
     history: tuple[str, ...] = ()
+    newest: int | None = None
+
+    def follows(self, release: Manifest) -> bool:
+        """Whether this activation came after a release was put into the store."""
+        if self.newest is None:
+            return release.number == 0 and release.created < self.since
+        return release.number <= self.newest
 
 
 class ModelStore:
@@ -103,7 +111,8 @@ class ModelStore:
                 target = self._path(manifest.id, name)
                 self._fs.makedirs(str(target.parent), exist_ok=True)
                 self._fs.put_file(str(folder / name), str(target))
-        self._write(self._manifest_path(manifest.id), (folder / MANIFEST).read_bytes())
+        manifest = manifest.model_copy(update={"number": self._newest_number() + 1})
+        self._write(self._manifest_path(manifest.id), manifest.model_dump_json(indent=2).encode())
         return manifest
 
     def list(self) -> list[Manifest]:
@@ -121,7 +130,7 @@ class ModelStore:
                 manifests.append(parse_manifest(content, f"{self.url}: release {release_id}"))
             except ReleaseError as error:
                 _log.warning("unreadable release skipped", release=release_id, error=str(error))
-        return sorted(manifests, key=lambda manifest: (manifest.created, manifest.id), reverse=True)
+        return sorted(manifests, key=lambda manifest: manifest.order, reverse=True)
 
     def manifest(self, release_id: str) -> Manifest:
         """Return the manifest of a release.
@@ -253,8 +262,8 @@ class ModelStore:
         record = self.active_record()
         if record is None:
             return {release.id for release in releases}
-        created = self.manifest(record.id).created
-        newer = {release.id for release in releases if release.created > created}
+        active = self.manifest(record.id)
+        newer = {release.id for release in releases if release.order > active.order}
         present = {release.id for release in releases}
         previous = next((release_id for release_id in record.history if release_id in present), None)
         return newer | {record.id} | ({previous} if previous else set())
@@ -352,6 +361,12 @@ class ModelStore:
                         f"in the store, {entry.size} in the manifest; put the release into the store again"
                     )
 
+    def _newest_number(self) -> int:
+        """The largest number that a release of this store has, or had at the latest activation."""
+        active = self._active_or_none()
+        known = active.newest if active and active.newest else 0
+        return max([known, *(release.number for release in self.list())])
+
     def _active_or_none(self) -> Active | None:
         try:
             return self.active_record()
@@ -360,7 +375,8 @@ class ModelStore:
             return None
 
     def _set_active(self, release_id: str, history: tuple[str, ...]) -> None:
-        record = Active(id=release_id, since=datetime.now(timezone.utc), history=history[:_MAX_HISTORY])
+        now, newest = datetime.now(timezone.utc), self._newest_number()
+        record = Active(id=release_id, since=now, history=history[:_MAX_HISTORY], newest=newest)
         self._write(self._root / "active", record.model_dump_json(indent=2).encode())
 
     def _path(self, release_id: str, name: str = "") -> PurePosixPath:
