@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from benchmarks.processes import Pids, usage
 from recmesh.client import Method
+from recmesh.contract import DIRECT
 from recmesh.errors import Unavailable
 
 Call: TypeAlias = Callable[..., Awaitable[bytes]]
@@ -95,7 +96,7 @@ def ask_serially(target: str, method: Method[Any, Any], payloads: Sequence[bytes
     """
 
     async def ask() -> list[bytes]:
-        async with grpc.aio.insecure_channel(target) as channel:
+        async with grpc.aio.insecure_channel(target, options=[DIRECT]) as channel:
             call: Call = channel.unary_unary(method.path)
             try:
                 return [await call(payload, timeout=_TIMEOUT) for payload in payloads]
@@ -145,7 +146,7 @@ async def _run(job: Job) -> Load:
     failed: Counter[str] = Counter()
     different: list[tuple[int, bytes]] = []
     gate = itertools.count()
-    async with grpc.aio.insecure_channel(job.target) as channel:
+    async with grpc.aio.insecure_channel(job.target, options=[DIRECT]) as channel:
         call: Call = channel.unary_unary(job.method.path)
         # A first round at full concurrency warms up connections and caches.
         first = (call(payload, timeout=_TIMEOUT) for payload in job.payloads[: job.concurrency])

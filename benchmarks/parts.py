@@ -15,6 +15,7 @@ from benchmarks import hop
 from benchmarks.load import Call, quantile
 from benchmarks.processes import Pids, usage
 from benchmarks.traffic import CM_ITEMS, Case
+from recmesh.contract import DIRECT
 from recmesh.features import Encoder, User
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.releases import Manifest, ModelStore
@@ -86,7 +87,7 @@ async def _measure(cases: Sequence[Case], places: Places) -> list[Part]:
     async with _closing(RedisReader(places.redis_url, keys=places.keys)) as redis:
         mget = _each([case.sku_ids[:CM_ITEMS] for case in cases], redis.get_items)
         parts.append(await _part(f"Redis MGET of {CM_ITEMS} alone", mget, places, "redis"))
-    async with hop.running() as (target, pid), grpc.aio.insecure_channel(target) as channel:
+    async with hop.running() as (target, pid), grpc.aio.insecure_channel(target, options=[DIRECT]) as channel:
         call: Call = channel.unary_unary(hop.PATH)
         parts.append(await _part("empty gRPC call", lambda _: call(b"", timeout=_TIMEOUT), places, pid))
     return parts

@@ -2,15 +2,15 @@
 
 import os
 import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from local.ports import direct
 from recmesh.client import Targets
-from recmesh.contract import METRICS_PORT_OFFSET
+from recmesh.contract import METRICS_PORT_OFFSET, address
 
 Totals: TypeAlias = Mapping[str, tuple[float, float]]
 """Total seconds and number of calls, by stage."""
@@ -23,7 +23,7 @@ def scrape(targets: Targets) -> dict[str, tuple[float, float]]:
     place = urlsplit(f"//{targets['as']}")
     port = os.environ.get("RECMESH_METRICS_PORT") or (place.port or 0) + METRICS_PORT_OFFSET
     try:
-        with urllib.request.urlopen(f"http://{place.hostname}:{port}/metrics", timeout=5) as answer:
+        with direct.open(f"http://{address(place.hostname or '', int(port))}/metrics", timeout=5) as answer:
             text = answer.read().decode()
     except (urllib.error.URLError, TimeoutError):
         return {}

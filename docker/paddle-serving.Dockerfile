@@ -25,7 +25,7 @@ COPY services services
 COPY recmesh recmesh
 RUN python -m compileall -q .
 ENV RECMESH_SERVICE=rank.paddle_serving \
-    RECMESH_HOST=0.0.0.0 \
+    RECMESH_HOST=:: \
     RECMESH_HOME=/var/lib/recmesh \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1

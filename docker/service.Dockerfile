@@ -32,7 +32,7 @@ COPY --from=kernels /build/recmesh/kernels recmesh/kernels
 # Compile now, because the root file system is read-only at run time.
 RUN python -m compileall -q .
 ENV RECMESH_SERVICE=${SERVICE} \
-    RECMESH_HOST=0.0.0.0 \
+    RECMESH_HOST=:: \
     RECMESH_HOME=/var/lib/recmesh \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1

@@ -4,15 +4,16 @@ import contextlib
 import json
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 
 import grpc
 import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from local.ports import direct
 from local.settings import LocalSettings
 from local.supervisor import Supervisor
+from recmesh.contract import DIRECT
 from recmesh.errors import Unavailable
 
 _TIMEOUT_SECONDS = 2.0
@@ -30,16 +31,15 @@ def milvus_answers(settings: LocalSettings) -> bool:
     """Whether all components of Milvus report that they are healthy."""
     with contextlib.suppress(OSError, ValueError, KeyError, urllib.error.URLError):
         ports = json.loads((settings.folder / "milvus" / "ports.json").read_text())
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{ports['metrics_port']}/healthz", timeout=_TIMEOUT_SECONDS
-        ) as answer:
+        url = f"http://127.0.0.1:{ports['metrics_port']}/healthz"
+        with direct.open(url, timeout=_TIMEOUT_SECONDS) as answer:
             return bool(answer.read() == b"OK")
     return False
 
 
 def serving(target: str) -> bool:
     """Whether the health status of a service is SERVING."""
-    with grpc.insecure_channel(target) as channel, contextlib.suppress(grpc.RpcError):
+    with grpc.insecure_channel(target, options=[DIRECT]) as channel, contextlib.suppress(grpc.RpcError):
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
     return False

@@ -12,6 +12,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Collection
 
+from local.ports import direct
+
 _SESSIONS = b"by-dev/meta/session/"
 _ETCD_START_SECONDS = 30.0
 
@@ -19,7 +21,7 @@ _ETCD_START_SECONDS = 30.0
 def _call(port: int, method: str, body: dict[str, str]) -> dict[str, list[dict[str, str]]]:
     """Call the JSON gateway of etcd."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v3/kv/{method}", json.dumps(body).encode())
-    with urllib.request.urlopen(request, timeout=5) as answer:
+    with direct.open(request, timeout=5) as answer:
         result: dict[str, list[dict[str, str]]] = json.load(answer)
         return result
 

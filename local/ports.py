@@ -2,11 +2,15 @@
 
 import random
 import socket
+import urllib.request
 from collections.abc import Sequence
 
 # Below the range that Linux uses for outgoing connections (from 32768), which might otherwise take a port before the
 # server does.
 _FIRST, _LAST = 20_000, 32_000
+
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens URLs on this machine, without the proxy that variables may name."""
 
 
 def hold(port: int, host: str = "127.0.0.1") -> socket.socket:
@@ -18,7 +22,7 @@ def hold(port: int, host: str = "127.0.0.1") -> socket.socket:
     Raises:
         OSError: A process already listens on the port.
     """
-    holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind((host, port))

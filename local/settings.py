@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recmesh.contract import (
@@ -17,6 +17,8 @@ from recmesh.contract import (
     PORTS,
     REDIS_PORT,
     ServiceName,
+    address,
+    bare_host,
 )
 from recmesh.errors import SettingsError
 
@@ -31,6 +33,7 @@ _UNBROKEN = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 Mode = Literal["compact", "services"]
 Backend = Literal["onnx", "paddle-serving", "auto"]
+Host = Annotated[str, AfterValidator(bare_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -52,7 +55,7 @@ class LocalSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     home: Path = Path(DEFAULT_HOME)
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     um_port: Port = PORTS["um"]
     cm_port: Port = PORTS["cm"]
     recall_port: Port = PORTS["recall"]
@@ -114,7 +117,7 @@ class LocalSettings(BaseSettings):
 
     def target(self, service: str) -> str:
         """The target of a service, `host:port`."""
-        return f"{self.reachable_host}:{self.port(service)}"
+        return address(self.reachable_host, self.port(service))
 
     def metrics(self, program: str) -> int:
         """The metrics port of a program: a service, `compact` or Paddle Serving."""

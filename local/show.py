@@ -13,6 +13,7 @@ from local import programs
 from local.settings import PADDLE_SERVING, SERVICES, LocalSettings, Mode
 from local.supervisor import ProcessState
 from recmesh.client import Recommendation
+from recmesh.contract import address
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def addresses(console: Console, settings: LocalSettings, mode: Mode) -> None:
         table.add_row("Paddle Serving (gRPC)", settings.target(PADDLE_SERVING), "")
     for program in programs.names(settings, mode):
         table.add_row(
-            f"metrics of {program}", f"http://{settings.reachable_host}:{settings.metrics(program)}/metrics", ""
+            f"metrics of {program}", f"http://{address(settings.reachable_host, settings.metrics(program))}/metrics", ""
         )
     table.add_row("Redis", settings.redis_url, "")
     table.add_row("milvus-lite" if settings.milvus_lite else "Milvus", settings.milvus_uri, "")
@@ -93,7 +94,8 @@ def _address(settings: LocalSettings, program: str) -> str:
     if program == "milvus":
         return f"127.0.0.1:{settings.milvus_port}"
     if program == "compact":
-        return f"{settings.reachable_host}:" + ",".join(str(settings.port(name)) for name in SERVICES)
+        host = address(settings.reachable_host, settings.port(SERVICES[0])).rpartition(":")[0]
+        return f"{host}:" + ",".join(str(settings.port(name)) for name in SERVICES)
     return settings.target(program)
 
 

@@ -1,6 +1,7 @@
 """gRPC channels of clients and between services: load balancing, reconnection, keepalive, retries and credentials.
 
-Every channel spreads calls over the healthy servers of its target and reconnects within a second. What differs between
+Every channel spreads calls over the healthy servers of its target, reconnects within a second and uses no proxy. What
+differs between
 the client library and the services is a parameter of `ChannelPolicy`.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import grpc
 import grpc.aio
 
+from recmesh.contract import DIRECT
 from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
 
 __all__ = ["ERRORS", "ChannelPolicy", "RetryPolicy", "open_blocking_channel", "open_channel"]
@@ -97,6 +99,7 @@ class ChannelPolicy:
             30000
         """
         options: list[tuple[str, str | int]] = [
+            DIRECT,
             ("grpc.service_config", json.dumps(self.service_config())),
             ("grpc.enable_retries", int(self.retries is not None)),
             ("grpc.initial_reconnect_backoff_ms", 100),

@@ -109,6 +109,9 @@ MILVUS_PORT = 19530
 REDIS_PORT = 6389
 """Ports of the stores that `make up` starts."""
 
+DIRECT = ("grpc.enable_http_proxy", 0)
+"""The option of gRPC channels to services and stores: http_proxy and its relatives are for the world outside."""
+
 DEFAULT_HOME = ".recmesh"
 DEFAULT_MODEL_STORE = ".recmesh/store"
 DEFAULT_REDIS_URL = f"redis://127.0.0.1:{REDIS_PORT}/0"
@@ -119,6 +122,16 @@ DEFAULT_MILVUS_URI = f"http://127.0.0.1:{MILVUS_PORT}"
 def default_target(service: ServiceName) -> str:
     """Return the gRPC target, `host:port`, of a service on this machine."""
     return f"127.0.0.1:{PORTS[service]}"
+
+
+def bare_host(host: str) -> str:
+    """Return a host without the brackets that an IPv6 address may have."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def address(host: str, port: int) -> str:
+    """Return `host:port`, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def without_credentials(url: str) -> str:

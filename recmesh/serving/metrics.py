@@ -1,10 +1,12 @@
 """All metrics of the services: code, dashboards and tests take their names from here."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from recmesh.contract import address
 from recmesh.errors import SettingsError
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
@@ -68,10 +70,10 @@ def serve_metrics(host: str, port: int) -> Callable[[], None]:
     from prometheus_client import start_http_server
 
     try:
-        server, thread = start_http_server(port, addr=host)
+        server, thread = start_http_server(port, addr=_bindable(host))
     except OSError as error:
         raise SettingsError(
-            f"metrics port {host}:{port} cannot be bound ({error}): set RECMESH_METRICS_PORT"
+            f"metrics port {address(host, port)} cannot be bound ({error}): set RECMESH_METRICS_PORT"
         ) from error
 
     def stop() -> None:
@@ -80,3 +82,8 @@ def serve_metrics(host: str, port: int) -> Callable[[], None]:
         thread.join()
 
     return stop
+
+
+def _bindable(host: str) -> str:
+    """The address itself; without IPv6 the IPv4 addresses instead of all, as gRPC does."""
+    return "0.0.0.0" if host == "::" and not socket.has_dualstack_ipv6() else host  # noqa: S104

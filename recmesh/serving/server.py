@@ -17,6 +17,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from recmesh.contract import address
 from recmesh.errors import RecmeshError, SettingsError
 from recmesh.serving import channels, logs, metrics
 from recmesh.serving.health import Check, Health
@@ -136,16 +137,16 @@ class _EndpointServer:
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self) -> None:
-        address = f"{self._settings.host}:{self._endpoint.port}"
+        place = address(self._settings.host, self._endpoint.port)
         try:
-            bound = self._server.add_insecure_port(address)
+            bound = self._server.add_insecure_port(place)
         except RuntimeError:
             bound = 0
         if not bound:
             variable = f"RECMESH_{self._endpoint.name.upper().replace('-', '_')}_PORT"
-            raise SettingsError(f"{address} cannot be bound: set {variable} to a free port, or RECMESH_HOST")
+            raise SettingsError(f"{place} cannot be bound: set {variable} to a free port, or RECMESH_HOST")
         await self._server.start()
-        log.info("listening", service=self._endpoint.name, address=address)
+        log.info("listening", service=self._endpoint.name, address=place)
 
     async def drain(self) -> None:
         """Announce NOT_SERVING, give clients time to react, refuse new calls, and wait for those in flight."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recmesh.contract import (
@@ -13,12 +13,14 @@ from recmesh.contract import (
     DEFAULT_REDIS_URL,
     METRICS_PORT_OFFSET,
     PORTS,
+    bare_host,
     without_credentials,
 )
 from recmesh.errors import SettingsError
 
 MAX_PORT = 65535
 
+Host = Annotated[str, AfterValidator(bare_host)]
 Port = Annotated[int, Field(ge=1, le=MAX_PORT)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 S = TypeVar("S", bound="ServerSettings")
@@ -28,6 +30,7 @@ class ServerSettings(BaseSettings):
     """Settings of every service. Times are in seconds.
 
     Attributes:
+        host: Address to bind; `::` means every address, IPv4 and IPv6.
         metrics_port: 0 means any free port; unset means the service port + 10000.
         default_timeout: For requests without a deadline.
         drain_delay: Between the health status NOT_SERVING and the refusal of new calls.
@@ -38,7 +41,7 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     um_port: Port = PORTS["um"]
     cm_port: Port = PORTS["cm"]
     recall_port: Port = PORTS["recall"]

@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from recmesh.contract import MILVUS_PORT, without_credentials
+from recmesh.contract import DIRECT, MILVUS_PORT, address, without_credentials
 from recmesh.errors import DeadlineExceeded, SettingsError, Unavailable
 from recmesh.pb import milvus_pb2
 from recmesh.releases import Index
@@ -46,6 +46,7 @@ SERVICE = "/milvus.proto.milvus.MilvusService/"
 VECTOR = "vector"
 _BOOLEAN_EXPRESSION, _EVENTUALLY, _FLOAT_VECTOR = 1, 3, 101
 _CHANNEL_OPTIONS = (
+    DIRECT,
     ("grpc.max_receive_message_length", -1),
     # Reconnect within a second after Milvus restarts. By default, gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -226,7 +227,7 @@ def target_of(uri: str) -> tuple[str, bool]:
             f"RECMESH_MILVUS_URI {without_credentials(uri)}: must be http://host:port, "
             "or the path of a .db file for milvus-lite"
         )
-    return f"{parts.hostname}:{parts.port or MILVUS_PORT}", parts.scheme == "https"
+    return address(parts.hostname, parts.port or MILVUS_PORT), parts.scheme == "https"
 
 
 def token_of(uri: str) -> str:

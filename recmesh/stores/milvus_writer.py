@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 from pymilvus.grpc_gen import milvus_pb2
 
-from recmesh.contract import without_credentials
+from recmesh.contract import DIRECT, without_credentials
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.releases import Index
 from recmesh.stores.ann import Vectors, extended, extended_queries
@@ -23,12 +24,20 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 HNSW_PARAMS: Mapping[str, int] = {"M": 16, "efConstruction": 200}
 _PREFIX = "recmesh_"
+_NO_PROXY = "no_grpc_proxy"
 _KEY = "sku_id"
 _MAX_ID_BYTES = 128
 _MIN_INDEXED_ROWS = 1_024
 """Milvus builds no index for smaller segments and scans them."""
 
 _CALL_SECONDS, _BUILD_SECONDS, _POLL_SECONDS = 30.0, 1_800.0, 0.2
+
+
+def _bypass_proxy(target: str) -> None:
+    """Let gRPC use no proxy for Milvus. pymilvus has no setting; gRPC reads this variable as it opens a channel."""
+    others = os.environ.get(_NO_PROXY) or os.environ.get("no_proxy", "")
+    hosts = dict.fromkeys([*filter(None, others.split(",")), "127.0.0.1", "localhost", target.rpartition(":")[0]])
+    os.environ[_NO_PROXY] = ",".join(filter(None, hosts))
 
 
 class MilvusWriter:
@@ -47,6 +56,7 @@ class MilvusWriter:
         self._authorization = authorization(uri)
         self._lite = is_file(uri)
         self._target, self._secure = ("", False) if self._lite else target_of(uri)
+        _bypass_proxy(self._target)
         scheme, separator, rest = uri.partition("://")
         with self._errors("connect"):
             # pymilvus takes user and password as a token only.
@@ -177,9 +187,9 @@ class MilvusWriter:
         if self._lite or index.kind == "FLAT":
             return
         if self._secure:
-            channel = grpc.secure_channel(self._target, grpc.ssl_channel_credentials())
+            channel = grpc.secure_channel(self._target, grpc.ssl_channel_credentials(), options=[DIRECT])
         else:
-            channel = grpc.insecure_channel(self._target)
+            channel = grpc.insecure_channel(self._target, options=[DIRECT])
         with channel:
             segments = channel.unary_unary(
                 f"{SERVICE}GetQuerySegmentInfo",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 
+from recmesh.contract import DIRECT
 from recmesh.pb.pipeline_service_pb2 import Request, Response
 from recmesh.serving.channels import as_recmesh_error
 from services.rank.paddle_serving import wire
@@ -18,6 +19,7 @@ from services.rank.paddle_serving.plan import OP, Plan
 _MAX_OUTPUT_CHARACTERS = 500
 _CLOSE_GRACE_SECONDS = 1.0
 _OPTIONS = [
+    DIRECT,
     # A process that is starting is called every few milliseconds.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 50),
