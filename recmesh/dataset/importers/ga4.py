@@ -25,23 +25,28 @@ item:
     cate: {kind: categorical}               # item_category
     cate2: {kind: categorical}              # item_category2
     price: {kind: numeric}
+    title: {kind: display}                  # item_name
 action:
   user: user_id
   item: sku_id
   time: action_time
   unit: us
   type: type
+  value: quantity                           # of refunds below 0: they take back purchases
   # A row for each item of an event. Left out are lists and promotions (they say what was shown), removals from the
-  # cart, refunds, and events without items.
-  weights: {view_item: 0.1, select_item: 0.1, add_to_wishlist: 0.5, add_to_cart: 1, begin_checkout: 1, purchase: 3}
+  # cart, and events without items.
+  weights: {view_item: 0.1, select_item: 0.1, add_to_wishlist: 0.5, add_to_cart: 1, begin_checkout: 1, purchase: 3,
+    refund: 0}
 repeats: true
 missing: ["(not set)", "(data deleted)", "(other)"]
 """
 
-EVENTS = ("view_item", "select_item", "add_to_wishlist", "add_to_cart", "begin_checkout", "purchase")
+EVENTS = ("view_item", "select_item", "add_to_wishlist", "add_to_cart", "begin_checkout", "purchase", "refund")
 
 _ITEM = pl.Struct(
-    dict.fromkeys(("item_id", "item_name", "item_brand", "item_category", "item_category2", "price"), pl.String)
+    dict.fromkeys(
+        ("item_id", "item_name", "item_brand", "item_category", "item_category2", "price", "quantity"), pl.String
+    )
 )
 _EVENT: dict[str, PolarsType] = {
     "event_timestamp": pl.String,
@@ -64,11 +69,11 @@ def import_folder(source: Path, folder: Path) -> str:
     """
     rows = pl.concat([_rows(path) for path in _files(source)])
     actions = folder / "actions.parquet"
-    write(rows.select("user_id", "sku_id", action_time="time", type="event_name"), actions)
+    write(rows.select("user_id", "sku_id", "quantity", action_time="time", type="event_name"), actions)
     if not pl.scan_parquet(actions, glob=False).select(pl.len()).collect().item():
         raise DataError(f"{source}: no event of {', '.join(EVENTS)} has items")
     users = _last(rows, "user_id", ["device", "country", "city"])
-    items = _last(rows, "sku_id", ["brand", "cate", "cate2", "price"])
+    items = _last(rows, "sku_id", ["brand", "cate", "cate2", "price", "title"])
     write_side(users, "user_id", folder / "users.parquet")
     write_side(items, "sku_id", folder / "products.parquet")
     return SCHEMA
@@ -121,13 +126,16 @@ def _rows(path: Path) -> pl.LazyFrame:
     )
     item = pl.col("items").struct
     known = [pl.when(~item.field(name).is_in(_NO_ID)).then(item.field(name)) for name in ("item_id", "item_name")]
+    quantity = pl.coalesce(item.field("quantity").cast(pl.Float64, strict=False), 1.0)
     return rows.select(
         pl.exclude("items"),
+        quantity=quantity * pl.when(pl.col("event_name") == "refund").then(-1).otherwise(1),
         sku_id=pl.coalesce(known).fill_null(""),
         brand=item.field("item_brand"),
         cate=item.field("item_category"),
         cate2=item.field("item_category2"),
         price=item.field("price"),
+        title=item.field("item_name"),
     )
 
 

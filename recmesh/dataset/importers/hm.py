@@ -28,6 +28,8 @@ item:
     index_name: {kind: categorical}
     section_name: {kind: categorical}
     garment_group_name: {kind: categorical}
+    title: {kind: display, column: prod_name}
+    detail_desc: {kind: display}
 action:
   user: customer_id
   item: article_id
@@ -49,6 +51,8 @@ _ARTICLES = [
     "index_name",
     "section_name",
     "garment_group_name",
+    "prod_name",
+    "detail_desc",
 ]
 
 

@@ -23,6 +23,7 @@ item:
   fields:
     cate: {{kind: categorical}}               # the aisle
     department: {{kind: categorical}}
+    title: {{kind: display}}
 {SCHEMA_ACTIONS}"""
 
 LAST_WEEK = pl.datetime(2017, 1, 1)
@@ -54,7 +55,7 @@ def import_folder(source: Path, folder: Path) -> str:
     Raises:
         DataError: A file or a column is missing.
     """
-    products = csv_table(source, "products.csv", ["product_id", "aisle_id", "department_id"])
+    products = csv_table(source, "products.csv", ["product_id", "product_name", "aisle_id", "department_id"])
     aisles = csv_table(source, "aisles.csv", ["aisle_id", "aisle"])
     departments = csv_table(source, "departments.csv", ["department_id", "department"])
     orders = csv_table(source, "orders.csv", ["order_id", "user_id", *_ORDER])
@@ -62,7 +63,11 @@ def import_folder(source: Path, folder: Path) -> str:
         csv_table(source, f"order_products__{part}.csv", ["order_id", "product_id"]) for part in ("prior", "train")
     ]
     items = products.join(aisles, on="aisle_id", how="left").join(departments, on="department_id", how="left")
-    write_side(items.select("department", sku_id="product_id", cate="aisle"), "sku_id", folder / "products.parquet")
+    write_side(
+        items.select("department", sku_id="product_id", cate="aisle", title="product_name"),
+        "sku_id",
+        folder / "products.parquet",
+    )
     times = order_times(orders.with_columns(pl.col(_ORDER).cast(pl.Float64))).select(
         "order_id", "user_id", "action_time"
     )

