@@ -193,4 +193,5 @@ def _columns(text: str, separator: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
     kept = {column: name for column, name in zip(frame.columns, names, strict=True) if name and names.count(name) == 1}
     others = dict.fromkeys(name for name in names if name not in kept.values())
     skipped = (f'column "{name}" occurs twice' if name else "a column without a name" for name in others)
-    return frame.slice(1).select(pl.col(column).alias(name) for column, name in kept.items()), tuple(skipped)
+    rows = frame.slice(1).filter(~pl.all_horizontal(pl.all().is_null()))
+    return rows.select(pl.col(column).alias(name) for column, name in kept.items()), tuple(skipped)

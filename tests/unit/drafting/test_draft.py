@@ -311,6 +311,12 @@ def test_parquet_has_types_of_its_own(tmp_path: Path) -> None:
     ]
 
 
+def test_empty_rows_of_a_spreadsheet_do_not_count(tmp_path: Path) -> None:
+    found = made(tmp_path, {"users.csv": USERS + ",,\n" * 9, "actions.csv": actions() + ",,,\n" * 9})
+    assert yaml_lines(found)[:2] == ["user:", "  id: user_id"]
+    assert found.questions == ()
+
+
 def test_compressed_text_and_tabs(tmp_path: Path) -> None:
     files: dict[str, str | bytes] = {
         "actions.csv.gz": gzip.compress(actions().encode()),
