@@ -134,7 +134,7 @@ def _train(
     lists = Lists()
     fitted: list[Segment] = []
     for window, known in _statistics(data, spec, windows, reporter):
-        towers = models.of(window, known)
+        towers = models.of(window)
         leaks.check_towers(data, window, towers.shown)
         vectors = towers.item_vectors()
         snapshot = _snapshot(data, spec, window, known, towers, vectors)
@@ -149,7 +149,7 @@ def _train(
     explained = {"wide": ranked.weights, "deep_share": ranked.shares, "affinity_auc": ranked.debiased_auc}
     with reporter.step("release: statistics"):
         known = statistics.build(data, spec, data.start[1:], spec.as_of)
-    towers = models.of_release(known)
+    towers = models.of_release()
     vectors = towers.item_vectors()
     encoder = Encoder(spec, data.user_vocabularies, data.item_vocabularies, data.catalogue, known, padded(vectors))
     return release.Trained(

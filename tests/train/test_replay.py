@@ -54,7 +54,7 @@ giant = int(np.argmax(np.diff(data.start)))
 found = {"giant": giant}
 for window in (window for window in windows.windows if window.held_out):
     known = statistics.build(data, spec, window.known, window.as_of)
-    towers = models.of(window, known)
+    towers = models.of(window)
     snapshot = pipeline._snapshot(data, spec, window, known, towers, towers.item_vectors())
     release = work / ("cold" if window.cold else "warm")
     snapshot.encoder.save(release)

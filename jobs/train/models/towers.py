@@ -4,8 +4,7 @@ import numpy as np
 
 from jobs.train.data.prepare import Prepared
 from jobs.train.data.windows import Plan, Window
-from jobs.train.models.two_tower import PARAMETERS, Effort, TwoTower, TwoTowerParameters
-from recmesh.features import Statistics
+from jobs.train.models.two_tower import PARAMETERS, Effort, TwoTower, TwoTowerParameters, full_effort
 from recmesh.features.spec import Longs, Tower
 from recmesh.progress import Reporter
 
@@ -40,12 +39,11 @@ class Towers:
         self._seed = seed
         self._reporter = reporter
         self._parameters = parameters
-        small = len(data.catalogue) <= parameters.full_softmax_items
-        self._steps = parameters.small_steps if small else parameters.large_steps
+        self._full_effort = full_effort(len(data.catalogue), parameters)
         self._running: TwoTower | None = None
 
-    def of(self, window: Window, known: Statistics) -> TwoTower:
-        """Return the model of a window, trained on the actions known there; `known` are the window's statistics.
+    def of(self, window: Window) -> TwoTower:
+        """Return the model of a window, trained on the actions known there.
 
         Windows must be given in order of time. The model that is returned for a warm window is trained further for the
         next one.
@@ -53,7 +51,7 @@ class Towers:
         if window.cold and self._windows.clock and self._running is not None:
             return self._running
         if window.cold or self._running is None:
-            model, effort = self._new(known), self._full_effort()
+            model, effort = self._new(), self._full_effort
         else:
             model, effort = self._running, self._continued_effort()
         if not window.cold:
@@ -61,23 +59,22 @@ class Towers:
         self._fit(model, np.where(self._windows.hidden, self._data.start[:-1], window.known), effort, window.name)
         return model
 
-    def of_release(self, known: Statistics) -> TwoTower:
-        """Return the model of the release, trained on all actions; `known` are the statistics of all actions."""
+    def of_release(self) -> TwoTower:
+        """Return the model of the release, trained on all actions."""
         if self._running is None:  # no window is warm, because users have a single action each
-            model, effort = self._new(known), self._full_effort()
+            model, effort = self._new(), self._full_effort
         else:
             model, effort = self._running, self._continued_effort()
         self._fit(model, self._data.start[1:], effort, "release")
         return model
 
-    def _new(self, known: Statistics) -> TwoTower:
-        return TwoTower(self._data, self._shape, known.popularity[:, 0], self._seed, self._parameters)
-
-    def _full_effort(self) -> Effort:
-        return Effort(self._steps, self._parameters.learning_rate)
+    def _new(self) -> TwoTower:
+        return TwoTower(self._data, self._shape, self._seed, self._windows.clock, self._parameters)
 
     def _continued_effort(self) -> Effort:
-        return Effort(self._steps // self._parameters.continued_divisor, self._parameters.continued_learning_rate)
+        return Effort(
+            self._full_effort.steps // self._parameters.continued_divisor, self._parameters.continued_learning_rate
+        )
 
     def _fit(self, model: TwoTower, known: Longs, effort: Effort, name: str) -> None:
         done = 0

@@ -13,10 +13,12 @@ from paddle import nn
 from paddle.nn import functional
 
 from jobs.train.data.prepare import Prepared
+from jobs.train.models.popularity import ItemPopularity, item_popularity
 from recmesh.features import Encoder, User
-from recmesh.features.spec import Floats, Ints, Longs, Tower
-from recmesh.features.vocabulary import MISSING
+from recmesh.features.spec import Floats, Longs, Mask, Tower
+from recmesh.features.vocabulary import MISSING, Vocabulary
 
+_NEVER = np.iinfo(np.int64).max
 _EXPORT_BATCH = 65_536
 """Items that the item tower encodes at once. It bounds memory and has no influence on the result."""
 
@@ -29,7 +31,8 @@ class TwoTowerParameters:
         hidden: Size of the hidden layer of the user tower.
         profile_dropout: Dropout of the profile's embedding.
         history_shrinkage: Shrinks the mean of a short history: sqrt(n + 1) / (n + shrinkage) scales the sum of n items.
-        initial_deviation: Standard deviation of the embeddings before training.
+        initial_deviation: Standard deviation of the embeddings of fields before training.
+        initial_id_deviation: Standard deviation of the embeddings of item ids before training.
         full_softmax_items: Catalogues up to this size are trained against all items, larger ones against this many
             sampled candidates.
         batch_users: Users of a gradient step.
@@ -50,11 +53,12 @@ class TwoTowerParameters:
     profile_dropout: float = 0.7
     history_shrinkage: float = 2.0
     initial_deviation: float = 0.05
+    initial_id_deviation: float = 0.01
     full_softmax_items: int = 4096
     batch_users: int = 512
     targets: int = 24
     cold_share: float = 0.25
-    dropped_id_share: float = 0.1
+    dropped_id_share: float = 0.5
     dropped_field_share: float = 0.5
     averaged_share: float = 0.5
     learning_rate: float = 6e-3
@@ -81,80 +85,128 @@ class Effort:
     rate: float = PARAMETERS.learning_rate
 
 
+def full_effort(items: int, parameters: TwoTowerParameters = PARAMETERS) -> Effort:
+    """Return how long to train a new model on a catalogue of so many items."""
+    small = items <= parameters.full_softmax_items
+    return Effort(parameters.small_steps if small else parameters.large_steps, parameters.learning_rate)
+
+
+@dataclass(frozen=True)
+class FieldTable:
+    """The rows of a table with one row for each code of each field. The values of a multi field share their rows.
+
+    Attributes:
+        sizes: int64 [codes], for each code of an item or user the number of codes of its field.
+        offsets: int64 [codes], the first row of its field.
+        rows: The number of rows.
+    """
+
+    sizes: Longs
+    offsets: Longs
+    rows: int
+
+    @classmethod
+    def of(cls, vocabularies: Sequence[Vocabulary]) -> "FieldTable":
+        """Arrange the codes of fields. Without fields, there is one code, which is always 0."""
+        sizes = np.array([v.size for v in vocabularies] or [1], np.int64)
+        widths = [v.field.width for v in vocabularies] or [1]
+        offsets = np.cumsum(sizes) - sizes
+        return cls(np.repeat(sizes, widths), np.repeat(offsets, widths), int(sizes.sum()))
+
+    def rows_of(self, codes: Longs) -> Longs:
+        """Return the row of each code int64 [items, codes], -1 for a missing value."""
+        rows: Longs = np.where(codes > 0, codes + self.offsets, -1)
+        return rows
+
+
 class FieldEmbedding(nn.Layer):  # type: ignore[misc]
     """The sum of the embeddings of all codes of a row.
 
     Code 0 (missing) adds nothing, and codes outside the table count as unseen.
     """
 
-    def __init__(self, sizes: list[int], dim: int) -> None:
+    def __init__(self, table: FieldTable, dim: int) -> None:
         super().__init__()
-        sizes = sizes or [1]
-        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        self.register_buffer("offsets", paddle.to_tensor(offsets, "int64"))
-        self.register_buffer("sizes", paddle.to_tensor(np.array(sizes), "int64"))
-        self.table = nn.Embedding(int(sum(sizes)), dim, weight_attr=_small())
+        self.register_buffer("offsets", paddle.to_tensor(table.offsets, "int64"))
+        self.register_buffer("sizes", paddle.to_tensor(table.sizes, "int64"))
+        self.table = nn.Embedding(table.rows, dim, weight_attr=_small())
 
     def forward(self, codes: paddle.Tensor) -> paddle.Tensor:
         """Sum the embeddings: codes int64 [B, fields] -> float32 [B, dim]."""
+        index, present = self.placed(codes)
+        return (self.table(index) * present).sum(1)
+
+    def placed(self, codes: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return the row of each code, int64 [B, codes], and 1 or 0 for missing ones, float32 [B, codes, 1]."""
         known = paddle.where(codes < self.sizes, codes, paddle.ones_like(codes))
         present = (codes > 0).astype("float32").unsqueeze(-1)
         # A field whose only code is 0 has no row 1. Its codes add nothing, but their index must be inside the table.
-        index = paddle.clip(known + self.offsets, 0, self.table._num_embeddings - 1)
-        return (self.table(index) * present).sum(1)
+        return paddle.clip(known + self.offsets, 0, self.table._num_embeddings - 1), present
 
 
 class ItemTower(nn.Layer):  # type: ignore[misc]
     """The item encoder: item int64 [B], fields int64 [B, codes] -> vector float32 [B, dim].
 
-    An item is given as 1 + its number, or 0 if it is unknown. The vector consists of dim - 1 factors and the bias.
+    An item is given as 1 + its number, or 0 if it is unknown. The vector consists of dim - 1 factors and the bias: the
+    log popularity, which is not trained, and a trained difference. The popularity of an unknown item is the expected
+    one of its fields, and its factors are those of the fields alone.
 
     Args:
-        log_share: float32 [items + 1], initial biases.
-        sizes: Number of codes of each column of `fields`.
+        items: Number of items.
+        fields: The codes of the item fields.
         shape: Sizes of the towers.
         parameters: The hyperparameters.
     """
 
     def __init__(
-        self, log_share: Floats, sizes: list[int], shape: Tower, parameters: TwoTowerParameters = PARAMETERS
+        self, items: int, fields: FieldTable, shape: Tower, parameters: TwoTowerParameters = PARAMETERS
     ) -> None:
         super().__init__()
         self._dropped_share = parameters.dropped_id_share
-        self.ids = nn.Embedding(len(log_share), shape.dim - 1, weight_attr=_small())
-        self.fields = FieldEmbedding(sizes, shape.dim - 1)
-        self.bias = nn.Embedding(
-            len(log_share), 1, weight_attr=paddle.ParamAttr(initializer=nn.initializer.Assign(log_share[:, None]))
-        )
-        self.field_bias = FieldEmbedding(sizes, 1)
-        with paddle.no_grad():
-            self.ids.weight[0] = 0.0
+        self.ids = nn.Embedding(items + 1, shape.dim - 1, weight_attr=_small(parameters.initial_id_deviation))
+        self.fields = FieldEmbedding(fields, shape.dim - 1)
+        self.bias = nn.Embedding(items + 1, 1, weight_attr=_small(0.0))
+        self.register_buffer("measured", paddle.zeros([items + 1, 1]))
+        self.register_buffer("effects", paddle.zeros([fields.rows, 1]))
+        self.register_buffer("base", paddle.zeros([1]))
+
+    def set_popularity(self, popularity: ItemPopularity, acted: Mask) -> None:
+        """Set the log popularities, and let the items without actions (`acted` is False) be known by their fields."""
+        for table in (self.ids.weight, self.bias.weight):
+            table.set_value(table.numpy() * np.append(False, acted)[:, None])
+        self.measured.set_value(np.append(0, popularity.measured)[:, None].astype(np.float32))
+        self.effects.set_value(popularity.effects[:, None])
+        self.base.set_value(np.array([popularity.base], np.float32))
 
     def forward(self, item: paddle.Tensor, fields: paddle.Tensor) -> paddle.Tensor:
         """Encode items."""
         known = ((item > 0) & (item < self.ids._num_embeddings)).astype("int64")
         item = item * known
-        mask = known.astype("float32").unsqueeze(-1)
+        listed = known.astype("float32").unsqueeze(-1)
+        mask = listed
         if self.training:
-            mask = mask * (paddle.rand([item.shape[0], 1]) >= self._dropped_share).astype("float32")
-        factors = self.ids(item) * mask + self.fields(fields)
-        return paddle.concat([factors, self.bias(item) + self.field_bias(fields)], 1)
+            mask = listed * (paddle.rand([item.shape[0], 1]) >= self._dropped_share).astype("float32")
+        index, present = self.fields.placed(fields)
+        factors = self.ids(item) * mask + (self.fields.table(index) * present).sum(1)
+        expected = (functional.embedding(index, self.effects) * present).sum(1) + self.base
+        popularity = functional.embedding(item, self.measured) * listed + expected * (1.0 - listed)
+        return paddle.concat([factors, popularity + self.bias(item) * mask], 1)
 
 
 class UserTower(nn.Layer):  # type: ignore[misc]
     """The user encoder: an MLP on the history's mean item factors and the profile, with linear skip connections.
 
     Args:
-        sizes: Number of codes of each profile field.
+        fields: The codes of the profile fields.
         shape: Sizes of the towers.
         parameters: The hyperparameters.
     """
 
-    def __init__(self, sizes: list[int], shape: Tower, parameters: TwoTowerParameters = PARAMETERS) -> None:
+    def __init__(self, fields: FieldTable, shape: Tower, parameters: TwoTowerParameters = PARAMETERS) -> None:
         super().__init__()
         dim = shape.dim - 1
         self._shrinkage = parameters.history_shrinkage
-        self.fields = FieldEmbedding(sizes, dim)
+        self.fields = FieldEmbedding(fields, dim)
         self.dropout = nn.Dropout(parameters.profile_dropout)
         self.hidden = nn.Linear(2 * dim, parameters.hidden)
         self.out = nn.Linear(parameters.hidden, dim)
@@ -211,8 +263,8 @@ class TwoTower:
     Args:
         data: The data set.
         shape: Sizes of the towers.
-        log_share: float32 [items + 1], log popularity, the initial biases. The last is that of an unknown item.
         seed: Random seed.
+        by_visit: Whether to predict the next visits, as in a split by date, and not the next actions.
         parameters: The hyperparameters.
     """
 
@@ -220,11 +272,12 @@ class TwoTower:
         self,
         data: Prepared,
         shape: Tower,
-        log_share: Floats,
         seed: int,
+        by_visit: bool,
         parameters: TwoTowerParameters = PARAMETERS,
     ) -> None:
         paddle.seed(seed)
+        self._by_visit = by_visit
         self._parameters = parameters
         self.shape = shape
         self._rng = np.random.default_rng(seed)
@@ -235,11 +288,11 @@ class TwoTower:
             if data.user_codes.shape[1]
             else np.zeros((len(data.start) - 1, 1), np.int64)
         )
-        item_sizes = [v.size for v in data.item_vocabularies for _ in range(v.field.width)]
-        starts = np.concatenate([log_share[-1:], log_share[:-1]]).astype(np.float32)
-        self.items = ItemTower(starts, item_sizes, shape, parameters)
-        self.users = UserTower([v.size for v in data.user_vocabularies], shape, parameters)
+        self._item_table = FieldTable.of(data.item_vocabularies)
+        self.items = ItemTower(len(data.catalogue), self._item_table, shape, parameters)
+        self.users = UserTower(FieldTable.of(data.user_vocabularies), shape, parameters)
         self._count = len(data.catalogue)
+        self._numbers = np.zeros(self._count, np.int64)
         self.shown = data.start[:-1]
 
     def fit(self, data: Prepared, known: Longs, effort: Effort, progress: Callable[[int, float], None]) -> None:
@@ -252,7 +305,12 @@ class TwoTower:
             progress: Called with the number of steps so far and the loss, every 20 steps.
         """
         self.shown = np.maximum(self.shown, known)
-        pairs = _FirstActions.of(data, known, self._parameters)
+        rows, weights = positive(data, known)
+        mass = np.bincount(data.items[rows], weights, self._count)
+        codes = self._item_table.rows_of(self._item_fields[: self._count])
+        self.items.set_popularity(item_popularity(mass, codes, self._item_table.rows), mass > 0)
+        self._numbers = np.where(mass > 0, np.arange(1, self._count + 1), 0)
+        pairs = _Visits.of(data, known, self._parameters, self._by_visit)
         if not len(pairs.users):
             return
         schedule = paddle.optimizer.lr.CosineAnnealingDecay(effort.rate, effort.steps, eta_min=effort.rate / 10)
@@ -281,11 +339,11 @@ class TwoTower:
         for tower in (self.items, self.users):
             tower.train() if on else tower.eval()
 
-    def _loss(self, pairs: "_FirstActions", users: Longs, share: Floats) -> paddle.Tensor:
+    def _loss(self, pairs: "_Visits", users: Longs, share: Floats) -> paddle.Tensor:
         history, weights, targets, importance = pairs.rows(self._rng, users, self.shape.history)
         candidates, log_q = self._candidates(targets, share)
         needed, local = np.unique(np.concatenate([history.ravel(), candidates]), return_inverse=True)
-        vectors = self.items(paddle.to_tensor(needed + 1), paddle.to_tensor(self._item_fields[needed]))
+        vectors = self.items(paddle.to_tensor(self._numbers[needed]), paddle.to_tensor(self._item_fields[needed]))
         # A product with a dense matrix of weights, because the gradient of a gather is far more expensive.
         past = np.zeros((len(users), len(needed)), np.float32)
         np.add.at(past, (np.arange(len(users))[:, None], local[: history.size].reshape(history.shape)), weights)
@@ -360,35 +418,56 @@ class _Average:
 
 
 @dataclass(frozen=True)
-class _FirstActions:
-    """The distinct items of each user before a cut-off, in the order of the first positive action on each.
+class _Visits:
+    """The actions of each user before a cut-off: all that count as a target, in the order of the data set.
+
+    With repeats these are the actions at distinct times, because a user may want an item again; without, the first
+    action on each item.
 
     Attributes:
         users: int64, users with at least one action.
         start: int64 [len(users) + 1]; the items of users[k] are start[k]:start[k + 1].
         items: int64.
+        earlier: int64, the position of the user's previous action on the same item, -1 for none.
+        later: int64, the position of the next one, or a large number.
+        visit: int64, where a cut at each position is made: with visits, at the first action of the visit.
         weights: float32, the weight of each item as a target.
         parameters: The hyperparameters.
     """
 
     users: Longs
     start: Longs
-    items: Ints
+    items: Longs
+    earlier: Longs
+    later: Longs
+    visit: Longs
     weights: Floats
     parameters: TwoTowerParameters
 
     @classmethod
-    def of(cls, data: Prepared, known: Longs, parameters: TwoTowerParameters) -> "_FirstActions":
-        rows = data.known(known)
-        weights = data.weights_of(rows)
-        rows, weights = rows[weights > 0], weights[weights > 0]
+    def of(cls, data: Prepared, known: Longs, parameters: TwoTowerParameters, by_visit: bool) -> "_Visits":
+        """Collect the actions before `known`. With `by_visit`, a cut separates two visits; else it may lie anywhere."""
+        rows, weights = positive(data, known)
         pair = data.users[rows].astype(np.int64) * len(data.catalogue) + data.items[rows]
-        first = np.sort(np.unique(pair, return_index=True)[1])
-        users, begin = np.unique(data.users[rows][first], return_index=True)
-        items = data.items[rows][first].astype(np.int64)
+        before = _previous(pair)
+        kept = (before < 0) | (data.spec.repeats & (data.times[rows] != data.times[rows[before]]))
+        rows, earlier = rows[kept], _previous(pair[kept])
         by_value = data.spec.values is not None and data.spec.values.weighted
-        targets = weights[first] if by_value else np.ones(len(first), np.float32)
-        return cls(users.astype(np.int64), np.append(begin, len(first)), items, targets, parameters)
+        later = np.full(len(rows), _NEVER)
+        later[earlier[earlier >= 0]] = np.flatnonzero(earlier >= 0)
+        users, begin = np.unique(data.users[rows], return_index=True)
+        place = np.arange(len(rows))
+        same = (np.diff(data.users[rows], prepend=-1) == 0) & (np.diff(data.times[rows], prepend=-1) == 0)
+        return cls(
+            users=users.astype(np.int64),
+            start=np.append(begin, len(rows)),
+            items=data.items[rows].astype(np.int64),
+            earlier=earlier,
+            later=later,
+            visit=np.maximum.accumulate(np.where(same, 0, place)) if by_visit else place,
+            weights=weights[kept] if by_value else np.ones(len(rows), np.float32),
+            parameters=parameters,
+        )
 
     def batches(self, rng: np.random.Generator, steps: int) -> Iterator[Longs]:
         """Yield a batch of users for each step, and shuffle them again each time that all have been used."""
@@ -401,7 +480,10 @@ class _FirstActions:
             yield self.users[batch]
 
     def rows(self, rng: np.random.Generator, users: Longs, length: int) -> tuple[Longs, Floats, Longs, Floats]:
-        """Cut the items of each user at a random place.
+        """Cut the actions of each user at a random place.
+
+        With visits, the place is between two of them: a cut inside a visit teaches what goes into one basket, but
+        requests ask for the next one.
 
         Args:
             rng: Draws the places.
@@ -409,25 +491,45 @@ class _FirstActions:
             length: Longest history.
 
         Returns:
-            The items before the cut, int64 [B, H], newest first; their weights, float32 [B, H], 0 where there is no
-            item; the items after the cut, int64 [B, T], padded with -1; and their weights, float32 [B, T].
+            The distinct items before the cut, int64 [B, H], newest first; their weights, float32 [B, H], 0 where there
+            is no item; the distinct items after the cut, int64 [B, T], -1 where there is none; and their weights,
+            float32 [B, T].
         """
         at = np.searchsorted(self.users, users)
         begin, end = self.start[at], self.start[at + 1]
         cut = begin + (rng.random(len(at)) * (end - begin)).astype(np.int64)
+        cut = self.visit[cut]
         back = cut[:, None] - 1 - np.arange(length)
         warm = rng.random(len(at)) >= self.parameters.cold_share
-        present = (back >= begin[:, None]) & warm[:, None]
-        width = max(int(present.sum(1).max()), 1)
-        history = np.where(present, self.items[np.maximum(back, 0)], 0)[:, :width]
+        place = np.maximum(back, 0)
+        present = (back >= begin[:, None]) & warm[:, None] & (self.later[place] >= cut[:, None])
+        width = max(int(present.any(0).nonzero()[0].max(initial=0)) + 1, 1)
+        history = np.where(present, self.items[place], 0)[:, :width]
         ahead = cut[:, None] + np.arange(self.parameters.targets)
-        at_target = np.minimum(ahead, len(self.items) - 1)
-        targets = np.where(ahead < end[:, None], self.items[at_target], -1)
-        return history, present[:, :width].astype(np.float32), targets, self.weights[at_target]
+        place = np.minimum(ahead, len(self.items) - 1)
+        wanted = (ahead < end[:, None]) & (self.earlier[place] < cut[:, None])
+        targets = np.where(wanted, self.items[place], -1)
+        return history, present[:, :width].astype(np.float32), targets, self.weights[place]
 
 
-def _small() -> paddle.ParamAttr:
-    return paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, PARAMETERS.initial_deviation))
+def positive(data: Prepared, known: Longs) -> tuple[Longs, Floats]:
+    """Return the rows of the actions before `known` that have a positive weight, int64, and these weights, float32."""
+    rows = data.known(known)
+    weights = data.weights_of(rows)
+    return rows[weights > 0], weights[weights > 0]
+
+
+def _previous(keys: Longs) -> Longs:
+    """Return for each key the position of the same key before it, -1 if there is none."""
+    order = np.argsort(keys, kind="stable")
+    same = keys[order[1:]] == keys[order[:-1]]
+    found = np.full(len(keys), -1, np.int64)
+    found[order[1:][same]] = order[:-1][same]
+    return found
+
+
+def _small(deviation: float = PARAMETERS.initial_deviation) -> paddle.ParamAttr:
+    return paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, deviation))
 
 
 def user_vectors(tower: UserTowerExport, encoder: Encoder) -> Callable[[Sequence[User]], Floats]:
