@@ -25,6 +25,7 @@ __all__ = [
     "METHOD_PATHS",
     "METRICS_PORT_OFFSET",
     "MILVUS_PORT",
+    "NEW",
     "NO_USER_IDS",
     "OK",
     "PADDLE_SERVING_PORT",
@@ -85,7 +86,8 @@ DETAILED_ACTIONS = 500
 
 POPULAR = "popular"
 TWO_TOWER = "two_tower"
-"""The names of two channels in `recall_type`, `channels` and `degraded`; `two_tower` is the search in Milvus."""
+NEW = "new"
+"""The names of channels in `recall_type`, `channels` and `degraded`; `two_tower` is the search in Milvus."""
 
 FIRST_ADDED_FIELD = 16
 """The lowest number of fields that the v0 contract does not have, in every message."""

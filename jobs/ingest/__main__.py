@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from jobs.command import run
+from jobs.ingest.new_items import new_items
 from jobs.ingest.queries import user_vectors
 from jobs.ingest.shard import Shard
 from jobs.ingest.to_milvus import ReleaseCollection
@@ -109,6 +110,8 @@ def _to_milvus(
     complete = collection.fill(
         redis, shard, lambda: user_vectors(folder, data), lambda index: models.set_index(manifest.id, index)
     )
+    if complete:
+        _record_new_items(models, manifest, folder, data, reporter)
     if not complete or not activate:
         return False
     if models.active() != manifest.id:
@@ -117,6 +120,14 @@ def _to_milvus(
         reporter.say(f"Release {manifest.id} is active")
     _drop_unused_collections(models, milvus, reporter)
     return True
+
+
+def _record_new_items(models: ModelStore, manifest: Manifest, folder: Path, data: DataSet, reporter: Reporter) -> None:
+    """Give the items that the release has not been trained with to recall, as candidates of the channel `new`."""
+    found = new_items(folder, data)
+    models.set_new_items(manifest.id, found)
+    if len(found.sku_ids):
+        reporter.say(f"Release {manifest.id}: {len(found.sku_ids):,} items are new to it; recall offers them as new")
 
 
 def _chosen(models: ModelStore, release: str, mark: str) -> Manifest:

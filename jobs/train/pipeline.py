@@ -209,8 +209,8 @@ def _with_quotas(
 
 def _spec(data: Prepared, windows: Plan) -> FeatureSpec:
     channels: dict[Segment, dict[str, Channel]] = {
-        "cold": dict.fromkeys(("two_tower", "popular"), STRONG),
-        "novel": dict.fromkeys(("two_tower", "neighbours", "popular"), STRONG),
+        "cold": dict.fromkeys(("two_tower", "popular", "new"), STRONG),
+        "novel": dict.fromkeys(("two_tower", "neighbours", "popular", "new"), STRONG),
     }
     if data.spec.repeats:
         channels["repeat"] = dict.fromkeys(CHANNELS, STRONG)

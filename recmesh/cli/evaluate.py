@@ -18,7 +18,7 @@ from recmesh.errors import ReleaseError, SettingsError
 
 if TYPE_CHECKING:
     from recmesh.evaluation import PredictionScores, Report
-    from recmesh.evaluation.report import Figure, Figures, SegmentReport
+    from recmesh.evaluation.report import Figure, Figures, System
     from recmesh.releases import ModelStore
 
 _Path = Path | None
@@ -65,7 +65,11 @@ def _release(models: "ModelStore", release: str, page: Path | None, as_json: boo
         return
     console = Console(highlight=False)
     for name, segment in report.segments.items():
-        console.print(_systems(name, segment))
+        title = f"{name}: {segment.users:,} users, window {segment.window}"
+        console.print(_systems(title, segment.systems, "chain"))
+    if new := report.new_items:
+        title = f"new items: {new.users:,} users, {new.items:,} items, window {new.window}"
+        console.print(_systems(title, new.systems, "channel"))
     for line in _remarks(report):
         console.print(line, markup=False, soft_wrap=True)
     if page is not None:
@@ -79,19 +83,17 @@ def _newest(models: "ModelStore") -> str:
     return releases[0].id
 
 
-def _systems(name: str, segment: "SegmentReport") -> Table:
-    from recmesh.evaluation.report import CHAIN
-
-    metrics = list(segment.systems[0].figures)
+def _systems(title: str, systems: "Sequence[System]", first: str) -> Table:
+    """A table of systems, the first one first, with what it gains over each of the others."""
+    metrics = list(systems[0].figures)
     headline = metrics[0]
-    title = f"{name}: {segment.users:,} users, window {segment.window}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    for column in (*metrics, "chain's gain"):
+    for column in (*metrics, f"{first}'s gain"):
         table.add_column(column, justify="right", no_wrap=True)
-    for system in sorted(segment.systems, key=lambda system: (system.name != CHAIN, -system.figures[headline].mean)):
+    for system in sorted(systems, key=lambda system: (bool(system.gain), -system.figures[headline].mean)):
         gain = _short(system.gain[headline], "+") if system.gain else ""
-        table.add_row(system.name, *_cells(system.figures), gain, end_section=system.name == CHAIN)
+        table.add_row(system.name, *_cells(system.figures), gain, end_section=not system.gain)
     return table
 
 

@@ -176,6 +176,19 @@ class SegmentReport(_Frozen):
     examples: tuple[Example, ...]
 
 
+class NewItemsReport(_Frozen):
+    """Lists of new items alone, for users of the held-out window who acted on some.
+
+    `items` is the number of new items. The first of the systems is the channel `new`, and the `gain` of the others is
+    what this channel gains.
+    """
+
+    window: str
+    users: int
+    items: int
+    systems: tuple[System, ...]
+
+
 class WindowFacts(_Frozen):
     """A window: until when actions are known, the dates of its labels, its users with labels, and its purpose."""
 
@@ -212,6 +225,7 @@ class Report(_Frozen):
     active: ActiveFacts | None
     cost: Cost
     segments: dict[str, SegmentReport]
+    new_items: NewItemsReport | None = None
 
     @classmethod
     def parse(cls, content: bytes, place: str) -> "Report":

@@ -31,6 +31,7 @@ class Encoder:
         spec: The spec of the release.
         catalogue: Its items.
         statistics: Its statistics.
+        item_vectors: float32 [items + 1, dim] of the item tower, with zeros in the last row; empty without towers.
         scratch: Scratch memory for the kernels.
         action_weights: Computes the weights of actions.
     """
@@ -59,6 +60,7 @@ class Encoder:
         self.spec = spec
         self.catalogue = catalogue
         self.statistics = statistics
+        self.item_vectors = item_vectors
         codes = max((len(share) for share in statistics.code_share), default=0)
         self.scratch = Scratch(len(catalogue) + 1 + MAX_UNLISTED_ITEMS, codes)
         self._user_vocabularies = list(user_vocabularies)

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from recmesh.errors import ReleaseError
-from recmesh.features.spec import Floats, Ints, Longs
+from recmesh.features.spec import DAY_MS, Array, Floats, Ints, Longs, Mask
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,24 @@ class Lists:
     def longest(self) -> int:
         """The number of entries of the longest list."""
         return int(np.diff(self.start).max(initial=0))
+
+
+NEW_BUYERS = 5
+NEW_DAYS = 30
+
+
+def is_new(buyers: Array, first_seen: Longs, as_of: int) -> Mask:
+    """Return which items are new: fewer than five users acted on them, the first of them in the last 30 days.
+
+    An item without actions is new.
+
+    Args:
+        buyers: The number of users who acted on each item.
+        first_seen: The time of the first action on each item; `as_of` if there is none.
+        as_of: The cut-off in milliseconds UTC.
+    """
+    new: Mask = (buyers < NEW_BUYERS) & (as_of - first_seen <= NEW_DAYS * DAY_MS)
+    return new
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,11 @@ class Statistics:
     code_lift: list[Floats]
     cosine: Lists
     ridge: Lists
+
+    @cached_property
+    def new(self) -> Ints:
+        """The items int32 that few users had the chance to act on, ascending; see `is_new`."""
+        return np.flatnonzero(is_new(self.buyers[:-1], self.first_seen[:-1], self.as_of)).astype(np.int32)
 
     def save(self, path: Path) -> None:
         """Write all arrays into one .npz file."""

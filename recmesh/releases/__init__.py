@@ -22,6 +22,7 @@ from recmesh.releases.manifest import (
     verify_folder,
     write_manifest,
 )
+from recmesh.releases.new_items import NewItems
 from recmesh.releases.reference import ReferenceRequest
 from recmesh.releases.store import Active, ModelStore
 from recmesh.releases.watch import watch
@@ -37,6 +38,7 @@ __all__ = [
     "Index",
     "Manifest",
     "ModelStore",
+    "NewItems",
     "RankerModel",
     "ReferenceRequest",
     "SegmentMetrics",

@@ -3,6 +3,7 @@
 <url>/releases/<id>/...     the files of a release. manifest.json is written last; without it there is no release
 <url>/active                JSON: the active id and the ids that were active before, newest first
 <url>/marks/<name>          the id of the release that the latest training with that mark made
+<url>/new_items/<id>/...    the items that were ingested after the training of a release: `current` names their file
 """
 
 import hashlib
@@ -34,6 +35,7 @@ from recmesh.releases.manifest import (
     replace_file,
     verify_folder,
 )
+from recmesh.releases.new_items import NewItems
 
 _MAX_HISTORY = 20
 _MAX_COPIES = 3
@@ -169,6 +171,37 @@ class ModelStore:
         self._write(self._manifest_path(release_id), manifest.model_dump_json(indent=2).encode())
         return manifest
 
+    def set_new_items(self, release_id: str, items: NewItems) -> None:
+        """Record the items that were ingested after the training of a release, in place of those recorded before."""
+        content = items.dump() if len(items.sku_ids) else b""
+        version = hashlib.sha256(content).hexdigest() if content else ""
+        before = self.new_items_version(release_id)
+        if version == before:
+            return
+        if content:
+            self._write(self._new_items_path(release_id, version), content)
+        self._write(self._new_items_path(release_id, "current"), version.encode())
+        if before:
+            with self._errors(), suppress(FileNotFoundError):
+                self._fs.rm_file(str(self._new_items_path(release_id, before)))
+
+    def new_items_version(self, release_id: str) -> str:
+        """Return a text that changes with the items of `new_items`; empty if there are none."""
+        return (self._read(self._new_items_path(release_id, "current")) or b"").decode()
+
+    def new_items(self, release_id: str) -> NewItems:
+        """Return the items that were ingested after the training of a release.
+
+        Raises:
+            ReleaseError: If they are damaged.
+        """
+        version = self.new_items_version(release_id)
+        place = f"model store {self.url}: release {release_id}"
+        content = self._read(self._new_items_path(release_id, version)) if version else b""
+        if content is None:  # replaced since the version was read
+            raise Unavailable(f"{place}: the new items are being replaced")
+        return NewItems.load(content, place) if content else NewItems.none()
+
     def fetch(self, release_id: str, into: Path) -> Path:
         """Copy a release into the folder `into/<id>` and check every file by its SHA-256.
 
@@ -288,6 +321,7 @@ class ModelStore:
             manifest = str(self._manifest_path(release_id))
             if self._fs.exists(manifest):
                 self._fs.rm_file(manifest)
+<<<<<<< HEAD
             folder = str(self._path(release_id))
             if isinstance(self._fs, LocalFileSystem):
                 if self._fs.exists(folder):
@@ -295,6 +329,11 @@ class ModelStore:
             else:  # one by one, since `rm` would take * ? [ in the URL for a pattern
                 for path in self._fs.find(folder):
                     self._fs.rm_file(path)
+=======
+            for folder in (str(self._path(release_id)), str(self._new_items_path(release_id))):
+                if self._fs.exists(folder):
+                    self._fs.rm(folder, recursive=True)
+>>>>>>> 63265a1 (Offer new items in a channel of their own)
 
     def set_mark(self, name: str, release_id: str) -> None:
         """Record under a mark which release a training has made. Ingestion waits for the mark."""
@@ -383,6 +422,9 @@ class ModelStore:
         if not is_release_id(release_id):
             raise ReleaseError(f"{release_id!r} is not a valid release id: use only letters, digits and .-_")
         return self._root / "releases" / release_id / name
+
+    def _new_items_path(self, release_id: str, name: str = "") -> PurePosixPath:
+        return self._root / "new_items" / self._path(release_id).name / name
 
     def _manifest_path(self, release_id: str) -> PurePosixPath:
         return self._path(release_id, MANIFEST)

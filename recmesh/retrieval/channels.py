@@ -1,4 +1,4 @@
-"""The channels: neighbours of the history, popular items, items bought before, and exact two-tower search.
+"""The channels: neighbours of the history, popular items, items bought before, new items, and exact two-tower search.
 
 Every channel drops the items `exclude` before it cuts its list at `depth`. In serving, Milvus takes the place of the
 exact search.
@@ -77,6 +77,21 @@ def bought_before(encoder: Encoder, user: User, exclude: Ints, depth: int) -> Sc
     """Return the items of the history, those with the most distinct action times first, then by recency."""
     owned = user.owned
     return best(owned.items, owned.counts + owned.weights, depth, encoder.scratch, exclude)
+
+
+def new(encoder: Encoder, user_vector: Floats, exclude: Ints, depth: int) -> Scored:
+    """Search the new items by inner product. Popular items would push them out of a search of all items.
+
+    Args:
+        encoder: The encoder of the release.
+        user_vector: float32 [dim].
+        exclude: int32, items to leave out.
+        depth: How many items to return at most.
+    """
+    items = encoder.statistics.new
+    if not len(items) or not encoder.item_vectors.size:
+        return Scored.none()
+    return best(items, encoder.item_vectors[items] @ user_vector, depth, encoder.scratch, exclude)
 
 
 def two_tower(encoder: Encoder, user_vector: Floats, item_vectors: Floats, exclude: Ints, depth: int) -> Scored:

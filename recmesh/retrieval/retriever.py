@@ -8,11 +8,11 @@ import numpy as np
 from recmesh.features.encoder import Encoder
 from recmesh.features.spec import Channel, Floats, Ints, Segment
 from recmesh.features.user import NO_ITEMS, User
-from recmesh.retrieval.channels import bought_before, neighbours, popular, popular_for, two_tower
+from recmesh.retrieval.channels import bought_before, neighbours, new, popular, popular_for, two_tower
 from recmesh.retrieval.merge import Merged, merge
 from recmesh.retrieval.scored import Scored
 
-IN_MEMORY = ("neighbours", "popular", "bought_before")
+IN_MEMORY = ("neighbours", "popular", "bought_before", "new")
 """The channels that need no server: all but `two_tower`."""
 
 _CACHED_PROFILES = 1024
@@ -48,6 +48,7 @@ class Retriever:
         exclude: Ints = NO_ITEMS,
         depth: int | None = None,
         new_only: bool = False,
+        user_vector: Floats | None = None,
     ) -> dict[str, Scored]:
         """Return the results of channels in memory.
 
@@ -56,11 +57,12 @@ class Retriever:
             want: The names of the channels. Those that are not in `IN_MEMORY` are skipped.
             exclude: int32, items to leave out.
             depth: How many items a channel returns at most; by default its quota.
-            new_only: Whether the request wants only new items.
+            new_only: Whether the request wants only items that are new to the user.
+            user_vector: float32 [dim]. Without it, there are no items of the channel `new`.
         """
         quotas = self.quotas[self.encoder.segment(user, new_only)]
         return {
-            name: self._channel(name, user, exclude, depth or quotas.get(name, Channel()).depth)
+            name: self._channel(name, user, exclude, depth or quotas.get(name, Channel()).depth, user_vector)
             for name in want
             if name in IN_MEMORY
         }
@@ -80,7 +82,7 @@ class Retriever:
             new_only: Whether the request wants only new items.
         """
         quotas = self.quotas[self.encoder.segment(user, new_only)]
-        found = self.in_memory(user, tuple(quotas), exclude, new_only=new_only)
+        found = self.in_memory(user, tuple(quotas), exclude, new_only=new_only, user_vector=user_vector)
         if "two_tower" not in quotas:
             return found
         nearest = two_tower(self.encoder, user_vector, item_vectors, exclude, quotas["two_tower"].depth)
@@ -96,9 +98,11 @@ class Retriever:
         """
         return merge(channels, self.quotas[segment], size or self.encoder.spec.candidates, self.encoder.scratch)
 
-    def _channel(self, name: str, user: User, exclude: Ints, depth: int) -> Scored:
+    def _channel(self, name: str, user: User, exclude: Ints, depth: int, user_vector: Floats | None) -> Scored:
         if name == "neighbours":
             return neighbours(self.encoder, user, exclude, depth)
         if name == "popular":
             return popular(self.encoder, self._popular_for(user.codes.tobytes()), exclude, depth)
+        if name == "new":
+            return Scored.none() if user_vector is None else new(self.encoder, user_vector, exclude, depth)
         return bought_before(self.encoder, user, exclude, depth)

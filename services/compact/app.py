@@ -27,6 +27,7 @@ from services.rank import app as rank_app
 from services.rank.backends import Backends, open_backends
 from services.rank.core import RankCore, RankRelease
 from services.recall import app as recall_app
+from services.recall import new_items
 from services.recall.core import RecallCore, RecallRelease
 from services.um import app as um_app
 from services.um.core import UmCore
@@ -95,12 +96,14 @@ async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequ
         releases = WarmReleases("compact", store, settings.releases, load, _ready)
 
         um, cm = UmCore(redis), CmCore(redis)
-        recall = RecallCore(ReleasesOf(releases, lambda release: release.recall), gate, settings.channel_timeout)
+        recall_releases = ReleasesOf(releases, lambda release: release.recall)
+        recall = RecallCore(recall_releases, gate, settings.channel_timeout)
         rank = RankCore(ReleasesOf(releases, lambda release: release.rank), gate)
         popular = PopularList(recall)
         chain = Chain(um, recall, rank, cm, popular, settings.candidates, tracer)
 
         await stack.enter_async_context(background(releases.follow(settings.release_poll)))
+        await stack.enter_async_context(background(new_items.follow(store, recall_releases, settings.release_poll)))
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
         recall_check = recall_app.ready(releases.check, milvus)
         yield [

@@ -15,6 +15,7 @@ from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.serving.tracing import Tracer
 from recmesh.serving.warm import WarmReleases
 from recmesh.stores.milvus import MilvusReader
+from services.recall import new_items
 from services.recall.core import RecallCore, RecallRelease
 from services.recall.servicer import RecallServicer
 from services.recall.settings import RecallSettings
@@ -48,7 +49,11 @@ async def build(settings: RecallSettings, _tracer: Tracer) -> AsyncIterator[Sequ
             user_features, unknown_values = UserFeatureCache(encoder, folder), UnknownValues("recall", encoder)
             return RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate)
 
-        releases = WarmReleases("recall", ModelStore(settings.model_store), settings.releases, load)
+        store = ModelStore(settings.model_store)
+        releases = WarmReleases("recall", store, settings.releases, load)
         core = RecallCore(releases, gate, settings.channel_timeout)
-        async with background(releases.follow(settings.release_poll)):
+        async with (
+            background(releases.follow(settings.release_poll)),
+            background(new_items.follow(store, releases, settings.release_poll)),
+        ):
             yield [endpoint(settings.recall_port, core, ready(releases.check, milvus))]

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from recmesh.contract import POPULAR, TWO_TOWER
+from recmesh.contract import NEW, POPULAR, TWO_TOWER
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.features import CHANNELS, Encoder
 from recmesh.features.encoder import MAX_UNLISTED_ITEMS
@@ -21,6 +21,7 @@ from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, Cha
 from recmesh.serving.warm import Releases
 from recmesh.stores.milvus import MilvusReader
 from services.recall.coalescer import Coalescer
+from services.recall.new_items import LatestNewItems
 
 # The channels together give about as many candidates as the ranker is trained on. Popular items are added only if the
 # caller asks for more than that, or if the channels give fewer than the chain needs for its longest answer.
@@ -45,6 +46,7 @@ class RecallRelease:
     user_features: UserFeatureCache
     unknown_values: UnknownValues
     vectors: Coalescer
+    new_items: LatestNewItems = field(default_factory=LatestNewItems)
 
     @classmethod
     def warmed(
@@ -131,8 +133,8 @@ class _Retrieval:
         self._quotas = release.retriever.quotas[self._segment]
         self._exclude = release.retriever.excluded(self.user, query.new_only, query.exclude)
         self.channels = self._channels()
-        # Ids from Milvus that the catalogue does not contain. Their numbers continue those of the catalogue.
-        self._unlisted: list[str] = []
+        # Ids that the catalogue does not contain, from Milvus or new. Their numbers continue those of the catalogue.
+        self._unlisted: dict[str, int] = {}
 
     def _channels(self) -> Sequence[str]:
         names = [self._query.channel] if self._query.channel else list(self._quotas)
@@ -155,17 +157,25 @@ class _Retrieval:
 
     def _with_unlisted(self, ids: Sequence[str], items: Ints, scores: Vector) -> tuple[Ints, Vector]:
         """Number the ids that the catalogue does not contain, and drop those that are excluded."""
+        excluded = self._excluded_ids()
+        for position in np.flatnonzero(items < 0).tolist():
+            if ids[position] not in excluded:
+                items[position] = self._number(ids[position])
+        return items[items >= 0], scores[items >= 0]
+
+    def _excluded_ids(self) -> set[str]:
         history = self._query.user.history
         excluded = set(self._query.exclude)
         if self._new_only:
             excluded.update(history.sku_ids, history.older_sku_ids)
-        kept = items >= 0
-        for position in np.flatnonzero(items < 0).tolist():
-            if ids[position] not in excluded:
-                kept[position] = True
-                items[position] = len(self._release.encoder.catalogue) + len(self._unlisted)
-                self._unlisted.append(ids[position])
-        return items[kept], scores[kept]
+        return excluded
+
+    def _number(self, sku_id: str) -> int:
+        """The number of an id outside the catalogue; -1 if there are too many."""
+        known = self._unlisted.get(sku_id)
+        if known is None and len(self._unlisted) < MAX_UNLISTED_ITEMS:
+            known = self._unlisted[sku_id] = len(self._release.encoder.catalogue) + len(self._unlisted)
+        return -1 if known is None else known
 
     @property
     def _new_only(self) -> bool:
@@ -175,11 +185,33 @@ class _Retrieval:
         """The candidates of the other channels, by channel."""
         depth = self._query.size if self._query.channel else None
         return self._release.retriever.in_memory(
-            self.user, self.channels, self._exclude, depth=depth, new_only=self._query.new_only
+            self.user,
+            self.channels,
+            self._exclude,
+            depth=depth,
+            new_only=self._query.new_only,
+            user_vector=self._vector,
         )
+
+    def _with_ingested(self, listed: Scored) -> Scored:
+        """The best of the catalogue's new items and of those that were ingested after the training."""
+        depth = self._query.size if self._query.channel else self._quotas[NEW].depth
+        ingested = self._release.new_items.items
+        if not len(ingested.sku_ids) or self._vector is None:
+            return listed
+        scores, excluded = ingested.vectors @ self._vector, self._excluded_ids()
+        order = np.argsort(-scores, kind="stable")[: depth + len(excluded)].tolist()
+        chosen = [row for row in order if ingested.sku_ids[row] not in excluded][:depth]
+        numbers = np.array([self._number(ingested.sku_ids[row]) for row in chosen], np.int32)
+        items = np.concatenate([listed.items, numbers[numbers >= 0]])
+        both = np.concatenate([listed.scores, scores[chosen][numbers >= 0]])
+        best = np.argsort(-both, kind="stable")[:depth]
+        return Scored(items[best], both[best].astype(np.float32))
 
     def candidates(self, release_id: str, found: dict[str, Scored], degraded: Sequence[str]) -> CandidateList:
         """The merged list, or the candidates of the one channel that was asked."""
+        if NEW in found:
+            found = {**found, NEW: self._with_ingested(found[NEW])}
         merged = self._merge(found)
         ids, unlisted = self._ids_of(merged.items)
         return CandidateList(
@@ -197,9 +229,9 @@ class _Retrieval:
         catalogue = self._release.encoder.catalogue
         if not self._unlisted:
             return LazyIds(catalogue, items), ()
-        sku_ids = catalogue.sku_ids
+        sku_ids, unlisted = catalogue.sku_ids, list(self._unlisted)
         listed = len(sku_ids)
-        ids = [sku_ids[item] if item < listed else self._unlisted[item - listed] for item in items.tolist()]
+        ids = [sku_ids[item] if item < listed else unlisted[item - listed] for item in items.tolist()]
         return ids, [sku_id for item, sku_id in zip(items.tolist(), ids, strict=True) if item >= listed]
 
     def _merge(self, found: dict[str, Scored]) -> Merged:

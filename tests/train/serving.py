@@ -71,6 +71,12 @@ class Serving:
 
     Every message is serialised and parsed. Users and histories are given as serialised messages.
 
+    Attributes:
+        encoder: The encoder of the release.
+        user_features: Encodes users.
+        ranker: Records the inputs of the ranker.
+        new_items: The items that were ingested after the training.
+
     Args:
         release: Folder of the release.
         altered: Changes the feature spec of the release.
@@ -85,6 +91,7 @@ class Serving:
         unknown = UnknownValues("test", self.encoder)
         vectors: Any = ExactSearch(self.encoder, np.load(release / "item_vectors.npy"))
         recall = RecallRelease(self.encoder, Retriever(self.encoder), self.user_features, unknown, vectors)
+        self.new_items = recall.new_items
         rank = RankRelease(self.encoder, self.user_features, unknown, self.ranker)
         self._recall = RecallServicer(RecallCore(_only(recall), gate, _TIMEOUT))
         self._rank = RankServicer(RankCore(_only(rank), gate))

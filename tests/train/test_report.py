@@ -54,7 +54,7 @@ def test_gains_are_differences_of_the_same_users(report: Report) -> None:
 
 
 def test_every_segment_has_its_baselines_kinds_of_users_and_channels(report: Report) -> None:
-    always = {"chain", "merged", "popularity", "channel popular", "channel two_tower"}
+    always = {"chain", "merged", "popularity", "channel popular", "channel two_tower", "channel new"}
     known = always | {"item_cf", "ease", "channel neighbours"}
     expected = {"cold": always, "novel": known, "repeat": known | {"own_frequency", "channel bought_before"}}
     for name, segment in report.segments.items():

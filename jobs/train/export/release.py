@@ -180,7 +180,7 @@ def _recorded(trained: Trained, seed: int) -> tuple[list[Inputs], list[Inputs], 
     ranked: list[Inputs] = []
     for number, (user, vector) in enumerate(zip(users, vectors, strict=True)):
         new_only = bool(number % 2)
-        found = retriever.in_memory(user, CHANNELS, new_only=new_only)
+        found = retriever.in_memory(user, CHANNELS, new_only=new_only, user_vector=vector)
         found["two_tower"] = two_tower(trained.encoder, vector, trained.vectors, NO_ITEMS, LONG_LIST)
         merged = retriever.merge(found, encoder.segment(user, new_only), size=1 if number % 3 == 0 else LONG_LIST)
         ranked.append(encoder.ranker_inputs(user, merged.items, new_only, [strange] * (number % 7 == 0), vector))

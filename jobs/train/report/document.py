@@ -9,6 +9,7 @@ from pathlib import Path
 from jobs.train.data.prepare import Prepared
 from jobs.train.data.windows import Plan, Role, Window
 from jobs.train.export.release import Trained
+from jobs.train.report import new_items
 from jobs.train.report.ablation import ablation
 from jobs.train.report.calibration import calibrate
 from jobs.train.report.examples import Examples
@@ -51,6 +52,7 @@ def write(sources: Sources, folder: Path, release: str) -> Report:
     """Write metrics.json and report.html into the folder of a release, and return the report."""
     began = time.monotonic()
     segments: dict[str, SegmentReport] = {segment: _segment(sources, segment) for segment in sources.trained.judged}
+    of_new_items = new_items.evaluate(sources.trained.data, sources.trained.encoder.spec, sources.plan, sources.seed)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = Report(
         release=release,
@@ -63,6 +65,7 @@ def write(sources: Sources, folder: Path, release: str) -> Report:
             peak_mib=round(peak / _KIB_PER_MIB),
         ),
         segments=segments,
+        new_items=of_new_items,
     )
     (folder / METRICS_FILE).write_text(report.model_dump_json(indent=1), encoding="utf-8")
     (folder / PAGE_FILE).write_text(page(report), encoding="utf-8")

@@ -41,7 +41,7 @@ def ordered(candidates: Candidates, order: str) -> Ints:
 
 def simpler(tested: Sequence[Candidates]) -> dict[str, Array]:
     """Evaluate all simpler orders: by order, the metrics of each user, float [users, 3]."""
-    channels = dict.fromkeys(name for candidates in tested for name in candidates.channels)
+    channels = dict.fromkeys(name for candidates in tested for name in candidates.channels if name != "new")
     return {
         order: per_user((ordered(candidates, order), candidates.wanted) for candidates in tested)
         for order in (MERGE, POPULARITY, *channels)

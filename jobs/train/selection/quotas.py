@@ -2,8 +2,9 @@
 
 Popular items, neighbours and the user's own items always get the full depth, because they are valuable on every data
 set tried, even if the figures of one cut-off say otherwise. The two-tower channel gets it if its recall comes near
-theirs; otherwise its items beyond the first ones are mostly noise for the ranker. The weights maximise the objective of
-the merged list, which decides the candidates that are cut off, and which is served if the ranker is not.
+theirs; otherwise its items beyond the first ones are mostly noise for the ranker. New items get a few places. The
+weights of the other channels maximise the objective of the merged list, which decides the candidates that are cut off,
+and which is served if the ranker is not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +18,16 @@ from recmesh.retrieval import merge
 
 STRONG, WEAK = Channel(weight=1.0, depth=180), Channel(weight=0.5, depth=50)
 
+NEWCOMERS = Channel(weight=0.5, depth=20)
+"""The quota of new items. It is fixed, because past actions show little of what users would do with items that no list
+contained: these candidates are the chance to find out."""
+
 COMPARABLE_RECALL = 0.85
 """The two-tower channel is strong if its recall@100 is at least this part of the best channel's."""
 
 WEIGHT_FACTORS = (0.5, 2.0)
 MAX_ROUNDS = 4
-_TWO_TOWER = "two_tower"
+_TWO_TOWER, _NEW = "two_tower", "new"
 
 
 def quotas(
@@ -39,7 +44,11 @@ def quotas(
     Returns:
         The channels, and the decisions about depth and weights.
     """
-    recall = {name: metrics((user.channels[name].items, user.wanted) for user in found)["recall@100"] for name in names}
+    recall = {
+        name: metrics((user.channels[name].items, user.wanted) for user in found)["recall@100"]
+        for name in names
+        if name != _NEW
+    }
     strong = recall[_TWO_TOWER] >= COMPARABLE_RECALL * max(recall.values())
     depth = Decision(
         what="quota of the two-tower channel",
@@ -50,7 +59,8 @@ def quotas(
             f"{COMPARABLE_RECALL:g} of the best channel's"
         ),
     )
-    initial = {name: WEAK if name == _TWO_TOWER and not strong else STRONG for name in names}
+    quota = {_NEW: NEWCOMERS, _TWO_TOWER: STRONG if strong else WEAK}
+    initial = {name: quota.get(name, STRONG) for name in names}
     channels, weights = _weighted(found, initial, size, scratch)
     return channels, (depth, weights)
 
@@ -67,7 +77,7 @@ def _weighted(
     tried = {_description(chosen): float(best.mean())}
     for _ in range(MAX_ROUNDS):
         before = chosen
-        for name in initial:
+        for name in (name for name in initial if name != _NEW):
             for factor in WEIGHT_FACTORS:
                 other = chosen | {name: chosen[name].model_copy(update={"weight": chosen[name].weight * factor})}
                 reached = evaluated(other)

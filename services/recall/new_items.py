@@ -1,0 +1,58 @@
+"""Follows the items that an ingestion added after the active release had been trained."""
+
+import asyncio
+from typing import Protocol
+
+import structlog
+
+from recmesh.errors import RecmeshError, Unavailable
+from recmesh.releases import ModelStore, NewItems
+from recmesh.serving.warm import Releases
+
+log = structlog.get_logger(__name__)
+
+
+class LatestNewItems:
+    """The new items of one release that are known so far."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self.items = NewItems.none()
+        self._version = ""
+
+    def refresh(self, store: ModelStore, release: str) -> None:
+        """Read the items of a release from the store if they have changed.
+
+        Raises:
+            RecmeshError: If the store does not answer or holds damaged items.
+        """
+        version = store.new_items_version(release)
+        if version != self._version:
+            self.items, self._version = store.new_items(release), version
+            log.info("new items are ready", release=release, items=len(self.items.sku_ids))
+
+
+class HasNewItems(Protocol):
+    """A loaded release that keeps new items."""
+
+    @property
+    def new_items(self) -> LatestNewItems:
+        """The new items."""
+        ...
+
+
+async def follow(store: ModelStore, releases: Releases[HasNewItems], interval: float) -> None:
+    """Refresh the new items of the active release every `interval` seconds, until cancelled."""
+    failing = False
+    while True:
+        try:
+            release_id, release = releases.get()
+            await asyncio.to_thread(release.new_items.refresh, store, release_id)
+            failing = False
+        except Unavailable:
+            pass  # No release is ready, or the store is away: `WarmReleases` logs both.
+        except RecmeshError as error:
+            if not failing:
+                log.error("new items not loaded", reason=str(error))
+            failing = True
+        await asyncio.sleep(interval)
