@@ -321,19 +321,17 @@ class ModelStore:
             manifest = str(self._manifest_path(release_id))
             if self._fs.exists(manifest):
                 self._fs.rm_file(manifest)
-<<<<<<< HEAD
-            folder = str(self._path(release_id))
-            if isinstance(self._fs, LocalFileSystem):
-                if self._fs.exists(folder):
-                    shutil.rmtree(folder)
-            else:  # one by one, since `rm` would take * ? [ in the URL for a pattern
-                for path in self._fs.find(folder):
-                    self._fs.rm_file(path)
-=======
-            for folder in (str(self._path(release_id)), str(self._new_items_path(release_id))):
-                if self._fs.exists(folder):
-                    self._fs.rm(folder, recursive=True)
->>>>>>> 63265a1 (Offer new items in a channel of their own)
+            self._remove_folder(self._path(release_id))
+            self._remove_folder(self._new_items_path(release_id))
+
+    def _remove_folder(self, path: PurePosixPath) -> None:
+        folder = str(path)
+        if isinstance(self._fs, LocalFileSystem):
+            if self._fs.exists(folder):
+                shutil.rmtree(folder)
+        else:  # one by one, since `rm` would take * ? [ in the URL for a pattern
+            for found in self._fs.find(folder):
+                self._fs.rm_file(found)
 
     def set_mark(self, name: str, release_id: str) -> None:
         """Record under a mark which release a training has made. Ingestion waits for the mark."""

@@ -39,6 +39,8 @@ class TwoTowerParameters:
         targets: Next items of a user that are predicted at once.
         cold_share: Share of the rows without a history, from which the profile learns to predict alone.
         dropped_id_share: Share of the items whose id is hidden, from which the fields learn to describe an item alone.
+        unknown_factors_share: Items without actions get this part of the factors of their fields, because fields say
+            less about a user's taste for an item than about the item's popularity.
         dropped_field_share: Share of the profile fields that are hidden, because users leave fields out.
         averaged_share: Last part of the steps whose parameters are averaged.
         learning_rate: Peak for a new model. It falls to a tenth along a cosine.
@@ -59,6 +61,7 @@ class TwoTowerParameters:
     targets: int = 24
     cold_share: float = 0.25
     dropped_id_share: float = 0.5
+    unknown_factors_share: float = 0.25
     dropped_field_share: float = 0.5
     averaged_share: float = 0.5
     learning_rate: float = 6e-3
@@ -147,9 +150,9 @@ class FieldEmbedding(nn.Layer):  # type: ignore[misc]
 class ItemTower(nn.Layer):  # type: ignore[misc]
     """The item encoder: item int64 [B], fields int64 [B, codes] -> vector float32 [B, dim].
 
-    An item is given as 1 + its number, or 0 if it is unknown. The vector consists of dim - 1 factors and the bias: the
-    log popularity, which is not trained, and a trained difference. The popularity of an unknown item is the expected
-    one of its fields, and its factors are those of the fields alone.
+    An item is given as 1 + its number, or 0 if it is unknown; items without actions count as unknown. The vector
+    consists of dim - 1 factors and the bias: the log popularity, which is not trained, and a trained difference. The
+    popularity of an unknown item is the expected one of its fields, and its factors are a part of those of the fields.
 
     Args:
         items: Number of items.
@@ -163,17 +166,18 @@ class ItemTower(nn.Layer):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self._dropped_share = parameters.dropped_id_share
+        self._unknown_share = parameters.unknown_factors_share
         self.ids = nn.Embedding(items + 1, shape.dim - 1, weight_attr=_small(parameters.initial_id_deviation))
         self.fields = FieldEmbedding(fields, shape.dim - 1)
         self.bias = nn.Embedding(items + 1, 1, weight_attr=_small(0.0))
+        self.register_buffer("acted", paddle.zeros([items + 1, 1]))
         self.register_buffer("measured", paddle.zeros([items + 1, 1]))
         self.register_buffer("effects", paddle.zeros([fields.rows, 1]))
         self.register_buffer("base", paddle.zeros([1]))
 
     def set_popularity(self, popularity: ItemPopularity, acted: Mask) -> None:
-        """Set the log popularities, and let the items without actions (`acted` is False) be known by their fields."""
-        for table in (self.ids.weight, self.bias.weight):
-            table.set_value(table.numpy() * np.append(False, acted)[:, None])
+        """Set the log popularities, and which items have actions. The others count as unknown."""
+        self.acted.set_value(np.append(False, acted)[:, None].astype(np.float32))
         self.measured.set_value(np.append(0, popularity.measured)[:, None].astype(np.float32))
         self.effects.set_value(popularity.effects[:, None])
         self.base.set_value(np.array([popularity.base], np.float32))
@@ -182,12 +186,13 @@ class ItemTower(nn.Layer):  # type: ignore[misc]
         """Encode items."""
         known = ((item > 0) & (item < self.ids._num_embeddings)).astype("int64")
         item = item * known
-        listed = known.astype("float32").unsqueeze(-1)
+        listed = functional.embedding(item, self.acted)
         mask = listed
         if self.training:
             mask = listed * (paddle.rand([item.shape[0], 1]) >= self._dropped_share).astype("float32")
         index, present = self.fields.placed(fields)
         factors = self.ids(item) * mask + (self.fields.table(index) * present).sum(1)
+        factors = factors * (listed + self._unknown_share * (1.0 - listed))
         expected = (functional.embedding(index, self.effects) * present).sum(1) + self.base
         popularity = functional.embedding(item, self.measured) * listed + expected * (1.0 - listed)
         return paddle.concat([factors, popularity + self.bias(item) * mask], 1)
@@ -292,7 +297,6 @@ class TwoTower:
         self.items = ItemTower(len(data.catalogue), self._item_table, shape, parameters)
         self.users = UserTower(FieldTable.of(data.user_vocabularies), shape, parameters)
         self._count = len(data.catalogue)
-        self._numbers = np.zeros(self._count, np.int64)
         self.shown = data.start[:-1]
 
     def fit(self, data: Prepared, known: Longs, effort: Effort, progress: Callable[[int, float], None]) -> None:
@@ -309,7 +313,6 @@ class TwoTower:
         mass = np.bincount(data.items[rows], weights, self._count)
         codes = self._item_table.rows_of(self._item_fields[: self._count])
         self.items.set_popularity(item_popularity(mass, codes, self._item_table.rows), mass > 0)
-        self._numbers = np.where(mass > 0, np.arange(1, self._count + 1), 0)
         pairs = _Visits.of(data, known, self._parameters, self._by_visit)
         if not len(pairs.users):
             return
@@ -343,7 +346,7 @@ class TwoTower:
         history, weights, targets, importance = pairs.rows(self._rng, users, self.shape.history)
         candidates, log_q = self._candidates(targets, share)
         needed, local = np.unique(np.concatenate([history.ravel(), candidates]), return_inverse=True)
-        vectors = self.items(paddle.to_tensor(self._numbers[needed]), paddle.to_tensor(self._item_fields[needed]))
+        vectors = self.items(paddle.to_tensor(needed + 1), paddle.to_tensor(self._item_fields[needed]))
         # A product with a dense matrix of weights, because the gradient of a gather is far more expensive.
         past = np.zeros((len(users), len(needed)), np.float32)
         np.add.at(past, (np.arange(len(users))[:, None], local[: history.size].reshape(history.shape)), weights)

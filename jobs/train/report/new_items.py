@@ -12,9 +12,9 @@ from scipy import sparse
 
 from jobs.train.data import statistics
 from jobs.train.data.prepare import Prepared
-from jobs.train.data.rows import history_of
+from jobs.train.data.rows import history_of, wanted_items
 from jobs.train.data.windows import Plan, Window
-from jobs.train.models.two_tower import FieldTable, TwoTower, full_effort, user_vectors
+from jobs.train.models.two_tower import FieldTable, TwoTower, full_effort, positive, user_vectors
 from jobs.train.report.figures import MIN_USERS, figures
 from recmesh.evaluation import per_user
 from recmesh.evaluation.report import NewItemsReport, System
@@ -48,7 +48,8 @@ def evaluate(data: Prepared, spec: FeatureSpec, plan: Plan, seed: int) -> NewIte
         return None
     rng = np.random.default_rng(seed)
     cut = _without(data, window.known, rng.random(len(data.catalogue)) < HIDDEN_SHARE)
-    new = np.flatnonzero(np.bincount(cut.items, minlength=len(data.catalogue)) == 0).astype(np.int32)
+    acted = cut.items[positive(cut, cut.start[1:])[0]]
+    new = np.setdiff1d(np.arange(len(data.catalogue), dtype=np.int32), acted)
     towers = TwoTower(cut, spec.tower, seed, plan.clock)
     known = statistics.build(cut, spec, cut.start[1:], window.as_of, with_lists=False)
     none = np.empty((0, 0), np.float32)
@@ -94,9 +95,7 @@ def _asked(
 ) -> _Asked:
     asked = _Asked([], [])
     for row in rng.permutation(window.labelled())[:MAX_USERS].tolist():
-        before = data.items[data.start[row] : window.known[row]]
-        labels = np.unique(data.items[window.begin[row] : window.until[row]])
-        wanted = np.setdiff1d(np.intersect1d(labels, new), before)
+        wanted = np.intersect1d(wanted_items(data, window, row, "novel"), new)
         if len(wanted):
             history = history_of(cut, int(cut.start[row]), int(cut.start[row + 1]))
             asked.users.append(encoder.known_user(data.user_codes[row], history))
