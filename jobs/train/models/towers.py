@@ -4,7 +4,8 @@ import numpy as np
 
 from jobs.train.data.prepare import Prepared
 from jobs.train.data.windows import Plan, Window
-from jobs.train.models.two_tower import PARAMETERS, Effort, TwoTower, TwoTowerParameters, full_effort
+from jobs.train.models.tower_parameters import PARAMETERS, Effort, TwoTowerParameters, full_effort
+from jobs.train.models.two_tower import TwoTower
 from recmesh.features.spec import Longs, Tower
 from recmesh.progress import Reporter
 

@@ -4,7 +4,7 @@ Sampled softmax with logQ correction (Yi et al. 2019, "Sampling-bias-corrected n
 recommendations"); on a small catalogue every item is a candidate, which is the full softmax.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,84 +14,14 @@ from paddle.nn import functional
 
 from jobs.train.data.prepare import Prepared
 from jobs.train.models.popularity import ItemPopularity, item_popularity
+from jobs.train.models.tower_parameters import PARAMETERS, Effort, TwoTowerParameters
+from jobs.train.models.visits import Visits, positive
 from recmesh.features import Encoder, User
 from recmesh.features.spec import Floats, Longs, Mask, Tower
 from recmesh.features.vocabulary import MISSING, Vocabulary
 
-_NEVER = np.iinfo(np.int64).max
 _EXPORT_BATCH = 65_536
 """Items that the item tower encodes at once. It bounds memory and has no influence on the result."""
-
-
-@dataclass(frozen=True)
-class TwoTowerParameters:
-    """Hyperparameters of the two-tower model and its training.
-
-    Attributes:
-        hidden: Size of the hidden layer of the user tower.
-        profile_dropout: Dropout of the profile's embedding.
-        history_shrinkage: Shrinks the mean of a short history: sqrt(n + 1) / (n + shrinkage) scales the sum of n items.
-        initial_deviation: Standard deviation of the embeddings of fields before training.
-        initial_id_deviation: Standard deviation of the embeddings of item ids before training.
-        full_softmax_items: Catalogues up to this size are trained against all items, larger ones against this many
-            sampled candidates.
-        batch_users: Users of a gradient step.
-        targets: Next items of a user that are predicted at once.
-        cold_share: Share of the rows without a history, from which the profile learns to predict alone.
-        dropped_id_share: Share of the items whose id is hidden, from which the fields learn to describe an item alone.
-        unknown_factors_share: Items without actions get this part of the factors of their fields, because fields say
-            less about a user's taste for an item than about the item's popularity.
-        dropped_field_share: Share of the profile fields that are hidden, because users leave fields out.
-        averaged_share: Last part of the steps whose parameters are averaged.
-        learning_rate: Peak for a new model. It falls to a tenth along a cosine.
-        continued_learning_rate: Peak for a model that is trained further.
-        weight_decay: Of AdamW.
-        small_steps: Gradient steps of a new model on a catalogue that allows the full softmax.
-        large_steps: Gradient steps of a new model on a larger catalogue.
-        continued_divisor: A model that is trained further takes this part of the steps.
-    """
-
-    hidden: int = 64
-    profile_dropout: float = 0.7
-    history_shrinkage: float = 2.0
-    initial_deviation: float = 0.05
-    initial_id_deviation: float = 0.01
-    full_softmax_items: int = 4096
-    batch_users: int = 512
-    targets: int = 24
-    cold_share: float = 0.25
-    dropped_id_share: float = 0.5
-    unknown_factors_share: float = 0.25
-    dropped_field_share: float = 0.5
-    averaged_share: float = 0.5
-    learning_rate: float = 6e-3
-    continued_learning_rate: float = 2e-3
-    weight_decay: float = 0.3
-    small_steps: int = 150
-    large_steps: int = 80
-    continued_divisor: int = 4
-
-
-PARAMETERS = TwoTowerParameters()
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to train.
-
-    Attributes:
-        steps: Gradient steps.
-        rate: The peak learning rate.
-    """
-
-    steps: int
-    rate: float = PARAMETERS.learning_rate
-
-
-def full_effort(items: int, parameters: TwoTowerParameters = PARAMETERS) -> Effort:
-    """Return how long to train a new model on a catalogue of so many items."""
-    small = items <= parameters.full_softmax_items
-    return Effort(parameters.small_steps if small else parameters.large_steps, parameters.learning_rate)
 
 
 @dataclass(frozen=True)
@@ -309,11 +239,11 @@ class TwoTower:
             progress: Called with the number of steps so far and the loss, every 20 steps.
         """
         self.shown = np.maximum(self.shown, known)
-        rows, weights = positive(data, known)
-        mass = np.bincount(data.items[rows], weights, self._count)
+        rows, masses = positive(data, known)
+        mass = np.bincount(data.items[rows], masses, self._count)
         codes = self._item_table.rows_of(self._item_fields[: self._count])
         self.items.set_popularity(item_popularity(mass, codes, self._item_table.rows), mass > 0)
-        pairs = _Visits.of(data, known, self._parameters, self._by_visit)
+        pairs = Visits.of(data, known, self._parameters, self._by_visit)
         if not len(pairs.users):
             return
         schedule = paddle.optimizer.lr.CosineAnnealingDecay(effort.rate, effort.steps, eta_min=effort.rate / 10)
@@ -342,7 +272,7 @@ class TwoTower:
         for tower in (self.items, self.users):
             tower.train() if on else tower.eval()
 
-    def _loss(self, pairs: "_Visits", users: Longs, share: Floats) -> paddle.Tensor:
+    def _loss(self, pairs: Visits, users: Longs, share: Floats) -> paddle.Tensor:
         history, weights, targets, importance = pairs.rows(self._rng, users, self.shape.history)
         candidates, log_q = self._candidates(targets, share)
         needed, local = np.unique(np.concatenate([history.ravel(), candidates]), return_inverse=True)
@@ -418,117 +348,6 @@ class _Average:
         """Set the weights to their mean."""
         for total, parameter in zip(self._sums, self._parameters, strict=True):
             parameter.set_value(total / self._count)
-
-
-@dataclass(frozen=True)
-class _Visits:
-    """The actions of each user before a cut-off: all that count as a target, in the order of the data set.
-
-    With repeats these are the actions at distinct times, because a user may want an item again; without, the first
-    action on each item.
-
-    Attributes:
-        users: int64, users with at least one action.
-        start: int64 [len(users) + 1]; the items of users[k] are start[k]:start[k + 1].
-        items: int64.
-        earlier: int64, the position of the user's previous action on the same item, -1 for none.
-        later: int64, the position of the next one, or a large number.
-        visit: int64, where a cut at each position is made: with visits, at the first action of the visit.
-        weights: float32, the weight of each item as a target.
-        parameters: The hyperparameters.
-    """
-
-    users: Longs
-    start: Longs
-    items: Longs
-    earlier: Longs
-    later: Longs
-    visit: Longs
-    weights: Floats
-    parameters: TwoTowerParameters
-
-    @classmethod
-    def of(cls, data: Prepared, known: Longs, parameters: TwoTowerParameters, by_visit: bool) -> "_Visits":
-        """Collect the actions before `known`. With `by_visit`, a cut separates two visits; else it may lie anywhere."""
-        rows, weights = positive(data, known)
-        pair = data.users[rows].astype(np.int64) * len(data.catalogue) + data.items[rows]
-        before = _previous(pair)
-        kept = (before < 0) | (data.spec.repeats & (data.times[rows] != data.times[rows[before]]))
-        rows, earlier = rows[kept], _previous(pair[kept])
-        by_value = data.spec.values is not None and data.spec.values.weighted
-        later = np.full(len(rows), _NEVER)
-        later[earlier[earlier >= 0]] = np.flatnonzero(earlier >= 0)
-        users, begin = np.unique(data.users[rows], return_index=True)
-        place = np.arange(len(rows))
-        same = (np.diff(data.users[rows], prepend=-1) == 0) & (np.diff(data.times[rows], prepend=-1) == 0)
-        return cls(
-            users=users.astype(np.int64),
-            start=np.append(begin, len(rows)),
-            items=data.items[rows].astype(np.int64),
-            earlier=earlier,
-            later=later,
-            visit=np.maximum.accumulate(np.where(same, 0, place)) if by_visit else place,
-            weights=weights[kept] if by_value else np.ones(len(rows), np.float32),
-            parameters=parameters,
-        )
-
-    def batches(self, rng: np.random.Generator, steps: int) -> Iterator[Longs]:
-        """Yield a batch of users for each step, and shuffle them again each time that all have been used."""
-        size = min(self.parameters.batch_users, len(self.users))
-        order: Longs = np.empty(0, np.int64)
-        for _ in range(steps):
-            if len(order) < size:
-                order = rng.permutation(len(self.users))
-            batch, order = order[:size], order[size:]
-            yield self.users[batch]
-
-    def rows(self, rng: np.random.Generator, users: Longs, length: int) -> tuple[Longs, Floats, Longs, Floats]:
-        """Cut the actions of each user at a random place.
-
-        With visits, the place is between two of them: a cut inside a visit teaches what goes into one basket, but
-        requests ask for the next one.
-
-        Args:
-            rng: Draws the places.
-            users: int64 [B].
-            length: Longest history.
-
-        Returns:
-            The distinct items before the cut, int64 [B, H], newest first; their weights, float32 [B, H], 0 where there
-            is no item; the distinct items after the cut, int64 [B, T], -1 where there is none; and their weights,
-            float32 [B, T].
-        """
-        at = np.searchsorted(self.users, users)
-        begin, end = self.start[at], self.start[at + 1]
-        cut = begin + (rng.random(len(at)) * (end - begin)).astype(np.int64)
-        cut = self.visit[cut]
-        back = cut[:, None] - 1 - np.arange(length)
-        warm = rng.random(len(at)) >= self.parameters.cold_share
-        place = np.maximum(back, 0)
-        present = (back >= begin[:, None]) & warm[:, None] & (self.later[place] >= cut[:, None])
-        width = max(int(present.any(0).nonzero()[0].max(initial=0)) + 1, 1)
-        history = np.where(present, self.items[place], 0)[:, :width]
-        ahead = cut[:, None] + np.arange(self.parameters.targets)
-        place = np.minimum(ahead, len(self.items) - 1)
-        wanted = (ahead < end[:, None]) & (self.earlier[place] < cut[:, None])
-        targets = np.where(wanted, self.items[place], -1)
-        return history, present[:, :width].astype(np.float32), targets, self.weights[place]
-
-
-def positive(data: Prepared, known: Longs) -> tuple[Longs, Floats]:
-    """Return the rows of the actions before `known` that have a positive weight, int64, and these weights, float32."""
-    rows = data.known(known)
-    weights = data.weights_of(rows)
-    return rows[weights > 0], weights[weights > 0]
-
-
-def _previous(keys: Longs) -> Longs:
-    """Return for each key the position of the same key before it, -1 if there is none."""
-    order = np.argsort(keys, kind="stable")
-    same = keys[order[1:]] == keys[order[:-1]]
-    found = np.full(len(keys), -1, np.int64)
-    found[order[1:][same]] = order[:-1][same]
-    return found
 
 
 def _small(deviation: float = PARAMETERS.initial_deviation) -> paddle.ParamAttr:

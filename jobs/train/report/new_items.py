@@ -14,7 +14,9 @@ from jobs.train.data import statistics
 from jobs.train.data.prepare import Prepared
 from jobs.train.data.rows import history_of, wanted_items
 from jobs.train.data.windows import Plan, Window
-from jobs.train.models.two_tower import FieldTable, TwoTower, full_effort, positive, user_vectors
+from jobs.train.models.tower_parameters import full_effort
+from jobs.train.models.two_tower import FieldTable, TwoTower, user_vectors
+from jobs.train.models.visits import positive
 from jobs.train.report.figures import MIN_USERS, figures
 from recmesh.evaluation import per_user
 from recmesh.evaluation.report import NewItemsReport, System
