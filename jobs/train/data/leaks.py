@@ -6,7 +6,7 @@ it is in use, against the data set and not against the code under check: the bou
 the history of every user.
 """
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def check_statistics(data: Prepared, spec: FeatureSpec, window: Window, known: S
     Raises:
         LeakError: They differ.
     """
-    cut = _without_unknown(data, window.known)
+    cut = data.only(data.known(window.known))
     rebuilt = statistics.build(cut, spec, cut.start[1:], window.as_of, with_lists=False)
     for field in fields(Statistics):
         if field.name not in _NEIGHBOUR_LISTS and not _same(getattr(known, field.name), getattr(rebuilt, field.name)):
@@ -91,14 +91,6 @@ def _includes_labels(data: Prepared, window: Window, until: Longs) -> bool:
     users = window.labelled()
     allowed = data.start[users] if window.cold else window.begin[users]
     return bool((until[users] > allowed).any())
-
-
-def _without_unknown(data: Prepared, known: Longs) -> Prepared:
-    """Return the data set without the actions that are not known: they are removed, not masked."""
-    kept = np.arange(len(data.users)) < known[data.users]
-    start = np.concatenate([[0], np.cumsum(known - data.start[:-1])])
-    columns = ("users", "items", "times", "types", "values", "weights", "returns", "positive")
-    return replace(data, start=start, **{name: getattr(data, name)[kept] for name in columns})
 
 
 def _same(left: object, right: object) -> bool:

@@ -1,7 +1,7 @@
 """Encodes a data set as integers: vocabularies, catalogue, profiles of users, and actions sorted by user and time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -71,6 +71,16 @@ class Prepared:
     def known(self, until: Longs) -> Longs:
         """Return the rows of the actions before `until` (int64 [users], a position for each user), ascending."""
         return np.flatnonzero(np.arange(len(self.users)) < until[self.users])
+
+    def only(self, rows: Longs) -> "Prepared":
+        """Return a data set with these actions alone: the others are removed, not masked.
+
+        Args:
+            rows: int64, ascending.
+        """
+        start = np.searchsorted(self.users[rows], np.arange(len(self.start)))
+        columns = ("users", "items", "times", "types", "values", "weights", "returns", "positive")
+        return replace(self, start=start, **{name: getattr(self, name)[rows] for name in columns})
 
     def weights_of(self, rows: Longs | slice) -> Floats:
         """Return the weights of some actions, float32. What others of them take back has weight 0."""

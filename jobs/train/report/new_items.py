@@ -5,7 +5,7 @@ list ranks these alone, as the channel `new` does.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -21,7 +21,7 @@ from jobs.train.report.figures import MIN_USERS, figures
 from recmesh.evaluation import per_user
 from recmesh.evaluation.report import NewItemsReport, System
 from recmesh.features import Encoder, FeatureSpec, User
-from recmesh.features.spec import Array, Ints, Longs, Mask
+from recmesh.features.spec import Array, Ints
 from recmesh.retrieval.scored import best
 
 HIDDEN_SHARE = 0.1
@@ -49,7 +49,9 @@ def evaluate(data: Prepared, spec: FeatureSpec, plan: Plan, seed: int) -> NewIte
     if window is None or not data.item_vocabularies:
         return None
     rng = np.random.default_rng(seed)
-    cut = _without(data, window.known, rng.random(len(data.catalogue)) < HIDDEN_SHARE)
+    hidden = rng.random(len(data.catalogue)) < HIDDEN_SHARE
+    known_rows = data.known(window.known)
+    cut = data.only(known_rows[~hidden[data.items[known_rows]]])
     acted = cut.items[positive(cut, cut.start[1:])[0]]
     new = np.setdiff1d(np.arange(len(data.catalogue), dtype=np.int32), acted)
     towers = TwoTower(cut, spec.tower, seed, plan.clock)
@@ -82,14 +84,6 @@ def evaluate(data: Prepared, spec: FeatureSpec, plan: Plan, seed: int) -> NewIte
             for name, found in values.items()
         ),
     )
-
-
-def _without(data: Prepared, known: Longs, hidden: Mask) -> Prepared:
-    """Return the known actions on items that are not hidden."""
-    kept = (np.arange(len(data.users)) < known[data.users]) & ~hidden[data.items]
-    start = np.searchsorted(data.users[kept], np.arange(len(data.start)))
-    columns = ("users", "items", "times", "types", "values")
-    return replace(data, start=start, **{name: getattr(data, name)[kept] for name in columns})
 
 
 def _asked(
