@@ -10,7 +10,7 @@ class History:
 
     Attributes:
         sku_ids: The items.
-        times: Milliseconds since 1970-01-01 UTC.
+        times: Milliseconds since 1970-01-01 UTC; 0 means unknown.
         types: Types of action, such as `"order"`.
         values: Values of the actions; 1 if the data set has none.
         older_sku_ids: The distinct items of earlier actions, of which no details are kept.
