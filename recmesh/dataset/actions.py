@@ -13,7 +13,7 @@ from recmesh.dataset.ids import FoundIds, ListedIds, id_columns
 from recmesh.dataset.rejects import Reason, Rejects, Rules, Tally, broken_rule
 from recmesh.dataset.rows import RowSource
 from recmesh.dataset.schema import Action, Schema, Unit
-from recmesh.dataset.strays import Usual, day_of, distance, usual_days
+from recmesh.dataset.strays import stray_rules, usual_days
 from recmesh.dataset.times import better_unit, fix, in_unit, to_time
 from recmesh.errors import DataError
 
@@ -76,42 +76,27 @@ def _without_strays(
     coder: "_Coder",
     frames: list[pl.DataFrame],
 ) -> list[pl.DataFrame]:
-    """Set stray actions aside, and name those that are old, but kept.
+    """Set stray actions aside, and name those that are kept.
 
     Which actions are stray is known only after all are read, so the files are read again for their lines.
     """
-    usual = usual_days(frames)
-    if usual is None:
+    usual, column = usual_days(frames), source.schema.action.time
+    if usual is None or column is None:
         return frames
-    tallies, rules = (tally, Tally(tally.kind)), _stray_rules(usual, frames, source.schema.action.time)
-    again = replace(source, rejects=Rejects(), progress=None)
+    lost, kept = stray_rules(usual, frames, column)
+    again, named = replace(source, rejects=Rejects(), progress=None), Tally(tally.kind)
+    good = []
     for name, batch in again.batches(Tally(tally.kind), paths, wanted):
         frame, broken = coder.code(batch.frame, name)
-        for rejects, counts, of_kind in zip((source.rejects, again.rejects), tallies, rules, strict=True):
-            stray = frame.select(pl.when(broken.is_null()).then(broken_rule(of_kind))).to_series()
-            rejects.set_aside(counts, name, batch, stray, of_kind)
-    for text, cause in tallies[1].causes.items():
-        source.report.notices.append(f"actions: {cause.rows:,} rows are kept whose {text} (first: {cause.first})")
-    used = pl.col("time").is_between(usual.kept_from_ms(), usual.end_ms() - 1)
-    return [frame.filter(used) for frame in frames]
-
-
-def _stray_rules(usual: Usual, frames: list[pl.DataFrame], column: str | None) -> tuple[Rules, Rules]:
-    """Return the rules for stray actions that are not used, and for those that are kept."""
-    time, first, end = pl.col("time"), usual.first_ms(), usual.end_ms()
-    kept = time.is_between(usual.kept_from_ms(), first - 1)
-    ends = [frame.select(first=time.min(), kept=time.filter(kept).min(), last=time.max()) for frame in frames]
-    earliest, oldest_kept, latest = pl.concat(ends).select(pl.col("first", "kept").min(), pl.col("last").max()).row(0)
-
-    def before(far: int | None) -> str:
-        return f"time is up to {distance(first, far or 0)} before all others, which begin on {day_of(first)}"
-
-    later = f"time is up to {distance(latest, end - 1)} after all others, which end on {day_of(end - 1)}"
-    lost = [
-        (Reason(before(earliest), column=column), time < usual.kept_from_ms()),
-        (Reason(later, column=column), time >= end),
-    ]
-    return lost, [(Reason(before(oldest_kept), column=column), kept)]
+        stray = frame.select(pl.when(broken.is_null()).then(broken_rule(lost))).to_series()
+        old = frame.select(pl.when(broken.is_null()).then(broken_rule(kept))).to_series()
+        used = source.rejects.set_aside(tally, name, batch, stray, lost)
+        again.rejects.set_aside(named, name, batch, old, kept)
+        good.append(frame.filter(used & broken.is_null()))
+    for text, cause in named.causes.items():
+        count = "1 row is" if cause.rows == 1 else f"{cause.rows:,} rows are"
+        source.report.notices.append(f"actions: {count} kept whose {text} (first: {cause.first})")
+    return good
 
 
 class _Coder:

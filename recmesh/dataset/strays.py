@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from recmesh.dataset.rejects import Reason, Rules
+
 _DAY_MS = 86_400_000
 _YEAR_DAYS = 365.25
 
@@ -25,6 +27,10 @@ MIN_GAP_DAYS, GAPS_PER_CORE = 7, 2
 
 KEPT_DAYS, KEPT_CORES = 365, 2
 """Old actions do no harm: they are kept if they lie at most a year, or twice that time, before all others."""
+
+QUIET_SHARE, MAX_QUIET_ACTIONS, QUIET_DAYS = 0.1, 0.01, 3
+"""At either end, at most this share of the actions, on days with a smaller part of the usual number of actions, is
+named if more than three days lie between them and the others. They are kept, because no training window needs them."""
 
 MIN_PERIOD_DAYS, MIN_PERIOD_USERS = 3, 5
 MIN_USER_SHARE, MIN_DENSITY = 0.01, 0.02
@@ -42,59 +48,85 @@ class Usual:
         first: The first day.
         last: The last day.
         kept_from: Actions on earlier days are not used.
+        kept_until: Actions on later days are not used.
     """
 
     first: int
     last: int
     kept_from: int
-
-    def first_ms(self) -> int:
-        """Return when the first day begins, in ms since 1970."""
-        return self.first * _DAY_MS
-
-    def end_ms(self) -> int:
-        """Return when the last day ends, in ms since 1970."""
-        return (self.last + 1) * _DAY_MS
-
-    def kept_from_ms(self) -> int:
-        """Return when the first day begins whose actions are used."""
-        return self.kept_from * _DAY_MS
+    kept_until: int
 
 
 def usual_days(frames: Sequence[pl.DataFrame]) -> Usual | None:
-    """Find the usual days of the actions, with the columns `user_id` and `time` (ms); None if no action is stray."""
+    """Find the usual days of the actions, with the columns `user_id` and `time` (ms); None if they are all days."""
     days, counts = _actions_per_day(frames)
     if counts.sum() < MIN_ACTIONS:
         return None
     low, high = (int(days[np.searchsorted(np.cumsum(counts), share * counts.sum())]) for share in CORE)
+    begin, end = _periods(frames, days, counts, low, high)
+    inside = (days >= begin) & (days <= end)
+    first, last = _without_quiet_ends(days[inside], counts[inside])
+    if days[0] >= first and days[-1] <= last:
+        return None
+    return Usual(first, last, begin - max(KEPT_DAYS, KEPT_CORES * (high - low)), end)
+
+
+def _periods(frames: Sequence[pl.DataFrame], days: _Days, counts: _Days, low: int, high: int) -> tuple[int, int]:
+    """Return the first and the last day of the periods of activity; `low` and `high` are the days of `CORE`."""
     gap = max(MIN_GAP_DAYS, (high - low) // GAPS_PER_CORE)
     ends = np.flatnonzero(np.append(np.diff(days) > gap, True))
     begins = np.append(0, ends[:-1] + 1)
     in_core = (days[begins] <= high) & (days[ends] >= low)
-    if in_core.all():
-        return None
     sizes = np.add.reduceat(counts, begins)
     lengths = days[ends] - days[begins] + 1
     needed = MIN_DENSITY * sizes[in_core].sum() / lengths[in_core].sum()
     usual = in_core | ((ends - begins + 1 >= MIN_PERIOD_DAYS) & (sizes / lengths >= needed))
-    users = max(MIN_PERIOD_USERS, MIN_USER_SHARE * _users(frames, int(days[0]), int(days[-1])))
     for period in np.flatnonzero(usual & ~in_core).tolist():
+        users = max(MIN_PERIOD_USERS, MIN_USER_SHARE * _users(frames, int(days[0]), int(days[-1])))
         usual[period] = _users(frames, int(days[begins[period]]), int(days[ends[period]])) >= users
-    first, last = int(days[begins[usual]][0]), int(days[ends[usual]][-1])
-    if days[0] >= first and days[-1] <= last:
-        return None
-    return Usual(first, last, first - max(KEPT_DAYS, KEPT_CORES * (high - low)))
+    return int(days[begins[usual]][0]), int(days[ends[usual]][-1])
 
 
-def distance(time: int, other: int) -> str:
-    """Return the distance between the days of two times (ms) in words."""
-    days = abs(time // _DAY_MS - other // _DAY_MS)
+def _without_quiet_ends(days: _Days, counts: _Days) -> tuple[int, int]:
+    """Return the first and the last day without a few actions at either end."""
+    ascending = np.sort(counts)
+    usual = ascending[np.searchsorted(np.cumsum(ascending), counts.sum() / 2)]
+    busy = days[counts >= QUIET_SHARE * usual]
+    first, last = int(days[0]), int(days[-1])
+    head, tail = days < busy[0], days > busy[-1]
+    few = MAX_QUIET_ACTIONS * counts.sum()
+    if head.any() and counts[head].sum() <= few and busy[0] - days[head][-1] > QUIET_DAYS:
+        first = int(busy[0])
+    if tail.any() and counts[tail].sum() <= few and days[tail][0] - busy[-1] > QUIET_DAYS:
+        last = int(busy[-1])
+    return first, last
+
+
+def stray_rules(usual: Usual, frames: Sequence[pl.DataFrame], column: str) -> tuple[Rules, Rules]:
+    """Return the rules for stray actions that are not used, and for those that are kept, over the column `time`."""
+    day = pl.col("time") // _DAY_MS
+    early, late = day < usual.kept_from, day > usual.kept_until
+    kept_early, kept_late = ~early & (day < usual.first), ~late & (day > usual.last)
+
+    def rule(holds: pl.Expr) -> tuple[Reason, pl.Expr]:
+        stray = pl.concat([frame.filter(holds).select(day) for frame in frames]).to_series()
+        before = usual.first - int(stray.min() or 0)  # type: ignore[arg-type]
+        after = int(stray.max() or 0) - usual.last  # type: ignore[arg-type]
+        if before > 0:
+            said = f"{_distance(before)} before all others, which begin on {_date(usual.first)}"
+        else:
+            said = f"{_distance(after)} after all others, which end on {_date(usual.last)}"
+        return Reason(f"time is up to {said}", column=column), holds
+
+    return [rule(early), rule(late)], [rule(kept_early), rule(kept_late)]
+
+
+def _distance(days: int) -> str:
     return f"{days / _YEAR_DAYS:.1f} years" if days >= _YEAR_DAYS else f"{days} days"
 
 
-def day_of(time: int) -> str:
-    """Return the date of a time in ms since 1970."""
-    return str(np.datetime64(time, "ms").astype("datetime64[D]"))
+def _date(day: int) -> str:
+    return str(np.datetime64(day, "D"))
 
 
 def _actions_per_day(frames: Sequence[pl.DataFrame]) -> tuple[_Days, _Days]:

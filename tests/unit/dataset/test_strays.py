@@ -82,7 +82,7 @@ def test_one_users_stray_actions_are_set_aside(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "added"),
     [
-        ("a week without actions", [(number, number, date(2024, 3, 8)) for number in range(5)]),
+        ("a week without actions", [(number, number, date(2024, 3, 8)) for number in range(20)]),
         ("a second season", [(n % 50, 500 + n, date(2025, 1, 1) + timedelta(n // 8)) for n in range(240)]),
         ("a pilot", [(n % 9, 500 + n, date(2023, 1, 1) + timedelta(n // 8)) for n in range(100)]),
         ("a slow beginning", [(n, 500 + n, date(2023, 2, 1) + timedelta(10 * n)) for n in range(33)]),
@@ -97,13 +97,16 @@ def test_seasons_pilots_and_slow_beginnings_are_kept(tmp_path: Path, name: str, 
     assert not data.report.notices
 
 
-def test_a_few_old_actions_are_kept_and_named(tmp_path: Path) -> None:
+def test_a_few_actions_that_do_no_harm_are_kept_and_named(tmp_path: Path) -> None:
     rows = shop()
-    data = reading(tmp_path / "shop", [(5, 900, date(2023, 6, 1)), *rows, (6, 901, date(2023, 11, 1))])
+    near = [(7, 902, date(2024, 3, 9)), (8, 903, date(2024, 3, 5))]
+    data = reading(tmp_path / "shop", [(5, 900, date(2023, 6, 1)), *rows, (6, 901, date(2023, 11, 1)), *near])
     assert data.report.tally("actions").rejected == 0
     assert data.report.notices == [
         "actions: 2 rows are kept whose time is up to 214 days before all others, which begin on 2024-01-01 "
-        "(first: actions.csv line 2)"
+        "(first: actions.csv line 2)",
+        "actions: 2 rows are kept whose time is up to 9 days after all others, which end on 2024-02-29 "
+        "(first: actions.csv line 1204)",
     ]
     assert set_aside(tmp_path) == []
 
