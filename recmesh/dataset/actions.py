@@ -61,6 +61,7 @@ def read_actions(
     if columns.time:
         _check_unit(frames, columns.unit)
         frames = _without_strays(source, tally, paths, wanted, coder, frames)
+    coder.explain(tally)
     source.check(tally)
     rows = sum(frame.height for frame in frames)
     actions = coder.finish(frames)
@@ -130,6 +131,11 @@ class _Coder:
         unusable = frame.select(pl.all().is_null().name.suffix("_unusable"))
         cells = pl.concat([users, items, unusable], how="horizontal")
         return frame, cells.select(broken_rule(self.rules)).to_series()
+
+    def explain(self, tally: Tally) -> None:
+        """Add what is known about unlisted ids to the counts."""
+        self._users.explain(tally)
+        self._items.explain(tally)
 
     def finish(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
         """Return all rows, sorted and without duplicates, with the types as text."""

@@ -153,8 +153,10 @@ def raw_blocks(path: Path, size: int = BLOCK_BYTES) -> Iterator[tuple[bytes, int
             text = gzip.GzipFile(fileobj=file) if packed == ".gz" else file
             while piece := text.read(size):
                 yield piece, file.tell()
-    except (gzip.BadGzipFile, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
         said = " ".join(str(error).split("\n\n")[0].split())
+        if packed not in COMPRESSIONS:
+            raise DataError(f"{path}: cannot be read ({said})") from error
         raise DataError(f"{path}: cannot be unpacked ({said}); text in .zst must be UTF-8") from error
 
 

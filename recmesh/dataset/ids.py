@@ -5,7 +5,8 @@ import polars as pl
 
 from recmesh.contract import NO_USER_IDS
 from recmesh.dataset.cells import CONTROL, MAX_ID_BYTES, inexact, to_text
-from recmesh.dataset.rejects import Reason, Rules
+from recmesh.dataset.near_misses import near_misses
+from recmesh.dataset.rejects import Reason, Rules, Tally
 
 
 def id_columns(ids: pl.Series, key: str) -> pl.DataFrame:
@@ -51,17 +52,31 @@ class ListedIds:
     def __init__(self, key: str, files: str, column: str, ids: pl.Series) -> None:
         # An Enum builds the hash table of its categories once, for all batches.
         self.dtype = pl.Enum(ids)
+        self._ids = ids
+        self._unknown = pl.DataFrame(schema={"id": pl.String, "rows": pl.Int64})
         as_float = pl.col(key).str.contains(r"^\d+\.0$")
-        unknown, text = pl.col(f"{key}_unusable"), f"{key} is not in {files}"
+        unknown, self._text = pl.col(f"{key}_unusable"), f"{key} is not in {files}"
         self.rules: Rules = [
-            (Reason(f"{text}; it is written as a float (101.0)", "unlisted", column), unknown & as_float),
-            (Reason(text, "unlisted", column, _null_fix), unknown),
+            (Reason(f"{self._text}; it is written as a float (101.0)", "unlisted", column), unknown & as_float),
+            (Reason(self._text, "unlisted", column, _null_fix), unknown),
         ]
 
     def codes(self, ids: pl.DataFrame) -> pl.Series:
         """Return the codes of the ids in the first of `id_columns`, and null for ids that cannot be used."""
-        codes: pl.Series = ids.to_series(0).cast(self.dtype, strict=False)
+        text = ids.to_series(0)
+        codes: pl.Series = text.cast(self.dtype, strict=False)
+        if codes.has_nulls():
+            unknown = text.filter(codes.is_null()).to_frame("id").group_by("id").agg(rows=pl.len().cast(pl.Int64))
+            self._unknown = pl.concat([self._unknown, unknown]).group_by("id").agg(pl.col("rows").sum())
         return codes
+
+    def explain(self, tally: Tally) -> None:
+        """Add to the cause of unlisted rows how many of them come near a listed id."""
+        cause = tally.causes.get(self._text)
+        if cause:
+            unknown = self._unknown.filter(~pl.col("id").is_in(NO_USER_IDS))
+            near = near_misses(unknown, self._ids)
+            cause.fix = "; ".join(text for text in (cause.fix, near) if text)
 
     def finish(self, codes: pl.Series) -> pl.Series:
         """Return the codes of all actions as an Enum over all ids."""
@@ -86,6 +101,9 @@ class FoundIds:
         broken = ids.select(pl.any_horizontal(holds for _, holds in self.rules)).to_series()
         codes: pl.Series = (text.set(broken, None) if broken.any() else text).cast(self.dtype)
         return codes
+
+    def explain(self, tally: Tally) -> None:
+        """Do nothing: no valid id is unlisted."""
 
     def finish(self, codes: pl.Series) -> pl.Series:
         """Return the codes of all actions as an Enum over the ids that occur in them, sorted."""

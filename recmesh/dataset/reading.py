@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -10,6 +11,7 @@ from recmesh.dataset.data import DataSet
 from recmesh.dataset.files import VECTORS_FILE, sources
 from recmesh.dataset.fingerprint import fingerprint
 from recmesh.dataset.ids import table_of
+from recmesh.dataset.near_misses import near_duplicates
 from recmesh.dataset.order import ordered
 from recmesh.dataset.rejects import Limits, Rejects
 from recmesh.dataset.rows import Progress, RowSource
@@ -74,14 +76,21 @@ def read(
         users = read_side(source, USERS, user_files) if user_files else None
         items = read_side(source, ITEMS, item_files) if item_files else None
         actions = read_actions(source, action_files, users, items)
+        found = [name for name, table in (("user_id", users), ("sku_id", items)) if table is None]
         users = table_of(actions["user_id"]) if users is None else users
         items = table_of(actions["sku_id"]) if items is None else items
+        source.report.warnings += [said for name in found if (said := _alike(name, actions))]
         vectors = read_vectors(source, items["sku_id"])
     report = source.report
     report.summarise(schema, users, items, actions)
     report.notices += _not_read(folder, {*user_files, *item_files, *action_files})
     digest = fingerprint(schema, users, items, actions, vectors)
     return DataSet(folder, schema, digest, users, items, ordered(actions), vectors, report)
+
+
+def _alike(key: str, actions: pl.DataFrame) -> str:
+    alike = near_duplicates(table_of(actions[key]).to_series())
+    return f"actions: of the values of {key}, {alike}; they count as different" if alike else ""
 
 
 def _limits(damaged: float | None, rejected: float | None, unlisted: float | None) -> Limits:

@@ -91,6 +91,7 @@ def read_side(source: RowSource, kind: SideKind, paths: list[Path]) -> pl.DataFr
     rows = pl.concat(frames)[pl.concat(places).select(pl.arg_sort_by("file", "line")).to_series()]
     unique = rows.unique(key, keep="last", maintain_order=True).sort(key)
     tally.used, tally.duplicates = unique.height, rows.height - unique.height
+    source.report.warnings += [f"{kind.files}: {said}" for said in _null_marks(unique)]
     for name in (name for name, field in side.fields.items() if field.kind == "numeric"):
         unique, warning = _only_numbers(unique, name, kind.files, f"{kind.place}.fields.{name}")
         source.report.warnings += [f"{kind.files}: {warning}"] if warning else []
@@ -104,6 +105,16 @@ def _text_columns(batch: Batch, side: Side, key: str, schema: Schema) -> pl.Data
         text = text.set(text.is_in(schema.missing), None)
         columns.append(with_point(text, schema.decimal) if declared.kind == "numeric" else text)
     return pl.DataFrame(columns)
+
+
+def _null_marks(frame: pl.DataFrame) -> list[str]:
+    """Return a warning for each column that holds the null of MySQL and Hive as text."""
+    counts = {name: int((frame[name] == "\\N").sum()) for name in frame.columns}
+    return [
+        f'{count:,} cells of "{name}" are \\N, which means null with escape: "\\\\" in schema.yaml'
+        for name, count in counts.items()
+        if count
+    ]
 
 
 def _only_numbers(frame: pl.DataFrame, name: str, where: str, key: str) -> tuple[pl.DataFrame, str | None]:
