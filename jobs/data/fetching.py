@@ -49,7 +49,15 @@ def _fetched(url: str, scratch: Path) -> Path:
 
 
 def _folder(files: Any, path: str, into: Path) -> Path:
-    files.get(path.rstrip("/") + "/", str(into), recursive=True)
+    # One by one, since `get` would take * ? [ in the path for a pattern.
+    root = path.rstrip("/")
+    names = files.find(root)
+    if not names:
+        raise FileNotFoundError(root)
+    for name in names:
+        target = into / PurePosixPath(name).relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        files.get_file(name, str(target))
     return into
 
 

@@ -11,6 +11,7 @@ import pytest
 from recmesh.dataset import read, synthetic
 from recmesh.errors import DataError
 from tests.servers import ROOT
+from tests.strange import STRANGE
 
 
 def fetch(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -41,6 +42,15 @@ def test_a_folder_is_copied_and_an_existing_folder_stays(shop: Path, tmp_path: P
     assert (tmp_path / "set" / "actions.csv").stat().st_ino == before
 
 
+def test_a_folder_and_its_copy_may_have_any_path(shop: Path, tmp_path: Path) -> None:
+    source, target = tmp_path / "a" / STRANGE.replace("::", ""), tmp_path / STRANGE / "set"
+    shutil.copytree(shop, source)
+    target.parent.mkdir()
+    result = fetch(f"file://{source}", str(target))
+    assert result.returncode == 0, result.stderr
+    assert read(target).fingerprint == read(shop).fingerprint
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
@@ -52,6 +62,7 @@ def test_a_folder_is_copied_and_an_existing_folder_stays(shop: Path, tmp_path: P
         ("movielens:nowhere", "movielens:nowhere: no such folder"),
         ("nowhere://x", "nowhere"),
         ("file:///does/not/exist.zip", "no such file or folder"),
+        ("file:///does/not/exist", "no such file or folder"),
     ],
 )
 def test_a_source_that_cannot_be_fetched_gives_a_single_error_line(tmp_path: Path, source: str, expected: str) -> None:
