@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import os
 import socket
 from collections.abc import Iterator
 from concurrent import futures
@@ -175,3 +176,19 @@ def test_user_and_password_authenticate_every_call_and_are_in_no_message() -> No
     assert seen[0]["authorization"] == base64.b64encode(b"root:p@ss").decode()
     assert "p%40ss" not in message
     assert f"127.0.0.1:{port}" in message
+
+
+async def test_a_proxy_in_the_environment_is_not_used(
+    milvus_server: MilvusServer, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "example.org")
+    variable = "no_grpc_proxy"
+    monkeypatch.delenv(variable, raising=False)
+    writer, reader = MilvusWriter(milvus_server.uri), MilvusReader(milvus_server.uri)
+    assert os.environ[variable].split(",") == ["example.org", "127.0.0.1", "localhost"]
+    assert filled.name in writer.collections()
+    await reader.ping(10)
+    await reader.close()
+    writer.close()
