@@ -3,7 +3,7 @@
 import codecs
 import difflib
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -286,13 +286,15 @@ class Schema(_Part):
         try:
             # Scalars stay text ("no" is not False, 007 is not 7). pydantic converts where a number is expected.
             content = yaml.load(text, Loader=TextLoader)
-        except _Undecided as open_key:
-            text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-            comment = text.splitlines()[open_key.line - 1].partition("#")[2].strip()
-            what = f'"{open_key.key}" is not decided' + (f": {comment}" if comment else "")
-            raise DataError(f"{name} line {open_key.line}: {what}") from None
+            open_keys = sorted(_undecided(yaml.compose(text, Loader=TextLoader)))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise DataError(f"{name}: invalid YAML: {' '.join(str(error).split())}") from error
+        if open_keys:
+            (line, key), *others = open_keys
+            text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+            comment = text.splitlines()[line - 1].partition("#")[2].strip()
+            more = f"; see also line {', '.join(str(other) for other, _ in others)}" if others else ""
+            raise DataError(f'{name} line {line}: "{key}" is not decided{more}{": " if comment else ""}{comment}')
         if not isinstance(content, dict):
             raise DataError(f"{name}: must be a mapping with the key action, and usually user and item")
         try:
@@ -323,7 +325,7 @@ def v0_schema() -> Schema:
 
 
 class TextLoader(yaml.BaseLoader):
-    """A loader that keeps scalars as text, and refuses duplicate and undecided keys."""
+    """A loader that keeps scalars as text and refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Build a mapping.
@@ -332,20 +334,19 @@ class TextLoader(yaml.BaseLoader):
             yaml.MarkedYAMLError: A key occurs twice.
         """
         seen: set[str] = set()
-        for key, value in node.value:
-            if value.value == UNDECIDED and value.style is None:
-                raise _Undecided(key.value, value.start_mark.line + 1)
+        for key, _ in node.value:
             if key.value in seen:
                 raise yaml.MarkedYAMLError(problem=f'key "{key.value}" occurs twice', problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-class _Undecided(yaml.YAMLError):
-    """A key whose value is still UNDECIDED."""
-
-    def __init__(self, key: str, line: int) -> None:
-        self.key, self.line = key, line
+def _undecided(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """Yield the line and the name of each key whose value is UNDECIDED."""
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if isinstance(value, yaml.ScalarNode) and value.value == UNDECIDED and value.style is None:
+            yield value.start_mark.line + 1, key.value
+        yield from _undecided(value)
 
 
 _KEYS: dict[str, type[BaseModel]] = {"": Schema, "user": Side, "item": Side, "action": Action, "action.value": Value}

@@ -87,10 +87,8 @@ def tables(folder: Path) -> Iterator[Table]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    if any((folder / name).exists() for name in ("users.dat", "products.dat")):
-        raise DataError(
-            f"{folder}: users.dat and products.dat have the form of the v0 contract and need no schema.yaml"
-        )
+    if any(form_of(path) == ".dat" and not _has_double_colons(path) for path in folder.iterdir()):
+        raise DataError(f"{folder}: .dat files in the form of the v0 contract need no schema.yaml; check it as it is")
     for path in sorted(folder.iterdir()):
         if path.name.startswith((".", "_")):
             continue
@@ -100,7 +98,12 @@ def tables(folder: Path) -> Iterator[Table]:
 
 
 def _is_table(path: Path) -> bool:
-    return path.is_file() and form_of(path) not in ("", ".dat") and path.name[0] not in "._"
+    return path.is_file() and form_of(path) != "" and path.name[0] not in "._"
+
+
+def _has_double_colons(path: Path) -> bool:
+    with path.open("rb") as file:
+        return b"::" in file.readline()
 
 
 def _with_keys(table: Table, keys: Mapping[str, str]) -> Table:
@@ -112,6 +115,8 @@ def _with_keys(table: Table, keys: Mapping[str, str]) -> Table:
 def _read(path: Path, name: str) -> Table:
     if form_of(path) in (".csv", ".tsv"):
         return _text_table(path, name)
+    if form_of(path) == ".dat":
+        return _dat_table(path, name)
     columns, skipped = [], []
     for column in _names(path):
         try:
@@ -158,12 +163,26 @@ def _column(path: Path, column: str) -> pl.Series:
     return pl.concat(found) if found else pl.Series(column, [], pl.String)
 
 
-def _text_table(path: Path, name: str) -> Table:
+def _beginning(path: Path) -> tuple[str, Encoding]:
+    """Return the first lines of a file."""
     data = b"".join(block for block, _ in islice(raw_blocks(path, SAMPLE_BYTES), 1))
     encoding = encoding_of(data)
     text = readable(data, encoding).replace("\r\n", "\n")
-    if len(data) >= SAMPLE_BYTES:
-        text = text[: text.rfind("\n") + 1]
+    return text[: text.rfind("\n") + 1] if len(data) >= SAMPLE_BYTES else text, encoding
+
+
+def _dat_table(path: Path, name: str) -> Table:
+    """Read a file without a header whose columns are separated by `::`; they are called by their numbers."""
+    text, encoding = _beginning(path)
+    rows = [line.split("::") for line in text.splitlines()[:SAMPLE_ROWS] if line]
+    names = [str(number) for number in range(1, len(rows[0]) + 1)]
+    return Table(
+        path, name, pl.DataFrame([row for row in rows if len(row) == len(names)], names, orient="row"), (), encoding
+    )
+
+
+def _text_table(path: Path, name: str) -> Table:
+    text, encoding = _beginning(path)
     named = re.match(r'"?sep=(.+?)"?\n', text)  # Excel
     text = text[named.end() :] if named else text
     header = text.partition("\n")[0]

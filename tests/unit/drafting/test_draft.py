@@ -201,6 +201,16 @@ def test_numbers_that_may_be_codes_or_quantities_are_asked_for(tmp_path: Path) -
     assert Schema.load(tmp_path).item.fields["foo"].kind == "categorical"
 
 
+def test_all_lines_to_decide_are_named(tmp_path: Path) -> None:
+    (tmp_path / "schema.yaml").write_text(
+        "user: {id: u, fields: {age: {kind: DECIDE}}}\naction:\n  user: u\n  item: i\n  time: t\n  unit: DECIDE\n"
+    )
+    with pytest.raises(DataError, match=r'schema.yaml line 1: "kind" is not decided; see also line 6$'):
+        Schema.load(tmp_path)
+    (tmp_path / "schema.yaml").write_text('action: {user: u, item: i, time: t, type: "DECIDE"}\n')
+    assert Schema.load(tmp_path).action.type == "DECIDE"
+
+
 def test_texts_that_tell_nothing_are_for_display_or_not_declared(tmp_path: Path) -> None:
     rows = [f"p{n},Title {n},https://shop.example/{n},same,,{'red;blue' if n % 2 else 'blue'}" for n in range(40)]
     products = "\n".join(["sku_id,title,link,constant,nothing,colours", *rows]) + "\n"
@@ -390,6 +400,25 @@ def test_the_command_writes_once_and_the_result_can_be_read(tmp_path: Path) -> N
 def test_a_folder_in_the_form_of_the_v0_contract_needs_no_schema(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"need no schema\.yaml"):
         made(tmp_path, {"users.dat": "1:2:3:4:5:6:7\n", "actions.csv": actions()})
+
+
+def test_columns_between_double_colons_are_called_by_their_numbers(tmp_path: Path) -> None:
+    users = "".join(f"u{n}::{'F' if n % 2 else 'M'}::0{n % 9}\n" for n in range(30))
+    products = "".join(f"p{n}::Film {n}::{'Comedy|Drama' if n % 2 else 'Drama'}\n" for n in range(30))
+    files = {"users.dat": users, "products.dat": products, "actions.csv": actions()}
+    assert yaml_lines(made(tmp_path, files))[:11] == [
+        "user:",
+        '  id: "1"',
+        "  fields:",
+        '    "2": {kind: categorical}',
+        '    "3": {kind: categorical}',
+        "item:",
+        '  id: "1"',
+        "  fields:",
+        '    "2": {kind: display}',
+        '    "3": {kind: multi, separator: "|"}',
+        "action:",
+    ]
 
 
 def test_a_table_without_rows_is_no_obstacle(tmp_path: Path) -> None:
