@@ -57,11 +57,11 @@ def read_actions(
         frame, broken = coder.code(batch.frame, name)
         good = source.rejects.batch(tally, name, batch, broken, coder.rules)
         frames.append(frame.filter(good))
+    coder.explain(tally)
     source.report.notices += coder.notices()
     if columns.time:
         _check_unit(frames, columns.unit)
         frames = _without_strays(source, tally, paths, wanted, coder, frames)
-    coder.explain(tally)
     source.check(tally)
     rows = sum(frame.height for frame in frames)
     actions = coder.finish(frames)
@@ -117,11 +117,14 @@ class _Coder:
         """Return the rows of a batch with null for each unusable cell, and the rule that each row breaks, or null."""
         columns = self._columns
         users, items = id_columns(raw[columns.user], "user_id"), id_columns(raw[columns.item], "sku_id")
+        times = self._times(raw, file)
+        zero = (times == 0).fill_null(False) if columns.time else pl.repeat(False, raw.height, eager=True)
+        no_time = zero.alias("no_time")
         frame = pl.DataFrame(
             {
                 "user_id": self._users.codes(users),
                 "sku_id": self._items.codes(items),
-                "time": self._times(raw, file),
+                "time": times.set(no_time, None) if no_time.any() else times,
                 "type": self._type_codes(raw, file),
                 "value": self._values(raw),
             }
@@ -129,7 +132,7 @@ class _Coder:
         if not any(frame.null_count().row(0)):
             return frame, pl.repeat(None, raw.height, dtype=pl.UInt8, eager=True)
         unusable = frame.select(pl.all().is_null().name.suffix("_unusable"))
-        cells = pl.concat([users, items, unusable], how="horizontal")
+        cells = pl.concat([users, items, unusable, no_time.to_frame()], how="horizontal")
         return frame, cells.select(broken_rule(self.rules)).to_series()
 
     def explain(self, tally: Tally) -> None:
@@ -244,6 +247,7 @@ def _rules(columns: Action, users: Rules, items: Rules) -> Rules:
         (Reason("sku_id is empty"), pl.col("sku_id") == ""),
         *users,
         *items,
+        (Reason("time is 0 (1970-01-01), which means no time", column=columns.time), pl.col("no_time")),
         (Reason(not_a_time, column=columns.time, fix=fix), pl.col("time_unusable")),
         (Reason("type is empty"), pl.col("type_unusable")),
         (Reason("value is not a finite number", column=value), pl.col("value_unusable")),

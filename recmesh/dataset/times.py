@@ -89,8 +89,6 @@ def fix(cell: str) -> str:
     """Return the setting that reads a time of another form, as the end of a message about it."""
     if not cell.strip():
         return ""
-    if re.fullmatch(r"0+(\.0*)?", cell):
-        return "0 means no time"
     if re.fullmatch(r"\d+(\.\d*)?", cell):
         units = [unit for unit, scale in _MS.items() if PLAUSIBLE_MS <= float(cell) * scale <= MAX_TIME_MS]
         if units:
@@ -132,13 +130,12 @@ def _select(column: pl.Series, expression: pl.Expr) -> pl.Series:
 def _from_epoch(dtype: pl.DataType, unit: Unit) -> pl.Expr:
     scale = 1000 if unit == "s" else round(1 / _MS[unit])
     number = pl.col("x").cast(pl.Float64, strict=False)
-    number = pl.when(number != 0).then(number)  # 0 means no time
     time = (number * scale if unit == "s" else number / scale).floor().cast(pl.Int64, strict=False)
     if dtype.is_float():
         return time
     # Integers beyond 2**53 (ns) stay exact. Compare before scaling, because a product beyond 64 bits wraps around.
     whole = pl.col("x").cast(pl.Int64, strict=False)
-    inside = whole.is_between(1, MAX_TIME_MS // scale if unit == "s" else MAX_TIME_MS * scale)
+    inside = whole.is_between(0, MAX_TIME_MS // scale if unit == "s" else MAX_TIME_MS * scale)
     return pl.when(inside).then(whole * scale if unit == "s" else whole // scale).otherwise(time)
 
 

@@ -43,9 +43,9 @@ def random_rows(seed: int) -> list[Row]:
 
 def test_the_hash_of_a_row_never_changes(tmp_path: Path) -> None:
     """Machines, library versions and releases must agree on the order, so the values are written down."""
-    rows = [("1", "a", "1970-01-01", "view", "0"), ("ü", "9" * 20, "2024-02-29T12:30", "order", "-2.5")]
+    rows = [("1", "a", "1970-01-02", "view", "0"), ("ü", "9" * 20, "2024-02-29T12:30", "order", "-2.5")]
     actions = read(write(tmp_path / "shop", rows)).actions.sort("time")
-    assert row_hashes(actions).to_list() == [3291807027, 4002863089]
+    assert row_hashes(actions).to_list() == [904140248, 4002863089]
     assert row_hashes(actions).dtype == pl.UInt32
 
 
