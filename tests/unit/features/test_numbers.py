@@ -68,7 +68,7 @@ def test_files_and_requests_agree_on_any_text(cells: list[str]) -> None:
 def test_a_field_has_the_code_and_the_number_of_the_file(
     cells: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = tmp_path_factory.mktemp("shop")
+    folder, cells = tmp_path_factory.mktemp("shop"), [*cells, "3"]  # a column without any number is an error
     (folder / "schema.yaml").write_text(
         "user: {id: u, fields: {income: {kind: numeric}}}\nitem: {id: i, fields: {}}\n"
         'action: {user: u, item: i, time: t}\nmissing: ["-1"]\n'
