@@ -51,9 +51,11 @@ class Evaluation:
 
 def evaluation_of(data: DataSet) -> Evaluation:
     """Predict the split."""
-    if data.actions.is_empty():
-        return Evaluation(Ability(name="split by date", exists=False, why="there are no actions"), 0)
-    first, last = usual_span(data.actions["time"])
+    users = data.actions["user_id"].n_unique()
+    if data.actions.is_empty() or data.schema.action.time is None:
+        why = "there are no times" if users else "there are no actions"
+        return Evaluation(Ability(name="split by date", exists=False, why=why), _lists_by_position(users))
+    first, last = usual_span(data.actions)
     cutoff = last - min((last - first) // 4, 4 * WEEK_MS)
     spans = data.actions.group_by(pl.col("user_id").to_physical()).agg(
         first=pl.col("time").min(), last=pl.col("time").max()
@@ -61,14 +63,14 @@ def evaluation_of(data: DataSet) -> Evaluation:
     active = spans.filter(pl.col("last") >= cutoff)
     returning = active.filter(pl.col("first") < cutoff).height
     share = returning / max(active.height, 1)
-    users = f"{active.height:,} users active in the last quarter (at most four weeks)"
-    why = f"{share:.0%} of the {users} were active earlier"
+    shown = f"{active.height:,} users active in the last quarter (at most four weeks)"
+    why = f"{share:.0%} of the {shown} were active earlier"
     exists = share >= MIN_RETURNING_SHARE
     if last - first < MIN_SPAN_DAYS * DAY_MS:
         exists, why = False, "the actions span less than a week"
     elif exists and returning < MIN_RETURNING:
         exists, why = False, f"{why}: too few to evaluate on"
-    lists = _lists_by_date(active.height, returning) if exists else _lists_by_position(spans.height)
+    lists = _lists_by_date(active.height, returning) if exists else _lists_by_position(users)
     return Evaluation(Ability(name="split by date", exists=exists, why=why), lists)
 
 

@@ -26,7 +26,8 @@ def findings(data: DataSet, profile: Profile) -> Iterator[Finding]:
         yield from _times(profile.times)
     yield from _joins(profile)
     yield from _fields(profile)
-    yield from _repeats(profile.repeats)
+    if profile.times:
+        yield from _repeats(profile.repeats)
 
 
 def _size(data: DataSet, profile: Profile) -> Iterator[Finding]:
@@ -54,15 +55,9 @@ def _rows(data: DataSet) -> Iterator[Finding]:
 
 
 def _times(times: Times) -> Iterator[Finding]:
-    clock = "correct or remove them: clocks that were wrong, or test data"
-    if times.stray_before:
-        text = f"{_actions(times.stray_before)} long before all others, from {times.first}"
-        yield Finding(level="warning", text=f"{text}; the others begin {times.usual_first}", fix=clock)
-    if times.stray_after:
-        text = f"{_actions(times.stray_after)} long after all others, to {times.last}"
-        yield Finding(level="warning", text=f"{text}; the others end {times.usual_last}", fix=clock)
-    if times.future > times.stray_after:
-        yield Finding(level="warning", text=f"{_actions(times.future)} in the future, to {times.last}", fix=clock)
+    if times.future:
+        text = f"{times.future:,} actions are in the future, to {times.last}"
+        yield Finding(level="warning", text=text, fix="correct or remove them: clocks that were wrong, or test data")
     for gap in times.gaps:
         level = "warning" if gap.days > LONG_GAP_SHARE * times.days else "note"
         text = f"no actions for {gap.days:,} days between {gap.after} and {gap.before}"
@@ -106,7 +101,3 @@ def _repeats(repeats: Repeats) -> Iterator[Finding]:
     if not repeats.allowed and repeats.repeated > SOME_REPEATS:
         text = f"{share}, but items that a user acted on are never recommended again"
         yield Finding(level="note", text=text, fix="set `repeats: true` in schema.yaml if users want them again")
-
-
-def _actions(count: int) -> str:
-    return f"{count:,} actions are" if count != 1 else "1 action is"

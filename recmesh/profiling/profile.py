@@ -19,7 +19,8 @@ def profile(data: DataSet, now: int) -> Profile:
     """
     per_user = _counts(data.actions["user_id"], data.users.height)
     per_item = _counts(data.actions["sku_id"], data.items.height)
-    some, repeats, fields = data.actions.height > 0, repeats_of(data), tuple(fields_of(data))
+    some, timed = data.actions.height > 0, data.actions.height > 0 and data.schema.action.time is not None
+    repeats, fields = repeats_of(data), tuple(fields_of(data))
     evaluation = evaluation_of(data)
     return Profile(
         fingerprint=data.fingerprint,
@@ -27,14 +28,14 @@ def profile(data: DataSet, now: int) -> Profile:
             Join(side="users", listed=data.users.height, active=int((per_user > 0).sum())),
             Join(side="items", listed=data.items.height, active=int((per_item > 0).sum())),
         ),
-        times=times_of(data.actions, now) if some else None,
+        times=times_of(data.actions, now) if timed else None,
         types=_types(data),
         per_user=of_counts(per_user),
         per_item=of_counts(per_item),
         values=of_numbers(data.actions["value"]) if some and data.schema.action.value else None,
         fields=fields,
         repeats=repeats,
-        newcomers=newcomers(data.actions) if some else None,
+        newcomers=newcomers(data.actions) if timed else None,
         split=evaluation.by_date,
         channels=channels_of(data, fields, repeats),
         cost=cost_of(evaluation.lists, data.users.height, data.items.height, data.actions.height),

@@ -4,11 +4,10 @@ from datetime import datetime, timezone
 
 import polars as pl
 
+from recmesh.dataset.strays import usual_days
 from recmesh.profiling.model import Bin, Gap, Newcomers, Times
 
 HOUR_MS, DAY_MS, WEEK_MS = 3_600_000, 86_400_000, 7 * 86_400_000
-STRAY_SHARE = 0.005
-"""Up to this share of the actions at either end may be stray."""
 
 _RESOLUTIONS = (("day", DAY_MS), ("hour", HOUR_MS), ("minute", 60_000), ("second", 1_000), ("millisecond", 1))
 _UNITS = (("hour", 3, "1h", "%Y-%m-%d %H:00"), ("day", 130, "1d", "%Y-%m-%d"), ("week", 900, "1w", "%Y-%m-%d"))
@@ -21,20 +20,15 @@ GAP_FACTOR = 5
 """A gap is at least this many times as long as the usual time between active days."""
 
 
-def usual_span(times: pl.Series) -> tuple[int, int]:
-    """Return the first and the last time (ms) that are not stray.
-
-    Stray are the times farther outside the middle 99 % of the actions than those span, at least a day.
+def usual_span(actions: pl.DataFrame) -> tuple[int, int]:
+    """Return the first and the last time (ms) of a DataSet's actions, without old ones that reading calls stray.
 
     Args:
-        times: Of all actions, sorted, not empty.
+        actions: Sorted by time, not empty.
     """
-    last = len(times) - 1
-    cut = int(len(times) * STRAY_SHARE)
-    low, high = int(times[cut]), int(times[last - cut])
-    reach = max(high - low, DAY_MS)
-    usual = times.filter(times.is_between(low - reach, high + reach))
-    return int(usual[0]), int(usual[-1])
+    usual = usual_days([actions])
+    times = actions["time"] if usual is None else actions["time"].filter(actions["time"] >= usual.first_ms())
+    return int(times[0]), int(times[-1])
 
 
 def times_of(actions: pl.DataFrame, now: int) -> Times:
@@ -45,7 +39,7 @@ def times_of(actions: pl.DataFrame, now: int) -> Times:
         now: The present, ms since 1970.
     """
     times = actions["time"]
-    first, last = usual_span(times)
+    first, last = usual_span(actions)
     usual = times.filter(times.is_between(first, last))
     days = (usual // DAY_MS).unique().sort()
     unit, series = _series(usual)
@@ -58,8 +52,7 @@ def times_of(actions: pl.DataFrame, now: int) -> Times:
         active_days=len(days),
         resolution=next(name for name, length in _RESOLUTIONS if (times % length == 0).all()),
         unordered=_unordered(actions),
-        stray_before=int((times < first).sum()),
-        stray_after=int((times > last).sum()),
+        early=int((times < first).sum()),
         future=int((times > now).sum()),
         unit=unit,
         series=series,
@@ -69,7 +62,7 @@ def times_of(actions: pl.DataFrame, now: int) -> Times:
 
 def newcomers(actions: pl.DataFrame) -> Newcomers | None:
     """Count first appearances per week in the second half of the usual span; None if it is shorter than two weeks."""
-    first, last = usual_span(actions["time"])
+    first, last = usual_span(actions)
     if last - first < 2 * WEEK_MS:
         return None
     middle = (first + last) // 2

@@ -81,7 +81,16 @@ def test_a_data_set_without_actions_is_described(fine: Path) -> None:
     assert texts(result, "error")[0] == "0 actions are too few; training needs at least 50"
     assert result.profile is not None
     assert (result.profile.times, result.profile.newcomers, result.profile.split.exists) == (None, None, False)
-    assert "There are no actions." in page(result)
+    assert "There are no times." in page(result)
+
+
+def test_a_data_set_without_times_is_described(fine: Path) -> None:
+    schema = fine / "schema.yaml"
+    schema.write_text(schema.read_text().replace("time: time, ", ""))
+    profile = check(fine, now=NOW).profile
+    assert profile is not None
+    assert (profile.times, profile.newcomers, profile.split.exists) == (None, None, False)
+    assert profile.split.why == "there are no times"
 
 
 def test_a_data_set_that_cannot_be_read_is_unusable(shop: Path) -> None:
@@ -107,6 +116,11 @@ def test_gaps_and_wrong_clocks_are_warnings(fine: Path) -> None:
         'which begin on 2024-01-01, such as "1971-01-01" (first: actions.csv line 619)',
         "no actions for 63 days between 2024-01-28 and 2024-04-01",
     ]
+
+
+def test_actions_in_the_future_are_a_warning(fine: Path) -> None:
+    result = check(fine, now=1_709_424_000_000)  # 2024-03-03
+    assert texts(result, "warning") == ["34 actions are in the future, to 2024-03-06 10:00"]
 
 
 def test_fields_without_values_are_a_warning_that_names_the_key(shop: Path) -> None:

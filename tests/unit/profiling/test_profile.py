@@ -10,12 +10,10 @@ from recmesh.profiling import Profile, profile
 from recmesh.profiling.abilities import cost_of
 from recmesh.profiling.distributions import of_counts, of_numbers
 from recmesh.profiling.model import Distribution
-from recmesh.profiling.times import usual_span
 from tests.unit.profiling.conftest import action_rows, write_actions
 
 NOW = 1_735_689_600_000
 """2025-01-01"""
-DAY = 86_400_000
 
 
 def profiled(folder: Path) -> Profile:
@@ -106,18 +104,12 @@ def test_stray_times_are_set_apart(shop: Path, stray: str, before: int) -> None:
     write_actions(shop, [*days, f"u03,a,{stray},view"])
     facts = profiled(shop)
     assert facts.times is not None
-    assert (facts.times.stray_before, facts.times.stray_after) == (before, 0)
+    assert facts.times.early == before
     assert (facts.times.usual_first, facts.times.usual_last) == ("2024-01-01", "2024-02-28")
     assert facts.times.future == 0
     assert (facts.times.days, len(facts.times.series)) == (59, 59)
     # Strays would make the last quarter empty of everything else.
     assert facts.split.why.startswith("100% of the 11 users active")
-
-
-def test_the_usual_span_contains_everything_without_stray_rows() -> None:
-    times = pl.Series([number * DAY for number in range(1000)])
-    assert usual_span(times) == (0, 999 * DAY)
-    assert usual_span(pl.Series([5, 5, 5])) == (5, 5)
 
 
 @pytest.mark.parametrize(
