@@ -105,13 +105,13 @@ class Times(_Frozen):
     Attributes:
         first: Of all actions.
         last: Of all actions.
-        usual_first: Of the actions that are not long before all others.
-        usual_last: Of the same actions.
+        usual_first: Of the actions that are not outlying.
+        usual_last: Of the actions that are not outlying.
         days: Days from `usual_first` to `usual_last`, both included.
         active_days: Days with actions among them.
         resolution: day, hour, minute, second or millisecond: the coarsest unit that all times are multiples of.
         unordered: Share of the actions at the same time as another action of the same user.
-        early: Actions long before all others, which reading keeps.
+        outlying: Actions long before or after all others that reading keeps.
         future: Actions later than the time of the check.
         unit: Width of the columns of `series`: hour, day, week or month.
         series: Number of actions in each unit from `usual_first` to `usual_last`.
@@ -126,7 +126,7 @@ class Times(_Frozen):
     active_days: int
     resolution: str
     unordered: float
-    early: int
+    outlying: int
     future: int
     unit: str
     series: tuple[Bin, ...]

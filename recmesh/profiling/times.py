@@ -21,13 +21,14 @@ GAP_FACTOR = 5
 
 
 def usual_span(actions: pl.DataFrame) -> tuple[int, int]:
-    """Return the first and the last time (ms) of a DataSet's actions, without old ones that reading calls stray.
+    """Return the first and the last time (ms) of a DataSet's actions on usual days, as reading defines them.
 
     Args:
         actions: Sorted by time, not empty.
     """
-    usual = usual_days([actions])
-    times = actions["time"] if usual is None else actions["time"].filter(actions["time"] >= usual.first_ms())
+    times, usual = actions["time"], usual_days([actions])
+    if usual is not None:
+        times = times.filter((times // DAY_MS).is_between(usual.first, usual.last))
     return int(times[0]), int(times[-1])
 
 
@@ -52,7 +53,7 @@ def times_of(actions: pl.DataFrame, now: int) -> Times:
         active_days=len(days),
         resolution=next(name for name, length in _RESOLUTIONS if (times % length == 0).all()),
         unordered=_unordered(actions),
-        early=int((times < first).sum()),
+        outlying=len(times) - len(usual),
         future=int((times > now).sum()),
         unit=unit,
         series=series,

@@ -44,7 +44,7 @@ def test_faults_in_time_and_in_fields_are_found(dirty: tuple[dict[str, int], Che
     _, result = dirty
     assert result.profile is not None and result.profile.times is not None
     times = result.profile.times
-    assert (times.early, times.future, times.usual_last) == (0, 0, "2001-02-28")
+    assert (times.outlying, times.future, times.usual_last) == (0, 0, "2001-02-28")
     assert [(gap.after, gap.before, gap.days) for gap in times.gaps] == [("2001-01-04", "2001-01-25", 20)]
     assert {field.name: field.missing for field in result.profile.fields} == {
         "city": pytest.approx(0.3),

@@ -104,7 +104,7 @@ def test_stray_times_are_set_apart(shop: Path, stray: str, before: int) -> None:
     write_actions(shop, [*days, f"u03,a,{stray},view"])
     facts = profiled(shop)
     assert facts.times is not None
-    assert facts.times.early == before
+    assert facts.times.outlying == before
     assert (facts.times.usual_first, facts.times.usual_last) == ("2024-01-01", "2024-02-28")
     assert facts.times.future == 0
     assert (facts.times.days, len(facts.times.series)) == (59, 59)
