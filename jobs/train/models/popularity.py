@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recmesh.features.spec import Array, Floats, Longs
+from recmesh.features.spec import Array, Floats, Longs, Mask
 
 SMOOTHING = 1.0
 """Added to the mass of every item before shares are computed."""
@@ -26,7 +26,8 @@ class ItemPopularity:
     """Log popularities.
 
     Attributes:
-        measured: float32 [items], log of the share of actions; the expected one of an item without actions.
+        measured: float32 [items], log of the share of actions; the expected one of an item without actions, and of a
+            new one with fewer actions than expected.
         base: Log of the expected share of an item without fields.
         effects: float32 [rows], what each row of the fields' table adds to `base`.
     """
@@ -36,11 +37,12 @@ class ItemPopularity:
     effects: Floats
 
 
-def item_popularity(mass: Array, rows: Longs, size: int) -> ItemPopularity:
+def item_popularity(mass: Array, new: Mask, rows: Longs, size: int) -> ItemPopularity:
     """Measure and fit popularities.
 
     Args:
         mass: float [items], the sum of the weights of each item's actions.
+        new: bool [items], the items that have not been on offer for long.
         rows: int64 [items, codes], for each code of an item its row in the fields' table, or -1 for none.
         size: Rows of the table.
     """
@@ -49,7 +51,7 @@ def item_popularity(mass: Array, rows: Longs, size: int) -> ItemPopularity:
     total = np.log(mass.sum() + SMOOTHING * len(mass))
     measured = np.log(mass + SMOOTHING) - total
     expected = base + _sums(effects, rows) - total
-    measured = np.where(mass > 0, measured, expected)
+    measured = np.where((mass == 0) | (new & (expected > measured)), expected, measured)
     return ItemPopularity(measured.astype(np.float32), float(base - total), effects.astype(np.float32))
 
 

@@ -18,6 +18,7 @@ from jobs.train.models.tower_parameters import PARAMETERS, Effort, TwoTowerParam
 from jobs.train.models.visits import Visits, positive
 from recmesh.features import Encoder, User
 from recmesh.features.spec import Floats, Longs, Mask, Tower
+from recmesh.features.statistics import is_new
 from recmesh.features.vocabulary import MISSING, Vocabulary
 
 _EXPORT_BATCH = 65_536
@@ -242,7 +243,7 @@ class TwoTower:
         rows, masses = positive(data, known)
         mass = np.bincount(data.items[rows], masses, self._count)
         codes = self._item_table.rows_of(self._item_fields[: self._count])
-        self.items.set_popularity(item_popularity(mass, codes, self._item_table.rows), mass > 0)
+        self.items.set_popularity(item_popularity(mass, _new(data, rows), codes, self._item_table.rows), mass > 0)
         pairs = Visits.of(data, known, self._parameters, self._by_visit)
         if not len(pairs.users):
             return
@@ -348,6 +349,15 @@ class _Average:
         """Set the weights to their mean."""
         for total, parameter in zip(self._sums, self._parameters, strict=True):
             parameter.set_value(total / self._count)
+
+
+def _new(data: Prepared, rows: Longs) -> Mask:
+    """Return which items are new after the actions `rows`, bool [items]."""
+    count, as_of = len(data.catalogue), int(data.times[rows].max(initial=0))
+    pairs = np.unique(data.users[rows].astype(np.int64) * count + data.items[rows])
+    first = np.full(count, as_of)
+    np.minimum.at(first, data.items[rows], data.times[rows])
+    return is_new(np.bincount(pairs % count, minlength=count), first, as_of)
 
 
 def _small(deviation: float = PARAMETERS.initial_deviation) -> paddle.ParamAttr:
