@@ -125,7 +125,7 @@ def test_reasons_name_the_channels(ask: Ask, trained_shop: Shop) -> None:
 
     assert [reason.sku_id for reason in answer.reasons] == ids(answer)
     channels = {part.channel for reason in answer.reasons for part in reason.channels}
-    assert channels <= {"two_tower", "neighbours", "popular", "bought_before"}
+    assert channels <= {"two_tower", "neighbours", "popular", "bought_before", "new"}
     assert all(reason.channels for reason in answer.reasons)
     assert answer.release == trained_shop.store.active()
 
