@@ -22,8 +22,8 @@ PUBLIC_NAMES = {
         CHAIN_CANDIDATES DEFAULT_CANDIDATES DEFAULT_HOME DEFAULT_MILVUS_URI DEFAULT_MODEL_STORE
         DEFAULT_RECOMMENDATIONS DEFAULT_REDIS_URL DETAILED_ACTIONS FAILED FIRST_ADDED_FIELD ITEM_FIELDS
         LEGACY_NEW_USER_ID MAX_CANDIDATES MAX_RANKED_ITEMS MAX_RECOMMENDATIONS METHOD_PATHS METRICS_PORT_OFFSET
-        MILVUS_PORT NEW NO_USER_IDS OK PADDLE_SERVING_PORT POPULAR PORTS RANK_SCORE_FIELD REDIS_PORT ServiceName TWO_TOWER
-        USER_FIELDS default_target without_credentials
+        MILVUS_PORT NEW NO_USER_IDS OK PADDLE_SERVING_PORT POPULAR PORTS RANK_SCORE_FIELD REDIS_PORT ServiceName
+        TWO_TOWER USER_FIELDS default_target without_credentials
     """,
     "recmesh.dataset": """
         NAMES Action DataSet Field Oracle Progress Report Schema Side check_source fetch folder_of read synthetic
@@ -42,7 +42,7 @@ PUBLIC_NAMES = {
     "recmesh.pages": "environment",
     "recmesh.profiling": "Check Finding Profile check page profile shown",
     "recmesh.releases": """
-        FORMAT HEADLINE Active Check Compared Difference FileEntry Index Manifest ModelStore RankerModel
+        FORMAT HEADLINE Active Check Compared Difference FileEntry Index Manifest ModelStore NewItems RankerModel
         ReferenceRequest SegmentMetrics TensorInput beats_popularity collection_name not_worse_than read_manifest
         rows_match verify_folder watch write_manifest
     """,
