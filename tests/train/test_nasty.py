@@ -124,5 +124,5 @@ def test_noise_is_not_activated(outcomes: dict[str, tuple[Path, str]]) -> None:
 def test_no_date_is_made_up_for_actions_without_times(outcomes: dict[str, tuple[Path, str]]) -> None:
     folder, release = outcomes["noise without times"]
     fetched = ModelStore(f"{folder}/store").fetch(release, folder / "fetched")
-    assert "1970" not in (fetched / "metrics.json").read_text()
-    assert "1970" not in (fetched / "report.html").read_text()
+    assert "1970-01" not in (fetched / "metrics.json").read_text()
+    assert "1970-01" not in (fetched / "report.html").read_text()
