@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.settings import LocalSettings
 from recmesh.progress import NumberedSteps
-from recmesh.releases.versions import code_digest
+from recmesh.releases.versions import MAKING_DATA_SETS, code_digest
 
 if TYPE_CHECKING:
     from recmesh.dataset import DataSet
@@ -97,8 +97,7 @@ def _folder(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Path
 def _source_state(dataset: str, source: Path | None) -> list[Any]:
     """A value that changes with a source, its files and the code that imports it."""
     name = dataset if source is None else dataset.partition(":")[0]
-    code = ("recmesh/dataset/importers", "recmesh/dataset/calibrated.py", "recmesh/dataset/synthetic.py")
-    return [name, str(source), code_digest(*code), *(_files(source) if source else [])]
+    return [name, str(source), code_digest(*MAKING_DATA_SETS), *(_files(source) if source else [])]
 
 
 def _read(folder: Path, settings: LocalSettings, steps: NumberedSteps) -> Checked:

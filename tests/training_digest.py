@@ -4,7 +4,7 @@ Run it after a change of the training code that changes no result, or after rais
 (recmesh/releases/versions.py). The unit test of the training version compares the record with the code.
 """
 
-from recmesh.releases.versions import TRAINING_CODE, TRAINING_VERSION, code_digest
+from recmesh.releases.versions import TRAINING_VERSION, training_digest
 from tests.servers import ROOT
 
 RECORD = ROOT / "tests" / "unit" / "releases" / "training_digest.txt"
@@ -12,7 +12,7 @@ RECORD = ROOT / "tests" / "unit" / "releases" / "training_digest.txt"
 
 def current() -> str:
     """Return the line that the record must hold."""
-    return f"TRAINING_VERSION {TRAINING_VERSION}, digest {code_digest(*TRAINING_CODE)}\n"
+    return f"TRAINING_VERSION {TRAINING_VERSION}, digest {training_digest()}\n"
 
 
 if __name__ == "__main__":

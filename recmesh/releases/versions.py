@@ -36,6 +36,14 @@ TRAINING_CODE = (
 )
 """The code that decides what a release contains, as paths in the repository. Report pages are not part of it."""
 
+MAKING_DATA_SETS = (
+    "recmesh/dataset/calibrated.py",
+    "recmesh/dataset/importers",
+    "recmesh/dataset/oracle.py",
+    "recmesh/dataset/synthetic.py",
+)
+"""Code among the above that makes data sets. It does not change what training makes of a folder that exists."""
+
 _ROOT = Path(__file__).resolve().parents[2]
 # Syntax that does not affect what code does, or that not every supported version of Python records.
 _IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_params"}
@@ -62,7 +70,12 @@ def release_ids(fingerprint: str, seed: int, budget: float | None = None) -> lis
     return [f"{fingerprint[:8]}-{hashlib.sha256(origin.encode()).hexdigest()[:8]}" for origin in origins]
 
 
-def code_digest(*paths: str) -> str:
+def training_digest() -> str:
+    """Hash what the training code does."""
+    return code_digest(*TRAINING_CODE, without=MAKING_DATA_SETS)
+
+
+def code_digest(*paths: str, without: tuple[str, ...] = ()) -> str:
     """Hash what the code in some files and folders does.
 
     The digest covers the abstract syntax trees of Python files without docstrings, and C files without comments. A
@@ -70,13 +83,15 @@ def code_digest(*paths: str) -> str:
 
     Args:
         paths: Files or folders, relative to the repository.
+        without: Files or folders among them to leave out.
 
     Returns:
         16 hexadecimal digits.
     """
     digest = hashlib.sha256()
+    left_out = {file for path in without for file in _sources(_ROOT / path)}
     for path in paths:
-        for file in sorted(_sources(_ROOT / path)):
+        for file in sorted(set(_sources(_ROOT / path)) - left_out):
             digest.update(f"{file.relative_to(_ROOT).as_posix()}\0{_file_digest(file)}\0".encode())
     return digest.hexdigest()[:16]
 

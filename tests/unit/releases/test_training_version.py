@@ -10,6 +10,7 @@ from local.settings import LocalSettings
 from local.up import _current_release
 from recmesh.releases import ModelStore, versions
 from recmesh.releases.versions import EQUIVALENT_VERSIONS, TRAINING_VERSION, code_digest, release_ids
+from tests.servers import ROOT
 from tests.training_digest import RECORD, current
 from tests.unit.releases.conftest import MakeRelease
 
@@ -87,6 +88,18 @@ def test_words_and_layout_do_not_change_the_digest(code: Path, name: str, conten
 def test_a_change_of_the_code_changes_the_digest(code: Path, name: str, content: str) -> None:
     before = code_digest("code")
     assert digest_with(code, name, content) != before
+
+
+def test_files_that_are_left_out_do_not_change_the_digest(code: Path) -> None:
+    before = code_digest("code", without=("code/maker.py",))
+    assert before == code_digest("code")
+    (code / "maker.py").write_text("made = 1\n")
+    assert code_digest("code", without=("code/maker.py",)) == before
+    assert code_digest("code") != before
+
+
+def test_the_code_that_makes_data_sets_exists() -> None:
+    assert [path for path in versions.MAKING_DATA_SETS if not (ROOT / path).exists()] == []
 
 
 def test_the_ids_of_a_release_follow_from_data_version_seed_and_budget() -> None:
