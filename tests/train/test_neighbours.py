@@ -62,3 +62,23 @@ def test_the_items_of_the_head_are_regressed_on_each_other(weights: dict[str, An
         assert [row[target] for row in everywhere] == pytest.approx(
             [row[target] for row in weights["expected"]], abs=2e-4
         )
+
+
+_HEAVY = """
+import json
+import numpy as np
+from jobs.train.data.statistics import MAX_ITEMS_PER_USER, matrix_of
+users = np.repeat([0, 1, 2], [3, 4000, 2])
+items = np.concatenate([[0, 1, 2], np.arange(4000), [5, 6]])
+matrix = matrix_of(users, items, 3, 5000)
+print(json.dumps({"limit": MAX_ITEMS_PER_USER, "rows": [row.indices.tolist() for row in matrix]}))
+"""
+
+
+def test_the_items_that_count_of_a_heavy_user_say_nothing_about_ids() -> None:
+    found = inside(_HEAVY)
+    first, heavy, last = found["rows"]
+    assert (sorted(first), sorted(last)) == ([0, 1, 2], [5, 6])
+    assert len(set(heavy)) == found["limit"]
+    # Of the items 0 to 3,999: mean 1,999.5, standard deviation 1,154.7.
+    assert sum(heavy) / len(heavy) == pytest.approx(1999.5, abs=4 * 1154.7 / found["limit"] ** 0.5)
