@@ -63,6 +63,7 @@ class Report:
         self.types = dict(sorted(zip(counts["type"].cast(pl.String), counts["count"], strict=True)))
         self.notices += [*notices("user", schema.user, users), *notices("item", schema.item, items)]
         self.values = value_summary(schema, actions)
+        self.notices += self.values.sentences() if self.values else []
         weights = schema.action.weights
         unweighted = [name for name in self.types if weights and name not in weights]
         self.notices += [f'action type "{name}" has no weight in schema.yaml: its weight is 1' for name in unweighted]
@@ -74,7 +75,6 @@ class Report:
         lines = [_span(self.first_time, self.last_time)] if self.first_time is not None else []
         types = ", ".join(f"{name} {count:,}" for name, count in self.types.items())
         lines += [f"types: {types}"] if types else []
-        lines += self.values.sentences() if self.values else []
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += [f"note: {notice}" for notice in self.notices]
         shown: list[RenderableType] = [self._rows()]
