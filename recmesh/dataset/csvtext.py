@@ -111,9 +111,10 @@ class RecordSplitter:
             reason = f"{cells[i]} columns instead of {self._width}" if valid[i] else NOT_UTF8
             broken.append(Broken(int(numbers[i]), reason, lines.text(i, i).decode(errors="backslashreplace")))
         self._line += whole.count(b"\n") + whole.count(ESCAPED_NEWLINE)
-        plain = whole if ok.all() else lines.joined(ok)
         quoted = b'"' in whole
-        return Rows(whole, plain, quoted, numbers[ok], lines.starts[ok], lines.ends[ok], [], broken)
+        if ok.all():
+            return Rows(whole, whole, quoted, numbers, lines.starts, lines.ends)
+        return Rows(whole, lines.joined(ok), quoted, numbers[ok], lines.starts[ok], lines.ends[ok], [], broken)
 
 
 class Splitter:
@@ -235,7 +236,8 @@ class _Records:
         between = _outside(np.flatnonzero(self._bytes == separator), quotes)
         self.separators: _Ints = np.diff(np.searchsorted(between, self.ends), prepend=0)
         self.blank: _Bools = self.ends - self.starts == self.separators
-        self.lines: _Ints = np.searchsorted(newlines, self.starts) + _hidden_lines(block, self.starts)
+        before = np.searchsorted(newlines, self.starts) if len(quotes) else np.arange(self.count)
+        self.lines: _Ints = _with_hidden_lines(before, block, self.starts)
 
     def text(self, first: int, last: int) -> bytes:
         """Return rows `first` to `last`, without the final line end."""
@@ -252,12 +254,12 @@ def _outside(positions: _Ints, quotes: _Ints) -> _Ints:
     return positions[np.searchsorted(quotes, positions) % 2 == 0] if len(quotes) else positions
 
 
-def _hidden_lines(block: bytes, starts: _Ints) -> _Ints:
-    """Return the number of escaped line breaks before each position."""
+def _with_hidden_lines(lines: _Ints, block: bytes, starts: _Ints) -> _Ints:
+    """Add the escaped line breaks before each row to the number of lines before it."""
     if ESCAPED_NEWLINE not in block:
-        return np.zeros(len(starts), dtype=np.int64)
+        return lines
     breaks = np.array([found.start() for found in re.finditer(re.escape(ESCAPED_NEWLINE), block)])
-    return np.searchsorted(breaks, starts)
+    return lines + np.searchsorted(breaks, starts)
 
 
 def is_well_formed(blocks: Iterable[bytes], width: int, separator: str) -> bool:
@@ -327,7 +329,7 @@ class _Lines:
         self._separators: _Ints = np.flatnonzero(self._bytes == separator)
         self.separators: _Ints = self._per_line(self._separators)
         self.blank: _Bools = self.ends - self.starts == self.separators
-        self.lines: _Ints = np.arange(self.count) + _hidden_lines(block, self.starts)
+        self.lines: _Ints = _with_hidden_lines(np.arange(self.count), block, self.starts)
         self.quoted = quotes and b'"' in block
         self._quotes: _Ints = np.flatnonzero(self._bytes == QUOTE) if self.quoted else np.empty(0, dtype=np.int64)
         self._quotes_per_line = self._per_line(self._quotes)
