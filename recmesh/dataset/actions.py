@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from recmesh.contract import NO_USER_IDS
-from recmesh.dataset.batch import Wanted
 from recmesh.dataset.cells import to_number, to_text, with_point
+from recmesh.dataset.forms.batch import Wanted
 from recmesh.dataset.ids import FoundIds, ListedIds, id_columns
 from recmesh.dataset.rejects import Reason, Rejects, Rules, Tally, broken_rule
 from recmesh.dataset.rows import RowSource

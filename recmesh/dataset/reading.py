@@ -8,8 +8,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recmesh.dataset.actions import read_actions
 from recmesh.dataset.data import DataSet
-from recmesh.dataset.files import VECTORS_FILE, sources
 from recmesh.dataset.fingerprint import fingerprint
+from recmesh.dataset.forms.files import VECTORS_FILE, sources
 from recmesh.dataset.ids import table_of
 from recmesh.dataset.near_misses import near_duplicates
 from recmesh.dataset.order import ordered

@@ -10,8 +10,8 @@ from typing import Literal, TextIO
 import numpy as np
 import polars as pl
 
-from recmesh.dataset.batch import Batch
-from recmesh.dataset.csvtext import Broken
+from recmesh.dataset.forms.batch import Batch
+from recmesh.dataset.forms.csvtext import Broken
 from recmesh.errors import DataError
 
 Fate = Literal["damaged", "invalid", "unlisted", "anonymous"]

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recmesh.dataset.batch import Advance, Batch, Wanted
-from recmesh.dataset.files import folder_keys
+from recmesh.dataset.forms.batch import Advance, Batch, Wanted
+from recmesh.dataset.forms.files import folder_keys
+from recmesh.dataset.forms.tables import parts
 from recmesh.dataset.rejects import Limits, Rejects, Tally
 from recmesh.dataset.report import Report
 from recmesh.dataset.schema import Schema
-from recmesh.dataset.tables import parts
 
 Progress = Callable[[str, int, int], None]
 """A function that gets what is being read, the number of bytes read so far, and the total."""

@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 
 from recmesh.contract import ITEM_FIELDS, USER_FIELDS
-from recmesh.dataset.batch import Batch, Wanted
 from recmesh.dataset.cells import has_decimal_commas, to_number, to_text, with_point
-from recmesh.dataset.files import sources
+from recmesh.dataset.forms.batch import Batch, Wanted
+from recmesh.dataset.forms.files import sources
 from recmesh.dataset.ids import id_columns, id_rules
 from recmesh.dataset.rejects import broken_rule, shortened
 from recmesh.dataset.rows import RowSource

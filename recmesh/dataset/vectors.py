@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 import polars as pl
 
-from recmesh.dataset.batch import Batch
-from recmesh.dataset.files import VECTORS_FILE
+from recmesh.dataset.forms.batch import Batch
+from recmesh.dataset.forms.files import VECTORS_FILE
+from recmesh.dataset.forms.textfiles import text_lines
 from recmesh.dataset.rejects import Reason, Rules, broken_rule
 from recmesh.dataset.rows import RowSource
-from recmesh.dataset.textfiles import text_lines
 
 _RULES: Rules = [
     (Reason("not of the form id:[number,number,...]"), pl.col("sku_id").is_null()),

@@ -11,12 +11,12 @@ from typing import Any
 
 import polars as pl
 
-from recmesh.dataset.batch import Batch, Wanted
 from recmesh.dataset.cells import to_text
-from recmesh.dataset.excel import sheet_of
-from recmesh.dataset.files import folder_keys, form_of, raw_blocks
+from recmesh.dataset.forms.batch import Batch, Wanted
+from recmesh.dataset.forms.excel import sheet_of
+from recmesh.dataset.forms.files import folder_keys, form_of, raw_blocks
+from recmesh.dataset.forms.tables import parts
 from recmesh.dataset.schema import Action, Schema
-from recmesh.dataset.tables import parts
 from recmesh.drafting.text import Encoding, encoding_of, has_escaped_quotes, readable, separator_of
 from recmesh.errors import DataError
 

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from recmesh.dataset import Action, DataSet, Field, Schema, Side
-from recmesh.dataset.files import VECTORS_FILE
+from recmesh.dataset.forms.files import VECTORS_FILE
 from recmesh.dataset.schema import SCHEMA_FILE, Value
 from recmesh.dataset.values import action_weights
 from recmesh.dataset.writing import new_folder

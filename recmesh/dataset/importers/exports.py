@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from recmesh.dataset.batch import Batch, Wanted
+from recmesh.dataset.forms.batch import Batch, Wanted
+from recmesh.dataset.forms.textfiles import header_of, text_parts
 from recmesh.dataset.schema import Action, Schema, did_you_mean
-from recmesh.dataset.textfiles import header_of, text_parts
 from recmesh.errors import DataError
 
 _PLAIN = Schema(action=Action(user="user_id", item="sku_id", time="time"))

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from recmesh.dataset import read
-from recmesh.dataset.csvtext import AMBIGUOUS, MAX_CELL_LINES, UNCLOSED, Splitter
+from recmesh.dataset.forms.csvtext import AMBIGUOUS, MAX_CELL_LINES, UNCLOSED, Splitter
 from recmesh.errors import DataError
 
 from .conftest import SCHEMA, MakeFolder, rejected

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from jobs.train.data.prepare import prepare
 from recmesh.dataset import Schema, read
-from recmesh.dataset.files import sources
+from recmesh.dataset.forms.files import sources
 from recmesh.dataset.schema import Field
 from recmesh.errors import DataError
 

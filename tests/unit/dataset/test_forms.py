@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recmesh.dataset import read
-from recmesh.dataset.csvtext import RecordSplitter, is_well_formed
-from recmesh.dataset.escapes import Escapes
+from recmesh.dataset.forms.csvtext import RecordSplitter, is_well_formed
+from recmesh.dataset.forms.escapes import Escapes
 from recmesh.errors import DataError, SettingsError
 
 from .conftest import FILES, SCHEMA, MakeFolder, rejected

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from recmesh.dataset.csvtext import Broken
+from recmesh.dataset.forms.csvtext import Broken
 from recmesh.dataset.schema import did_you_mean
 from recmesh.errors import DataError
 

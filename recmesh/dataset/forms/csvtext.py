@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from recmesh.dataset.escapes import ESCAPED_NEWLINE
+from recmesh.dataset.forms.escapes import ESCAPED_NEWLINE
 
 QUOTE, NEWLINE = ord('"'), ord("\n")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recmesh.dataset.batch import Advance, Part, Wanted, frame_batch, missing_column
+from recmesh.dataset.forms.batch import Advance, Part, Wanted, frame_batch, missing_column
 from recmesh.errors import DataError, SettingsError
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recmesh.dataset.batch import Advance, Batch, Part, Wanted, missing_column
-from recmesh.dataset.csvtext import NOT_UTF8, Broken
-from recmesh.dataset.files import utf8_blocks
+from recmesh.dataset.forms.batch import Advance, Batch, Part, Wanted, missing_column
+from recmesh.dataset.forms.csvtext import NOT_UTF8, Broken
+from recmesh.dataset.forms.files import utf8_blocks
 
 NOT_JSON = "not a JSON object"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recmesh.dataset.batch import Advance, Batch, Part, Wanted, missing_column
-from recmesh.dataset.csvtext import Broken, Record, RecordSplitter, Rows, Splitter, is_well_formed
-from recmesh.dataset.escapes import Escapes
-from recmesh.dataset.files import form_of, raw_blocks, utf8_blocks
+from recmesh.dataset.forms.batch import Advance, Batch, Part, Wanted, missing_column
+from recmesh.dataset.forms.csvtext import Broken, Record, RecordSplitter, Rows, Splitter, is_well_formed
+from recmesh.dataset.forms.escapes import Escapes
+from recmesh.dataset.forms.files import form_of, raw_blocks, utf8_blocks
 from recmesh.dataset.schema import Schema
 from recmesh.errors import DataError
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import polars as pl
 
-from recmesh.dataset.batch import Advance, Batch, Part, Wanted
-from recmesh.dataset.excel import excel_parts
-from recmesh.dataset.files import form_of
-from recmesh.dataset.jsonlines import json_parts
-from recmesh.dataset.parquet import parquet_parts
+from recmesh.dataset.forms.batch import Advance, Batch, Part, Wanted
+from recmesh.dataset.forms.excel import excel_parts
+from recmesh.dataset.forms.files import form_of
+from recmesh.dataset.forms.jsonlines import json_parts
+from recmesh.dataset.forms.parquet import parquet_parts
+from recmesh.dataset.forms.textfiles import text_parts
 from recmesh.dataset.schema import Schema
-from recmesh.dataset.textfiles import text_parts
 
 
 def parts(
