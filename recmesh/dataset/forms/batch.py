@@ -49,7 +49,7 @@ Advance = Callable[[int], None]
 def missing_column(path: Path, want: Wanted, header: Sequence[str], hint: str = "") -> DataError:
     """Return the error for a column that a file does not have."""
     has = ", ".join(header[:12]) + (", ..." if len(header) > 12 else "")
-    near = did_you_mean(want.column, header)
+    near = "" if hint else did_you_mean(want.column, header)
     return DataError(f'{path}: no column "{want.column}" ({want.key} of the schema){near} It has: {has}{hint}')
 
 

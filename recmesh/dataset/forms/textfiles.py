@@ -61,7 +61,8 @@ def text_parts(
     layout = _dat_layout(path, dat_columns, schema) if form_of(path) == ".dat" else _csv_layout(path, schema)
     for want in wanted:
         if want.column not in layout.header and want.column not in keys:
-            raise missing_column(path, want, layout.header, layout.hint)
+            hint = layout.hint or _later_header(path, schema.encoding, layout, want.column)
+            raise missing_column(path, want, layout.header, hint)
         if layout.header.count(want.column) > 1:
             raise DataError(
                 f'{path}: the header names column "{want.column}" ({want.key} of the schema) more than once'
@@ -174,6 +175,15 @@ def _head(path: Path, encoding: str) -> list[bytes]:
         if len(text) > HEAD_BYTES:
             break
     return text.split(b"\n")
+
+
+def _later_header(path: Path, encoding: str, layout: Layout, column: str) -> str:
+    """Return a hint if a line further down names a column, as under the title of a table."""
+    for number, line in enumerate(_head(path, encoding)[:SAMPLED_LINES], 1):
+        cells = line.decode(errors="replace").split(layout.separator)
+        if column in (cell.strip('"') for cell in cells):
+            return f"; line {number} looks like the header: remove what is above it"
+    return ""
 
 
 def _yaml(text: str) -> str:

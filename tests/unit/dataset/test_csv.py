@@ -170,6 +170,10 @@ def test_bytes_that_are_invalid_in_the_declared_encoding_reject_their_row(folder
         (b"\n101,1,Rome\n", "line 1 is empty"),
         (b"user_id;age;city\n1;2;3\n", 'no column "user_id" .*It has: user_id;age;city; declare separator: ";" in'),
         (b"user_id\tage\tcity\n1\t2\t3\n", r'declare separator: "\\t" in schema.yaml'),
+        (
+            b"Our users,,\n,,\nuser_id,age,city\n1,2,3\n",
+            "no column .*; line 3 looks like the header: remove what is above",
+        ),
         (b"user_id,age,city,age\n1,2,3,4\n", 'names column "age" .user.fields.age of the schema. more than once'),
         (b"userid,age,city\n1,2,3\n", 'no column "user_id" .user.id of the schema.; did you mean "userid"'),
         (b"User_ID,age,city\n1,2,3\n", 'did you mean "User_ID"'),
