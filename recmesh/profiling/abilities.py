@@ -51,10 +51,10 @@ class Evaluation:
 
 def evaluation_of(data: DataSet) -> Evaluation:
     """Predict the split."""
-    users = data.actions["user_id"].n_unique()
+    users, several = data.actions["user_id"].n_unique(), 2 if data.schema.repeats else 1
     if data.actions.is_empty() or data.schema.action.time is None:
         why = "there are no times" if users else "there are no actions"
-        return Evaluation(Ability(name="split by date", exists=False, why=why), _lists_by_position(users))
+        return Evaluation(Ability(name="split by date", exists=False, why=why), _lists_by_position(users, several))
     first, last = usual_span(data.actions)
     cutoff = last - min((last - first) // 4, 4 * WEEK_MS)
     spans = data.actions.group_by(pl.col("user_id").to_physical()).agg(
@@ -70,19 +70,23 @@ def evaluation_of(data: DataSet) -> Evaluation:
         exists, why = False, "the actions span less than a week"
     elif exists and returning < MIN_RETURNING:
         exists, why = False, f"{why}: too few to evaluate on"
-    lists = _lists_by_date(active.height, returning) if exists else _lists_by_position(users)
+    lists = _lists_by_date(active.height, returning, several) if exists else _lists_by_position(users, several)
     return Evaluation(Ability(name="split by date", exists=exists, why=why), lists)
 
 
-def _lists_by_date(active: int, returning: int) -> int:
-    """Return the number of lists of 16 cut-offs: of known users, and of those who are hidden as new ones."""
+def _lists_by_date(active: int, returning: int, several: int) -> int:
+    """Return the number of lists of 16 cut-offs: of known users, and of those who are hidden as new ones.
+
+    With repeats, each known user has two lists: of new items, and of all.
+    """
     known, hidden = round(returning * 0.8), round(active * 0.2)
-    return 15 * (min(known, 600) + min(hidden, 600)) + min(known, 1_500) + min(hidden, 1_500)
+    return several * (15 * min(known, 600) + min(known, 1_500)) + 15 * min(hidden, 600) + min(hidden, 1_500)
 
 
-def _lists_by_position(users: int) -> int:
+def _lists_by_position(users: int, several: int) -> int:
     """Return the number of lists of three windows of known users, and of five that hide a fifth of the users."""
-    return 2 * min(users, 600) + min(users, 1_500) + 4 * min(users // 5, 600) + min(users // 5, 1_500)
+    known, hidden = 2 * min(users, 600) + min(users, 1_500), 4 * min(users // 5, 600) + min(users // 5, 1_500)
+    return several * known + hidden
 
 
 def channels_of(data: DataSet, fields: tuple[FieldProfile, ...], repeats: Repeats) -> tuple[Ability, ...]:
@@ -116,9 +120,9 @@ def channels_of(data: DataSet, fields: tuple[FieldProfile, ...], repeats: Repeat
 
 def cost_of(lists: int, users: int, items: int, actions: int) -> Cost:
     """Estimate what training needs on two cores. docs/datasets.md documents the formula and what it was fitted to."""
-    base = 1_500 if lists >= FEW_LISTS else 750
-    memory = base + 0.125 * lists + 270e-6 * actions + 2.4e-3 * items + 0.5e-3 * users
-    seconds = 30 + 5e-3 * lists + 40e-6 * actions + 1.1e-3 * items
+    base = 1_400 if lists >= FEW_LISTS else 750
+    memory = base + 0.086 * lists + 270e-6 * actions + 2.4e-3 * items + 0.5e-3 * users
+    seconds = 30 + 3.4e-3 * lists + 40e-6 * actions + 1.1e-3 * items
     return Cost(memory_mib=_to_two_digits(memory), seconds=_to_two_digits(seconds))
 
 

@@ -40,6 +40,13 @@ def test_every_row_is_accounted_for(dirty: tuple[dict[str, int], Check]) -> None
     assert actions.read == actions.used + lost == 24_000 - 20 * 200 + faults["duplicate"]
 
 
+def test_near_misses_are_counted_once(dirty: tuple[dict[str, int], Check]) -> None:
+    faults, result = dirty
+    (cause,) = (unused for unused in result.unused if unused.reason == "user_id is not in users")
+    assert cause.rows == faults["near miss"]
+    assert cause.fix.startswith(f"{faults['near miss']} match after trimming blanks")
+
+
 def test_faults_in_time_and_in_fields_are_found(dirty: tuple[dict[str, int], Check]) -> None:
     _, result = dirty
     assert result.profile is not None and result.profile.times is not None
