@@ -91,7 +91,7 @@ def _lists_by_position(users: int, several: int) -> int:
 
 def channels_of(data: DataSet, fields: tuple[FieldProfile, ...], repeats: Repeats) -> tuple[Ability, ...]:
     """Say which channels training can fit, and for whom."""
-    several = _users_with_several_items(data)
+    several, inactive = _users_with_several_items(data), data.items.height - data.actions["sku_id"].n_unique()
     users = [field.name for field in fields if field.side == "user" and field.model_input]
     items = [field.name for field in fields if field.side == "item" and field.model_input]
     known = "users by their history" + (f" and by {', '.join(users)}" if users else "; new users by popularity alone")
@@ -114,6 +114,12 @@ def channels_of(data: DataSet, fields: tuple[FieldProfile, ...], repeats: Repeat
                 if repeats.allowed
                 else "schema.yaml says repeats: false"
             ),
+        ),
+        Ability(
+            name="new",
+            exists=True,
+            why=f"{inactive:,} items without actions, and recent items with few users"
+            + (f", by {', '.join(items)}" if items else "; without fields, they all look alike"),
         ),
     )
 

@@ -155,7 +155,7 @@ def test_the_page_is_self_contained_and_complete(fine: Path, tmp_path: Path) -> 
     headings = re.findall(r"<h([1-6])", html)
     assert headings[0] == "1" and headings.count("1") == 1
     assert all(int(after) <= int(before) + 1 for before, after in pairwise(headings))
-    for text in ("8 of 13 items have no actions", "2024-03-01", "channel bought before", "GiB"):
+    for text in ("8 of 13 items have no actions", "2024-03-01", "channel bought before", "channel new", "GiB"):
         assert text in html
     anchors = set(re.findall(r'href="#(\w+)"', html))
     assert anchors <= set(re.findall(r'id="(\w+)"', html)) and len(anchors) == 6

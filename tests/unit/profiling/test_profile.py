@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from recmesh.dataset import read
+from recmesh.features import CHANNELS
 from recmesh.profiling import Profile, profile
 from recmesh.profiling.abilities import cost_of
 from recmesh.profiling.distributions import of_counts, of_numbers
@@ -138,11 +139,23 @@ def test_newcomers_are_counted_in_the_second_half(shop: Path) -> None:
     assert (new.users_per_week, new.items_per_week) == (0.4, 0.2)
 
 
+def test_new_items_are_told_apart_by_fields(shop: Path) -> None:
+    assert profiled(shop).channels[-1].why == "7 items without actions, and recent items with few users, by price, tags"
+    (shop / "schema.yaml").write_text(
+        "user: {id: user_id}\nitem: {id: sku_id}\naction: {user: user_id, item: sku_id, time: time, type: type}\n"
+    )
+    assert profiled(shop).channels[-1].why.endswith("; without fields, they all look alike")
+
+
+def test_every_channel_of_recall_is_described(shop: Path) -> None:
+    assert tuple(channel.name for channel in profiled(shop).channels) == CHANNELS
+
+
 def test_channels_follow_from_the_data(shop: Path) -> None:
     def channels() -> dict[str, bool]:
         return {channel.name: channel.exists for channel in profiled(shop).channels}
 
-    once = {"two_tower": True, "neighbours": True, "popular": True, "bought_before": False}
+    once = {"two_tower": True, "neighbours": True, "popular": True, "bought_before": False, "new": True}
     assert channels() == once
     write_actions(shop, [*action_rows(), "u00,a,2024-03-06T10:00:00,order"])
     assert channels() == {**once, "bought_before": True}
