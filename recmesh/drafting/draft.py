@@ -171,6 +171,8 @@ def _types(actions: Table, column: str) -> Iterator[Line]:
 
 def _value(actions: Table, column: str, is_rating: bool) -> Line:
     low, high = ends(actions.numbers(column))
+    if low == high:
+        return Line(f"  # value: not declared, all cells of {column} are {low:g}")
     if is_rating and 1 < high <= 10:
         positive = f'">= {high * SURE_RATINGS:g}"'
         why = f"ratings from {low:g} to {high:g}; the upper fifth counts as liked"

@@ -292,6 +292,13 @@ def test_quantities_may_be_returned(tmp_path: Path) -> None:
     assert comments(found)["  value: quantity"] == "numbers from -1 to 4; those that are not above 0 count as returns"
 
 
+def test_values_that_are_all_equal_are_not_declared(tmp_path: Path) -> None:
+    rows = [f"u{n % 9},p{n % 7},2024-01-02,1" for n in range(40)]
+    found = made(tmp_path, {"actions.csv": "\n".join(["user_id,sku_id,date,amount", *rows]) + "\n"})
+    assert "  # value: not declared, all cells of amount are 1" in found.text.splitlines()
+    assert not [line for line in yaml_lines(found) if "value" in line]
+
+
 def test_two_columns_that_fit_equally_well_are_asked_for(tmp_path: Path) -> None:
     rows = [f"{n % 9},{n % 9},p{n % 7},2024-01-02" for n in range(40)]
     found = made(tmp_path, {"actions.csv": "\n".join(["buyer_id,customer_id,sku_id,date", *rows]) + "\n"})
