@@ -82,7 +82,8 @@ class Channel(_Frozen):
     """The part of a channel in a merge.
 
     Attributes:
-        weight: An item at a position counts weight / (RRF_CONSTANT + position).
+        weight: An item at a position counts weight / (RRF_CONSTANT + position). With weight 0, the items follow those
+            of all other channels.
         depth: Only this many of the channel's best items take part.
     """
 

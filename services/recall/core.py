@@ -12,7 +12,7 @@ from recmesh.features import CHANNELS, Encoder
 from recmesh.features.encoder import MAX_UNLISTED_ITEMS
 from recmesh.features.spec import Ints
 from recmesh.releases import Manifest
-from recmesh.retrieval import Merged, Retriever, Scored
+from recmesh.retrieval import Merged, Retriever, Scored, below
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.deadline import Deadline, within
 from recmesh.serving.lazy_ids import LazyIds
@@ -249,9 +249,7 @@ class _Retrieval:
         excluded = np.concatenate([self._exclude, merged.items])
         pool = order[: size + len(excluded)]
         added = pool[~np.isin(pool, excluded)][: size - len(merged.items)]
-        # Below all merged scores, and falling.
-        lowest = merged.scores[-1] if len(merged.scores) else np.float32(1)
-        scores = (lowest / np.arange(2, len(added) + 2)).astype(np.float32)
+        scores = below(merged.scores, len(added))
         given = merged.given.get(POPULAR, Scored.none())
         popular = Scored(np.concatenate([given.items, added]), np.concatenate([given.scores, scores]))
         return Merged(

@@ -46,7 +46,7 @@ PUBLIC_NAMES = {
         ReferenceRequest SegmentMetrics TensorInput beats_popularity collection_name not_worse_than read_manifest
         rows_match verify_folder watch write_manifest
     """,
-    "recmesh.retrieval": "IN_MEMORY Merged Retriever Scored merge",
+    "recmesh.retrieval": "IN_MEMORY Merged Retriever Scored below merge",
     "recmesh.serving": "Endpoint RedisSettings ReleaseSettings ServerSettings background load_settings run",
     "recmesh.stores": "",
 }

@@ -18,9 +18,10 @@ from recmesh.retrieval import merge
 
 STRONG, WEAK = Channel(weight=1.0, depth=180), Channel(weight=0.5, depth=50)
 
-NEWCOMERS = Channel(weight=0.5, depth=20)
-"""The quota of new items. It is fixed, because past actions show little of what users would do with items that no list
-contained: these candidates are the chance to find out."""
+NEWCOMERS = Channel(weight=0, depth=20)
+"""The quota of new items: the last places of the merged list, from where the ranker may lift them. It is fixed, because
+past actions show little of what users would do with items that no list contained: these candidates are the chance to
+find out."""
 
 COMPARABLE_RECALL = 0.85
 """The two-tower channel is strong if its recall@100 is at least this part of the best channel's."""

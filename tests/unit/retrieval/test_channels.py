@@ -101,6 +101,17 @@ def test_merge_obeys_weights_quotas_and_size() -> None:
     assert set(short.channels) == {"x"}
 
 
+def test_merge_puts_channels_of_weight_0_last() -> None:
+    scratch = Scratch(100)
+    channels = {"x": scored(*range(1, 41)), "y": scored(2, 90, 91, 92)}
+    last = {"y": Channel(weight=0)}
+    assert merge(channels, last, 50, scratch).items.tolist() == [*range(1, 41), 90, 91, 92]
+    full = merge(channels, last, 40, scratch)  # 5 % of the places are reserved
+    assert full.items.tolist() == [*range(1, 39), 90, 91]
+    assert full.scores[-2:].tolist() == [full.scores[-3] / np.float32(2), full.scores[-3] / np.float32(3)]
+    assert merge({"y": scored(90, 91)}, last, 1, scratch).items.tolist() == [90]
+
+
 def test_merge_records_the_items_of_each_channel() -> None:
     channels = {"x": scored(1, 2, 3), "y": scored(3, 9)}
     merged = merge(channels, {}, 3, SCRATCH)
