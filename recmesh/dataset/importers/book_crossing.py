@@ -25,7 +25,7 @@ WHEEL = Wheel(
 )
 
 SCHEMA = """\
-# Book-Crossing, 2004.
+# Book-Crossing, 2004. There are no times.
 user:
   id: user_id
   fields:
@@ -42,14 +42,12 @@ item:
 action:
   user: user_id
   item: sku_id
-  time: action_time                         # nothing is published: all times are equal
   type: type
   value: value                              # 1 to 10; none for a book without a rating
   weights: {rating: 1, has: 1}              # most people recorded their books and rated few of them
 repeats: false                              # a book is recorded once
 """
 
-_COLLECTED = "2004-08-01"
 _AGE_BOUNDS = [17, 24, 34, 44, 54, 64]
 _AGE_LABELS = ["<18", "18-24", "25-34", "35-44", "45-54", "55-64", "65+"]
 
@@ -128,7 +126,6 @@ def _actions(ratings: pl.DataFrame) -> pl.DataFrame:
     return ratings.select(
         user_id="User-ID",
         sku_id="ISBN",
-        action_time=pl.lit(_COLLECTED),
         type=pl.when(value > 0).then(pl.lit("rating")).otherwise(pl.lit("has")),
         value=pl.when(value > 0).then(value),
     )

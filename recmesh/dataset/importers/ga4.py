@@ -110,7 +110,7 @@ def _rows(path: Path) -> pl.LazyFrame:
     """Return a row for each item of the events of one file."""
     # There is no option to take a path literally.
     events = pl.scan_ndjson(glob.escape(str(path)), schema=_EVENT)
-    user = pl.coalesce(pl.col("user_id").replace("", None), "user_pseudo_id")
+    user = pl.coalesce(pl.when(pl.col("user_id") != "").then("user_id"), "user_pseudo_id")
     rows = (
         events.filter(pl.col("event_name").is_in(EVENTS) & (pl.col("items").list.len() > 0))
         .select(

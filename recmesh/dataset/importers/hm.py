@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from recmesh.dataset.importers.exports import csv_table, write, write_side
+from recmesh.dataset.importers.exports import csv_table, write
 
 SCHEMA = """\
 # H&M.
@@ -65,7 +65,7 @@ def import_folder(source: Path, folder: Path) -> str:
     customers = csv_table(source, "customers.csv", _CUSTOMERS)
     articles = csv_table(source, "articles.csv", _ARTICLES)
     purchases = csv_table(source, "transactions_train.csv", ["t_dat", "customer_id", "article_id"])
-    write_side(customers, "customer_id", folder / "users.parquet")
-    write_side(articles, "article_id", folder / "products.parquet")
+    write(customers, folder / "users.parquet")
+    write(articles, folder / "products.parquet")
     write(purchases, folder / "actions.parquet")
     return SCHEMA

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recmesh.dataset.importers.exports import csv_table, write, write_side
+from recmesh.dataset.importers.exports import csv_table, write
 
 SCHEMA_ACTIONS = """\
 action:
@@ -63,11 +63,8 @@ def import_folder(source: Path, folder: Path) -> str:
         csv_table(source, f"order_products__{part}.csv", ["order_id", "product_id"]) for part in ("prior", "train")
     ]
     items = products.join(aisles, on="aisle_id", how="left").join(departments, on="department_id", how="left")
-    write_side(
-        items.select("department", sku_id="product_id", cate="aisle", title="product_name"),
-        "sku_id",
-        folder / "products.parquet",
-    )
+    items = items.select("department", sku_id="product_id", cate="aisle", title="product_name")
+    write(items, folder / "products.parquet")
     times = order_times(orders.with_columns(pl.col(_ORDER).cast(pl.Float64))).select(
         "order_id", "user_id", "action_time"
     )

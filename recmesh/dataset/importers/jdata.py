@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recmesh.dataset.importers.exports import csv_table, write, write_side
+from recmesh.dataset.importers.exports import csv_table, write
 
 SCHEMA = """\
 # JData 2019.
@@ -55,7 +55,9 @@ def import_folder(source: Path, folder: Path) -> str:
     score = pl.col("shop_score").cast(pl.Float64, strict=False)
     shops = shops.select("shop_id", shop_cate="cate", shop_score=pl.when(score > 0).then("shop_score"))
     products = products.join(shops.unique("shop_id", keep="last", maintain_order=True), on="shop_id", how="left")
-    write_side(users, "user_id", folder / "users.parquet")
-    write_side(products, "sku_id", folder / "products.parquet")
-    write(actions.with_columns(pl.col("type").replace(_TYPES)), folder / "actions.parquet")
+    write(users, folder / "users.parquet")
+    write(products, folder / "products.parquet")
+    # `replace` would hold the whole column in memory.
+    names = [pl.when(pl.col("type") == code).then(pl.lit(name)) for code, name in _TYPES.items()]
+    write(actions.with_columns(type=pl.coalesce(*names, "type")), folder / "actions.parquet")
     return SCHEMA

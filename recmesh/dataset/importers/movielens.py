@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from recmesh.dataset.importers.exports import csv_table, dat_table, file_of, write, write_side
+from recmesh.dataset.importers.exports import csv_table, dat_table, file_of, write
 from recmesh.errors import DataError
 
 NO_GENRES = "(no genres listed)"
@@ -74,7 +74,7 @@ def _dat(source: Path, folder: Path) -> str:
         occupation="Occupation",
         city=pl.col("Zip-code").str.slice(0, 1),
     )
-    write_side(users, "user_id", folder / "users.parquet")
+    write(users, folder / "users.parquet")
     return USERS + REST
 
 
@@ -104,5 +104,5 @@ def _write(ratings: pl.LazyFrame, films: pl.LazyFrame, folder: Path) -> None:
         genres=genres,
         title="title",
     )
-    write_side(items, "sku_id", folder / "products.parquet")
+    write(items, folder / "products.parquet")
     write(ratings.select("user_id", "sku_id", "action_time", value="rating"), folder / "actions.parquet")
