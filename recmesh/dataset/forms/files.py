@@ -21,6 +21,7 @@ TABLE_SUFFIXES = (".csv", ".parquet", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".da
 COMPRESSIONS = (".gz", ".zst")
 BLOCK_BYTES = 16 << 20
 
+_AUXILIARY = (".bak", ".crc", ".md5", ".sha256", ".log")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -57,7 +58,7 @@ def sources(folder: Path, stem: str, required: bool = True) -> list[Path]:
     named = [path for path in folder.iterdir() if path.is_file() and re.match(rf"{stem}(-[^.]*)?\.", path.name, re.I)]
     candidates = [*named, *_inside(folder / stem)]
     found = [path for path in candidates if form_of(path)]
-    others = [path for path in candidates if path not in found and not _is_documentation(path)]
+    others = [path for path in candidates if path not in found and not _is_no_table(path)]
     if others:
         raise DataError(
             f"{others[0]}: not read, because its form is not known; the forms are {', '.join(TABLE_SUFFIXES)}, and "
@@ -84,8 +85,8 @@ def _inside(folder: Path) -> list[Path]:
     return found
 
 
-def _is_documentation(path: Path) -> bool:
-    known = (".md", ".rst", ".pdf", ".html", ".yaml", ".yml", ".sql", ".py", ".ipynb")
+def _is_no_table(path: Path) -> bool:
+    known = (".md", ".rst", ".pdf", ".html", ".yaml", ".yml", ".sql", ".py", ".ipynb", *_AUXILIARY)
     return path.suffix.lower() in known or path.stem.upper() in ("README", "LICENSE", "NOTICE", "CHANGELOG")
 
 

@@ -621,8 +621,8 @@ def test_missing_and_unusable_files_are_errors(
 
 
 def test_files_that_are_not_read_are_reported(folder: MakeFolder) -> None:
-    data = read(folder({"users_old.csv": "x", "notes/readme.md": "x"}))
-    assert "files that were not read: notes/readme.md, users_old.csv" in data.report.notices
+    data = read(folder({"users_old.csv": "x", "notes/readme.md": "x", "users.csv.bak": "x"}))
+    assert "files that were not read: notes/readme.md, users.csv.bak, users_old.csv" in data.report.notices
 
 
 def test_progress_ends_at_the_size_of_the_files(folder: MakeFolder) -> None:
