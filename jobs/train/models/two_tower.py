@@ -40,10 +40,15 @@ class FieldTable:
     rows: int
 
     @classmethod
-    def of(cls, vocabularies: Sequence[Vocabulary]) -> "FieldTable":
-        """Arrange the codes of fields. Without fields, there is one code, which is always 0."""
+    def of(cls, vocabularies: Sequence[Vocabulary], first_only: bool = False) -> "FieldTable":
+        """Arrange the codes of fields. Without fields, there is one code, which is always 0.
+
+        Args:
+            vocabularies: The fields.
+            first_only: Whether only the first value of a multi field counts, as for users.
+        """
         sizes = np.array([v.size for v in vocabularies] or [1], np.int64)
-        widths = [v.field.width for v in vocabularies] or [1]
+        widths = [1 if first_only else v.field.width for v in vocabularies] or [1]
         offsets = np.cumsum(sizes) - sizes
         return cls(np.repeat(sizes, widths), np.repeat(offsets, widths), int(sizes.sum()))
 
@@ -226,7 +231,7 @@ class TwoTower:
         )
         self._item_table = FieldTable.of(data.item_vocabularies)
         self.items = ItemTower(len(data.catalogue), self._item_table, shape, parameters)
-        self.users = UserTower(FieldTable.of(data.user_vocabularies), shape, parameters)
+        self.users = UserTower(FieldTable.of(data.user_vocabularies, first_only=True), shape, parameters)
         self._count = len(data.catalogue)
         self.shown = data.start[:-1]
 
