@@ -34,7 +34,7 @@ BUYERS_BY_DAY = np.concatenate(
         np.tile([26, 27, 29, 31, 32, 30, 28], 8),
     ]
 )[:DAYS]
-"""Thousands of buyers on each day: a trough at the Spring Festival, on day 14, and weeks of 25,000 to 32,000 after."""
+"""Thousands of buyers on each day: a low at the Spring Festival, on day 14, and weeks of 25,000 to 32,000 after."""
 
 # Chosen so that the figures above and those in the tests come out.
 SAME_VISIT_SHARE = 0.45

@@ -11,7 +11,7 @@ ITEM = re.compile(
 )
 ID = re.compile("code|id|isbn|asin|key|no|nr|number|sku|uid")
 TIME = re.compile("created|date|datetime|time|timestamp|ts|when")
-TYPE = re.compile("action|activity|behaviou?r|event|interaction|kind|type")
+TYPE = re.compile("action|activity|behaviour|behavior|event|interaction|kind|type")
 RATING = re.compile("ratings?|score|stars")
 AMOUNT = re.compile("amount|count|qty|quantity|units|value")
 QUANTITY = re.compile(

@@ -343,7 +343,7 @@ def test_partition_folders_are_read_and_their_keys_are_columns(folder: MakeFolde
         "actions/type=order/part-0.csv.gz",
         "actions/type=view/day=1/part-0.csv",
     ]
-    assert data.report.notices == ["files that were not read: actions/README.md"]
+    assert data.report.notices[-1] == "files that were not read: actions/README.md"
     escaped = {"actions.csv": None, "actions/type=view%2Forder/a.csv": files["actions/type=view/day=1/part-0.csv"]}
     assert read(folder(escaped, name="escaped")).report.types == {"view/order": 1}
     without = {

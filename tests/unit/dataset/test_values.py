@@ -67,7 +67,7 @@ def test_the_short_form_names_the_column() -> None:
     ("value", "said"),
     [
         ("value: {column: value, positive: 4}", 'action.value.positive: "4" is not a condition; write a comparison'),
-        ("value: {column: value, positiv: '> 4'}", 'action.value.positiv: unknown key; did you mean "positive"?'),
+        ("value: {column: value, positives: '> 4'}", 'action.value.positives: unknown key; did you mean "positive"?'),
         ("value: {positive: '> 4'}", "action.value.column: missing"),
         ("value: ''", "action.value.column: name the column of the values"),
         ("value: value, weight_by: rating", 'action.weight_by: "rating" is not one of value'),

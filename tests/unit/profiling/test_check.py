@@ -95,12 +95,12 @@ def test_a_data_set_without_times_is_described(fine: Path) -> None:
 
 def test_a_data_set_that_cannot_be_read_is_unusable(shop: Path) -> None:
     (shop / "schema.yaml").write_text(
-        "user: {id: user_id}\nitem: {id: sku_id}\naction: {user: user_id, itme: sku_id, time: time}\n"
+        "user: {id: user_id}\nitem: {id: sku_id}\naction: {user: user_id, items: sku_id, time: time}\n"
     )
     result = check(shop, now=NOW)
     assert (result.verdict, result.rows, result.profile) == ("unusable", (), None)
-    assert "action.itme: unknown key" in texts(result, "error")[0]
-    assert "action.itme: unknown key" in page(result)
+    assert "action.items: unknown key" in texts(result, "error")[0]
+    assert "action.items: unknown key" in page(result)
     checked = ran(shop)
     assert checked.exit_code == 2
     assert "error: " in checked.stdout and "verdict: unusable" in checked.stdout
