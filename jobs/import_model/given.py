@@ -6,8 +6,8 @@ from pathlib import Path
 from jobs.import_model.mapping_file import MAPPING, read_ranker, read_towers
 from jobs.import_model.match import Role, matched
 from jobs.import_model.paddle_model import PaddleModel, find
+from recmesh.dataset import Schema
 from recmesh.errors import ReleaseError
-from recmesh.features import FeatureSpec
 from recmesh.features.mapping import ModelMapping
 
 RANKER, USER_TOWER, ITEM_TOWER = "ranker", "user_tower", "item_tower"
@@ -29,13 +29,13 @@ class Given:
     place: str
 
 
-def read_models(ranker: Path | None, towers: Path | None, spec: FeatureSpec) -> dict[str, Given]:
+def read_models(ranker: Path | None, towers: Path | None, schema: Schema) -> dict[str, Given]:
     """Read the models in the given folders.
 
     Args:
         ranker: Folder of the ranker, if there is one.
         towers: Folder of the towers, if there are any.
-        spec: The features of the base release.
+        schema: Declares the fields of the data set.
 
     Returns:
         The ranker, both towers or all three, by name.
@@ -48,18 +48,18 @@ def read_models(ranker: Path | None, towers: Path | None, spec: FeatureSpec) -> 
     given: dict[str, Given] = {}
     if ranker is not None:
         mapping, place = read_ranker(ranker / MAPPING), str(ranker / MAPPING)
-        given[RANKER] = _given(ranker, mapping, spec, "ranker", place)
+        given[RANKER] = _given(ranker, mapping, schema, "ranker", place)
     if towers is not None:
         both, place = read_towers(towers / MAPPING), str(towers / MAPPING)
-        given[USER_TOWER] = _given(towers, both.user, spec, "user tower", f"{place}: user")
-        given[ITEM_TOWER] = _given(towers, both.item, spec, "item tower", f"{place}: item")
+        given[USER_TOWER] = _given(towers, both.user, schema, "user tower", f"{place}: user")
+        given[ITEM_TOWER] = _given(towers, both.item, schema, "item tower", f"{place}: item")
         _check_dimensions(given[USER_TOWER], given[ITEM_TOWER])
     return given
 
 
-def _given(folder: Path, mapping: ModelMapping, spec: FeatureSpec, role: Role, place: str) -> Given:
+def _given(folder: Path, mapping: ModelMapping, schema: Schema, role: Role, place: str) -> Given:
     model = PaddleModel(find(folder, mapping.model))
-    return Given(model, matched(mapping, model, spec, role, place), place)
+    return Given(model, matched(mapping, model, schema, role, place), place)
 
 
 def _check_dimensions(user: Given, item: Given) -> None:

@@ -3,8 +3,8 @@
 from typing import Literal
 
 from jobs.import_model.paddle_model import PaddleModel, Tensor
+from recmesh.dataset import Schema
 from recmesh.errors import ReleaseError
-from recmesh.features import FeatureSpec
 from recmesh.features.mapping import ITEM_ID, USER_ID, DType, Input, ModelMapping
 from recmesh.features.slot import Slot
 
@@ -17,13 +17,13 @@ _SIDES: dict[Role, tuple[str, ...]] = {
 _MATRIX_DTYPES: dict[str, DType] = {"int64": "int64", "int32": "int64", "float32": "float32", "float64": "float32"}
 
 
-def matched(mapping: ModelMapping, model: PaddleModel, spec: FeatureSpec, role: Role, place: str) -> ModelMapping:
+def matched(mapping: ModelMapping, model: PaddleModel, schema: Schema, role: Role, place: str) -> ModelMapping:
     """Complete a mapping with what the model says of its inputs.
 
     Args:
         mapping: The mapping as written by a person.
         model: Its model.
-        spec: The features of the base release.
+        schema: Declares the fields of the data set.
         role: Use of the model.
         place: File of the mapping, for errors.
 
@@ -34,7 +34,7 @@ def matched(mapping: ModelMapping, model: PaddleModel, spec: FeatureSpec, role: 
         ReleaseError: A name, shape, dtype or field does not match.
     """
     _check_names(mapping, model, place)
-    inputs = {tensor.name: _input(tensor, mapping.inputs[tensor.name], spec, role, place) for tensor in model.inputs}
+    inputs = {tensor.name: _input(tensor, mapping.inputs[tensor.name], schema, role, place) for tensor in model.inputs}
     _check_output(mapping, model, role, place)
     return mapping.model_copy(update={"inputs": inputs})
 
@@ -50,7 +50,7 @@ def _check_names(mapping: ModelMapping, model: PaddleModel, place: str) -> None:
             raise ReleaseError(f"{place}: {file} also needs {tensor}, which the mapping lacks{hint}")
 
 
-def _input(tensor: Tensor, given: Input, spec: FeatureSpec, role: Role, place: str) -> Input:
+def _input(tensor: Tensor, given: Input, schema: Schema, role: Role, place: str) -> Input:
     where = f"{place}: inputs.{tensor.name}"
     dtype = _MATRIX_DTYPES.get(tensor.dtype)
     if dtype is None:
@@ -58,7 +58,7 @@ def _input(tensor: Tensor, given: Input, spec: FeatureSpec, role: Role, place: s
     if len(tensor.shape) != 2 or tensor.shape[0] != -1 or tensor.shape[1] < 1:
         raise ReleaseError(f"{where}: the model expects the shape {list(tensor.shape)}; only [-1, WIDTH] is supported")
     for slot in given.slots:
-        _check_source(slot, spec, role, where)
+        _check_source(slot, schema, role, where)
         _check_dtype(slot, dtype, where)
     fitted = Input(slots=_widened(given.slots, tensor.shape[1]), dtype=dtype)
     if fitted.width != tensor.shape[1]:
@@ -79,18 +79,18 @@ def _widened(slots: tuple[Slot, ...], width: int) -> tuple[Slot, ...]:
     return slots
 
 
-def _check_source(slot: Slot, spec: FeatureSpec, role: Role, where: str) -> None:
+def _check_source(slot: Slot, schema: Schema, role: Role, where: str) -> None:
     if slot.side not in _SIDES[role]:
         raise ReleaseError(f"{where}: from {slot.source}: a {role} has no access to {slot.side}")
     if role == "ranker" and slot.multi_hot and slot.side == "item":
         raise ReleaseError(f"{where}: multi_hot on an item field is for item towers only")
     if slot.side == "constant":
         return
-    fields, own = (spec.user_fields, USER_ID) if slot.side == "user" else (spec.item_fields, ITEM_ID)
-    names = [*(field.name for field in fields), own]
+    side, own = (schema.user, USER_ID) if slot.side == "user" else (schema.item, ITEM_ID)
+    names = [*side.fields, own]
     if slot.field not in names:
         known = ", ".join(names)
-        raise ReleaseError(f"{where}: from {slot.source}: the base release has no such field; its fields are {known}")
+        raise ReleaseError(f"{where}: from {slot.source}: the data set has no such field; its fields are {known}")
 
 
 def _check_dtype(slot: Slot, dtype: DType, where: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jobs.import_model.given import Given, read_models
 from jobs.import_model.writer import Base, write
-from recmesh.dataset import DataSet, read
+from recmesh.dataset import DataSet, Schema, read
 from recmesh.errors import ReleaseError
 from recmesh.features import Encoder, FeatureSpec
 from recmesh.progress import Reporter
@@ -62,7 +62,7 @@ def import_models(
     folder = store.fetch(base, home / "releases")
     encoder = Encoder.load(folder)
     with reporter.step("reading the models"):
-        given = read_models(ranker, towers, encoder.spec)
+        given = read_models(ranker, towers, Schema.load(dataset))
     with reporter.step("reading the data set"):
         data = read(dataset, rejects=home / "import" / "rejects.csv")
     for warning in data.report.warnings:

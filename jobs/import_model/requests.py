@@ -45,7 +45,7 @@ def make_requests(encoder: Encoder, data: DataSet, seed: int) -> list[Request]:
     """
     rng = np.random.default_rng(seed)
     retriever = Retriever(encoder)
-    unseen = {field.name: _UNSEEN_VALUE for field in encoder.spec.item_fields} | {ITEM_ID: _UNSEEN_VALUE}
+    unseen = dict.fromkeys(data.items.columns, _UNSEEN_VALUE)
     requests = []
     for number, user in enumerate(_users(encoder, data, rng)):
         new_only = bool(number % 2)
@@ -66,7 +66,7 @@ def item_texts(encoder: Encoder, data: DataSet) -> Texts:
     joined = catalogue.join(own, on=ITEM_ID, how="left", maintain_order="left")
     return {
         name: [None if value in spec.missing else value for value in joined[name].cast(pl.String).to_list()]
-        for name in (ITEM_ID, *(field.name for field in spec.item_fields))
+        for name in own.columns
     }
 
 

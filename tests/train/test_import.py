@@ -86,7 +86,7 @@ WRONG_RANKERS: dict[str, Wrong] = {
     ),
     "field": (
         _slot("C1", elsewhere.hashed("user.agee", 7)),
-        "inputs.C1: from user.agee: the base release has no such field; its fields are age, ",
+        "inputs.C1: from user.agee: the data set has no such field; its fields are age, ",
     ),
     "table": (
         _slot("C7", elsewhere.hashed("item.sku_id", 2014)),

@@ -39,9 +39,9 @@ def statistics_with_cold_users(data, spec, known, as_of, *, with_lists=True):
 def towers_with_label_actions(self, data, known, effort, progress):
     fit(self, data, one_more(data, known), effort, progress)
 
-def windows_with_known_cold_users(data, cutoff, length, hidden, role):
-    warm, cold = at(data, cutoff, length, hidden, role)
-    return [replace(cold, known=warm.known), warm]
+def windows_with_known_cold_users(data, cutoff, end, hidden):
+    warm, cold = at(data, cutoff, end, hidden)
+    return warm, replace(cold, known=warm.known)
 
 def history_with_label_actions(data, begin, end):
     return history_of(data, begin, end + 1)

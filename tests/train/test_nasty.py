@@ -116,7 +116,8 @@ def test_noise_is_not_activated(outcomes: dict[str, tuple[Path, str]]) -> None:
     for segment in report_of(outcomes["noise without times"]).segments.values():
         chain, popularity = segment.systems[0], next(s for s in segment.systems if s.name == "popularity")
         # Ten of the 400 items, of which a known user has seen 9.
-        assert chain.figures["recall@10"].mean == pytest.approx(10 / 391, abs=0.015)
+        reached = chain.figures["recall@10"]
+        assert reached.mean == pytest.approx(10 / 391, abs=3 * reached.error)
         gain = popularity.gain["recall@10"]
         assert abs(gain.mean) < 2.5 * gain.error
 
