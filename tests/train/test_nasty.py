@@ -9,6 +9,7 @@ import pytest
 from recmesh.errors import ReleaseError
 from recmesh.evaluation import Report
 from recmesh.releases import ModelStore, beats_popularity
+from recmesh.releases.checks import GAIN_ERRORS
 from tests.train.conftest import inside
 
 _TRAIN = """
@@ -119,7 +120,7 @@ def test_noise_is_not_activated(outcomes: dict[str, tuple[Path, str]]) -> None:
         reached = chain.figures["recall@10"]
         assert reached.mean == pytest.approx(10 / 391, abs=3 * reached.error)
         gain = popularity.gain["recall@10"]
-        assert abs(gain.mean) < 2.5 * gain.error
+        assert abs(gain.mean) < GAIN_ERRORS * gain.error
 
 
 def test_no_date_is_made_up_for_actions_without_times(outcomes: dict[str, tuple[Path, str]]) -> None:
