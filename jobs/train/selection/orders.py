@@ -52,7 +52,7 @@ def decided(figures: Sequence[Mapping[str, Array]]) -> Decision:
     """Choose the order of a segment.
 
     The orders are compared in sequence, the ranker's first. An order replaces the best one so far if its objective over
-    all lists is higher by more than the standard error of the difference, and at no cut-off lower: what holds only in
+    all lists is higher by more than the standard error of the difference, and at no cut-off lower by more than that: what holds only in
     the season of one cut-off, such as a festival, says little about the next weeks.
 
     Args:
@@ -64,7 +64,9 @@ def decided(figures: Sequence[Mapping[str, Array]]) -> Decision:
     chosen = RANKER
     for name in names:
         gains = [objective(at_cutoff[name] - at_cutoff[chosen]) for at_cutoff in figures]
-        if exceeds_standard_error(np.concatenate(gains)) and all(gain.mean() >= 0 for gain in gains if len(gain)):
+        if exceeds_standard_error(np.concatenate(gains)) and not any(
+            exceeds_standard_error(-gain) for gain in gains if len(gain)
+        ):
             chosen = name
     return Decision(
         what="order",
@@ -72,7 +74,7 @@ def decided(figures: Sequence[Mapping[str, Array]]) -> Decision:
         tried={name: float(objective(values).mean()) for name, values in tried.items()},
         rule=(
             f"the first, unless a later one has a higher {OBJECTIVE} over the held-out and the early lists, by more"
-            " than one standard error, and is not lower on either of them"
+            " than one standard error, and is not lower by as much on either of them"
         ),
     )
 

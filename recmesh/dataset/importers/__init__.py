@@ -107,7 +107,7 @@ def _maker(source: str, cache: Path) -> Callable[[Path], str]:
         return lambda into: _EXPORTS[name](folder, into)
     if name in _EXPORTS:
         raise DataError(f"{source}: say where the published files are, as in {name}:FOLDER")
-    if "/" in source:
+    if "/" in name:
         raise DataError(f"{source}: no such folder")
     raise DataError(f'unknown data set "{source}": one of {", ".join(NAMES)}, or a folder{did_you_mean(source, NAMES)}')
 
