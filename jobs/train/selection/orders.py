@@ -52,8 +52,7 @@ def decided(figures: Sequence[Mapping[str, Array]]) -> Decision:
     """Choose the order of a segment.
 
     The orders are compared in sequence, the ranker's first. An order replaces the best one so far if its objective over
-    all lists is higher by more than the standard error of the difference, and at no cut-off lower by more than that: what holds only in
-    the season of one cut-off, such as a festival, says little about the next weeks.
+    all lists is higher by more than the standard error of the difference.
 
     Args:
         figures: For each evaluation cut-off and order the metrics of each user, float [users, 3]. Orders that a cut-off
@@ -63,10 +62,7 @@ def decided(figures: Sequence[Mapping[str, Array]]) -> Decision:
     tried = {name: np.concatenate([at_cutoff[name] for at_cutoff in figures]) for name in names}
     chosen = RANKER
     for name in names:
-        gains = [objective(at_cutoff[name] - at_cutoff[chosen]) for at_cutoff in figures]
-        if exceeds_standard_error(np.concatenate(gains)) and not any(
-            exceeds_standard_error(-gain) for gain in gains if len(gain)
-        ):
+        if exceeds_standard_error(objective(tried[name] - tried[chosen])):
             chosen = name
     return Decision(
         what="order",
@@ -74,7 +70,7 @@ def decided(figures: Sequence[Mapping[str, Array]]) -> Decision:
         tried={name: float(objective(values).mean()) for name, values in tried.items()},
         rule=(
             f"the first, unless a later one has a higher {OBJECTIVE} over the held-out and the early lists, by more"
-            " than one standard error, and is not lower by as much on either of them"
+            " than one standard error"
         ),
     )
 
