@@ -26,6 +26,7 @@ TYPE_COUNTS = {"view": 33_151_074, "order": 2_193_489, "follow": 826_761, "comme
 FIRST_CART_DAY = 66
 DAYS_WITHOUT_VIEWS = (55, 56)
 UNLISTED_SHARE = 1 - 36_858_846 / 37_214_269
+UNLISTED_USER_SHARE = 1 - 1_602_150 / USERS
 BUYERS_BY_DAY = np.concatenate(
     [
         np.full(7, 37.0),
@@ -255,7 +256,7 @@ def _actions(rng: np.random.Generator, size: Size, oracle: Oracle, taste: Taste,
         "comment": _comments(rng, size.days, orders, quota["comment"]),
         "cart": _carts(rng, size.days, views, quota["cart"]),
     }
-    return _table(rng, size, parts, first)
+    return _table(rng, size, parts, first, last)
 
 
 def _orders(
@@ -348,20 +349,32 @@ def _moved_views(rng: np.random.Generator, time: _Ints, days: int) -> _Ints:
     return moved
 
 
-def _table(rng: np.random.Generator, size: Size, parts: dict[str, _Visits], first: int) -> pl.DataFrame:
-    user = np.concatenate([part.user for part in parts.values()]) + first + 1
+def _table(rng: np.random.Generator, size: Size, parts: dict[str, _Visits], first: int, last: int) -> pl.DataFrame:
+    user = np.concatenate([part.user for part in parts.values()])
     item = np.concatenate([part.target for part in parts.values()]) + 1
     time = np.concatenate([part.time for part in parts.values()]) + START_MS
     kinds = np.repeat(np.arange(len(parts)), [len(part.user) for part in parts.values()])
     # A few items are gone from the product table. Their ids follow those of the listed ones.
-    gone = rng.random(len(item)) < UNLISTED_SHARE
+    gone = _unlisted(rng, user, last - first)
     item[gone] = size.items + 1 + item[gone] % (size.items // 50 + 1)
     order = np.argsort(time, kind="stable")
     return pl.DataFrame(
-        {"user_id": user[order].astype(np.int32), "sku_id": item[order].astype(np.int32), "time": time[order]}
+        {
+            "user_id": (user[order] + first + 1).astype(np.int32),
+            "sku_id": item[order].astype(np.int32),
+            "time": time[order],
+        }
     ).select(
         "user_id",
         "sku_id",
         action_time=pl.from_epoch("time", time_unit="ms"),
         type=pl.Series(list(parts), dtype=pl.Enum(list(parts))).gather(kinds[order]),
     )
+
+
+def _unlisted(rng: np.random.Generator, user: _Ints, users: int) -> npt.NDArray[np.bool_]:
+    """Choose the actions on items that the product table does not list: all actions of a few users, and some more."""
+    few = rng.choice(users, round(UNLISTED_USER_SHARE * users), replace=False)
+    share = (UNLISTED_SHARE - UNLISTED_USER_SHARE) / (1 - UNLISTED_USER_SHARE)
+    chosen: npt.NDArray[np.bool_] = np.isin(user, few) | (rng.random(len(user)) < share)
+    return chosen

@@ -53,7 +53,7 @@ def test_every_user_bought_and_has_as_many_actions_as_published(actions: pl.Data
     assert actions.height / ITEMS == pytest.approx(105.6, abs=0.1)
     listed = actions.filter(pl.col("cate").is_not_null())
     assert listed.height / ACTIONS == pytest.approx(36_858_846 / 37_214_269, abs=0.001)
-    assert 1 - listed["user_id"].n_unique() / USERS == pytest.approx(1 - 1_602_150 / 1_608_707, abs=0.005)
+    assert 1 - listed["user_id"].n_unique() / USERS == pytest.approx(1 - 1_602_150 / 1_608_707, abs=0.0001)
 
 
 def test_the_share_of_listed_items_with_an_order_is_that_published(orders: pl.DataFrame) -> None:
