@@ -59,7 +59,6 @@ def read_actions(
         frames.append(frame.filter(good))
     coder.explain(tally)
     source.report.notices += coder.notices()
-    coder.explain(tally)
     if columns.time:
         _check_unit(frames, columns.unit)
         frames = _without_strays(source, tally, paths, wanted, coder, frames)
