@@ -51,8 +51,7 @@ def checked(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Chec
         found = _read(folder, settings, steps)
         _remember(record, state, found)
     steps.say(found.summary)
-    for warning in found.warnings:
-        steps.say(f"warning: {warning}")
+    steps.warn(found.warnings)
     return found
 
 

@@ -5,7 +5,7 @@ subclasses differ only in what they put before a line: nothing, the seconds sinc
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TypeAlias
@@ -41,6 +41,11 @@ class Reporter:
     def say(self, text: str) -> None:
         """Print one line. It is neither read as markup nor wrapped."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        """Print a line for each warning."""
+        for warning in warnings:
+            self.say(f"warning: {warning}")
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:

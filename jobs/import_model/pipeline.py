@@ -65,8 +65,7 @@ def import_models(
         given = read_models(ranker, towers, Schema.load(dataset))
     with reporter.step("reading the data set"):
         data = read(dataset, rejects=home / "import" / "rejects.csv")
-    for warning in data.report.warnings:
-        reporter.say(f"warning: {warning}")
+    reporter.warn(data.report.warnings)
     _check_fields(data, encoder.spec, dataset)
     manifest = read_manifest(folder)
     identity = _identity(manifest, data.fingerprint, given)

@@ -72,8 +72,7 @@ def ingest(
     reporter = Reporter(Console(highlight=False))
     shard, keys = Shard.from_environment(), Keys.of(redis_prefix)
     data = read(dataset, rejects)
-    for warning in data.report.warnings:
-        reporter.say(f"warning: {warning}")
+    reporter.warn(data.report.warnings)
     retry_window = RetryWindow(wait, reporter)
     redis = RedisWriter(redis_url, keys=keys)
     retry_window.get("Redis", redis.ping)
@@ -110,9 +109,10 @@ def _to_milvus(
     complete = collection.fill(
         redis, shard, lambda: user_vectors(folder, data), lambda index: models.set_index(manifest.id, index)
     )
-    if complete:
-        _record_new_items(models, manifest, folder, data, reporter)
-    if not complete or not activate:
+    if not complete:
+        return False
+    _record_new_items(models, manifest, folder, data, reporter)
+    if not activate:
         return False
     if models.active() != manifest.id:
         checks = (beats_popularity, not_worse_than(models.active_manifest), rows_match(milvus.count))

@@ -85,8 +85,7 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     with reporter.step("reading the data set"):
         dataset = read(folder, rejects=work / "rejects.csv")
-    for warning in dataset.report.warnings:
-        reporter.say(f"warning: {warning}")
+    reporter.warn(dataset.report.warnings)
     identities = release_ids(dataset.fingerprint, seed, budget.seconds)
     for identity in identities:
         known = _stored(store, identity)

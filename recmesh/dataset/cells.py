@@ -14,7 +14,7 @@ _MAX_EXACT_FLOAT = float(2**53)
 
 def to_text(column: pl.Series, separator: str | None = None) -> pl.Series:
     """Return a column of any type as text: 101.0 as 101, and lists joined by `separator`."""
-    return _select(column, _text(column.dtype, separator))
+    return select(column, _text(column.dtype, separator))
 
 
 def _text(dtype: pl.DataType, separator: str | None) -> pl.Expr:
@@ -38,7 +38,7 @@ def inexact(column: pl.Series) -> pl.Series:
         return pl.repeat(False, len(column), eager=True)
     value = pl.col("x").fill_nan(None)
     bad = (value.floor() != value) | (value.abs() >= _MAX_EXACT_FLOAT)
-    return _select(column, bad.fill_null(False))
+    return select(column, bad.fill_null(False))
 
 
 def with_point(column: pl.Series, decimal: str) -> pl.Series:
@@ -47,12 +47,12 @@ def with_point(column: pl.Series, decimal: str) -> pl.Series:
         return column
     text = pl.col("x")
     plain = text.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-    return _select(column, pl.when(text.str.contains(_DECIMAL_COMMA)).then(plain).otherwise(text))
+    return select(column, pl.when(text.str.contains(_DECIMAL_COMMA)).then(plain).otherwise(text))
 
 
 def has_decimal_commas(column: pl.Series) -> pl.Series:
     """Return a mask of the text that is a number with a decimal comma."""
-    return _select(column, pl.col("x").str.contains(_DECIMAL_COMMA) & pl.col("x").str.contains(",", literal=True))
+    return select(column, pl.col("x").str.contains(_DECIMAL_COMMA) & pl.col("x").str.contains(",", literal=True))
 
 
 def to_number(column: pl.Series) -> pl.Series:
@@ -61,9 +61,9 @@ def to_number(column: pl.Series) -> pl.Series:
     if column.dtype == pl.String:
         text = pl.when(text.str.contains(f"^(?:{NUMBER})$")).then(text.str.strip_chars(" \t"))
     number = text.cast(pl.Float64, strict=False)
-    return _select(column, pl.when(number.is_finite()).then(number))
+    return select(column, pl.when(number.is_finite()).then(number))
 
 
-def _select(column: pl.Series, expression: pl.Expr) -> pl.Series:
+def select(column: pl.Series, expression: pl.Expr) -> pl.Series:
     """Evaluate an expression over one column, which the expression calls x."""
     return column.to_frame("x").select(expression).to_series().alias(column.name)

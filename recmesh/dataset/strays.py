@@ -89,9 +89,7 @@ def _periods(frames: Sequence[pl.DataFrame], days: _Days, counts: _Days, low: in
 
 def _without_quiet_ends(days: _Days, counts: _Days) -> tuple[int, int]:
     """Return the first and the last day without a few actions at either end."""
-    ascending = np.sort(counts)
-    usual = ascending[np.searchsorted(np.cumsum(ascending), counts.sum() / 2)]
-    busy = days[counts >= QUIET_SHARE * usual]
+    busy = days[counts >= QUIET_SHARE * usual_count(counts)]
     first, last = int(days[0]), int(days[-1])
     head, tail = days < busy[0], days > busy[-1]
     few = MAX_QUIET_ACTIONS * counts.sum()
@@ -102,6 +100,16 @@ def _without_quiet_ends(days: _Days, counts: _Days) -> tuple[int, int]:
     return first, last
 
 
+def usual_count(counts: _Days) -> int:
+    """Return the usual count: that of the unit that contains the median, if units are sorted by their counts.
+
+    Args:
+        counts: int64 [units], the number of actions, or of visits, in each unit of time.
+    """
+    ascending = np.sort(counts)
+    return int(ascending[np.searchsorted(np.cumsum(ascending), counts.sum() / 2)])
+
+
 def stray_rules(usual: Usual, frames: Sequence[pl.DataFrame], column: str) -> tuple[Rules, Rules]:
     """Return the rules for stray actions that are not used, and for those that are kept, over the column `time`."""
     day = pl.col("time") // _DAY_MS
@@ -110,8 +118,8 @@ def stray_rules(usual: Usual, frames: Sequence[pl.DataFrame], column: str) -> tu
 
     def rule(holds: pl.Expr) -> tuple[Reason, pl.Expr]:
         stray = pl.concat([frame.filter(holds).select(day) for frame in frames]).to_series()
-        before = usual.first - int(stray.min() or 0)  # type: ignore[arg-type]
-        after = int(stray.max() or 0) - usual.last  # type: ignore[arg-type]
+        before = usual.first - int(stray.to_numpy().min(initial=usual.first))
+        after = int(stray.to_numpy().max(initial=usual.last)) - usual.last
         if before > 0:
             said = f"{_distance(before)} before all others, which begin on {_date(usual.first)}"
         else:

@@ -4,6 +4,7 @@ import re
 
 import polars as pl
 
+from recmesh.dataset.cells import select
 from recmesh.dataset.schema import Unit
 
 MIN_TIME_MS, MAX_TIME_MS = 0, 4_102_444_800_000
@@ -60,16 +61,16 @@ def to_time(column: pl.Series, unit: Unit | None, form: str | None = None) -> pl
         polars.exceptions.PolarsError: `form` is not a format.
     """
     if column.dtype.is_temporal():
-        time = _select(
+        time = select(
             column, pl.col("x").cast(pl.Datetime("ms", getattr(column.dtype, "time_zone", None))).dt.epoch("ms")
         )
     elif unit:
-        time = _select(column, _from_epoch(column.dtype, unit))
+        time = select(column, _from_epoch(column.dtype, unit))
     elif form:
         time = _in_form(column.cast(pl.String), form)
     else:
         time = _from_iso(column)
-    return _select(time, pl.when(pl.col("x").is_between(MIN_TIME_MS, MAX_TIME_MS)).then("x"))
+    return select(time, pl.when(pl.col("x").is_between(MIN_TIME_MS, MAX_TIME_MS)).then("x"))
 
 
 def better_unit(time: int, unit: Unit) -> Unit | None:
@@ -122,11 +123,6 @@ def _formats(cell: str) -> list[str]:
     return [*(date + end for date in (*_NUMERIC_DATES, *_NAMED_DATES)), *_WHOLE]
 
 
-def _select(column: pl.Series, expression: pl.Expr) -> pl.Series:
-    """Evaluate an expression over one column, which the expression calls x."""
-    return column.to_frame("x").select(expression).to_series().alias(column.name)
-
-
 def _from_epoch(dtype: pl.DataType, unit: Unit) -> pl.Expr:
     scale = 1000 if unit == "s" else round(1 / _MS[unit])
     number = pl.col("x").cast(pl.Float64, strict=False)
@@ -149,7 +145,7 @@ def _from_iso(column: pl.Series) -> pl.Series:
         text = pl.col("x")
         for pattern, by in _REWRITTEN:
             text = text.str.replace_all(pattern, by)
-        rewritten = _select(column, pl.when(time.is_null()).then(text))
+        rewritten = select(column, pl.when(time.is_null()).then(text))
         for form in (*_COMMON_FORMS, *_OTHER_FORMS):
             time = _with(time, rewritten, form)
     return time
@@ -166,4 +162,4 @@ def _in_form(column: pl.Series, form: str) -> pl.Series:
     if form in _OTHER_FORMS:
         text = text.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
     zone = "UTC" if form.endswith("#z") else None
-    return _select(column, text.str.to_datetime(form, time_unit="ms", time_zone=zone, strict=False).dt.epoch("ms"))
+    return select(column, text.str.to_datetime(form, time_unit="ms", time_zone=zone, strict=False).dt.epoch("ms"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -99,7 +100,7 @@ def value_summary(schema: Schema, actions: pl.DataFrame) -> ValueSummary | None:
 
 
 def _weights(schema: Schema, actions: pl.DataFrame) -> ActionWeights:
-    types = pl.Series(actions["type"].dtype.categories).to_list()  # type: ignore[attr-defined]
+    types = cast(pl.Enum, actions["type"].dtype).categories.to_list()
     return ActionWeights.of({name: schema.weight(name) for name in types}, schema.action.rule)
 
 

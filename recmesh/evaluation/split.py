@@ -3,8 +3,7 @@
 The actions before the cut become a data set to train on; the later ones are the truth, unless the weight of their type,
 their value or a return says that they are not positive. All actions of one user in ten are held out, as those of a new
 user. The split is by date if at least half of the users who act after the cutoff acted earlier. The cutoff is then the
-day after 80 % of the actions. Otherwise, each user's last fifth is held out;
-without times, a random fifth.
+day after 80 % of the actions. Otherwise, each user's last fifth is held out; without times, a random fifth.
 """
 
 import shutil

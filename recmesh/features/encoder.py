@@ -1,6 +1,7 @@
 """The encoder turns profiles, histories and items into the inputs of a release's models."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,11 @@ class Encoder:
         save_vocabularies(features / VOCABULARIES, self._user_vocabularies, self._item_vocabularies)
         self.catalogue.save(features)
         self.statistics.save(features / STATISTICS)
+
+    @cached_property
+    def new_vectors(self) -> Floats:
+        """The vectors of the new items, float32 [new items, dim], in the order of `statistics.new`."""
+        return self.item_vectors[self.statistics.new]
 
     @property
     def unknown_values(self) -> int:

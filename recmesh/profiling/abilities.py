@@ -1,6 +1,7 @@
 """What a data set can carry: the channels, the split of the evaluation, and the cost of a training."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import polars as pl
 
@@ -140,4 +141,4 @@ def _users_with_several_items(data: DataSet) -> float:
     items = data.actions.group_by(pl.col("user_id").to_physical()).agg(
         several=pl.col("sku_id").to_physical().min() < pl.col("sku_id").to_physical().max()
     )
-    return float(items["several"].mean() or 0.0)  # type: ignore[arg-type]
+    return cast(float, items["several"].mean() or 0.0)

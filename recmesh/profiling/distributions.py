@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import cast
 
 import polars as pl
 
@@ -36,7 +37,7 @@ def of_numbers(numbers: pl.Series) -> Distribution:
     low, high = (float(numbers.quantile(share) or 0.0) for share in (TAIL, 1 - TAIL))
     logarithmic = low > 0 and high > 100 * low
     if not high > low:
-        low, high = float(numbers.min()), float(numbers.max())  # type: ignore[arg-type]
+        low, high = cast(float, numbers.min()), cast(float, numbers.max())
     scaled = numbers.log(10) if logarithmic else numbers
     begin, end = (math.log10(low), math.log10(high)) if logarithmic else (low, high)
     width = (end - begin) / MAX_BINS
@@ -67,4 +68,4 @@ def _power(number: int, count: int) -> Bin:
 
 def _distribution(numbers: pl.Series, bins: tuple[Bin, ...]) -> Distribution:
     quantiles = {f"{share:g}": float(numbers.quantile(share, "nearest") or 0.0) for share in QUANTILES}
-    return Distribution(count=len(numbers), mean=float(numbers.mean() or 0.0), quantiles=quantiles, bins=bins)  # type: ignore[arg-type]
+    return Distribution(count=len(numbers), mean=cast(float, numbers.mean() or 0.0), quantiles=quantiles, bins=bins)

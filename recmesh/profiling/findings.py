@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from recmesh.dataset import DataSet
 from recmesh.dataset.needs import MIN_ACTIONS, MIN_ITEMS, MIN_USERS
-from recmesh.profiling.model import Finding, Profile, Repeats, Times
+from recmesh.profiling.model import Finding, Level, Profile, Repeats, Times
 
 LONG_GAP_SHARE = 0.1
 """A gap that takes more of the time span than this is worth a warning: little can be learnt across it."""
@@ -45,9 +45,9 @@ def _size(data: DataSet, profile: Profile) -> Iterator[Finding]:
 def _rows(data: DataSet) -> Iterator[Finding]:
     for tally in data.report.tallies:
         if tally.anonymous:
-            level = "warning" if tally.anonymous > MANY_ANONYMOUS * tally.read else "note"
+            level: Level = "warning" if tally.anonymous > MANY_ANONYMOUS * tally.read else "note"
             text = f"{tally.kind}: {tally.anonymous:,} of {tally.read:,} rows have no user; they train nothing"
-            yield Finding(level=level, text=text)  # type: ignore[arg-type]
+            yield Finding(level=level, text=text)
         if tally.duplicates:
             rule = "identical actions count once" if tally.kind == "actions" else "the last row of an id counts"
             text = f"{tally.kind}: {tally.duplicates:,} of {tally.read:,} rows are duplicates; {rule}"
@@ -59,9 +59,9 @@ def _times(times: Times) -> Iterator[Finding]:
         text = f"{times.future:,} actions are in the future, to {times.last}"
         yield Finding(level="warning", text=text, fix="correct or remove them: clocks that were wrong, or test data")
     for gap in times.gaps:
-        level = "warning" if gap.days > LONG_GAP_SHARE * times.days else "note"
+        level: Level = "warning" if gap.days > LONG_GAP_SHARE * times.days else "note"
         text = f"no actions for {gap.days:,} days between {gap.after} and {gap.before}"
-        yield Finding(level=level, text=text, fix="is a file missing?")  # type: ignore[arg-type]
+        yield Finding(level=level, text=text, fix="is a file missing?")
     if times.days == 1 and times.resolution == "day":
         yield Finding(level="note", text="all actions have the same time, so the order of a user's actions is unknown")
     elif times.unordered > MANY_UNORDERED:

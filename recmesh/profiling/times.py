@@ -1,6 +1,7 @@
 """When the actions happened: span, gaps, stray rows and resolution."""
 
 from datetime import datetime, timezone
+from typing import cast
 
 import polars as pl
 
@@ -103,7 +104,7 @@ def _gaps(days: pl.Series) -> tuple[Gap, ...]:
     """Return the longest gaps between days (numbers since 1970, sorted)."""
     steps = pl.DataFrame({"after": days, "before": days.shift(-1)}).drop_nulls()
     steps = steps.with_columns(between=pl.col("before") - pl.col("after") - 1)
-    usual = float(steps["between"].median() or 0) + 1  # type: ignore[arg-type]
+    usual = cast(float, steps["between"].median() or 0.0) + 1
     long = steps.filter(pl.col("between") >= max(MIN_GAP_DAYS, GAP_FACTOR * usual))
     longest = long.sort("between", "after", descending=[True, False]).head(MAX_GAPS).sort("after")
     return tuple(

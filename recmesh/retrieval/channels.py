@@ -91,7 +91,7 @@ def new(encoder: Encoder, user_vector: Floats, exclude: Ints, depth: int) -> Sco
     items = encoder.statistics.new
     if not len(items) or not encoder.item_vectors.size:
         return Scored.none()
-    return best(items, encoder.item_vectors[items] @ user_vector, depth, encoder.scratch, exclude)
+    return best(items, encoder.new_vectors @ user_vector, depth, encoder.scratch, exclude)
 
 
 def two_tower(encoder: Encoder, user_vector: Floats, item_vectors: Floats, exclude: Ints, depth: int) -> Scored:

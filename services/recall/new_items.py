@@ -50,7 +50,7 @@ async def follow(store: ModelStore, releases: Releases[HasNewItems], interval: f
             await asyncio.to_thread(release.new_items.refresh, store, release_id)
             failing = False
         except Unavailable:
-            pass  # No release is ready, or the store is away: `WarmReleases` logs both.
+            pass  # `WarmReleases` logs when no release is ready or the store does not answer.
         except RecmeshError as error:
             if not failing:
                 log.error("new items not loaded", reason=str(error))

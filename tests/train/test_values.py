@@ -25,7 +25,7 @@ from jobs.train.data.prepare import prepare
 from jobs.train.data.rows import wanted_items
 from jobs.train.data.windows import plan
 from jobs.train.models.tower_parameters import PARAMETERS
-from jobs.train.models.visits import Visits
+from jobs.train.models.visits import Visits, positive
 from recmesh.dataset import read
 found = {}
 for folder in map(Path, sys.argv[1:]):
@@ -35,7 +35,7 @@ for folder in map(Path, sys.argv[1:]):
     known = statistics.build(data, spec, data.start[1:], data.spec.as_of)
     neighbours = {int(item) for lists in (known.cosine, known.ridge) for item in lists.items}
     neighbours |= set(np.flatnonzero(np.diff(known.cosine.start)).tolist())
-    first = Visits.of(data, data.start[1:], PARAMETERS, by_visit=False)
+    first = Visits.of(data, *positive(data, data.start[1:]), PARAMETERS, by_visit=False)
     wanted = {int(item) for window in windows.windows for user in window.labelled()
               for segment in ("novel", "repeat", "cold") for item in wanted_items(data, window, int(user), segment)}
     found[folder.name] = {sku: {

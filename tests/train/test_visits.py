@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jobs.train.models.tower_parameters import TwoTowerParameters
-from jobs.train.models.visits import Visits
+from jobs.train.models.visits import Visits, positive
 
 _ITEMS = 10
 _WARM = TwoTowerParameters(cold_share=0.0, targets=5)
@@ -31,13 +31,13 @@ def _visits(actions: Sequence[tuple[int, int, int]], repeats: bool, by_visit: bo
         users=users,
         items=items,
         times=times,
-        catalogue=range(_ITEMS),
         spec=SimpleNamespace(repeats=repeats, values=None),
         known=lambda until: np.flatnonzero(np.arange(len(users)) < until[users]),
+        pairs=lambda rows: users[rows] * _ITEMS + items[rows],
         weights_of=lambda rows: given[rows],
     )
     until = np.full(users.max() + 1, len(users))
-    return Visits.of(data, until, _WARM, by_visit)
+    return Visits.of(data, *positive(data, until), _WARM, by_visit)
 
 
 def _cut(visits: Visits, at: float, user: int = 0) -> tuple[list[int], list[int]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recmesh.features.spec import DAY_MS, Array, Ints, Longs
+from recmesh.dataset.strays import usual_count
+from recmesh.features.spec import DAY_MS, Ints, Longs
 
 CORE = (0.1, 0.9)
 """Quantiles of the actions' times between which the bulk of the data lies."""
@@ -56,7 +57,7 @@ class ActiveTime:
         new = np.ones(len(bins), np.bool_)
         new[1:] = (users[1:] != users[:-1]) | (bins[1:] != bins[:-1])
         numbers, visits = np.unique(bins[new], return_counts=True)
-        active = numbers[visits >= QUIET_SHARE * _usual(visits)]
+        active = numbers[visits >= QUIET_SHARE * usual_count(visits)]
         last = np.flatnonzero(np.append(np.diff(active) > MAX_GAP_UNITS, True))
         begins = active[np.append(0, last[:-1] + 1)] * unit
         ends = (active[last] + 1) * unit
@@ -90,9 +91,3 @@ class ActiveTime:
         left = np.cumsum((self.ends - self.begins)[::-1])[::-1]  # from the beginning of each period
         period = np.flatnonzero(left >= length)[-1]
         return int(self.begins[period] + left[period] - length)
-
-
-def _usual(visits: Array) -> int:
-    """Return the number of visits in the unit of the median visit."""
-    ascending = np.sort(visits)
-    return int(ascending[np.searchsorted(np.cumsum(ascending), visits.sum() / 2)])

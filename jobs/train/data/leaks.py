@@ -103,7 +103,7 @@ def _same_lists(cut: Prepared, lists: Lists) -> bool:
     """Return whether the longest lists equal those computed from the data set."""
     sources = np.sort(np.argsort(-np.diff(lists.start), kind="stable")[:CHECKED_LISTS])
     positive = cut.weights_of(slice(None)) > 0
-    pairs = np.unique(cut.users[positive].astype(np.int64) * len(cut.catalogue) + cut.items[positive])
+    pairs = np.unique(cut.pairs(positive))
     users, items = np.divmod(pairs, len(cut.catalogue))
     rebuilt = cosine_lists(statistics.matrix_of(users, items, len(cut.start) - 1, len(cut.catalogue)), sources)
     begins, ends = lists.start[sources], lists.start[sources + 1]

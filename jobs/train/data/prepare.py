@@ -82,12 +82,15 @@ class Prepared:
         columns = ("users", "items", "times", "types", "values", "weights", "returns", "positive")
         return replace(self, start=start, **{name: getattr(self, name)[rows] for name in columns})
 
+    def pairs(self, rows: Longs | Mask | slice) -> Longs:
+        """Return a number for the user and the item of some actions, int64: user * items + item."""
+        return _pairs(self.users[rows], self.items[rows], len(self.catalogue))
+
     def weights_of(self, rows: Longs | slice) -> Floats:
         """Return the weights of some actions, float32. What others of them take back has weight 0."""
         if not self.returns[rows].any():
             return self.weights[rows]
-        pairs = _pairs(self.users[rows], self.items[rows], len(self.catalogue))
-        return self.action_weights(pairs, self.times[rows], self.types[rows], self.values[rows])
+        return self.action_weights(self.pairs(rows), self.times[rows], self.types[rows], self.values[rows])
 
 
 def prepare(data: DataSet) -> Prepared:
@@ -196,8 +199,8 @@ def _vocabulary(name: str, declared: Declared, column: pl.Series, missing: Seque
         return Vocabulary(Field(name=name, kind="categorical"), known, missing)
     separator = declared.separator or "|"
     parts = column.drop_nulls().unique().str.split(separator).list.eval(pl.element().str.strip_chars())
-    most = parts.list.eval(pl.element().filter(pl.element() != "")).list.n_unique().max()
-    width = min(MAX_VALUES_OF_A_CELL, int(most or 1))  # type: ignore[arg-type]
+    counts = parts.list.eval(pl.element().filter(pl.element() != "")).list.n_unique()
+    width = min(MAX_VALUES_OF_A_CELL, int(counts.to_numpy().max(initial=1)))
     return Vocabulary(Field(name=name, kind="multi", separator=separator, width=width), known, missing)
 
 

@@ -70,7 +70,7 @@ def build(data: Prepared, spec: FeatureSpec, known: Longs, as_of: int, *, with_l
     weights = data.weights_of(rows)
     rows, weights = rows[weights > 0], weights[weights > 0]
     users, items, times = data.users[rows], data.items[rows], data.times[rows]
-    pair = users.astype(np.int64) * count + items
+    pair = data.pairs(rows)
     distinct, first = np.unique(pair, return_index=True)
     pair_users, pair_items = users[first], items[first]
     popularity = np.stack(

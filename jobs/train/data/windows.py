@@ -186,9 +186,7 @@ class _Counts:
         positive = wanted = data.positive
         if not data.spec.repeats:
             first = np.zeros(len(positive), np.bool_)
-            first[np.unique(data.users.astype(np.int64) * len(data.catalogue) + data.items, return_index=True)[1]] = (
-                True
-            )
+            first[np.unique(data.pairs(slice(None)), return_index=True)[1]] = True
             wanted = positive & first
         return cls(data.start, *(np.concatenate([[0], np.cumsum(part)]) for part in (positive, wanted)))
 

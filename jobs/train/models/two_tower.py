@@ -249,7 +249,7 @@ class TwoTower:
         mass = np.bincount(data.items[rows], masses, self._count)
         codes = self._item_table.rows_of(self._item_fields[: self._count])
         self.items.set_popularity(item_popularity(mass, _new(data, rows), codes, self._item_table.rows), mass > 0)
-        pairs = Visits.of(data, known, self._parameters, self._by_visit)
+        pairs = Visits.of(data, rows, masses, self._parameters, self._by_visit)
         if not len(pairs.users):
             return
         schedule = paddle.optimizer.lr.CosineAnnealingDecay(effort.rate, effort.steps, eta_min=effort.rate / 10)
@@ -359,7 +359,7 @@ class _Average:
 def _new(data: Prepared, rows: Longs) -> Mask:
     """Return which items are new after the actions `rows`, bool [items]."""
     count, as_of = len(data.catalogue), int(data.times[rows].max(initial=0))
-    pairs = np.unique(data.users[rows].astype(np.int64) * count + data.items[rows])
+    pairs = np.unique(data.pairs(rows))
     first = np.full(count, as_of)
     np.minimum.at(first, data.items[rows], data.times[rows])
     return is_new(np.bincount(pairs % count, minlength=count), first, as_of)

@@ -40,10 +40,19 @@ class Visits:
     parameters: TwoTowerParameters
 
     @classmethod
-    def of(cls, data: Prepared, known: Longs, parameters: TwoTowerParameters, by_visit: bool) -> "Visits":
-        """Collect the actions before `known`. With `by_visit`, a cut separates two visits; else it may lie anywhere."""
-        rows, weights = positive(data, known)
-        pair = data.users[rows].astype(np.int64) * len(data.catalogue) + data.items[rows]
+    def of(
+        cls, data: Prepared, rows: Longs, weights: Floats, parameters: TwoTowerParameters, by_visit: bool
+    ) -> "Visits":
+        """Collect the actions of users.
+
+        Args:
+            data: The data set.
+            rows: int64, the rows of the actions, ascending; see `positive`.
+            weights: float32, their weights.
+            parameters: The hyperparameters.
+            by_visit: Whether a cut separates two visits; else it may lie anywhere.
+        """
+        pair = data.pairs(rows)
         before = _previous(pair)
         kept = (before < 0) | (data.spec.repeats & (data.times[rows] != data.times[rows[before]]))
         rows, earlier = rows[kept], _previous(pair[kept])

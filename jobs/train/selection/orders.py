@@ -11,6 +11,7 @@ import numpy as np
 
 from jobs.train.data.rows import Candidates
 from jobs.train.selection.objective import OBJECTIVE, exceeds_standard_error, objective
+from recmesh.contract import NEW
 from recmesh.evaluation import Decision, per_user
 from recmesh.features import FeatureSpec, Segment
 from recmesh.features.spec import Array, Channel, Floats, Ints
@@ -41,7 +42,7 @@ def ordered(candidates: Candidates, order: str) -> Ints:
 
 def simpler(tested: Sequence[Candidates]) -> dict[str, Array]:
     """Evaluate all simpler orders: by order, the metrics of each user, float [users, 3]."""
-    channels = dict.fromkeys(name for candidates in tested for name in candidates.channels if name != "new")
+    channels = dict.fromkeys(name for candidates in tested for name in candidates.channels if name != NEW)
     return {
         order: per_user((ordered(candidates, order), candidates.wanted) for candidates in tested)
         for order in (MERGE, POPULARITY, *channels)

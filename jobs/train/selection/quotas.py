@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from jobs.train.data.rows import Retrieved
 from jobs.train.selection.objective import OBJECTIVE, exceeds_standard_error, objective
+from recmesh.contract import NEW, TWO_TOWER
 from recmesh.evaluation import Decision, metrics, per_user
 from recmesh.features.spec import Array, Channel
 from recmesh.kernels import Scratch
@@ -28,7 +29,6 @@ COMPARABLE_RECALL = 0.85
 
 WEIGHT_FACTORS = (0.5, 2.0)
 MAX_ROUNDS = 4
-_TWO_TOWER, _NEW = "two_tower", "new"
 
 
 def quotas(
@@ -48,9 +48,9 @@ def quotas(
     recall = {
         name: metrics((user.channels[name].items, user.wanted) for user in found)["recall@100"]
         for name in names
-        if name != _NEW
+        if name != NEW
     }
-    strong = recall[_TWO_TOWER] >= COMPARABLE_RECALL * max(recall.values())
+    strong = recall[TWO_TOWER] >= COMPARABLE_RECALL * max(recall.values())
     depth = Decision(
         what="quota of the two-tower channel",
         chosen="as deep as the others" if strong else f"the best {WEAK.depth}",
@@ -60,7 +60,7 @@ def quotas(
             f"{COMPARABLE_RECALL:g} of the best channel's"
         ),
     )
-    quota = {_NEW: NEWCOMERS, _TWO_TOWER: STRONG if strong else WEAK}
+    quota = {NEW: NEWCOMERS, TWO_TOWER: STRONG if strong else WEAK}
     initial = {name: quota.get(name, STRONG) for name in names}
     channels, weights = _weighted(found, initial, size, scratch)
     return channels, (depth, weights)
@@ -78,7 +78,7 @@ def _weighted(
     tried = {_description(chosen): float(best.mean())}
     for _ in range(MAX_ROUNDS):
         before = chosen
-        for name in (name for name in initial if name != _NEW):
+        for name in (name for name in initial if name != NEW):
             for factor in WEIGHT_FACTORS:
                 other = chosen | {name: chosen[name].model_copy(update={"weight": chosen[name].weight * factor})}
                 reached = evaluated(other)

@@ -81,11 +81,10 @@ class RecordSplitter:
     Args:
         width: The number of columns that a row must have.
         separator: One character.
-        quotes: Whether quotes enclose cells; here they always do.
         first_line: The number of the first line.
     """
 
-    def __init__(self, width: int, separator: str = ",", quotes: bool = True, first_line: int = 1) -> None:
+    def __init__(self, width: int, separator: str = ",", first_line: int = 1) -> None:
         self._width = width
         self.separator = separator
         self._line = first_line

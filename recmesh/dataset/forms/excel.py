@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-from recmesh.dataset.forms.batch import Advance, Part, Wanted, frame_batch, missing_column
+from recmesh.dataset.forms.batch import Advance, Batch, Part, Wanted, frame_batch, missing_column
 from recmesh.errors import DataError, SettingsError
 
 
@@ -24,11 +25,9 @@ def excel_parts(path: Path, wanted: Sequence[Wanted], keys: Mapping[str, str], a
         if want.column not in frame.columns and want.column not in keys:
             raise missing_column(path, want, frame.columns)
     columns = [name for name in dict.fromkeys(want.column for want in wanted) if name in frame.columns]
-    empty = frame.select(pl.all_horizontal(pl.all().is_null() | (pl.all() == ""))).to_series()
-    batch = frame_batch(frame, columns, 2)
-    good = ~empty.to_numpy()
-    shown = frame_batch(frame.filter(~empty), columns, 2)
-    yield type(batch)(shown.frame, batch.lines[good], shown.text)
+    filled = frame.select(~pl.all_horizontal(pl.all().is_null() | (pl.all() == ""))).to_series()
+    rows = frame_batch(frame.filter(filled), columns, 2)
+    yield Batch(rows.frame, 2 + np.flatnonzero(filled), rows.text)
     advance(path.stat().st_size)
 
 

@@ -69,8 +69,12 @@ def text_parts(
             )
     columns = [name for name in dict.fromkeys(want.column for want in wanted) if name in layout.header]
     escapes = Escapes(layout.separator, schema.escape if layout.quotes else None)
-    kind = RecordSplitter if _is_well_formed(path, layout, schema, escapes) else Splitter
-    splitter = kind(len(layout.header), escapes.separator, layout.quotes, layout.skipped + 1)
+    width, first_line = len(layout.header), layout.skipped + 1
+    splitter: RecordSplitter | Splitter
+    if _is_well_formed(path, layout, schema, escapes):
+        splitter = RecordSplitter(width, escapes.separator, first_line)
+    else:
+        splitter = Splitter(width, escapes.separator, layout.quotes, first_line)
     text = escapes.encode(_rows(path, schema.encoding, layout.skipped, advance))
     positions = [layout.header.index(column) for column in columns]
     for rows in _fed(splitter, text):
