@@ -18,6 +18,7 @@ import polars as pl
 
 from recmesh.dataset.oracle import Oracle, Taste
 from recmesh.dataset.schema import did_you_mean
+from recmesh.dataset.times import DAY_MS
 from recmesh.errors import DataError
 
 # Published figures of JData 2019.
@@ -49,7 +50,7 @@ MIN_USERS, MIN_ITEMS = 100, 240
 CATEGORIES, SEGMENTS, TASTES = 80, 12, 4
 ITEMS_A_SHOP, ITEMS_A_BRAND = 34, 70
 BLOCK_USERS = 1 << 16
-START_MS, DAY_MS = 1_517_443_200_000, 86_400_000  # from 2018-02-01
+START_MS = 1_517_443_200_000  # 2018-02-01
 
 SCHEMA = """\
 # A generated shop with the published statistics of JData 2019. The files `_oracle*` hold the true preferences.

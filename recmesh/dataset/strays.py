@@ -12,8 +12,8 @@ import numpy.typing as npt
 import polars as pl
 
 from recmesh.dataset.rejects import Reason, Rules
+from recmesh.dataset.times import DAY_MS
 
-_DAY_MS = 86_400_000
 _YEAR_DAYS = 365.25
 
 MIN_ACTIONS = 50
@@ -112,7 +112,7 @@ def usual_count(counts: _Days) -> int:
 
 def stray_rules(usual: Usual, frames: Sequence[pl.DataFrame], column: str) -> tuple[Rules, Rules]:
     """Return the rules for stray actions that are not used, and for those that are kept, over the column `time`."""
-    day = pl.col("time") // _DAY_MS
+    day = pl.col("time") // DAY_MS
     early, late = day < usual.kept_from, day > usual.kept_until
     kept_early, kept_late = ~early & (day < usual.first), ~late & (day > usual.last)
 
@@ -138,7 +138,7 @@ def _date(day: int) -> str:
 
 
 def _actions_per_day(frames: Sequence[pl.DataFrame]) -> tuple[_Days, _Days]:
-    counted = [frame.select(day=pl.col("time") // _DAY_MS).to_series().value_counts() for frame in frames]
+    counted = [frame.select(day=pl.col("time") // DAY_MS).to_series().value_counts() for frame in frames]
     if not counted:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     total = pl.concat(counted).group_by("day").agg(pl.col("count").sum()).sort("day")
@@ -147,7 +147,7 @@ def _actions_per_day(frames: Sequence[pl.DataFrame]) -> tuple[_Days, _Days]:
 
 def _users(frames: Sequence[pl.DataFrame], first: int, last: int) -> int:
     """Return the number of users with actions from one day to another."""
-    inside = pl.col("time").is_between(first * _DAY_MS, (last + 1) * _DAY_MS - 1)
+    inside = pl.col("time").is_between(first * DAY_MS, (last + 1) * DAY_MS - 1)
     return pl.concat([frame.filter(inside).select(pl.col("user_id").unique()) for frame in frames])[
         "user_id"
     ].n_unique()

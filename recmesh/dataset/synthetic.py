@@ -18,6 +18,7 @@ import polars as pl
 
 from recmesh.contract import ITEM_FIELDS, USER_FIELDS
 from recmesh.dataset.schema import SCHEMA_FILE, v0_schema
+from recmesh.dataset.times import DAY_MS
 from recmesh.dataset.writing import new_folder
 from recmesh.errors import DataError
 
@@ -29,7 +30,6 @@ MEAN_VIEWS, MIN_VIEWS = 20, 4
 CATEGORIES, BRANDS_A_CATEGORY, SHOPS = 24, 8, 60
 FIRST_USER, FIRST_ITEM, ITEM_STEP = 5000, 12048, 93
 START_MS, DAYS = 1_517_443_200_000, 74  # from 2018-02-01
-DAY_MS = 86_400_000
 
 Form = Literal["csv", "v0"]
 """Form of users and products: CSV with a schema, or the .dat files of the v0 contract."""

@@ -7,6 +7,8 @@ import polars as pl
 from recmesh.dataset.cells import select
 from recmesh.dataset.schema import Unit
 
+DAY_MS = 86_400_000
+
 MIN_TIME_MS, MAX_TIME_MS = 0, 4_102_444_800_000
 """1970-01-01 and 2100-01-01. A time outside this range indicates a wrong unit or a broken clock."""
 

@@ -17,11 +17,11 @@ import polars as pl
 from recmesh.dataset import Action, DataSet, Field, Schema, Side
 from recmesh.dataset.forms.files import VECTORS_FILE
 from recmesh.dataset.schema import SCHEMA_FILE, Value
+from recmesh.dataset.times import DAY_MS
 from recmesh.dataset.values import action_weights
 from recmesh.dataset.writing import new_folder
 from recmesh.errors import DataError
 
-_DAY_MS = 86_400_000
 _KNOWN_SHARE, _COLD_SHARE, _RETURNING_SHARE = 0.8, 0.1, 0.5
 
 USER, ITEM = "user_id", "sku_id"
@@ -83,7 +83,7 @@ def _cut(actions: pl.DataFrame, cold: pl.Series, *, timed: bool) -> tuple[pl.Dat
     """Return the actions before the cut (without those of cold users), the actions after it, and the rule in words."""
     is_cold = pl.col(USER).is_in(cold.implode())
     times = actions["time"].sort()
-    cutoff = int(times[int(len(times) * _KNOWN_SHARE)]) // _DAY_MS * _DAY_MS
+    cutoff = int(times[int(len(times) * _KNOWN_SHARE)]) // DAY_MS * DAY_MS
     late = pl.col("time") >= cutoff
     first = actions.group_by(USER).agg(first=pl.col("time").min(), last=pl.col("time").max())
     active = first.filter(pl.col("last") >= cutoff)

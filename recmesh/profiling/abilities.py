@@ -6,8 +6,9 @@ from typing import cast
 import polars as pl
 
 from recmesh.dataset import DataSet
+from recmesh.dataset.times import DAY_MS
 from recmesh.profiling.model import Ability, Cost, FieldProfile, Repeats
-from recmesh.profiling.times import DAY_MS, WEEK_MS, usual_span
+from recmesh.profiling.times import WEEK_MS
 
 MIN_RETURNING_SHARE, MIN_RETURNING = 0.5, 63
 """A split by date needs this share and this number of returning users: training hides a fifth of them, and evaluates on
@@ -50,13 +51,18 @@ class Evaluation:
     lists: int
 
 
-def evaluation_of(data: DataSet) -> Evaluation:
-    """Predict the split."""
+def evaluation_of(data: DataSet, span: tuple[int, int] | None) -> Evaluation:
+    """Predict the split.
+
+    Args:
+        data: The data set.
+        span: See `usual_span`; None without actions or times.
+    """
     users, several = data.actions["user_id"].n_unique(), 2 if data.schema.repeats else 1
-    if data.actions.is_empty() or data.schema.action.time is None:
+    if span is None:
         why = "there are no times" if users else "there are no actions"
         return Evaluation(Ability(name="split by date", exists=False, why=why), _lists_by_position(users, several))
-    first, last = usual_span(data.actions)
+    first, last = span
     cutoff = last - min((last - first) // 4, 4 * WEEK_MS)
     spans = data.actions.group_by(pl.col("user_id").to_physical()).agg(
         first=pl.col("time").min(), last=pl.col("time").max()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from recmesh.dataset import DataSet
-from recmesh.dataset.needs import MIN_ACTIONS, MIN_ITEMS, MIN_USERS
+from recmesh.dataset.needs import lacking
 from recmesh.profiling.model import Finding, Level, Profile, Repeats, Times
 
 LONG_GAP_SHARE = 0.1
@@ -18,7 +18,7 @@ MANY_UNORDERED = 0.5
 
 def findings(data: DataSet, profile: Profile) -> Iterator[Finding]:
     """Yield what deserves attention, in the order of a reader's questions: size, rows, times, fields, meaning."""
-    yield from _size(data, profile)
+    yield from (Finding(level="error", text=text, fix=f"add {what}") for what, text in lacking(data))
     yield from _rows(data)
     yield from (Finding(level="warning", text=warning) for warning in data.report.warnings)
     yield from (Finding(level="note", text=notice) for notice in data.report.notices)
@@ -28,18 +28,6 @@ def findings(data: DataSet, profile: Profile) -> Iterator[Finding]:
     yield from _fields(profile)
     if profile.times:
         yield from _repeats(profile.repeats)
-
-
-def _size(data: DataSet, profile: Profile) -> Iterator[Finding]:
-    users, items = profile.joins
-    for what, count, minimum in (
-        ("actions", data.actions.height, MIN_ACTIONS),
-        ("users with actions", users.active, MIN_USERS),
-        ("items", items.listed, MIN_ITEMS),
-    ):
-        if count < minimum:
-            text = f"{count} {what} are too few; training needs at least {minimum}"
-            yield Finding(level="error", text=text, fix=f"add {what}")
 
 
 def _rows(data: DataSet) -> Iterator[Finding]:

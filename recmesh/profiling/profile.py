@@ -7,7 +7,7 @@ from recmesh.profiling.abilities import channels_of, cost_of, evaluation_of, rep
 from recmesh.profiling.distributions import of_counts, of_numbers
 from recmesh.profiling.fields import fields_of
 from recmesh.profiling.model import ActionType, Join, Profile
-from recmesh.profiling.times import newcomers, times_of
+from recmesh.profiling.times import newcomers, times_of, usual_span
 
 
 def profile(data: DataSet, now: int) -> Profile:
@@ -19,23 +19,24 @@ def profile(data: DataSet, now: int) -> Profile:
     """
     per_user = _counts(data.actions["user_id"], data.users.height)
     per_item = _counts(data.actions["sku_id"], data.items.height)
-    some, timed = data.actions.height > 0, data.actions.height > 0 and data.schema.action.time is not None
+    some = data.actions.height > 0
+    span = usual_span(data.actions) if some and data.schema.action.time is not None else None
     repeats, fields = repeats_of(data), tuple(fields_of(data))
-    evaluation = evaluation_of(data)
+    evaluation = evaluation_of(data, span)
     return Profile(
         fingerprint=data.fingerprint,
         joins=(
             Join(side="users", listed=data.users.height, active=int((per_user > 0).sum())),
             Join(side="items", listed=data.items.height, active=int((per_item > 0).sum())),
         ),
-        times=times_of(data.actions, now) if timed else None,
+        times=times_of(data.actions, span, now) if span else None,
         types=_types(data),
         per_user=of_counts(per_user),
         per_item=of_counts(per_item),
         values=of_numbers(data.actions["value"]) if some and data.schema.action.value else None,
         fields=fields,
         repeats=repeats,
-        newcomers=newcomers(data.actions) if timed else None,
+        newcomers=newcomers(data.actions, span) if span else None,
         split=evaluation.by_date,
         channels=channels_of(data, fields, repeats),
         cost=cost_of(evaluation.lists, data.users.height, data.items.height, data.actions.height),

@@ -6,9 +6,10 @@ from typing import cast
 import polars as pl
 
 from recmesh.dataset.strays import usual_days
+from recmesh.dataset.times import DAY_MS
 from recmesh.profiling.model import Bin, Gap, Newcomers, Times
 
-HOUR_MS, DAY_MS, WEEK_MS = 3_600_000, 86_400_000, 7 * 86_400_000
+HOUR_MS, WEEK_MS = 3_600_000, 7 * DAY_MS
 
 _RESOLUTIONS = (("day", DAY_MS), ("hour", HOUR_MS), ("minute", 60_000), ("second", 1_000), ("millisecond", 1))
 _UNITS = (("hour", 3, "1h", "%Y-%m-%d %H:00"), ("day", 130, "1d", "%Y-%m-%d"), ("week", 900, "1w", "%Y-%m-%d"))
@@ -33,15 +34,15 @@ def usual_span(actions: pl.DataFrame) -> tuple[int, int]:
     return int(times[0]), int(times[-1])
 
 
-def times_of(actions: pl.DataFrame, now: int) -> Times:
+def times_of(actions: pl.DataFrame, span: tuple[int, int], now: int) -> Times:
     """Describe the times of a DataSet's actions, of which there must be some.
 
     Args:
         actions: Sorted by time.
+        span: See `usual_span`.
         now: The present, ms since 1970.
     """
-    times = actions["time"]
-    first, last = usual_span(actions)
+    times, (first, last) = actions["time"], span
     usual = times.filter(times.is_between(first, last))
     days = (usual // DAY_MS).unique().sort()
     unit, series = _series(usual)
@@ -62,9 +63,9 @@ def times_of(actions: pl.DataFrame, now: int) -> Times:
     )
 
 
-def newcomers(actions: pl.DataFrame) -> Newcomers | None:
+def newcomers(actions: pl.DataFrame, span: tuple[int, int]) -> Newcomers | None:
     """Count first appearances per week in the second half of the usual span; None if it is shorter than two weeks."""
-    first, last = usual_span(actions)
+    first, last = span
     if last - first < 2 * WEEK_MS:
         return None
     middle = (first + last) // 2

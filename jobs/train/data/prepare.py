@@ -10,7 +10,7 @@ from jobs.train.data.activity import ActiveTime
 from recmesh.dataset import DataSet, Side
 from recmesh.dataset import Field as Declared
 from recmesh.dataset.inputs import Values, is_input
-from recmesh.dataset.needs import MIN_ACTIONS, MIN_ITEMS, MIN_USERS
+from recmesh.dataset.needs import MIN_ACTIONS, lacking
 from recmesh.errors import DataError
 from recmesh.features.catalogue import Catalogue
 from recmesh.features.spec import DAY_MS, FeatureSpec, Field, Floats, Ints, Longs, Mask, Tower
@@ -165,14 +165,9 @@ def _pairs(users: Ints, items: Ints, item_count: int) -> Longs:
 
 
 def _check_size(data: DataSet) -> None:
-    active = data.actions["user_id"].n_unique()
-    for what, count, minimum in (
-        ("actions", len(data.actions), MIN_ACTIONS),
-        ("users with actions", active, MIN_USERS),
-        ("items", len(data.items), MIN_ITEMS),
-    ):
-        if count < minimum:
-            raise DataError(f"{data.folder}: {count} {what} are too few; training needs at least {minimum}")
+    lack = next(lacking(data), None)
+    if lack:
+        raise DataError(f"{data.folder}: {lack[1]}")
 
 
 def _columns(data: DataSet) -> pl.DataFrame:
