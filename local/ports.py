@@ -5,9 +5,9 @@ import socket
 import urllib.request
 from collections.abc import Sequence
 
-# Below the range that Linux uses for outgoing connections (from 32768), which might otherwise take a port before the
-# server does.
-_FIRST, _LAST = 20_000, 32_000
+# Below the range that Linux uses for outgoing connections, which might otherwise take a port before the server does.
+# The ports from 30,000 are left for `offset`.
+_FIRST, _LAST, _OUTGOING = 20_000, 30_000, 32_768
 
 direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Opens URLs on this machine, without the proxy that variables may name."""
@@ -50,12 +50,19 @@ def _unused(port: int) -> bool:
     return True
 
 
-def free_ports(count: int, exclude: Sequence[int] = ()) -> list[int]:
-    """Find `count` distinct ports on 127.0.0.1 that are neither bound nor reserved."""
-    candidates = random.SystemRandom().sample(range(_FIRST, _LAST), _LAST - _FIRST)
+def free_ports(count: int, exclude: Sequence[int] = (), offset: int = 0) -> list[int]:
+    """Find `count` distinct ports on 127.0.0.1 that are neither bound nor reserved.
+
+    Args:
+        count: How many.
+        exclude: Ports that are not wanted.
+        offset: The port at this distance above each of them must be free as well: the metrics port of a service.
+    """
+    last = min(_LAST, _OUTGOING - offset)
+    candidates = random.SystemRandom().sample(range(_FIRST, last), last - _FIRST)
     found: list[int] = []
     for port in candidates:
-        if port not in exclude and _unused(port):
+        if port not in exclude and _unused(port) and _unused(port + offset):
             found.append(port)
         if len(found) == count:
             break

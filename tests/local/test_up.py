@@ -21,11 +21,16 @@ import pytest
 
 from local.health import serving
 from local.ports import free_ports
+from recmesh.contract import METRICS_PORT_OFFSET
 from recmesh.dataset import synthetic
 from tests.servers import ROOT
 
 SERVICES = ("um", "cm", "recall", "rank", "as")
 PORTS = (*SERVICES, "redis", "milvus", "metrics", "paddle_serving")
+
+
+def _ports() -> dict[str, int]:
+    return dict(zip(PORTS, free_ports(len(PORTS), offset=METRICS_PORT_OFFSET), strict=True))
 
 
 @dataclass
@@ -34,7 +39,7 @@ class Home:
 
     folder: Path
     dataset: Path
-    ports: dict[str, int] = field(default_factory=lambda: dict(zip(PORTS, free_ports(len(PORTS)), strict=True)))
+    ports: dict[str, int] = field(default_factory=_ports)
 
     @property
     def environment(self) -> dict[str, str]:
