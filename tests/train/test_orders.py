@@ -55,6 +55,26 @@ def test_a_simpler_order_must_beat_the_ranker_by_more_than_a_standard_error(
     assert set(decision.tried) == set(tried)
 
 
+@pytest.mark.parametrize(
+    ("early", "chosen"),
+    [
+        ((0.05, 0.0), "popular"),
+        ((0.0, 0.0), "popular"),
+        ((-0.01, 0.3), "popular"),  # lower by less than its standard error
+        ((-0.05, 0.3), "ranker"),
+    ],
+)
+def test_a_simpler_order_must_not_be_worse_at_any_cutoff(early: tuple[float, float], chosen: str) -> None:
+    users = 400
+    ranker, noise = np.random.default_rng(1).random((users, 3)), np.resize([1.0, -1.0], users)
+    gains = {"held-out": np.full(users, 0.2), "early": early[0] + early[1] * noise}
+    figures = [
+        {"ranker": ranker, "popular": ranker + np.stack([gain, np.zeros(users), np.zeros(users)], 1)}
+        for gain in gains.values()
+    ]
+    assert orders.decided(figures).chosen == chosen
+
+
 @pytest.mark.parametrize("order", ["two_tower", "popular", "bought_before"])
 async def test_serving_puts_the_chosen_channel_first(
     order: str, release: Path, shop_data: Path, tmp_path: Path

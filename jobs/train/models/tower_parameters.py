@@ -40,7 +40,7 @@ class TwoTowerParameters:
     batch_users: int = 512
     targets: int = 24
     cold_share: float = 0.25
-    dropped_id_share: float = 0.5
+    dropped_id_share: float = 0.1
     unknown_factors_share: float = 0.25
     dropped_field_share: float = 0.5
     averaged_share: float = 0.5

@@ -53,7 +53,8 @@ def decided(figures: Sequence[Mapping[str, Array]]) -> Decision:
     """Choose the order of a segment.
 
     The orders are compared in sequence, the ranker's first. An order replaces the best one so far if its objective over
-    all lists is higher by more than the standard error of the difference.
+    all lists is higher by more than the standard error of the difference, and at no cut-off lower by more than that:
+    what holds only in the season of one cut-off, such as a festival, says little about the next weeks.
 
     Args:
         figures: For each evaluation cut-off and order the metrics of each user, float [users, 3]. Orders that a cut-off
@@ -63,7 +64,9 @@ def decided(figures: Sequence[Mapping[str, Array]]) -> Decision:
     tried = {name: np.concatenate([at_cutoff[name] for at_cutoff in figures]) for name in names}
     chosen = RANKER
     for name in names:
-        if exceeds_standard_error(objective(tried[name] - tried[chosen])):
+        gains = [objective(at_cutoff[name] - at_cutoff[chosen]) for at_cutoff in figures]
+        lower = any(exceeds_standard_error(-gain) for gain in gains if len(gain))
+        if exceeds_standard_error(np.concatenate(gains)) and not lower:
             chosen = name
     return Decision(
         what="order",
@@ -71,7 +74,7 @@ def decided(figures: Sequence[Mapping[str, Array]]) -> Decision:
         tried={name: float(objective(values).mean()) for name, values in tried.items()},
         rule=(
             f"the first, unless a later one has a higher {OBJECTIVE} over the held-out and the early lists, by more"
-            " than one standard error"
+            " than one standard error, and is not lower by as much on either of them"
         ),
     )
 
