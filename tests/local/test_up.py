@@ -95,7 +95,7 @@ class Home:
 @pytest.fixture(scope="module")
 def home() -> Iterator[Home]:
     with tempfile.TemporaryDirectory(prefix="recmesh-") as folder:
-        dataset = synthetic(Path(folder) / "shop", users=300, products=250)
+        dataset = synthetic(Path(folder) / "shop", users=150, products=250)
         mesh = Home(Path(folder) / "home", dataset)
         try:
             yield mesh
