@@ -25,7 +25,7 @@ from recmesh.contract import (
 from recmesh.dataset import DataSet, read
 from recmesh.errors import ReleaseError
 from recmesh.progress import Reporter
-from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, not_worse_than, rows_match
+from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, loads, not_worse_than, rows_match
 from recmesh.stores.keys import Keys
 from recmesh.stores.milvus_writer import MilvusWriter
 from recmesh.stores.redis import RedisWriter
@@ -115,7 +115,8 @@ def _to_milvus(
     if not activate:
         return False
     if models.active() != manifest.id:
-        checks = (beats_popularity, not_worse_than(models.active_manifest), rows_match(milvus.count))
+        better = (beats_popularity, not_worse_than(models.active_manifest))
+        checks = (*better, rows_match(milvus.count), loads(lambda _: folder))
         models.activate(manifest.id, checks)
         reporter.say(f"Release {manifest.id} is active")
     _drop_unused_collections(models, milvus, reporter)

@@ -24,6 +24,7 @@ from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving import metrics
 from recmesh.serving.deadline import Deadline
+from recmesh.serving.logs import Limit
 from recmesh.serving.stages import (
     ANONYMOUS,
     CandidateList,
@@ -51,7 +52,6 @@ _RANK_SCORE = struct.Struct("<Bf")
 _WIRE_TYPE_32_BITS = 5
 _RANK_SCORE_TAG = RANK_SCORE_FIELD << 3 | _WIRE_TYPE_32_BITS
 
-_LOG_INTERVAL_SECONDS = 1.0
 _STAGE_SECONDS = {stage: metrics.STAGE_SECONDS.labels(stage) for stage in _TIME_SHARES}
 
 log = structlog.get_logger(__name__)
@@ -163,7 +163,7 @@ class Chain:
         self._popular = popular
         self._candidate_count = candidate_count
         self._tracer = tracer
-        self._failure_log = _FailureLog()
+        self._log_limit = Limit()
 
     async def answer(self, request: Request, timeout: float) -> Answer:
         """Recommendations within `timeout` seconds.
@@ -302,23 +302,8 @@ class Chain:
         if isinstance(error, InvalidRequest):
             raise error
         progress.mark_degraded(stage)
-        self._failure_log.add(stage, error)
-
-
-class _FailureLog:
-    """Logs failures of stages, at most once a second for each stage."""
-
-    def __init__(self) -> None:
-        self._unlogged: dict[ServiceName, int] = {}
-        self._next_entry: dict[ServiceName, float] = {}
-
-    def add(self, stage: ServiceName, error: RecmeshError) -> None:
-        self._unlogged[stage] = self._unlogged.get(stage, 0) + 1
-        now = time.monotonic()
-        if now >= self._next_entry.get(stage, 0.0):
-            log.warning("stage failed", stage=stage, requests=self._unlogged[stage], reason=str(error))
-            self._unlogged[stage] = 0
-            self._next_entry[stage] = now + _LOG_INTERVAL_SECONDS
+        if requests := self._log_limit.due(stage):
+            log.warning("stage failed", stage=stage, requests=requests, reason=str(error))
 
 
 def _has_fields(profile: UserInfo) -> bool:

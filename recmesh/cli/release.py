@@ -1,6 +1,10 @@
 """`recmesh release`: list, inspect, import, activate, roll back and prune releases."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,13 +16,15 @@ from recmesh.cli.options import MILVUS, STORE, AsJson, MilvusUri, StoreUrl
 from recmesh.contract import without_credentials
 
 if TYPE_CHECKING:
-    from recmesh.releases import Check, Manifest
+    from recmesh.releases import Check, Manifest, ModelStore
 
 app = typer.Typer(no_args_is_help=True, help="Releases: list, inspect, import, activate, roll back, prune.")
 app.command("import")(import_models)
 
 ReleaseId = Annotated[str, typer.Argument(metavar="ID")]
-Force = Annotated[bool, typer.Option("--force", help="Activate the release even if a check refuses it.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Activate the release even if its quality or its collection is refused.")
+]
 
 
 @app.command("list")
@@ -80,7 +86,8 @@ def activate(
 
     models = ModelStore(store)
     checks = (beats_popularity, not_worse_than(models.active_manifest), _collection_is_complete(milvus_uri))
-    models.activate(release_id, () if force else checks)
+    with _trial(models) as loads:
+        models.activate(release_id, (loads,) if force else (*checks, loads))
     Console().print(f"{release_id} is active", highlight=False)
 
 
@@ -89,7 +96,9 @@ def rollback(store: StoreUrl = STORE, milvus_uri: MilvusUri = MILVUS, force: For
     """Activate the previously active release again."""
     from recmesh.releases import ModelStore
 
-    manifest = ModelStore(store).rollback(() if force else (_collection_is_complete(milvus_uri),))
+    models = ModelStore(store)
+    with _trial(models) as loads:
+        manifest = models.rollback((loads,) if force else (_collection_is_complete(milvus_uri), loads))
     Console().print(f"{manifest.id} is active again", highlight=False)
 
 
@@ -104,6 +113,15 @@ def prune(store: StoreUrl = STORE, milvus_uri: MilvusUri = MILVUS) -> None:
     for release_id in deleted:
         milvus.drop(collection_name(release_id))
     Console().print(f"deleted: {', '.join(deleted) or 'nothing'}", highlight=False)
+
+
+@contextmanager
+def _trial(models: "ModelStore") -> Iterator["Check"]:
+    """The check that a release loads. No option skips it: no service could use such a release."""
+    from recmesh.releases import loads
+
+    with TemporaryDirectory(prefix="recmesh-") as folder:
+        yield loads(lambda manifest: models.fetch(manifest.id, Path(folder)))
 
 
 def _collection_is_complete(milvus_uri: str) -> "Check":

@@ -25,6 +25,7 @@ from recmesh.releases.manifest import (
 from recmesh.releases.new_items import NewItems
 from recmesh.releases.reference import ReferenceRequest
 from recmesh.releases.store import Active, ModelStore
+from recmesh.releases.trial import loads
 from recmesh.releases.watch import watch
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "TensorInput",
     "beats_popularity",
     "collection_name",
+    "loads",
     "not_worse_than",
     "read_manifest",
     "rows_match",

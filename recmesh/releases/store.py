@@ -39,6 +39,7 @@ from recmesh.releases.new_items import NewItems
 
 _MAX_HISTORY = 20
 _MAX_COPIES = 3
+_BLOCK_BYTES = 1 << 20
 _log = structlog.get_logger(__name__)
 
 
@@ -387,15 +388,19 @@ class ModelStore:
                 shutil.rmtree(copy, ignore_errors=True)
 
     def _check_files(self, manifest: Manifest) -> None:
+        """Compare every file in the store with its SHA-256.
+
+        Raises:
+            ReleaseError: A file is missing or damaged.
+        """
         with self._errors():
             self._fs.invalidate_cache()
             for name, entry in manifest.files.items():
                 path = str(self._path(manifest.id, name))
-                size = self._fs.size(path) if self._fs.exists(path) else None
-                if size != entry.size:
+                fault = "is missing" if not self._fs.exists(path) else _fault(self._fs, path, entry)
+                if fault:
                     raise ReleaseError(
-                        f"release {manifest.id} refused: {name} has {size if size is not None else 'no'} bytes "
-                        f"in the store, {entry.size} in the manifest; put the release into the store again"
+                        f"release {manifest.id} refused: {name} {fault}; put the release into the store again"
                     )
 
     def _newest_number(self) -> int:
@@ -462,6 +467,18 @@ def _opened(url: str) -> tuple[AbstractFileSystem, str]:
         file_system, path = fsspec.url_to_fs(url, use_listings_cache=False)
         return file_system, path
     return LocalFileSystem(use_listings_cache=False), str(Path(url).expanduser().absolute())
+
+
+def _fault(file_system: AbstractFileSystem, path: str, entry: FileEntry) -> str:
+    """How a file differs from its entry in the manifest; empty if it does not."""
+    size = file_system.size(path)
+    if size != entry.size:
+        return f"has {size} bytes in the store, {entry.size} in the manifest"
+    digest = hashlib.sha256()
+    with file_system.open(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return "" if digest.hexdigest() == entry.sha256 else "is damaged in the store: its SHA-256 differs"
 
 
 def _is_complete(folder: Path, manifest: Manifest) -> bool:

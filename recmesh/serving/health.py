@@ -7,9 +7,9 @@ import structlog
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
 
-from recmesh.errors import RecmeshError
 from recmesh.serving import metrics
 from recmesh.serving.deadline import within
+from recmesh.serving.logs import reason
 
 Check = Callable[[], Awaitable[None]]
 """Returns if the service can answer; raises a RecmeshError that says what is missing."""
@@ -53,10 +53,10 @@ class Health:
                 await within(_CHECK_TIMEOUT_SECONDS, "check", self._check())
                 failures = 0
                 await self._announce(True, "")
-            except RecmeshError as error:
+            except Exception as error:  # noqa: BLE001 - a check that fails in an unexpected way has failed
                 failures += 1
                 if failures >= _MAX_FAILURES:
-                    await self._announce(False, str(error))
+                    await self._announce(False, reason(error))
             await asyncio.sleep(_CHECK_INTERVAL_SECONDS if self._serving else _CHECK_INTERVAL_UNTIL_SERVING_SECONDS)
 
     async def leave(self) -> None:

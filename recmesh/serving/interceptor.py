@@ -11,9 +11,10 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
-from recmesh.errors import DeadlineExceeded, Overloaded, RecmeshError
-from recmesh.serving import deadline, metrics
+from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError
+from recmesh.serving import deadline, logs, metrics
 from recmesh.serving.rpc import Context, Method
 from recmesh.serving.tracing import Tracer
 
@@ -74,6 +75,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         self._tracer = tracer
         self._default_timeout = default_timeout
         self._wrapped: dict[str, Handler] = {}
+        self._log_limit = logs.Limit()
         metrics.IN_FLIGHT.labels(service).set_function(lambda: load.in_flight)
 
     async def intercept_service(
@@ -106,6 +108,9 @@ class Interceptor(grpc.aio.ServerInterceptor):
             self._tracer.begin(context.invocation_metadata())
             status, text = "CANCELLED", ""
             try:
+                if isinstance(request, DecodeError):
+                    raise InvalidRequest(f"the request is no {path} message: {request}")
+                logs.log_id.set(getattr(request, "log_id", 0))
                 self._load.enter()
                 try:
                     with self._tracer.span(path, server=True):
@@ -134,9 +139,17 @@ class Interceptor(grpc.aio.ServerInterceptor):
         return await deadline.within(self._default_timeout, self._service, method(request, context))
 
     def _status_of(self, error: Exception, path: str) -> tuple[str, str]:
-        if isinstance(error, RecmeshError):
-            if not isinstance(error, Overloaded | DeadlineExceeded):
-                log.info("request failed", method=path, status=error.grpc_status, reason=str(error))
-            return error.grpc_status, str(error)
-        log.error("request failed", method=path, status="INTERNAL", exc_info=error)
-        return "INTERNAL", f"{self._service}: internal error, see its log"
+        known = isinstance(error, RecmeshError)
+        status = error.grpc_status if isinstance(error, RecmeshError) else "INTERNAL"
+        quiet = isinstance(error, Overloaded | DeadlineExceeded)
+        if not quiet and (requests := self._log_limit.due((path, status))):
+            write = log.info if known else log.error
+            write(
+                "request failed",
+                method=path,
+                status=status,
+                requests=requests,
+                reason=logs.reason(error),
+                exc_info=None if known else error,
+            )
+        return status, logs.shortened(str(error)) if known else f"{self._service}: internal error, see its log"

@@ -41,6 +41,9 @@ PIPELINE_RESTARTS = Counter("recmesh_pipeline_restarts", "Restarts of Paddle Ser
 UNKNOWN_VALUES = Counter("recmesh_unknown_values", "Field values that the vocabularies do not contain", ["service"])
 SERVING = Gauge("recmesh_serving", "1 while the health status of the service is SERVING", ["service"])
 RELEASE_SWITCHES = Counter("recmesh_release_switches", "Switches to another release", ["service"])
+RELEASE_FAILURES = Counter(
+    "recmesh_release_failures", "Failed attempts to load the active release, or the new items of one", ["service"]
+)
 RELEASE_ACTIVE = Gauge("recmesh_release_active", "1 for the release that new requests use", ["service", "release"])
 LOOP_LAG = Gauge("recmesh_event_loop_lag_seconds", "Delay of the latest timer on the event loop")
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Method: TypeAlias = Callable[[Any, Context], Awaitable[Message]]
@@ -34,6 +34,7 @@ def handlers(service: ServiceDescriptor, methods: Mapping[str, Method]) -> grpc.
     Args:
         service: Defines the methods and their requests.
         methods: Implementation by method name. It returns the response of the definition, or one `with_raw_fields`.
+            A request that cannot be parsed arrives at the interceptor as its DecodeError.
 
     Raises:
         KeyError: `methods` lacks a method of the service.
@@ -43,12 +44,24 @@ def handlers(service: ServiceDescriptor, methods: Mapping[str, Method]) -> grpc.
         {
             method.name: grpc.unary_unary_rpc_method_handler(
                 methods[method.name],
-                request_deserializer=message_factory.GetMessageClass(method.input_type).FromString,
+                request_deserializer=_parser(message_factory.GetMessageClass(method.input_type)),
                 response_serializer=_serialize,
             )
             for method in service.methods
         },
     )
+
+
+def _parser(request: type[Message]) -> Callable[[bytes], Message | DecodeError]:
+    """A deserializer that returns its error: gRPC would log one with a traceback, and answer UNKNOWN."""
+
+    def parse(content: bytes) -> Message | DecodeError:
+        try:
+            return request.FromString(content)
+        except DecodeError as error:
+            return error
+
+    return parse
 
 
 def _serialize(message: Message) -> bytes:

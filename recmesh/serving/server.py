@@ -98,7 +98,10 @@ async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
 
 
 class background(AbstractAsyncContextManager["asyncio.Task[None]"]):  # noqa: N801 - used like a function
-    """Runs a coroutine as a task for the duration of a block, and cancels it at the end."""
+    """Runs an endless coroutine as a task for the duration of a block, and cancels it at the end.
+
+    If the task ends earlier, the process drains and exits with the error: without the task it would seem to be healthy.
+    """
 
     def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Start nothing yet; the task is created on entry."""
@@ -106,16 +109,24 @@ class background(AbstractAsyncContextManager["asyncio.Task[None]"]):  # noqa: N8
 
     async def __aenter__(self) -> "asyncio.Task[None]":
         """Create the task."""
-        self._task = asyncio.create_task(self._coroutine)
+        self._task = asyncio.create_task(self._coroutine, name=getattr(self._coroutine, "__qualname__", None))
+        self._task.add_done_callback(_stop_process)
         return self._task
 
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        """Cancel the task and wait for its end."""
+        """Cancel the task and wait for its end. Raises its error if it had ended before."""
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
+
+
+def _stop_process(ended: "asyncio.Task[None]") -> None:
+    if ended.cancelled():
+        return
+    log.critical("a background task ended; stopping", task=ended.get_name(), exc_info=ended.exception())
+    signal.raise_signal(signal.SIGTERM)
 
 
 class _EndpointServer:

@@ -7,14 +7,12 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from recmesh.errors import RecmeshError, Unavailable
-from recmesh.releases import Manifest, ModelStore, read_manifest, watch
-from recmesh.serving import metrics
+from recmesh.errors import Unavailable
+from recmesh.releases import Manifest, ModelStore, read_manifest
+from recmesh.serving import following, metrics
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-_RETRY_INTERVAL_SECONDS = 1.0
 
 log = structlog.get_logger(__name__)
 
@@ -72,22 +70,12 @@ class WarmReleases(Generic[T]):
 
     async def follow(self, interval: float) -> None:
         """Follow the active release until cancelled, and check it every `interval` seconds."""
-        while True:
-            async for release in watch(self._store, interval):
-                if not await self._switch_to(release):
-                    break  # A new watch starts with the release that is active by then.
-            await asyncio.sleep(_RETRY_INTERVAL_SECONDS)
+        await following.follow(self._service, self._store, interval, self._switch_to)
 
-    async def _switch_to(self, release: str) -> bool:
-        if release == self._active:
-            return True
-        try:
-            loaded = self._ready[release] if release in self._ready else await asyncio.to_thread(self._fetch, release)
-            if self._wait_until_ready:
-                await self._wait_until_ready(loaded)
-        except RecmeshError as error:
-            log.error("release not loaded", service=self._service, release=release, reason=str(error))
-            return False
+    async def _switch_to(self, release: str) -> None:
+        loaded = self._ready[release] if release in self._ready else await asyncio.to_thread(self._fetch, release)
+        if self._wait_until_ready:
+            await self._wait_until_ready(loaded)
         previous = {self._active: self._ready[self._active]} if self._active else {}
         self._ready = {**previous, release: loaded}
         for held in previous:
@@ -96,7 +84,6 @@ class WarmReleases(Generic[T]):
         metrics.RELEASE_ACTIVE.labels(self._service, release).set(1)
         metrics.RELEASE_SWITCHES.labels(self._service).inc()
         log.info("release is ready", service=self._service, release=release)
-        return True
 
     def _fetch(self, release: str) -> T:
         folder = self._store.fetch(release, self._folder)

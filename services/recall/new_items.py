@@ -5,8 +5,10 @@ from typing import Protocol
 
 import structlog
 
-from recmesh.errors import RecmeshError, Unavailable
+from recmesh.errors import Unavailable
 from recmesh.releases import ModelStore, NewItems
+from recmesh.serving import metrics
+from recmesh.serving.logs import reason
 from recmesh.serving.warm import Releases
 
 log = structlog.get_logger(__name__)
@@ -51,8 +53,9 @@ async def follow(store: ModelStore, releases: Releases[HasNewItems], interval: f
             failing = False
         except Unavailable:
             pass  # `WarmReleases` logs when no release is ready or the store does not answer.
-        except RecmeshError as error:
+        except Exception as error:  # noqa: BLE001 - damaged items fail in many ways; recall goes on with what it has
             if not failing:
-                log.error("new items not loaded", reason=str(error))
+                metrics.RELEASE_FAILURES.labels("recall").inc()
+                log.error("new items not loaded", reason=reason(error))
             failing = True
         await asyncio.sleep(interval)

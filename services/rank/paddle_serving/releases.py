@@ -4,17 +4,15 @@ import asyncio
 
 import structlog
 
-from recmesh.errors import RecmeshError, Unavailable
-from recmesh.releases import ModelStore, read_manifest, watch
-from recmesh.serving import metrics
+from recmesh.errors import Unavailable
+from recmesh.releases import ModelStore, read_manifest
+from recmesh.serving import following, metrics
 from services.rank.paddle_serving.fleet import Fleet
 from services.rank.paddle_serving.settings import PaddleServingSettings
 from services.rank.paddle_serving.wire import NotHeld
 
 SERVICE = "paddle-serving"
 """Name of the gateway in logs and metrics."""
-
-_MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 1.0, 30.0
 
 log = structlog.get_logger(__name__)
 
@@ -55,23 +53,16 @@ class ServedReleases:
 
     async def follow(self) -> None:
         """Follow the active release until cancelled; then stop all pipelines."""
-        delay = _MIN_RETRY_SECONDS
         try:
-            while True:
-                async for release in watch(self._store, self._settings.release_poll):
-                    if not await self._switch_to(release):
-                        break  # A new watch starts with the release that is active by then.
-                    delay = _MIN_RETRY_SECONDS
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, _MAX_RETRY_SECONDS)
+            await following.follow(SERVICE, self._store, self._settings.release_poll, self._switch_to)
         finally:
             for task in self._retiring:
                 task.cancel()
             await asyncio.gather(*(fleet.stop() for fleet in self._fleets.values()))
 
-    async def _switch_to(self, release: str) -> bool:
-        if release not in self._fleets and not await self._start(release):
-            return False
+    async def _switch_to(self, release: str) -> None:
+        if release not in self._fleets:
+            self._fleets[release] = await self._started(release)
         previous, self._active = self._active, release
         metrics.RELEASE_ACTIVE.labels(SERVICE, release).set(1)
         metrics.RELEASE_SWITCHES.labels(SERVICE).inc()
@@ -81,25 +72,16 @@ class ServedReleases:
             task = asyncio.create_task(self._retire(previous))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
-        return True
 
-    async def _start(self, release: str) -> bool:
-        try:
-            folder = await asyncio.to_thread(self._store.fetch, release, self._settings.releases)
-            fleet = Fleet(read_manifest(folder), folder, self._settings)
-        except RecmeshError as error:
-            log.error("release is not served", release=release, reason=str(error))
-            return False
+    async def _started(self, release: str) -> Fleet:
+        folder = await asyncio.to_thread(self._store.fetch, release, self._settings.releases)
+        fleet = Fleet(read_manifest(folder), folder, self._settings)
         try:
             await fleet.start()
-        except BaseException as error:
+        except BaseException:
             await fleet.stop()
-            if not isinstance(error, RecmeshError):
-                raise
-            log.error("release is not served", release=release, reason=str(error))
-            return False
-        self._fleets[release] = fleet
-        return True
+            raise
+        return fleet
 
     async def _retire(self, release: str) -> None:
         """Stop the pipelines of a release that is no longer active, after the requests that use it have ended."""

@@ -13,6 +13,7 @@ from recmesh.pb.pipeline_service_pb2 import Request, Response
 from recmesh.releases import ReferenceRequest
 from recmesh.serving import metrics
 from recmesh.serving.deadline import within
+from recmesh.serving.logs import reason
 from services.rank.paddle_serving import process, wire
 from services.rank.paddle_serving.plan import Plan
 from services.rank.paddle_serving.process import PipelineProcess
@@ -79,8 +80,8 @@ class SupervisedPipeline:
             started = time.monotonic()
             try:
                 await self._run_process()
-            except RecmeshError as error:
-                self.fault = str(error)
+            except Exception as error:  # noqa: BLE001 - whatever the process answered, another one takes its place
+                self.fault = reason(error)
             self.failed_to_start |= not self._was_healthy
             log.warning("pipeline is restarted", pipeline=str(self._folder), reason=self.fault)
             metrics.PIPELINE_RESTARTS.inc()

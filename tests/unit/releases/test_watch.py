@@ -11,29 +11,32 @@ from recmesh.releases import ModelStore, watch
 from tests.unit.releases.conftest import MakeRelease
 
 
-async def test_watch_yields_the_active_release_and_every_change(tmp_path: Path, make_release: MakeRelease) -> None:
+async def test_watch_yields_the_active_release_at_every_poll(tmp_path: Path, make_release: MakeRelease) -> None:
     store = ModelStore(str(tmp_path / "store"))
     for release_id in ("r1", "r2"):
         store.put(make_release(release_id))
-    changes = watch(store, interval=0.001)
-    first = asyncio.ensure_future(anext(changes))
+    found = watch(store, interval=0.001)
+    first = asyncio.ensure_future(anext(found))
     await asyncio.to_thread(store.activate, "r1")
     assert await first == "r1"
-    second = asyncio.ensure_future(anext(changes))
-    await asyncio.to_thread(store.activate, "r2")
-    assert await second == "r2"
+    assert await anext(found) == "r1"
+    store.activate("r2")
+    assert await anext(found) == "r2"
     store.rollback()
-    assert await anext(changes) == "r1"
+    assert await anext(found) == "r1"
 
 
-async def test_watch_survives_a_failing_store_and_logs_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [Unavailable("no answer"), ValueError("not a store's own error")])
+async def test_watch_survives_a_failing_store_and_logs_it_once(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = ModelStore(str(tmp_path / "store"))
     answers: list[str | None] = ["r1", None, None, None, "r2"]
 
     def active() -> str | None:
         answer = answers.pop(0)
         if answer is None:
-            raise Unavailable("no answer")
+            raise error
         return answer
 
     monkeypatch.setattr(store, "active", active)

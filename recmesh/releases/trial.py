@@ -1,0 +1,67 @@
+"""A trial of a release before its activation: it is loaded as services load it, and answers one request."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recmesh.errors import RecmeshError, ReleaseError
+from recmesh.features import Encoder
+from recmesh.releases.agreement import TOLERANCE
+from recmesh.releases.checks import Check
+from recmesh.releases.manifest import Manifest
+from recmesh.releases.reference import ReferenceRequest
+
+_USER_TOWER, _RANKER = "user_tower.onnx", "ranker.onnx"
+_ITEMS = 8
+
+
+def loads(folder_of: Callable[[Manifest], Path]) -> Check:
+    """Make the check that a release loads, and that its ranker gives the recorded scores.
+
+    Args:
+        folder_of: Returns the folder with a copy of the release.
+    """
+
+    def check(manifest: Manifest) -> None:
+        try:
+            _try(manifest, folder_of(manifest))
+        except RecmeshError as error:
+            raise ReleaseError(f"release {manifest.id} refused: {error}") from error
+        except Exception as error:  # ONNX Runtime, numpy, zipfile and others have their own
+            raise ReleaseError(
+                f"release {manifest.id} refused: it cannot be loaded ({type(error).__name__}: {error}); train again"
+            ) from error
+
+    return check
+
+
+def _try(manifest: Manifest, folder: Path) -> None:
+    encoder = Encoder.load(folder)
+    if len(encoder.catalogue) != manifest.items:
+        raise ReleaseError(f"the catalogue has {len(encoder.catalogue)} items, the manifest {manifest.items}")
+    user, vector = encoder.user({}), None
+    if (folder / _USER_TOWER).exists():
+        vector = _run(folder / _USER_TOWER, encoder.tower_inputs(user))[0][0]
+        if vector.shape != (manifest.dim,):
+            raise ReleaseError(
+                f"{_USER_TOWER} gives vectors of {len(vector)} numbers, the manifest says {manifest.dim}"
+            )
+    items = np.arange(min(len(encoder.catalogue), _ITEMS), dtype=np.int32)
+    scores = _run(folder / _RANKER, encoder.ranker_inputs(user, items, False, (), vector))
+    if not all(output.shape == items.shape and np.isfinite(output).all() for output in scores):
+        raise ReleaseError(f"{_RANKER} does not give one number for each item")
+    if manifest.ranker is not None:
+        reference = ReferenceRequest.load(folder)
+        names = list(reference.outputs)
+        answers = _run(folder / _RANKER, dict(reference.inputs), names)
+        reference.check(dict(zip(names, answers, strict=True)), TOLERANCE)
+
+
+def _run(model: Path, inputs: dict[str, Any], outputs: list[str] | None = None) -> list[Any]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    answers: list[Any] = session.run(outputs, inputs)
+    return answers

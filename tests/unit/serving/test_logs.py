@@ -1,0 +1,73 @@
+"""Log lines: short, without local variables, and not more than one a second of a kind."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from recmesh.errors import Unavailable
+from recmesh.serving import logs
+
+
+@pytest.fixture(autouse=True)
+def own_configuration() -> Iterator[None]:
+    """The configuration of the other tests is back afterwards."""
+    root, before = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.configure(**before)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_no_local_variable_gets_into_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "um")
+    profile = "age 34, income high"
+    try:
+        int(profile.replace("age", "no number: x" * 100))
+    except ValueError as error:
+        structlog.get_logger().error("request failed", exc_info=error)
+    text = capsys.readouterr().out
+    assert "locals" not in text
+    (line,) = [json.loads(text)]
+    assert line["exception"][0]["exc_type"] == "ValueError"
+    assert len(text) < 2_000
+
+
+def test_long_values_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "um")
+    structlog.get_logger().info("refused", reason="x" * 4_000_000)
+    (line,) = lines(capsys)
+    assert line["reason"] == "x" * 500 + "... (4,000,000 characters)"
+
+
+def test_a_line_has_the_log_id_of_its_request(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "um")
+    token = logs.log_id.set(77)
+    structlog.get_logger().info("one")
+    logs.log_id.reset(token)
+    structlog.get_logger().info("two")
+    one, two = lines(capsys)
+    assert (one["log_id"], "log_id" in two) == (77, False)
+
+
+def test_the_class_of_a_foreign_error_is_named() -> None:
+    assert logs.reason(Unavailable("Redis is away")) == "Redis is away"
+    assert logs.reason(KeyError("a")) == "KeyError: 'a'"
+
+
+def test_a_limit_lets_one_line_a_second_through_for_each_key() -> None:
+    now = 0.0
+    limit = logs.Limit(clock=lambda: now)
+    counts = {}
+    for tenth in range(25):
+        now = tenth / 10
+        counts[now] = limit.due("a")
+    assert {at: count for at, count in counts.items() if count} == {0.0: 1, 1.0: 10, 2.0: 10}
+    assert limit.due("b") == 1
