@@ -8,6 +8,7 @@ import numpy as np
 
 from recmesh.errors import InvalidRequest, ReleaseError
 from recmesh.features.catalogue import Catalogue
+from recmesh.features.fit import misfit
 from recmesh.features.mapped_inputs import MappedModels
 from recmesh.features.mapping import ITEM_ID
 from recmesh.features.ranker_inputs import RankerInputs
@@ -76,20 +77,22 @@ class Encoder:
         """Load from a release folder.
 
         Raises:
-            ReleaseError: If a file is missing or damaged.
+            ReleaseError: If a file is missing or damaged, or does not fit the others.
         """
         features = folder / FEATURES
         spec = FeatureSpec.load(features / SPEC)
         vocabularies = features / VOCABULARIES
-        return cls(
+        parts = (
             spec,
             load_vocabularies(vocabularies, "user", spec.user_fields, spec.missing),
             load_vocabularies(vocabularies, "item", spec.item_fields, spec.missing),
             Catalogue.load(features),
             Statistics.load(features / STATISTICS),
             padded(load_vectors(folder / ITEM_VECTORS)),
-            MappedModels.load(features, spec.missing),
         )
+        if fault := misfit(*parts):
+            raise ReleaseError(f"{folder}: damaged release ({fault}); train again")
+        return cls(*parts, MappedModels.load(features, spec.missing))
 
     def save(self, folder: Path) -> None:
         """Write everything that `load` reads, except the item vectors."""

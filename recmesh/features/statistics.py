@@ -142,16 +142,9 @@ class Statistics:
                     found[name] = Lists(*(arrays[f"{name}_{part}"] for part in ("start", "items", "scores")))
                 for name in _BY_FIELD:
                     found[name] = [arrays[f"{name}_{number}"] for number in range(item_fields)]
-                loaded = cls(as_of=int(arrays["as_of"]), **found)
+                return cls(as_of=int(arrays["as_of"]), **found)
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ReleaseError(f"{path}: damaged statistics ({error}); train again") from error
-        # Compiled code uses these indices unchecked.
-        if not all(lists.fit(len(loaded.order)) for lists in (loaded.cosine, loaded.ridge)):
-            raise ReleaseError(f"{path}: damaged statistics (neighbour lists do not fit the catalogue); train again")
-        shapes = [(len(loaded.value_share), len(share)) for share in loaded.code_share]
-        if any(lift.shape not in (shape, (0, 0)) for lift, shape in zip(loaded.code_lift, shapes, strict=True)):
-            raise ReleaseError(f"{path}: damaged statistics (lifts do not fit the item fields); train again")
-        return loaded
 
 
 _LISTS = tuple(field.name for field in fields(Statistics) if field.type is Lists)

@@ -155,7 +155,12 @@ def ranker_rows(
 
     Returns:
         `dense` float32 [N, columns] and `sparse` int64 [N, sparse_columns].
+
+    Raises:
+        ValueError: If the user vector has another dimension than the item vectors.
     """
+    if vector is not None and release.dim not in (0, len(vector)):
+        raise ValueError(f"the user vector has {len(vector)} numbers, the item vectors {release.dim}")
     user = _User(
         now=now,
         segment=segment,

@@ -8,7 +8,16 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    computed_field,
+    field_validator,
+    model_validator,
+)
 
 from recmesh.errors import ReleaseError
 
@@ -23,6 +32,7 @@ HEADLINE = "recall@10"
 """The held-out metric that activation depends on; every `SegmentMetrics` has it."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_FILE_NAME = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
 _BLOCK = 1 << 20
 
 
@@ -180,6 +190,14 @@ class Manifest(_Frozen):
         """Whether the release has imported models, whose quality is unknown."""
         return IMPORTED_FROM in self.extra
 
+    @field_validator("files")
+    @classmethod
+    def _stay_inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
+        for name in files:
+            if not _is_file_name(name):
+                raise ValueError(f"{name[:100]!r} is no name of a file within the release")
+        return files
+
     @model_validator(mode="after")
     def _is_complete(self) -> "Manifest":
         if self.format >= 2 and self.ranker is None:
@@ -190,6 +208,11 @@ class Manifest(_Frozen):
 def is_release_id(text: str) -> bool:
     """Tell whether a text can be the id of a release, which is part of paths and URLs."""
     return _ID.fullmatch(text) is not None
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether a name is a relative path that stays in its folder, on every system, and is not the manifest's."""
+    return name != MANIFEST and all(_FILE_NAME.fullmatch(part) for part in name.split("/"))
 
 
 def collection_name(release_id: str) -> str:
@@ -262,12 +285,15 @@ def verify_folder(folder: Path, manifest: Manifest) -> None:
     """Compare the size and the SHA-256 of every file with the manifest.
 
     Raises:
-        ReleaseError: If a file is missing or differs.
+        ReleaseError: If a file is missing or differs, or is a link to a place outside the folder.
     """
+    root = folder.resolve()
     for name, entry in manifest.files.items():
         path = folder / name
         if not path.is_file():
             raise ReleaseError(f"{path}: missing from release {manifest.id}")
+        if not path.resolve().is_relative_to(root):
+            raise ReleaseError(f"{path}: a link to a place outside release {manifest.id}")
         if path.stat().st_size != entry.size or _entry(path).sha256 != entry.sha256:
             raise ReleaseError(f"{path}: damaged: its SHA-256 differs from the manifest of release {manifest.id}")
 

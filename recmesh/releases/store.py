@@ -9,7 +9,6 @@
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -23,6 +22,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from recmesh.errors import RecmeshError, ReleaseError, Unavailable
 from recmesh.evaluation.report import METRICS_FILE, PAGE_FILE
+from recmesh.releases.abandoned import claimed, remove_abandoned
 from recmesh.releases.checks import Check, beats_popularity
 from recmesh.releases.manifest import (
     MANIFEST,
@@ -126,11 +126,10 @@ class ModelStore:
             folders = self._fs.ls(root, detail=False) if self._fs.exists(root) else []
         manifests = []
         for release_id in sorted(PurePosixPath(folder).name for folder in folders):
-            content = self._read(self._manifest_path(release_id))
-            if content is None:
+            if not is_release_id(release_id) or (content := self._read(self._manifest_path(release_id))) is None:
                 continue
             try:
-                manifests.append(parse_manifest(content, f"{self.url}: release {release_id}"))
+                manifests.append(self._parsed(content, release_id))
             except ReleaseError as error:
                 _log.warning("unreadable release skipped", release=release_id, error=str(error))
         return sorted(manifests, key=lambda manifest: manifest.order, reverse=True)
@@ -146,7 +145,15 @@ class ModelStore:
             raise ReleaseError(
                 f"model store {self.url}: no release {release_id}; `recmesh release list` shows the releases"
             )
-        return parse_manifest(content, f"{self.url}: release {release_id}")
+        return self._parsed(content, release_id)
+
+    def _parsed(self, content: bytes, release_id: str) -> Manifest:
+        """Parse a manifest of the store, whose folder has the name `release_id`."""
+        place = f"model store {self.url}: release {release_id}"
+        manifest = parse_manifest(content, place)
+        if manifest.id != release_id:
+            raise ReleaseError(f"{place}: its manifest is that of release {manifest.id}; put both releases there again")
+        return manifest
 
     def read(self, release_id: str, name: str) -> bytes:
         """Return the content of a file of a release, checked by its SHA-256.
@@ -218,7 +225,10 @@ class ModelStore:
         manifest = self.manifest(release_id)
         target = into / release_id
         if not _is_complete(target, manifest):
-            self._download(manifest, target)
+            into.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(into)
+            with claimed(target) as temporary:
+                self._download(manifest, target, temporary)
         content = manifest.model_dump_json(indent=2).encode()
         if _content(target / MANIFEST) != content:
             replace_file(target / MANIFEST, content)
@@ -354,8 +364,7 @@ class ModelStore:
             raise ReleaseError(f"{name!r} is not a valid mark: use only letters, digits and .-_")
         return self._root / "marks" / name
 
-    def _download(self, manifest: Manifest, target: Path) -> None:
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    def _download(self, manifest: Manifest, target: Path, temporary: Path) -> None:
         damaged = temporary.with_name(f"{temporary.name}.damaged")
         try:
             with self._errors():
@@ -372,7 +381,6 @@ class ModelStore:
             if not _is_complete(target, manifest):
                 raise ReleaseError(f"{target}: cannot write release {manifest.id}: {error}") from error
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(damaged, ignore_errors=True)
 
     def _remove_old_copies(self, newest: Path) -> None:
