@@ -33,6 +33,7 @@ __all__ = [
     "PORTS",
     "RANK_SCORE_FIELD",
     "REDIS_PORT",
+    "RELEASE",
     "TWO_TOWER",
     "USER_FIELDS",
     "ServiceName",
@@ -88,6 +89,9 @@ POPULAR = "popular"
 TWO_TOWER = "two_tower"
 NEW = "new"
 """The names of channels in `recall_type`, `channels` and `degraded`; `two_tower` is the search in Milvus."""
+
+RELEASE = "release"
+"""What `degraded` names in an answer of recall or rank if another release gave it than the request asks for."""
 
 FIRST_ADDED_FIELD = 16
 """The lowest number of fields that the v0 contract does not have, in every message."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 __all__ = [
     "AnswerFailed",
+    "DamagedData",
     "DataError",
     "DeadlineExceeded",
     "InvalidRequest",
@@ -70,6 +71,13 @@ class Unavailable(RecmeshError):
     """Redis, Milvus, a stage or a service does not answer."""
 
     grpc_status = "UNAVAILABLE"
+    exit_code = 6
+
+
+class DamagedData(RecmeshError):
+    """A store holds a value that recmesh did not write."""
+
+    grpc_status = "DATA_LOSS"
     exit_code = 6
 
 

@@ -5,12 +5,12 @@ A stage that fails, or does not answer within its share of the remaining time, i
     um      the profile in the request alone, without a stored profile or history
     recall  the popular list that this service keeps
     rank    the order of recall
-    cm      items with their ids only
+    cm      items with their ids only; the same if cm has lost its items
 """
 
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from recmesh.chain.popular import PopularList
-from recmesh.contract import NO_USER_IDS, POPULAR, RANK_SCORE_FIELD, ServiceName
+from recmesh.contract import NO_USER_IDS, POPULAR, RANK_SCORE_FIELD, RELEASE, USER_FIELDS, ServiceName
 from recmesh.errors import InvalidRequest, RecmeshError
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
@@ -107,12 +107,14 @@ class Answer:
         items: Best first.
         release: The release that gave the candidates.
         degraded: The stages, and parts of stages, that are missing from the answer.
+        unknown_user: Whether the request names a user who is not stored.
         reasons: One for each item, in the order of the items, if the request asks for them.
     """
 
     items: Sequence[Item]
     release: str
     degraded: Sequence[str]
+    unknown_user: bool = False
     reasons: Sequence[Reason] = ()
 
 
@@ -123,6 +125,7 @@ class _Progress:
     request: Request
     deadline: Deadline
     degraded: list[str] = field(default_factory=list)
+    unknown_user: bool = False
 
     def time_for(self, stage: ServiceName) -> float:
         """Seconds for a call to a stage that starts now."""
@@ -180,11 +183,11 @@ class Chain:
         for part in progress.degraded:
             metrics.DEGRADED.labels(part).inc()
         reasons = _reasons(items, found) if request.explain else ()
-        return Answer(items, found.release, progress.degraded, reasons)
+        return Answer(items, found.release, progress.degraded, progress.unknown_user, reasons)
 
     async def _find_user(self, progress: _Progress) -> RequestUser:
         """um: a stored user, updated by the profile in the request; for new users the profile alone."""
-        user_id, profile = progress.request.user_id, progress.request.profile
+        user_id, profile = progress.request.user_id, _without_missing(progress.request.profile, self._popular.missing)
         new_user = RequestUser(profile, History()) if _has_fields(profile) else ANONYMOUS
         if user_id in NO_USER_IDS:
             return new_user
@@ -195,8 +198,8 @@ class Chain:
             self._failed(progress, "um", error)
             return new_user
         if stored is None:
-            if new_user is ANONYMOUS:
-                progress.mark_degraded("um")
+            progress.unknown_user = True
+            metrics.UNKNOWN_USERS.inc()
             return new_user
         return RequestUser(_updated(stored.profile, profile), stored.history) if _has_fields(profile) else stored
 
@@ -218,8 +221,9 @@ class Chain:
         except RecmeshError as error:
             self._failed(progress, "recall", error)
             return self._popular.candidates(query)
-        if found.degraded:
-            progress.mark_degraded("recall", *(f"recall:{channel}" for channel in found.degraded))
+        channels = [f"recall:{channel}" for channel in found.degraded if channel != RELEASE]
+        if channels:
+            progress.mark_degraded("recall", *channels)
         return found
 
     async def _rank_by_one_release(
@@ -251,8 +255,9 @@ class Chain:
         except RecmeshError as error:
             self._failed(progress, "rank", error)
             return ScoreList(found.ids, found.scores, found.release)
-        if ranked.degraded:
-            progress.mark_degraded("rank", *(f"rank:{backend}" for backend in ranked.degraded))
+        backends = [f"rank:{backend}" for backend in ranked.degraded if backend != RELEASE]
+        if backends:
+            progress.mark_degraded("rank", *backends)
         return ranked
 
     async def _unlisted_items(self, progress: _Progress, found: CandidateList) -> list[ItemInfo]:
@@ -270,16 +275,14 @@ class Chain:
         if len(items) < size and len(found.ids) > first:
             ranked = await self._rank(progress, user, found, size=0)
             items += await self._describe(progress, ranked.ids[first:], ranked.scores[first:])
+        if not items and ranked.ids:
+            # cm knows none of them: it has lost its items. An empty answer would look like a shop that has none.
+            progress.mark_degraded("cm")
+            items = _with_scores(ranked.ids[:size], ranked.scores[:size], map(_bare, ranked.ids))
         return items[:size]
 
     async def _describe(self, progress: _Progress, ids: Sequence[str], scores: Sequence[float]) -> list[Item]:
-        infos = await self._look_up(progress, ids) if ids else ()
-        pack = _RANK_SCORE.pack
-        return [
-            Item(sku_id, info + pack(_RANK_SCORE_TAG, score))
-            for sku_id, score, info in zip(ids, scores, infos, strict=True)
-            if info is not None
-        ]
+        return _with_scores(ids, scores, await self._look_up(progress, ids) if ids else ())
 
     async def _look_up(self, progress: _Progress, ids: Sequence[str]) -> Sequence[bytes | None]:
         try:
@@ -287,7 +290,7 @@ class Chain:
                 return await self._items.get(ids, progress.time_for("cm"))
         except RecmeshError as error:
             self._failed(progress, "cm", error)
-            return [ItemInfo(sku_id=sku_id).SerializeToString() for sku_id in ids]
+            return list(map(_bare, ids))
 
     @contextmanager
     def _stage(self, stage: ServiceName) -> Iterator[None]:
@@ -306,9 +309,39 @@ class Chain:
             log.warning("stage failed", stage=stage, requests=requests, reason=str(error))
 
 
+def _bare(sku_id: str) -> bytes:
+    """A serialized item without fields."""
+    return ItemInfo(sku_id=sku_id).SerializeToString()
+
+
+def _with_scores(ids: Sequence[str], scores: Sequence[float], infos: Iterable[bytes | None]) -> list[Item]:
+    """The items that exist."""
+    pack = _RANK_SCORE.pack
+    return [
+        Item(sku_id, info + pack(_RANK_SCORE_TAG, score))
+        for sku_id, score, info in zip(ids, scores, infos, strict=False)
+        if info is not None
+    ]
+
+
 def _has_fields(profile: UserInfo) -> bool:
     """Whether a profile has any field besides `user_id`, which the legacy client sets to "0" for new users."""
     return any(descriptor.name != "user_id" for descriptor, _ in profile.ListFields())
+
+
+def _without_missing(profile: UserInfo, missing: Collection[str]) -> UserInfo:
+    """A profile without the fields whose values mean "missing": they say nothing, and hide no stored value."""
+    names = [name for name in USER_FIELDS if getattr(profile, name) in missing and getattr(profile, name)]
+    attributes = [name for name, value in profile.attributes.items() if value in missing]
+    if not names and not attributes:
+        return profile
+    kept = UserInfo()
+    kept.CopyFrom(profile)
+    for name in names:
+        setattr(kept, name, "")
+    for name in attributes:
+        del kept.attributes[name]
+    return kept
 
 
 def _updated(stored: UserInfo, given: UserInfo) -> UserInfo:

@@ -1,6 +1,7 @@
 """A copy of the popular list, which provides candidates while recall is unavailable."""
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -31,6 +32,11 @@ class PopularList:
     async def check(self) -> None:
         """Pass once there is a list: a `recmesh.serving.health.Check`."""
         self._list()
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """Values that mean "missing" in the data set of the active release."""
+        return self._latest.missing if self._latest else ("",)
 
     def candidates(self, query: CandidateQuery) -> CandidateList:
         """The popular items that a query allows.

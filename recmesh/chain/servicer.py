@@ -54,6 +54,7 @@ def _response(answer: Answer) -> Message:
         item_infos=[item.info for item in answer.items],
         release=answer.release,
         degraded=answer.degraded,
+        unknown_user=answer.unknown_user,
         reasons=[
             {
                 "sku_id": reason.sku_id,

@@ -34,6 +34,8 @@ def as_table(response: Message, console: Console) -> None:
     elif not isinstance(response, um_pb2.UserModelResponse) and response.release:
         degraded = ", ".join(response.degraded) or "nothing"
         release = response.release
+        if isinstance(response, as_pb2.ASResponse) and response.unknown_user:
+            console.print("no user with this id is stored", markup=False)
         console.print(f"release {release}, degraded: {degraded}", markup=False, highlight=False)
 
 

@@ -149,6 +149,8 @@ class Recommendation:
         degraded: The stages that did not answer (`"um"`, `"recall"`, `"cm"`, `"rank"`), and parts of stages
             (`"recall:two_tower"`).
         reasons: For item k, the score in each channel that proposed it; empty unless requested.
+        unknown_user: Whether no user with the requested id is stored. The profile in the request was used instead, or
+            popular items.
 
     Example:
         >>> Recommendation((Item("99654"),), "r1", ("rank",)).degraded
@@ -159,3 +161,4 @@ class Recommendation:
     release: str
     degraded: tuple[str, ...]
     reasons: tuple[Mapping[str, float], ...] = ()
+    unknown_user: bool = False

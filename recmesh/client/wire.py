@@ -179,7 +179,7 @@ def to_recommendation(response: as_pb2.ASResponse) -> Recommendation:
     """The recommendation in an answer of `as`."""
     reasons = tuple({score.channel: score.score for score in reason.channels} for reason in response.reasons)
     items = tuple(map(to_item, response.item_infos))
-    return Recommendation(items, response.release, tuple(response.degraded), reasons)
+    return Recommendation(items, response.release, tuple(response.degraded), reasons, response.unknown_user)
 
 
 def to_item(info: item_info_pb2.ItemInfo) -> Item:

@@ -26,7 +26,7 @@ class ASRequest(_message.Message):
     def __init__(self, log_id: _Optional[int] = ..., user_id: _Optional[str] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., size: _Optional[int] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., explain: bool = ...) -> None: ...
 
 class ASResponse(_message.Message):
-    __slots__ = ("error", "item_infos", "release", "degraded", "reasons")
+    __slots__ = ("error", "item_infos", "release", "degraded", "reasons", "unknown_user")
     class Error(_message.Message):
         __slots__ = ("code", "text")
         CODE_FIELD_NUMBER: _ClassVar[int]
@@ -53,9 +53,11 @@ class ASResponse(_message.Message):
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     REASONS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_USER_FIELD_NUMBER: _ClassVar[int]
     error: ASResponse.Error
     item_infos: _containers.RepeatedCompositeFieldContainer[_item_info_pb2.ItemInfo]
     release: str
     degraded: _containers.RepeatedScalarFieldContainer[str]
     reasons: _containers.RepeatedCompositeFieldContainer[ASResponse.Reason]
-    def __init__(self, error: _Optional[_Union[ASResponse.Error, _Mapping]] = ..., item_infos: _Optional[_Iterable[_Union[_item_info_pb2.ItemInfo, _Mapping]]] = ..., release: _Optional[str] = ..., degraded: _Optional[_Iterable[str]] = ..., reasons: _Optional[_Iterable[_Union[ASResponse.Reason, _Mapping]]] = ...) -> None: ...
+    unknown_user: bool
+    def __init__(self, error: _Optional[_Union[ASResponse.Error, _Mapping]] = ..., item_infos: _Optional[_Iterable[_Union[_item_info_pb2.ItemInfo, _Mapping]]] = ..., release: _Optional[str] = ..., degraded: _Optional[_Iterable[str]] = ..., reasons: _Optional[_Iterable[_Union[ASResponse.Reason, _Mapping]]] = ..., unknown_user: bool = ...) -> None: ...

@@ -39,6 +39,10 @@ PADDLE_SERVING_ANSWERS = Counter(
 )
 PIPELINE_RESTARTS = Counter("recmesh_pipeline_restarts", "Restarts of Paddle Serving pipelines")
 UNKNOWN_VALUES = Counter("recmesh_unknown_values", "Field values that the vocabularies do not contain", ["service"])
+DAMAGED_VALUES = Counter(
+    "recmesh_damaged_values", "Stored values that were left out because recmesh cannot have written them", ["kind"]
+)
+UNKNOWN_USERS = Counter("recmesh_unknown_users", "Requests with a user id that is not stored")
 SERVING = Gauge("recmesh_serving", "1 while the health status of the service is SERVING", ["service"])
 RELEASE_SWITCHES = Counter("recmesh_release_switches", "Switches to another release", ["service"])
 RELEASE_FAILURES = Counter(

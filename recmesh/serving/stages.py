@@ -78,7 +78,8 @@ class CandidateList:
         new_only: Whether items of the user's history are left out, by the query or by the release.
         channels: The candidates of each channel by its name; empty if the query does not ask for it.
         unlisted: The ids that the release's catalogue does not contain.
-        degraded: Names of the channels that did not answer.
+        degraded: Names of the channels that did not answer; `RELEASE` if another release answered than the query names.
+        missing: Field values that mean "missing" in the data set of the release.
     """
 
     ids: Sequence[str]
@@ -88,6 +89,7 @@ class CandidateList:
     channels: Mapping[str, ChannelScores] = field(default_factory=dict)
     unlisted: Sequence[str] = ()
     degraded: Sequence[str] = ()
+    missing: Sequence[str] = ("",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,7 @@ class RemoteCandidateStage:
             channels={part.name: ChannelScores(part.positions, part.scores) for part in answer.channels},
             unlisted=answer.unlisted_ids,
             degraded=answer.degraded,
+            missing=answer.missing,
         )
 
 

@@ -9,16 +9,14 @@ In a Redis Cluster the part in braces decides about the slot, so that one comman
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from recmesh.contract import DEFAULT_REDIS_PREFIX
 from recmesh.errors import SettingsError
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
-
-M = TypeVar("M", bound=Message)
+from recmesh.stores.wire import is_history, is_item, is_user
 
 _PREFIX = re.compile(r"[A-Za-z0-9:._-]{1,64}")
 
@@ -105,30 +103,21 @@ class Keys:
 
 
 def _is_user(identity: str, value: bytes) -> bool:
-    info = _parsed(UserInfo(), value)
-    return info is not None and info.user_id == identity
+    return is_user(identity, value) and _written(UserInfo(), value)
 
 
 def _is_item(identity: str, value: bytes) -> bool:
-    info = _parsed(ItemInfo(), value)
-    return info is not None and info.sku_id == identity
+    return is_item(identity, value) and _written(ItemInfo(), value)
 
 
 def _is_history(_identity: str, value: bytes) -> bool:
-    history = _parsed(History(), value)
-    if history is None or not history.sku_ids:
-        return False
-    lengths = {len(history.sku_ids), len(history.times), len(history.types), len(history.values)}
-    return len(lengths) == 1 and max(history.types) < len(history.type_names)
+    return is_history(value) and _written(History(), value)
 
 
-def _parsed(message: M, value: bytes) -> M | None:
-    """The message that a value is the serialization of."""
-    try:
-        message.ParseFromString(value)
-    except DecodeError:
-        return None
-    return message if message.SerializeToString(deterministic=True) == value else None
+def _written(message: Message, value: bytes) -> bool:
+    """Whether recmesh would write a value like this: other messages may parse as well."""
+    message.ParseFromString(value)
+    return message.SerializeToString(deterministic=True) == value
 
 
 UNPREFIXED = Keys(

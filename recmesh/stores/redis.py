@@ -12,7 +12,7 @@ import redis
 from recmesh.contract import DEFAULT_REDIS_PREFIX, without_credentials
 from recmesh.errors import Overloaded, SettingsError, Unavailable
 from recmesh.stores.keys import UNPREFIXED, Keys
-from recmesh.stores.redis_connections import Connections
+from recmesh.stores.redis_connections import Connections, Valid
 
 KEYS_PER_COMMAND = 2_000
 """Keys in an MSET, MGET, EXISTS or UNLINK of the writer. 2 M keys load in 4.5 s, but in 20 s with pipelined SETs."""
@@ -65,7 +65,7 @@ class RedisReader:
 
     async def ping(self) -> None:
         """Wait for an answer from Redis."""
-        await self._command("PING")
+        await self._command("PING", valid=lambda answer: answer in (b"PONG", "PONG"))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -82,7 +82,7 @@ class RedisReader:
 
     async def _has_unprefixed(self) -> bool:
         try:
-            return bool(await self._command("HEXISTS", UNPREFIXED.ingest("redis"), "owner"))
+            return bool(await self._command("HEXISTS", UNPREFIXED.ingest("redis"), "owner", valid=_is_integer))
         except Unavailable as error:
             # The key is another application's, or this user may not read it.
             if isinstance(error.__cause__, redis.ResponseError):
@@ -90,11 +90,15 @@ class RedisReader:
             raise
 
     async def _mget(self, keys: Sequence[str]) -> list[bytes | None]:
-        return cast("list[bytes | None]", await self._command("MGET", *keys))
+        def valid(answer: Any) -> bool:
+            complete = isinstance(answer, list) and len(answer) == len(keys)
+            return complete and all(value is None or isinstance(value, bytes) for value in answer)
 
-    async def _command(self, *words: str) -> Any:
+        return cast("list[bytes | None]", await self._command("MGET", *keys, valid=valid))
+
+    async def _command(self, *words: str, valid: Valid) -> Any:
         try:
-            return await self._connections.command(*words)
+            return await self._connections.command(*words, valid=valid)
         except Overloaded as error:
             raise Overloaded(f"Redis {self._url}: {error}") from error
         except (redis.RedisError, OSError, asyncio.TimeoutError) as error:
@@ -199,6 +203,10 @@ class RedisWriter:
             yield
         except (redis.RedisError, OSError) as error:
             raise _unavailable(self.url, error) from error
+
+
+def _is_integer(answer: Any) -> bool:
+    return isinstance(answer, int)
 
 
 _CLAIM = """

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import hiredis
 import redis
@@ -20,6 +20,13 @@ from redis.backoff import NoBackoff
 
 from recmesh.errors import Overloaded
 from recmesh.timeouts import in_time
+
+Valid: TypeAlias = Callable[[Any], bool]
+"""Whether an answer can be that of a command."""
+
+
+def _anything(_answer: Any) -> bool:
+    return True
 
 
 class Connections:
@@ -55,12 +62,17 @@ class Connections:
         self._fault = ""  # why opening the last connection failed
         self._trying = False
 
-    async def command(self, *words: str) -> Any:
+    async def command(self, *words: str, valid: Valid = _anything) -> Any:
         """Send a command and return the answer.
+
+        Args:
+            *words: The command.
+            valid: Whether an answer can be that of the command. If it is not, the connection may be out of step, and is
+                closed.
 
         Raises:
             Overloaded: If no connection becomes free in time.
-            redis.RedisError: If Redis reports an error or the connection fails.
+            redis.RedisError: If Redis reports an error, the answer is not valid, or the connection fails.
             OSError: If the connection fails.
             asyncio.TimeoutError: If Redis does not answer in time.
         """
@@ -68,11 +80,11 @@ class Connections:
         try:
             if connection.is_connected:
                 try:
-                    return await self._ask(connection, words)
+                    return await self._ask(connection, words, valid)
                 except redis.ConnectionError:
                     pass  # The connection died while it was idle, as all do when Redis restarts.
             with self._opening():
-                return await self._ask(connection, words)
+                return await self._ask(connection, words, valid)
         finally:
             self.take_back(connection)
 
@@ -118,13 +130,22 @@ class Connections:
             if on_trial:
                 self._trying = False
 
-    async def _ask(self, connection: AbstractConnection, words: tuple[str, ...]) -> Any:
+    async def _ask(self, connection: AbstractConnection, words: tuple[str, ...], valid: Valid) -> Any:
         try:
-            return await in_time(self._timeout, _answer(connection, words))
+            answer = await in_time(self._timeout, _answer(connection, words))
+            if not valid(answer):
+                raise redis.InvalidResponse(f"{words[0]} was answered by {_described(answer)}")
+            return answer
         except BaseException:
             # A late answer must not be taken for the answer to the next command.
             await connection.disconnect(nowait=True)
             raise
+
+
+def _described(answer: Any) -> str:
+    """The kind of an answer, without its content."""
+    kind = type(answer).__name__
+    return f"{kind} of {len(answer)}" if isinstance(answer, list | bytes) else kind
 
 
 async def _answer(connection: AbstractConnection, words: tuple[str, ...]) -> Any:

@@ -5,12 +5,16 @@ values are omitted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError, Message
 
 from recmesh.contract import DETAILED_ACTIONS, ITEM_FIELDS, USER_FIELDS
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
 
 Row = Sequence[str | None]
+M = TypeVar("M", bound=Message)
 
 
 def user_encoder(fields: Sequence[str]) -> Callable[[Row], bytes]:
@@ -31,6 +35,27 @@ def user_fields(info: UserInfo) -> dict[str, str]:
 def item_fields(info: ItemInfo) -> dict[str, str]:
     """Return the fields of an item by name, without the id and without empty fields of the v0 contract."""
     return _fields(info, ITEM_FIELDS)
+
+
+def is_user(user_id: str, value: bytes) -> bool:
+    """Return whether a stored value is the UserInfo of a user."""
+    info = _parsed(UserInfo(), value)
+    return info is not None and info.user_id == user_id
+
+
+def is_item(sku_id: str, value: bytes) -> bool:
+    """Return whether a stored value is the ItemInfo of an item."""
+    info = _parsed(ItemInfo(), value)
+    return info is not None and info.sku_id == sku_id
+
+
+def is_history(value: bytes) -> bool:
+    """Return whether a stored value is a History whose columns fit each other."""
+    history = _parsed(History(), value)
+    if history is None or not history.sku_ids:
+        return False
+    lengths = {len(history.sku_ids), len(history.times), len(history.types), len(history.values)}
+    return len(lengths) == 1 and max(history.types) < len(history.type_names)
 
 
 def encode_history(
@@ -59,6 +84,14 @@ def encode_history(
         older_sku_ids=[sku for sku in dict.fromkeys(sku_ids[DETAILED_ACTIONS:]) if sku not in known],
     )
     return history.SerializeToString()
+
+
+def _parsed(message: M, value: bytes) -> M | None:
+    try:
+        message.ParseFromString(value)
+    except DecodeError:
+        return None
+    return message
 
 
 def _encoder(

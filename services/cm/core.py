@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from recmesh.serving import metrics
 from recmesh.serving.deadline import within
+from recmesh.stores.wire import is_item
 
 
 class ItemReader(Protocol):
@@ -22,5 +24,14 @@ class CmCore:
         self._reader = reader
 
     async def get(self, sku_ids: Sequence[str], timeout: float) -> list[bytes | None]:
-        """See `recmesh.serving.stages.ItemStage`."""
-        return await within(timeout, "Redis", self._reader.get_items(sku_ids))
+        """See `recmesh.serving.stages.ItemStage`. A damaged item is left out as if it did not exist."""
+        values = await within(timeout, "Redis", self._reader.get_items(sku_ids))
+        return [_intact(sku_id, value) for sku_id, value in zip(sku_ids, values, strict=True)]
+
+
+def _intact(sku_id: str, value: bytes | None) -> bytes | None:
+    """The value, or None if it is not that of the item."""
+    if value is None or is_item(sku_id, value):
+        return value
+    metrics.DAMAGED_VALUES.labels("item").inc()
+    return None

@@ -110,7 +110,5 @@ def _falling_scores(count: int) -> ScoreArray:
 
 def _best(ids: Sequence[str], scored: Scored, query: ScoreQuery, release_id: str) -> ScoreList:
     scores, missing = scored
-    if not query.size and not query.ids:
-        return ScoreList(ids, scores.tolist(), release_id, missing)
     order = np.argsort(-scores, kind="stable")[: query.size or len(ids)]
     return ScoreList(take(ids, order), scores[order].tolist(), release_id, missing)

@@ -1,6 +1,6 @@
 """rank on the wire."""
 
-from recmesh.contract import OK
+from recmesh.contract import OK, RELEASE
 from recmesh.pb.rank_pb2 import RankRequest, RankResponse
 from recmesh.serving import deadline
 from recmesh.serving.stages import RequestUser, ScoreQuery
@@ -15,7 +15,7 @@ class RankServicer:
         self._core = core
 
     async def rank_predict(self, request: RankRequest, _context: object) -> RankResponse:
-        """A score for each item."""
+        """The items with their scores, best first."""
         query = ScoreQuery(
             user=RequestUser(request.user_info, request.history),
             ids=request.item_ids,
@@ -28,6 +28,8 @@ class RankServicer:
         )
         scored = await self._core.rank(query, deadline.remaining())
         response = RankResponse(error=RankResponse.Error(code=OK), release=scored.release, degraded=scored.degraded)
+        if request.release not in ("", scored.release):
+            response.degraded.append(RELEASE)
         for sku_id, score in zip(scored.ids, scored.scores, strict=True):
             response.score_pairs.add(nid=sku_id, score=score)
         return response

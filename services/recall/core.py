@@ -147,6 +147,8 @@ class _Retrieval:
         limit = min(depth + margin, MAX_UNLISTED_ITEMS)
         assert self._vector is not None
         ids, scores = await self._release.vectors.search(self._vector, limit, timeout)
+        if not len(ids):
+            raise Unavailable("Milvus: the collection of the release is empty; run the ingestion again")
         items = self._release.encoder.catalogue.encode(ids)
         if (items < 0).any():
             items, scores = self._with_unlisted(ids, items, scores)
@@ -222,6 +224,7 @@ class _Retrieval:
             channels=_explained(merged) if self._query.explain else {},
             unlisted=unlisted,
             degraded=degraded,
+            missing=self._spec.missing,
         )
 
     def _ids_of(self, items: Ints) -> tuple[Sequence[str], Sequence[str]]:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from recmesh.contract import DEFAULT_CANDIDATES, FAILED, FIRST_ADDED_FIELD, MAX_CANDIDATES, OK, TWO_TOWER
+from recmesh.contract import DEFAULT_CANDIDATES, FAILED, FIRST_ADDED_FIELD, MAX_CANDIDATES, OK, RELEASE, TWO_TOWER
 from recmesh.errors import InvalidRequest
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.serving import deadline
@@ -43,7 +43,10 @@ class RecallServicer:
             found = await self._core.recall(query, deadline.remaining())
         except NoChannelAnswered:
             return _failed(request)
-        return _response(found, request.columnar, query.explain)
+        response = _response(found, request.columnar, query.explain)
+        if request.release not in ("", found.release):
+            response.degraded.append(RELEASE)
+        return response
 
 
 def _response(found: CandidateList, columnar: bool, explain: bool) -> RecallResponse:
@@ -53,6 +56,7 @@ def _response(found: CandidateList, columnar: bool, explain: bool) -> RecallResp
         degraded=found.degraded,
         unlisted_ids=found.unlisted,
         new_only=found.new_only,
+        missing=found.missing,
     )
     if explain:
         for name, part in found.channels.items():

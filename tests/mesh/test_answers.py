@@ -95,7 +95,9 @@ def test_an_incomplete_profile_is_enough(ask: Ask) -> None:
 
 
 def test_an_unknown_id_without_a_profile_gets_popular_items(ask: Ask) -> None:
-    check_full(ask(ASRequest(user_id="nobody has this id")), degraded=("um",))
+    answer = ask(ASRequest(user_id="nobody has this id"))
+    check_full(answer)
+    assert answer.unknown_user
 
 
 def test_pages_neither_overlap_nor_contain_items_of_the_history(ask: Ask, trained_shop: Shop) -> None:

@@ -6,20 +6,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from recmesh.chain.chain import Answer, Chain, Request
 from recmesh.chain.popular import PopularList
+from recmesh.contract import RELEASE
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving.deadline import within
-from recmesh.serving.stages import CandidateList, CandidateQuery, ChannelScores, RequestUser, ScoreList, ScoreQuery
+from recmesh.serving.stages import (
+    ANONYMOUS,
+    CandidateList,
+    CandidateQuery,
+    ChannelScores,
+    RequestUser,
+    ScoreList,
+    ScoreQuery,
+)
 from recmesh.serving.tracing import Tracer
 
 CATALOGUE = [f"i{n:03}" for n in range(300)]
 CANDIDATES = 100
 PROFILE = UserInfo(age="3", city="176")
 NEVER = 3600.0
+MISSING = ("", "-1", "NA")
 
 
 @dataclass
@@ -68,6 +79,7 @@ class Stages:
             {query.channel or "two_tower": ChannelScores(range(len(ids)), scores)},
             self.unlisted,
             ("two_tower",) if "two_tower" in self.failing else (),
+            MISSING,
         )
 
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
@@ -172,14 +184,56 @@ async def test_an_unknown_id_without_a_profile_gets_popular_items() -> None:
     answer = await ask(stages, "nobody")
 
     assert len(answer.items) == 5
-    assert answer.degraded == ["um"]
+    assert (answer.degraded, answer.unknown_user) == ([], True)
     assert stages.recalled[0].channel == "popular"
 
 
 async def test_an_unknown_id_with_a_profile_is_a_new_user() -> None:
+    before = REGISTRY.get_sample_value("recmesh_unknown_users_total") or 0.0
     answer = await ask(Stages(), "nobody", PROFILE)
 
-    assert answer.degraded == []
+    assert (answer.degraded, answer.unknown_user) == ([], True)
+    assert REGISTRY.get_sample_value("recmesh_unknown_users_total") == before + 1
+
+
+@pytest.mark.parametrize(("user_id", "unknown"), [("7", False), ("", False), ("-1", False), ("nobody", True)])
+async def test_only_an_id_that_is_not_stored_is_an_unknown_user(user_id: str, unknown: bool) -> None:
+    answer = await ask(Stages(users=known_users()), user_id, PROFILE)
+
+    assert answer.unknown_user is unknown
+
+
+async def test_a_user_whom_um_cannot_look_up_is_not_unknown() -> None:
+    answer = await ask(Stages(failing={"um"}), "nobody")
+
+    assert (answer.degraded, answer.unknown_user) == (["um"], False)
+
+
+NOTHING_KNOWN = UserInfo(
+    user_id="0", age="-1", sex="-1", province="NA", attributes={"income": "-1", "hobby": "", "member": "NA"}
+)
+
+
+async def recalled(stages: Stages, user_id: str, profile: UserInfo) -> CandidateQuery:
+    """What recall is asked for this request."""
+    await ask(stages, user_id, profile)
+    return stages.recalled[-1]
+
+
+async def test_a_profile_of_missing_values_is_no_profile() -> None:
+    queries = [await recalled(Stages(), "", profile) for profile in (NOTHING_KNOWN, UserInfo())]
+
+    assert [(query.channel, query.user) for query in queries] == [("popular", ANONYMOUS)] * 2
+
+
+async def test_a_missing_value_in_the_request_hides_no_stored_value() -> None:
+    stages = Stages(users=known_users())
+    partly = UserInfo(age="-1", sex="2", attributes={"income": "-1", "hobby": "chess"})
+
+    assert (await recalled(stages, "7", NOTHING_KNOWN)).user.profile == known_users()["7"].profile
+    assert (await recalled(stages, "7", partly)).user.profile == UserInfo(
+        user_id="7", age="1", sex="2", attributes={"hobby": "chess"}
+    )
 
 
 async def test_items_unknown_to_cm_are_replaced_by_the_next_best() -> None:
@@ -273,6 +327,29 @@ async def test_without_cm_items_have_only_an_id_and_a_score() -> None:
     assert ids(answer) == best(5)
     assert ItemInfo.FromString(answer.items[0].info) == ItemInfo(sku_id="i099", rank_score=99.0)
     assert answer.degraded == ["cm"]
+
+
+async def test_if_cm_has_lost_all_items_the_answer_says_so() -> None:
+    answer = await ask(Stages(absent=set(CATALOGUE)), profile=PROFILE)
+
+    assert ids(answer) == best(5)
+    assert ItemInfo.FromString(answer.items[0].info) == ItemInfo(sku_id="i099", rank_score=99.0)
+    assert answer.degraded == ["cm"]
+
+
+async def test_an_answer_of_another_release_is_no_missing_part() -> None:
+    """The chain compares the releases itself, and asks again."""
+
+    class OfAnotherRelease(Stages):
+        async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
+            return replace(await super().rank(query, timeout), degraded=(RELEASE,))
+
+        async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
+            return replace(await super().recall(query, timeout), degraded=(RELEASE,))
+
+    answer = await ask(OfAnotherRelease(), profile=PROFILE)
+
+    assert answer.degraded == []
 
 
 async def test_there_is_an_answer_even_without_any_stage() -> None:
