@@ -54,7 +54,7 @@ class ChannelPolicy:
         min_reconnect_backoff_ms: Shortest time for a connection attempt; None keeps gRPC's default of 20 s.
         resolution_interval_ms: Shortest time between two DNS look-ups. gRPC's default is 30 s, too long to find the
             pods of a service that have all been replaced.
-        max_receive_bytes: Largest message that is accepted; None keeps gRPC's default of 4 MiB.
+        max_receive_bytes: Largest message that is accepted; None keeps gRPC's default of 4 MiB, -1 sets no limit.
         retries: gRPC's own retries; None switches them off.
     """
 

@@ -20,8 +20,13 @@ __all__ = [
     "ITEM_FIELDS",
     "LEGACY_NEW_USER_ID",
     "MAX_CANDIDATES",
+    "MAX_EXCLUDED",
+    "MAX_ID_BYTES",
+    "MAX_LOOKED_UP",
     "MAX_RANKED_ITEMS",
     "MAX_RECOMMENDATIONS",
+    "MAX_REQUEST_BYTES",
+    "MAX_STAGE_REQUEST_BYTES",
     "METHOD_PATHS",
     "METRICS_PORT_OFFSET",
     "MILVUS_PORT",
@@ -81,6 +86,21 @@ CHAIN_CANDIDATES = 400
 
 MAX_RANKED_ITEMS = 2_000
 """The largest number of items in a request to rank."""
+
+MAX_LOOKED_UP = 2_000
+"""The largest number of ids in a request to cm."""
+
+MAX_EXCLUDED = 10_000
+"""The largest number of `exclude_ids` in a request to `as` or recall."""
+
+MAX_ID_BYTES = 128
+"""The longest id of a user or an item, in bytes of UTF-8."""
+
+MAX_REQUEST_BYTES = 1 << 20
+"""The largest request to um, cm and `as`."""
+
+MAX_STAGE_REQUEST_BYTES = 16 << 20
+"""The largest request to recall and rank, which `as` sends with whole histories."""
 
 DETAILED_ACTIONS = 500
 """Newest actions that a stored history keeps in detail. Of older actions it keeps the items."""

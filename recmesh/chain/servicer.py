@@ -8,6 +8,7 @@ from recmesh.errors import InvalidRequest
 from recmesh.pb import as_pb2
 from recmesh.serving import Endpoint, deadline
 from recmesh.serving.health import Check
+from recmesh.serving.limits import check_excluded, check_ids
 from recmesh.serving.rpc import with_raw_fields
 
 _Response = with_raw_fields(as_pb2.ASResponse, "item_infos")
@@ -24,10 +25,12 @@ class AsServicer:
         """Recommendations, best first.
 
         Raises:
-            InvalidRequest: The request asks for too many items.
+            InvalidRequest: The request asks for too many items, excludes too many, or its user id is too long.
         """
         if request.size > MAX_RECOMMENDATIONS:
             raise InvalidRequest(f"size is {request.size}: at most {MAX_RECOMMENDATIONS}")
+        check_ids("user_id", [request.user_id])
+        check_excluded(request.exclude_ids)
         answer = await self._chain.answer(
             Request(
                 user_id=request.user_id,

@@ -15,7 +15,7 @@ POLICY = ChannelPolicy(
     keepalive_ms=30_000,
     keepalive_timeout_ms=5_000,
     resolution_interval_ms=1_000,
-    max_receive_bytes=16 << 20,
+    max_receive_bytes=-1,  # An answer is as large as the texts of its items.
 )
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0

@@ -20,6 +20,7 @@ _POLICY = channels.ChannelPolicy(
     keepalive_without_calls=True,
     min_reconnect_backoff_ms=500,
     resolution_interval_ms=5_000,
+    max_receive_bytes=-1,  # Unlimited: an answer of cm is as large as the texts of its items.
     retries=channels.RetryPolicy(max_attempts=3, initial_backoff=0.01, max_backoff=0.1, backoff_multiplier=3),
 )
 

@@ -11,11 +11,10 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
 
 from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError
 from recmesh.serving import deadline, logs, metrics
-from recmesh.serving.rpc import Context, Method
+from recmesh.serving.rpc import Context, Method, Received
 from recmesh.serving.tracing import Tracer
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
@@ -27,29 +26,46 @@ log = structlog.get_logger(__name__)
 
 
 class Load:
-    """The number of calls in flight, with a limit."""
+    """The number of calls in flight and the size of their requests, each with a limit."""
 
-    def __init__(self, limit: int) -> None:
-        """Start with no call in flight."""
+    def __init__(self, limit: int, max_bytes: int) -> None:
+        """Start with no call in flight.
+
+        Args:
+            limit: The largest number of calls.
+            max_bytes: The largest sum of the sizes of their requests. A single call may exceed it.
+        """
         self.limit = limit
+        self.max_bytes = max_bytes
         self.in_flight = 0
+        self.bytes = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def enter(self) -> None:
+    def enter(self, size: int) -> None:
         """Count the start of a call.
 
+        Args:
+            size: Of its request, in bytes.
+
         Raises:
-            Overloaded: The limit is reached.
+            Overloaded: A limit is reached.
         """
         if self.in_flight >= self.limit:
             raise Overloaded(f"{self.limit} requests are in flight already (RECMESH_MAX_IN_FLIGHT): retry later")
+        if self.in_flight and self.bytes + size > self.max_bytes:
+            raise Overloaded(
+                f"the requests in flight have {self.bytes:,} of {self.max_bytes:,} bytes "
+                "(RECMESH_MAX_BYTES_IN_FLIGHT): retry later"
+            )
         self.in_flight += 1
+        self.bytes += size
         self._idle.clear()
 
-    def leave(self) -> None:
-        """Count the end of a call."""
+    def leave(self, size: int) -> None:
+        """Count the end of a call with a request of this size."""
         self.in_flight -= 1
+        self.bytes -= size
         if not self.in_flight:
             self._idle.set()
 
@@ -103,20 +119,21 @@ class Interceptor(grpc.aio.ServerInterceptor):
         seconds = metrics.REQUEST_SECONDS.labels(self._service, name)
         answered = metrics.REQUESTS.labels(self._service, name, "OK")
 
-        async def guarded(request: Any, context: Context) -> Any:
+        async def guarded(received: Received, context: Context) -> Any:
             started = time.perf_counter()
             self._tracer.begin(context.invocation_metadata())
             status, text = "CANCELLED", ""
             try:
-                if isinstance(request, DecodeError):
-                    raise InvalidRequest(f"the request is no {path} message: {request}")
+                request, size = received
+                if isinstance(request, InvalidRequest):
+                    raise request
                 logs.log_id.set(getattr(request, "log_id", 0))
-                self._load.enter()
+                self._load.enter(size)
                 try:
                     with self._tracer.span(path, server=True):
                         answer = await self._in_time(method, request, context)
                 finally:
-                    self._load.leave()
+                    self._load.leave(size)
                 status = "OK"
                 return answer
             except Exception as error:  # noqa: BLE001 - the only place where errors become status codes

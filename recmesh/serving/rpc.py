@@ -6,12 +6,15 @@ being decoded (docs/adr/017-raw-protobuf-fields.md).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
+
+from recmesh.contract import MAX_REQUEST_BYTES
+from recmesh.errors import InvalidRequest
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Method: TypeAlias = Callable[[Any, Context], Awaitable[Message]]
@@ -28,13 +31,28 @@ def with_raw_fields(message: type[Message], *fields: str) -> type[Message]:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(message.DESCRIPTOR.full_name))
 
 
-def handlers(service: ServiceDescriptor, methods: Mapping[str, Method]) -> grpc.GenericRpcHandler:
+class Received(NamedTuple):
+    """A request as it arrives at the interceptor.
+
+    Attributes:
+        message: The message, or why there is none: gRPC would log such an error with a traceback, and answer UNKNOWN.
+        size: Its size in bytes.
+    """
+
+    message: Message | InvalidRequest
+    size: int
+
+
+def handlers(
+    service: ServiceDescriptor, methods: Mapping[str, Method], max_bytes: int = MAX_REQUEST_BYTES
+) -> grpc.GenericRpcHandler:
     """Handlers for all methods of a service.
 
     Args:
         service: Defines the methods and their requests.
         methods: Implementation by method name. It returns the response of the definition, or one `with_raw_fields`.
-            A request that cannot be parsed arrives at the interceptor as its DecodeError.
+            Requests arrive at the interceptor as `Received`, at the methods as messages.
+        max_bytes: The largest request.
 
     Raises:
         KeyError: `methods` lacks a method of the service.
@@ -44,7 +62,7 @@ def handlers(service: ServiceDescriptor, methods: Mapping[str, Method]) -> grpc.
         {
             method.name: grpc.unary_unary_rpc_method_handler(
                 methods[method.name],
-                request_deserializer=_parser(message_factory.GetMessageClass(method.input_type)),
+                request_deserializer=receiver(message_factory.GetMessageClass(method.input_type), max_bytes),
                 response_serializer=_serialize,
             )
             for method in service.methods
@@ -52,16 +70,19 @@ def handlers(service: ServiceDescriptor, methods: Mapping[str, Method]) -> grpc.
     )
 
 
-def _parser(request: type[Message]) -> Callable[[bytes], Message | DecodeError]:
-    """A deserializer that returns its error: gRPC would log one with a traceback, and answer UNKNOWN."""
+def receiver(request: type[Message], max_bytes: int) -> Callable[[bytes], Received]:
+    """A deserializer for requests of up to `max_bytes`."""
 
-    def parse(content: bytes) -> Message | DecodeError:
+    def receive(content: bytes) -> Received:
+        size = len(content)
+        if size > max_bytes:
+            return Received(InvalidRequest(f"the request has {size:,} bytes: at most {max_bytes:,}"), size)
         try:
-            return request.FromString(content)
-        except DecodeError as error:
-            return error
+            return Received(request.FromString(content), size)
+        except DecodeError:
+            return Received(InvalidRequest(f"the request is no {request.DESCRIPTOR.full_name}"), size)
 
-    return parse
+    return receive
 
 
 def _serialize(message: Message) -> bytes:

@@ -17,7 +17,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from recmesh.contract import address
+from recmesh.contract import MAX_REQUEST_BYTES, MAX_STAGE_REQUEST_BYTES, address
 from recmesh.errors import RecmeshError, SettingsError
 from recmesh.serving import channels, logs, metrics
 from recmesh.serving.health import Check, Health
@@ -44,6 +44,7 @@ class Endpoint:
         descriptor: Of the gRPC service.
         methods: The implementation of each method by its name.
         check: Decides the health status.
+        max_request_bytes: The largest request.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Endpoint:
     descriptor: ServiceDescriptor
     methods: dict[str, Method]
     check: Check
+    max_request_bytes: int = MAX_REQUEST_BYTES
 
 
 Build: TypeAlias = Callable[[S, Tracer], AbstractAsyncContextManager[Sequence[Endpoint]]]
@@ -135,14 +137,15 @@ class _EndpointServer:
     def __init__(self, endpoint: Endpoint, settings: ServerSettings, tracer: Tracer) -> None:
         self._endpoint = endpoint
         self._settings = settings
-        self._load = Load(settings.max_in_flight)
+        self._load = Load(settings.max_in_flight, settings.max_bytes_in_flight)
         service = endpoint.descriptor.full_name
         self.health = Health(endpoint.name, ("", service), endpoint.check)
         self._server = grpc.aio.server(
             interceptors=[Interceptor(endpoint.name, self._load, tracer, settings.default_timeout)],
             options=_server_options(settings),
         )
-        self._server.add_generic_rpc_handlers((handlers(endpoint.descriptor, endpoint.methods),))
+        methods = handlers(endpoint.descriptor, endpoint.methods, endpoint.max_request_bytes)
+        self._server.add_generic_rpc_handlers((methods,))
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
         names = (service, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -178,6 +181,8 @@ def _server_options(settings: ServerSettings) -> list[tuple[str, int]]:
     return [
         # Two servers on one port would share its calls: starting the second one must fail.
         ("grpc.so_reuseport", 0),
+        # gRPC itself refuses what no service accepts. The limit of a service is in the deserializer, and named.
+        ("grpc.max_receive_message_length", 2 * MAX_STAGE_REQUEST_BYTES),
         ("grpc.max_connection_age_ms", int(age_seconds * 1000)),
         ("grpc.max_connection_age_grace_ms", _CONNECTION_AGE_GRACE_MS),
         ("grpc.keepalive_time_ms", channels.KEEPALIVE_MS),

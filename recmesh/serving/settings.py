@@ -32,6 +32,8 @@ class ServerSettings(BaseSettings):
     Attributes:
         host: Address to bind; `::` means every address, IPv4 and IPv6.
         metrics_port: 0 means any free port; unset means the service port + 10000.
+        max_in_flight: Calls of a service that run at the same time; further ones are refused.
+        max_bytes_in_flight: Limit for the sum of the sizes of their requests.
         default_timeout: For requests without a deadline.
         drain_delay: Between the health status NOT_SERVING and the refusal of new calls.
         drain_timeout: For the calls in flight at SIGTERM.
@@ -50,6 +52,7 @@ class ServerSettings(BaseSettings):
     metrics_port: Annotated[int, Field(ge=0, le=MAX_PORT)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     max_in_flight: PositiveInt = 256
+    max_bytes_in_flight: PositiveInt = 32 << 20
     default_timeout: PositiveFloat = 1.0
     drain_delay: NonNegativeFloat = 0.3
     drain_timeout: PositiveFloat = 10.0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recmesh.contract import MAX_STAGE_REQUEST_BYTES
 from recmesh.features import Encoder
 from recmesh.pb import rank_pb2
 from recmesh.releases import Manifest, ModelStore
@@ -13,6 +14,7 @@ from recmesh.serving import Endpoint, background
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import Check
 from recmesh.serving.models import UnknownValues, UserFeatureCache
+from recmesh.serving.rpc import Method
 from recmesh.serving.stages import ANONYMOUS
 from recmesh.serving.tracing import Tracer
 from recmesh.serving.warm import WarmReleases
@@ -26,7 +28,8 @@ from services.rank.settings import RankSettings
 def endpoint(port: int, core: RankCore, check: Check) -> Endpoint:
     """RankService on a port."""
     descriptor = rank_pb2.DESCRIPTOR.services_by_name["RankService"]
-    return Endpoint("rank", port, descriptor, {"rank_predict": RankServicer(core).rank_predict}, check)
+    methods: dict[str, Method] = {"rank_predict": RankServicer(core).rank_predict}
+    return Endpoint("rank", port, descriptor, methods, check, MAX_STAGE_REQUEST_BYTES)
 
 
 def warmed(

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from recmesh.contract import MAX_STAGE_REQUEST_BYTES
 from recmesh.features import Encoder
 from recmesh.pb import recall_pb2
 from recmesh.releases import Manifest, ModelStore
@@ -26,7 +27,7 @@ _PING_TIMEOUT_SECONDS = 1.0
 def endpoint(port: int, core: RecallCore, check: Check) -> Endpoint:
     """recall.RecallService on a port."""
     descriptor = recall_pb2.DESCRIPTOR.services_by_name["RecallService"]
-    return Endpoint("recall", port, descriptor, {"recall": RecallServicer(core).recall}, check)
+    return Endpoint("recall", port, descriptor, {"recall": RecallServicer(core).recall}, check, MAX_STAGE_REQUEST_BYTES)
 
 
 def ready(release_check: Check, milvus: MilvusReader) -> Check:

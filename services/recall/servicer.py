@@ -9,6 +9,8 @@ from recmesh.contract import DEFAULT_CANDIDATES, FAILED, FIRST_ADDED_FIELD, MAX_
 from recmesh.errors import InvalidRequest
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.serving import deadline
+from recmesh.serving.limits import check_excluded
+from recmesh.serving.logs import shortened
 from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
 from services.recall.core import NoChannelAnswered, RecallCore
 
@@ -26,10 +28,11 @@ class RecallServicer:
         """Candidates, best first; `error.code` 500 if no channel that was asked could answer.
 
         Raises:
-            InvalidRequest: The request asks for too many candidates.
+            InvalidRequest: The request asks for too many candidates, or excludes too many items.
         """
         if request.request_num > MAX_CANDIDATES:
             raise InvalidRequest(f"request_num is {request.request_num}: at most {MAX_CANDIDATES}")
+        check_excluded(request.exclude_ids)
         query = CandidateQuery(
             user=RequestUser(request.user_info, request.history),
             size=request.request_num or DEFAULT_CANDIDATES,
@@ -83,5 +86,5 @@ def _failed(request: RecallRequest) -> RecallResponse:
     for field in RecallRequest.DESCRIPTOR.fields:
         if field.number >= FIRST_ADDED_FIELD:
             printed.ClearField(field.name)
-    text = f"Recall server get milvus fail. ({printed})"
+    text = f"Recall server get milvus fail. ({shortened(str(printed))})"
     return RecallResponse(error=RecallResponse.Error(code=FAILED, text=text), degraded=[TWO_TOWER])

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from recmesh.contract import MAX_STAGE_REQUEST_BYTES
 from recmesh.pb import pipeline_service_pb2
 from recmesh.releases import ModelStore
 from recmesh.serving import Endpoint, background
@@ -22,4 +23,8 @@ async def build(settings: PaddleServingSettings, _tracer: Tracer) -> AsyncIterat
     descriptor = pipeline_service_pb2.DESCRIPTOR.services_by_name["PipelineService"]
     methods: dict[str, Method] = {"inference": Gateway(releases).inference}
     async with background(releases.follow()):
-        yield [Endpoint(SERVICE, settings.paddle_serving_port, descriptor, methods, releases.check)]
+        yield [
+            Endpoint(
+                SERVICE, settings.paddle_serving_port, descriptor, methods, releases.check, MAX_STAGE_REQUEST_BYTES
+            )
+        ]

@@ -9,7 +9,7 @@ import pytest
 
 from recmesh.contract import OK
 from recmesh.errors import Unavailable
-from recmesh.pb import um_pb2
+from recmesh.pb import um_pb2, um_pb2_grpc
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from recmesh.serving import channels
 from recmesh.serving.channels import ReconnectWait, open_channel
@@ -55,7 +55,10 @@ async def serving(um: Um, port: int = 0, interceptors: Sequence[grpc.aio.ServerI
     """Serve um on a port, or on a free one, for the duration of the block."""
     server = grpc.aio.server(interceptors=interceptors)
     descriptor = um_pb2.DESCRIPTOR.services_by_name["UMService"]
-    server.add_generic_rpc_handlers((handlers(descriptor, {"um_call": um.um_call}),))
+    if interceptors:
+        server.add_generic_rpc_handlers((handlers(descriptor, {"um_call": um.um_call}),))
+    else:
+        um_pb2_grpc.add_UMServiceServicer_to_server(um, server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     try:
@@ -88,7 +91,7 @@ async def test_calls_are_still_retried_after_many_failures() -> None:
 
 
 async def test_a_call_that_fails_in_the_service_is_not_retried() -> None:
-    um, interceptor = UmWithoutRedis(), Interceptor("test", Load(8), Tracer("test", 0, None), 1.0)
+    um, interceptor = UmWithoutRedis(), Interceptor("test", Load(8, 1 << 20), Tracer("test", 0, None), 1.0)
     async with serving(um, 0, [interceptor]) as port, open_channel(f"127.0.0.1:{port}") as channel:
         with pytest.raises(Unavailable, match="Redis is unavailable"):
             await RemoteUserStage(channel).find("5", TIMEOUT)

@@ -3,9 +3,12 @@
 import asyncio
 
 import grpc
+import pytest
 
 from recmesh.contract import FAILED, OK
 from recmesh.pb.cm_pb2 import CMRequest, CMResponse
+from recmesh.pb.item_info_pb2 import ItemInfo
+from recmesh.stores.redis import RedisWriter
 from tests.calls import CM
 from tests.component.services.conftest import ITEMS
 from tests.processes import Service, running
@@ -71,3 +74,34 @@ def test_calls_beyond_the_connection_pool_wait_or_are_refused(shop: RedisServer)
     assert len(answered) > CONNECTIONS
     assert after.error.code == OK
     assert "Traceback" not in log and '"exception"' not in log
+
+
+def test_too_many_ids_are_refused(cm: Service) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        look_up(cm, *map(str, range(2_001)))
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details() == "item_ids has 2,001 entries: at most 2,000"
+
+
+def test_the_error_for_many_ids_is_short(cm: Service) -> None:
+    answer = look_up(cm, *(f"no-{number}" for number in range(2_000)))
+
+    assert answer.error.code == FAILED
+    assert len(answer.error.text) < 700
+
+
+@pytest.mark.parametrize("value", [b"\xff\xff\xff", b"", ItemInfo(sku_id="9998").SerializeToString()])
+def test_a_damaged_item_is_left_out_and_counted(value: bytes, cm: Service, shop: RedisServer) -> None:
+    writer = RedisWriter(shop.url)
+    writer.write({writer.keys.item("9999"): value})
+    series = 'recmesh_damaged_values_total{kind="item"}'
+    before = cm.metrics().get(series, 0.0)
+    try:
+        answer = look_up(cm, "1", "9999", "2")
+    finally:
+        writer.delete([writer.keys.item("9999")])
+        writer.close()
+
+    assert [item.sku_id for item in answer.item_infos] == ["1", "2"]
+    assert list(answer.missing_ids) == ["9999"]
+    assert cm.metrics()[series] == before + 1

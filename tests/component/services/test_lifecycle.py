@@ -235,3 +235,31 @@ def test_requests_are_counted_by_status(um: Service) -> None:
     assert metrics['recmesh_request_seconds_count{method="um_call",service="um"}'] >= 1
     assert metrics['recmesh_serving{service="um"}'] == 1
     assert "recmesh_event_loop_lag_seconds" in metrics
+
+
+def refused(service: Service, content: bytes) -> tuple[grpc.StatusCode, str]:
+    """How um refuses a request given as bytes."""
+    with grpc.insecure_channel(service.target("um"), options=[("grpc.max_send_message_length", -1)]) as channel:
+        call: "grpc.UnaryUnaryMultiCallable[bytes, bytes]" = channel.unary_unary("/um.UMService/um_call")
+        with pytest.raises(grpc.RpcError) as raised:
+            call(content, timeout=10)
+        return raised.value.code(), str(raised.value.details())
+
+
+def test_broken_and_oversized_requests_are_the_callers_fault(um: Service) -> None:
+    lines = len(um.log.read_text().splitlines())
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    series = 'recmesh_requests_total{method="um_call",service="um",status="INVALID_ARGUMENT"}'
+    before = um.metrics().get(series, 0.0)
+
+    assert refused(um, b"\xff\xfe no message") == (invalid, "the request is no um.UserModelRequest")
+    long_id = UserModelRequest(user_id="x" * 900_000).SerializeToString()
+    assert refused(um, long_id) == (invalid, "user_id: an id has 900,000 bytes: at most 128")
+    assert refused(um, b"\x00" * 2_000_000) == (invalid, "the request has 2,000,000 bytes: at most 1,048,576")
+    for _ in range(200):
+        refused(um, b"\xff\xfe no message")
+
+    assert um.metrics()[series] == before + 203
+    written = um.log.read_text().splitlines()[lines:]
+    assert 1 <= len(written) < 50
+    assert all(len(line) < 1_000 and "Traceback" not in line for line in written)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from recmesh.errors import DeadlineExceeded, InvalidRequest, RecmeshError, Unavailable
-from recmesh.pb import pipeline_service_pb2
+from recmesh.pb import pipeline_service_pb2_grpc
 from recmesh.pb.pipeline_service_pb2 import Request, Response
 from recmesh.releases import ReferenceRequest
 from recmesh.serving.channels import open_channel
-from recmesh.serving.rpc import Context, handlers
+from recmesh.serving.rpc import Context
 from services.rank.backend import Inputs, Scored
 from services.rank.paddle_serving import wire
 from services.rank.paddle_serving.client import PaddleServing
@@ -103,8 +103,7 @@ async def paired(
     options: RemoteOptions = OPTIONS, reference: ReferenceRequest | None = REFERENCE_REQUEST
 ) -> AsyncIterator[Pair]:
     servicer, server = Server(), grpc.aio.server()
-    descriptor = pipeline_service_pb2.DESCRIPTOR.services_by_name["PipelineService"]
-    server.add_generic_rpc_handlers((handlers(descriptor, {"inference": servicer.inference}),))
+    pipeline_service_pb2_grpc.add_PipelineServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with open_channel(f"127.0.0.1:{port}") as channel:
