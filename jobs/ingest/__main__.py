@@ -124,11 +124,13 @@ def _to_milvus(
 
 
 def _record_new_items(models: ModelStore, manifest: Manifest, folder: Path, data: DataSet, reporter: Reporter) -> None:
-    """Give the items that the release has not been trained with to recall, as candidates of the channel `new`."""
+    """Tell recall which items the release has not been trained with, and which items of the release are gone."""
     found = new_items(folder, data)
     models.set_new_items(manifest.id, found)
     if len(found.sku_ids):
         reporter.say(f"Release {manifest.id}: {len(found.sku_ids):,} items are new to it; recall offers them as new")
+    if found.dropped:
+        reporter.say(f"Release {manifest.id}: {len(found.dropped):,} of its items are gone; recall leaves them out")
 
 
 def _chosen(models: ModelStore, release: str, mark: str) -> Manifest:

@@ -1,6 +1,7 @@
-"""Encode the items of a data set that the catalogue of a release does not contain."""
+"""Compare the items of a data set with the catalogue of a release, and encode those that it does not contain."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ _BATCH = 4_096
 
 
 def new_items(release: Path, data: DataSet) -> NewItems:
-    """Return the items outside the catalogue, with vectors of the release's item tower; none if it has no towers.
+    """Return the items outside the catalogue, with vectors of the release's item tower, and those that are gone.
+
+    A release without towers has no vectors for new items, so none are returned.
 
     Args:
         release: Folder of the release.
@@ -26,12 +29,13 @@ def new_items(release: Path, data: DataSet) -> NewItems:
     listed = Catalogue.load(release / "features").index
     items = data.items.with_columns(pl.col("sku_id").cast(pl.String)).sort("sku_id")
     rows = [row for row in items.iter_rows(named=True) if row["sku_id"] not in listed] if path.exists() else []
+    dropped = sorted(listed.keys() - set(items["sku_id"]))
     if not rows:
-        return NewItems.none()
+        return replace(NewItems.none(), dropped=dropped)
     encoder = Encoder.load(release)
     tower = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     batches = [_encoded(encoder, tower, rows[at : at + _BATCH]) for at in range(0, len(rows), _BATCH)]
-    return NewItems([row["sku_id"] for row in rows], np.concatenate(batches))
+    return NewItems([row["sku_id"] for row in rows], np.concatenate(batches), dropped)
 
 
 def _encoded(encoder: Encoder, tower: onnxruntime.InferenceSession, rows: Sequence[dict[str, str]]) -> Vectors:

@@ -1,4 +1,4 @@
-"""Items that were ingested after a release had been trained, with vectors of the release's item tower."""
+"""What an ingestion after the training of a release changed: items that came, with vectors, and items that went."""
 
 import io
 from collections.abc import Sequence
@@ -13,26 +13,33 @@ from recmesh.errors import ReleaseError
 
 @dataclass(frozen=True)
 class NewItems:
-    """Items that the catalogue of a release does not contain.
+    """Items that the catalogue of a release does not contain, and those that the data set no longer contains.
 
     Attributes:
-        sku_ids: The ids, ascending.
-        vectors: float32 [items, dim], encoded from the fields.
+        sku_ids: The ids of the new items, ascending.
+        vectors: float32 [items, dim] of the release's item tower, encoded from the fields.
+        dropped: The ids of items of the catalogue that the data set no longer contains, ascending.
     """
 
     sku_ids: Sequence[str]
     vectors: npt.NDArray[np.float32]
+    dropped: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether the ingestion changed anything."""
+        return bool(self.sku_ids or self.dropped)
 
     @classmethod
     def none(cls) -> "NewItems":
-        """Return no items."""
+        """Return no changes."""
         return cls((), np.empty((0, 0), np.float32))
 
     def dump(self) -> bytes:
         """Return what `load` reads. Equal items give equal bytes."""
         buffer = io.BytesIO()
-        ids = np.frombuffer("\n".join(self.sku_ids).encode(), np.uint8)  # ids have no control characters
-        np.savez(buffer, sku_ids=ids, vectors=self.vectors)
+        # Ids have no control characters.
+        ids, dropped = (np.frombuffer("\n".join(ids).encode(), np.uint8) for ids in (self.sku_ids, self.dropped))
+        np.savez(buffer, sku_ids=ids, vectors=self.vectors, dropped=dropped)
         return buffer.getvalue()
 
     @classmethod
@@ -48,12 +55,15 @@ class NewItems:
         """
         try:
             with np.load(io.BytesIO(content)) as arrays:
-                ids, vectors = arrays["sku_ids"].tobytes().decode(), arrays["vectors"]
+                sku_ids, vectors = _ids(arrays["sku_ids"]), arrays["vectors"]
+                dropped = _ids(arrays["dropped"]) if "dropped" in arrays else []  # version 0.2.0 has none
         except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise ReleaseError(f"{place}: damaged new items ({error}); run the ingestion again") from error
-        sku_ids = ids.split("\n") if ids else []
-        if len(sku_ids) != len(vectors):
-            raise ReleaseError(
-                f"{place}: damaged new items (ids and vectors differ in number); run the ingestion again"
-            )
-        return cls(sku_ids, vectors)
+        if vectors.ndim != 2 or vectors.dtype != np.float32 or len(sku_ids) != len(vectors):
+            raise ReleaseError(f"{place}: damaged new items (ids and vectors do not fit); run the ingestion again")
+        return cls(sku_ids, vectors, dropped)
+
+
+def _ids(array: npt.NDArray[np.uint8]) -> list[str]:
+    text = array.tobytes().decode()
+    return text.split("\n") if text else []

@@ -181,7 +181,7 @@ class ModelStore:
 
     def set_new_items(self, release_id: str, items: NewItems) -> None:
         """Record the items that were ingested after the training of a release, in place of those recorded before."""
-        content = items.dump() if len(items.sku_ids) else b""
+        content = items.dump() if items else b""
         version = hashlib.sha256(content).hexdigest() if content else ""
         before = self.new_items_version(release_id)
         if version == before:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,6 +31,7 @@ _MIN_CANDIDATES = 250
 _SEARCH_TIME_SHARE = 0.6
 # Excluded items make a search longer, in steps of this many: only searches with equal limits go into one request.
 _LIMIT_STEP = 64
+_DROPPED_MARGIN = 2
 
 
 class NoChannelAnswered(Unavailable):
@@ -46,7 +47,7 @@ class RecallRelease:
     user_features: UserFeatureCache
     unknown_values: UnknownValues
     vectors: Coalescer
-    new_items: LatestNewItems = field(default_factory=LatestNewItems)
+    new_items: LatestNewItems
 
     @classmethod
     def warmed(
@@ -60,7 +61,7 @@ class RecallRelease:
     ) -> "RecallRelease":
         """A release with a loaded encoder, warmed up by one query that runs every part except Milvus."""
         vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search, gate.idle)
-        release = cls(encoder, Retriever(encoder), user_features, unknown_values, vectors)
+        release = cls(encoder, Retriever(encoder), user_features, unknown_values, vectors, LatestNewItems(encoder))
         retrieval = _Retrieval(release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
         retrieval.candidates(manifest.id, retrieval.in_memory(), ())
         return release
@@ -132,6 +133,11 @@ class _Retrieval:
         self._segment = release.encoder.segment(self.user, query.new_only)
         self._quotas = release.retriever.quotas[self._segment]
         self._exclude = release.retriever.excluded(self.user, query.new_only, query.exclude)
+        self._margin = len(self._exclude)
+        if len(dropped := release.new_items.dropped):
+            self._exclude = np.union1d(self._exclude, dropped)
+            # Not all of the dropped items are among the best: twice their share of the catalogue is.
+            self._margin += int(_DROPPED_MARGIN * query.size * len(dropped) / len(release.encoder.catalogue))
         self.channels = self._channels()
         # Ids that the catalogue does not contain, from Milvus or new. Their numbers continue those of the catalogue.
         self._unlisted: dict[str, int] = {}
@@ -143,7 +149,7 @@ class _Retrieval:
     async def search(self, timeout: float) -> Scored:
         """The candidates of the channel `two_tower`, without excluded items."""
         depth = self._query.size if self._query.channel else self._quotas[TWO_TOWER].depth
-        margin = -(-len(self._exclude) // _LIMIT_STEP) * _LIMIT_STEP
+        margin = -(-self._margin // _LIMIT_STEP) * _LIMIT_STEP
         limit = min(depth + margin, MAX_UNLISTED_ITEMS)
         assert self._vector is not None
         ids, scores = await self._release.vectors.search(self._vector, limit, timeout)

@@ -1,11 +1,12 @@
-"""Follows the items that an ingestion added after the active release had been trained."""
+"""Follows what an ingestion changed after the training of the active release: items that came, and that went."""
 
 import asyncio
 from typing import Protocol
 
 import structlog
 
-from recmesh.errors import Unavailable
+from recmesh.errors import ReleaseError, Unavailable
+from recmesh.features import Encoder
 from recmesh.releases import ModelStore, NewItems
 from recmesh.serving import metrics
 from recmesh.serving.logs import reason
@@ -15,12 +16,31 @@ log = structlog.get_logger(__name__)
 
 
 class LatestNewItems:
-    """The new items of one release that are known so far."""
+    """The new items of one release that are known so far, and the dropped ones.
 
-    def __init__(self) -> None:
-        """Know none."""
-        self.items = NewItems.none()
+    Attributes:
+        items: The new items.
+        dropped: int32, the numbers of the dropped items in the catalogue.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        """Know none. The encoder is that of the release."""
+        self._encoder = encoder
         self._version = ""
+        self.replace(NewItems.none())
+
+    def replace(self, items: NewItems) -> None:
+        """Use these items.
+
+        Raises:
+            ReleaseError: If their vectors do not fit those of the release.
+        """
+        vectors, listed = items.vectors, self._encoder.item_vectors
+        if len(vectors) and listed.size and vectors.shape[1] != listed.shape[1]:
+            numbers = f"their vectors have {vectors.shape[1]} numbers, the release's {listed.shape[1]}"
+            raise ReleaseError(f"new items: {numbers}; run the ingestion again")
+        dropped = self._encoder.catalogue.encode(items.dropped)
+        self.items, self.dropped = items, dropped[dropped >= 0]
 
     def refresh(self, store: ModelStore, release: str) -> None:
         """Read the items of a release from the store if they have changed.
@@ -30,8 +50,11 @@ class LatestNewItems:
         """
         version = store.new_items_version(release)
         if version != self._version:
-            self.items, self._version = store.new_items(release), version
-            log.info("new items are ready", release=release, items=len(self.items.sku_ids))
+            self.replace(store.new_items(release))
+            self._version = version
+            log.info(
+                "new items are ready", release=release, items=len(self.items.sku_ids), dropped=len(self.items.dropped)
+            )
 
 
 class HasNewItems(Protocol):

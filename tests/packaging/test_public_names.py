@@ -21,17 +21,18 @@ PUBLIC_NAMES = {
     "recmesh.contract": """
         CHAIN_CANDIDATES DEFAULT_CANDIDATES DEFAULT_HOME DEFAULT_MILVUS_URI DEFAULT_MODEL_STORE
         DEFAULT_RECOMMENDATIONS DEFAULT_REDIS_URL DETAILED_ACTIONS FAILED FIRST_ADDED_FIELD ITEM_FIELDS
-        LEGACY_NEW_USER_ID MAX_CANDIDATES MAX_RANKED_ITEMS MAX_RECOMMENDATIONS METHOD_PATHS METRICS_PORT_OFFSET
-        MILVUS_PORT NEW NO_USER_IDS OK PADDLE_SERVING_PORT POPULAR PORTS RANK_SCORE_FIELD REDIS_PORT ServiceName
-        TWO_TOWER USER_FIELDS default_target without_credentials
+        LEGACY_NEW_USER_ID MAX_CANDIDATES MAX_EXCLUDED MAX_ID_BYTES MAX_LOOKED_UP MAX_RANKED_ITEMS MAX_RECOMMENDATIONS
+        MAX_REQUEST_BYTES MAX_STAGE_REQUEST_BYTES METHOD_PATHS METRICS_PORT_OFFSET MILVUS_PORT NEW NO_USER_IDS OK
+        PADDLE_SERVING_PORT POPULAR PORTS RANK_SCORE_FIELD REDIS_PORT RELEASE ServiceName TWO_TOWER USER_FIELDS
+        default_target without_credentials
     """,
     "recmesh.dataset": """
         NAMES Action DataSet Field Oracle Progress Report Schema Side check_source fetch folder_of read synthetic
     """,
     "recmesh.drafting": "Draft draft write",
     "recmesh.errors": """
-        AnswerFailed DataError DeadlineExceeded InvalidRequest LeakError Overloaded RecmeshError ReleaseError
-        SettingsError Unavailable
+        AnswerFailed DamagedData DataError DeadlineExceeded InvalidRequest LeakError Overloaded RecmeshError
+        ReleaseError SettingsError Unavailable
     """,
     "recmesh.evaluation": """
         METRICS_FILE PAGE_FILE Decision PredictionScores Report errors margin means metrics names of_hits per_user score

@@ -26,6 +26,7 @@ from services.rank.backend import RANKER, SCORE, Inputs, OnnxBackend, Scored
 from services.rank.core import RankCore, RankRelease
 from services.rank.servicer import RankServicer
 from services.recall.core import RecallCore, RecallRelease
+from services.recall.new_items import LatestNewItems
 from services.recall.servicer import RecallServicer
 
 Vector = npt.NDArray[np.float32]
@@ -90,7 +91,9 @@ class Serving:
         self.ranker = RecordingRanker(OnnxBackend(release, gate) if (release / RANKER).exists() else None)
         unknown = UnknownValues("test", self.encoder)
         vectors: Any = ExactSearch(self.encoder, np.load(release / "item_vectors.npy"))
-        recall = RecallRelease(self.encoder, Retriever(self.encoder), self.user_features, unknown, vectors)
+        recall = RecallRelease(
+            self.encoder, Retriever(self.encoder), self.user_features, unknown, vectors, LatestNewItems(self.encoder)
+        )
         self.new_items = recall.new_items
         rank = RankRelease(self.encoder, self.user_features, unknown, self.ranker)
         self._recall = RecallServicer(RecallCore(_only(recall), gate, _TIMEOUT))

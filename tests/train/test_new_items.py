@@ -38,7 +38,7 @@ async def test_a_new_item_is_retrieved_where_a_popular_item_with_its_fields_is(
     copies = pl.concat([items.filter(pl.col("sku_id") == popular), others]).with_columns(
         sku_id="new " + pl.col("sku_id")
     )
-    serving.new_items.items = new_items(release, replace(data, items=pl.concat([items, copies])))
+    serving.new_items.replace(new_items(release, replace(data, items=pl.concat([items, copies]))))
     assert sorted(serving.new_items.items.sku_ids) == sorted(copies["sku_id"])
 
     with_it: list[bool] = []
@@ -55,7 +55,15 @@ async def test_a_new_item_is_retrieved_where_a_popular_item_with_its_fields_is(
 
 def test_items_of_the_catalogue_are_not_ingested_as_new(shop_data: Path, release: Path, tmp_path: Path) -> None:
     data = read(shop_data, rejects=tmp_path / "rejects.csv")
-    assert list(new_items(release, data).sku_ids) == []
+    assert not new_items(release, data)
+
+
+def test_items_that_the_data_set_no_longer_has_are_named(shop_data: Path, release: Path, tmp_path: Path) -> None:
+    data = read(shop_data, rejects=tmp_path / "rejects.csv")
+    gone = sorted(data.items["sku_id"].cast(pl.String).to_list()[3:6])
+    kept = data.items.filter(~pl.col("sku_id").cast(pl.String).is_in(gone))
+    found = new_items(release, replace(data, items=kept))
+    assert (list(found.sku_ids), list(found.dropped)) == ([], gone)
 
 
 def test_a_new_item_has_the_vector_of_its_fields(

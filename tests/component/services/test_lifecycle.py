@@ -240,7 +240,7 @@ def test_requests_are_counted_by_status(um: Service) -> None:
 def refused(service: Service, content: bytes) -> tuple[grpc.StatusCode, str]:
     """How um refuses a request given as bytes."""
     with grpc.insecure_channel(service.target("um"), options=[("grpc.max_send_message_length", -1)]) as channel:
-        call: "grpc.UnaryUnaryMultiCallable[bytes, bytes]" = channel.unary_unary("/um.UMService/um_call")
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/um.UMService/um_call")
         with pytest.raises(grpc.RpcError) as raised:
             call(content, timeout=10)
         return raised.value.code(), str(raised.value.details())

@@ -1,14 +1,17 @@
 """recall offers items that were ingested after the training of its release."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from recmesh.contract import NEW
+from recmesh.errors import ReleaseError
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.releases import ModelStore, NewItems
 from recmesh.retrieval import Retriever
@@ -19,6 +22,9 @@ from services.recall.new_items import LatestNewItems
 from tests.unit.retrieval.test_new import with_new_items
 
 _VECTOR = np.array([1, 3, 1], np.float32)
+
+
+_INGESTED = NewItems(["found", "mug", "tea"], np.array([[0, 0, -5], [1, 0, 0], [1, 2, -1]], np.float32))
 
 
 class _Unlisted:
@@ -34,11 +40,9 @@ def _release() -> RecallRelease:
     features: Any = SimpleNamespace(encode=lambda _: (user, _VECTOR))
     unknown: Any = SimpleNamespace(count=lambda: None)
     vectors: Any = _Unlisted()
-    release = RecallRelease(encoder, Retriever(encoder), features, unknown, vectors)
+    release = RecallRelease(encoder, Retriever(encoder), features, unknown, vectors, LatestNewItems(encoder))
     # By hand: tea gets 1 * 1 + 3 * 2 - 1 = 6, mug 1, and the best of the catalogue's new items, c, 5.
-    release.new_items.items = NewItems(
-        ["found", "mug", "tea"], np.array([[0, 0, -5], [1, 0, 0], [1, 2, -1]], np.float32)
-    )
+    release.new_items.replace(_INGESTED)
     return release
 
 
@@ -76,6 +80,27 @@ async def test_no_more_ingested_items_than_the_quota_are_candidates() -> None:
     assert "tea" in found.ids and "mug" not in found.ids
 
 
+async def test_dropped_items_come_out_of_no_channel() -> None:
+    release = _release()
+    everything = await _recalled(release, size=400)
+    assert {"a", "c", "00123"} <= set(everything.ids)
+    release.new_items.replace(replace(_INGESTED, dropped=["a", "c", "not in the catalogue"]))
+    for channel in ("", NEW, "popular", "two_tower", "neighbours"):
+        found = await _recalled(release, size=400, channel=channel, seen=["b"])
+        assert not {"a", "c"} & set(found.ids), channel
+    kept = await _recalled(release, size=400)
+    assert set(kept.ids) == set(everything.ids) - {"a", "c"}
+    release.new_items.replace(_INGESTED)
+    assert list((await _recalled(release, size=400)).ids) == list(everything.ids)
+
+
+async def test_vectors_of_another_size_are_refused() -> None:
+    release = _release()
+    with pytest.raises(ReleaseError, match="their vectors have 2 numbers, the release's 3"):
+        release.new_items.replace(NewItems(["tea"], np.ones((1, 2), np.float32)))
+    assert release.new_items.items is _INGESTED
+
+
 def _with_new(release: RecallRelease, depth: int) -> Any:
     spec = release.encoder.spec
     channel = next(iter(spec.channels["cold"].values()))
@@ -84,11 +109,11 @@ def _with_new(release: RecallRelease, depth: int) -> Any:
 
 
 def test_the_store_is_read_again_when_the_items_change(tmp_path: Path) -> None:
-    store, latest = ModelStore(str(tmp_path)), LatestNewItems()
+    store, latest = ModelStore(str(tmp_path)), LatestNewItems(with_new_items())
     latest.refresh(store, "one")
     assert list(latest.items.sku_ids) == []
     for ids in (["x"], ["x", "y"], []):
-        store.set_new_items("one", NewItems(ids, np.ones((len(ids), 2), np.float32)))
+        store.set_new_items("one", NewItems(ids, np.ones((len(ids), 3), np.float32)))
         latest.refresh(store, "one")
         assert list(latest.items.sku_ids) == ids
     before = latest.items

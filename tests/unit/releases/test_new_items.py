@@ -1,5 +1,7 @@
 """Items that were ingested after a release had been trained: their file and their place in the model store."""
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,3 +44,19 @@ def test_the_store_replaces_the_items_of_a_release(tmp_path: Path) -> None:
 
     store.set_new_items("one", NewItems.none())
     assert (store.new_items_version("one"), list(store.new_items("one").sku_ids)) == ("", [])
+
+
+def test_dropped_items_are_recorded_as_well(tmp_path: Path) -> None:
+    store = ModelStore(str(tmp_path))
+    store.set_new_items("one", replace(NewItems.none(), dropped=["00123", "é"]))
+    read = store.new_items("one")
+    assert (list(read.sku_ids), list(read.dropped), bool(read)) == ([], ["00123", "é"], True)
+    store.set_new_items("one", NewItems.none())
+    assert (store.new_items_version("one"), bool(store.new_items("one"))) == ("", False)
+
+
+def test_new_items_of_version_0_2_0_are_read() -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, sku_ids=np.frombuffer(b"tea\nmug", np.uint8), vectors=np.ones((2, 3), np.float32))
+    read = NewItems.load(buffer.getvalue(), "here")
+    assert (list(read.sku_ids), list(read.dropped)) == (["tea", "mug"], [])
