@@ -8,8 +8,10 @@ clients that were measured, and does not need pymilvus, which needs pandas. The 
 URI of a server or the path of a `.db` file for milvus-lite.
 """
 
+import asyncio
 import base64
 import importlib
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -51,28 +53,47 @@ _CHANNEL_OPTIONS = (
     # Reconnect within a second after Milvus restarts. By default, gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A connection whose other end has gone without a word is closed after 13 seconds.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.keepalive_permit_without_calls", 1),
 )
+_MAX_MISSED_DEADLINES = 3
+_REOPEN_SECONDS = 1.0
+_CLOSE_SECONDS = 2.0
 
 
 class MilvusReader:
-    """Asynchronous searches, within an event loop."""
+    """Asynchronous searches, within an event loop.
 
-    def __init__(self, uri: str) -> None:
+    After three calls in a row without an answer in time, the next one uses a new connection: the old one may be
+    half-open, which takes gRPC longer to find out.
+    """
+
+    def __init__(self, uri: str, clock: Callable[[], float] = time.monotonic) -> None:
         """Open a channel, which connects on demand.
 
         Args:
             uri: `http://host:port`, with user and password if necessary, or the path of a `.db` file.
+            clock: Monotonic time in seconds.
 
         Raises:
             SettingsError: If the URI is invalid or milvus-lite is not installed.
         """
-        target, secure = target_of(uri)
-        if secure:
-            self._channel = grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=_CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        self._target, self._secure = target_of(uri)
         self._uri = without_credentials(uri)
         self._metadata = authorization(uri)
+        self._clock = clock
+        self._closing: set[asyncio.Task[None]] = set()
+        self._open()
+
+    def _open(self) -> None:
+        if self._secure:
+            credentials = grpc.ssl_channel_credentials()
+            self._channel = grpc.aio.secure_channel(self._target, credentials, options=_CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
+        self._missed, self._opened_at = 0, self._clock()
         self._search: _Call = self._channel.unary_unary(
             f"{SERVICE}Search", response_deserializer=milvus_pb2.SearchResults.FromString
         )
@@ -101,7 +122,16 @@ class MilvusReader:
 
     async def close(self) -> None:
         """Close the channel."""
-        await self._channel.close()
+        await asyncio.gather(self._channel.close(), *self._closing)
+
+    def _missed_deadline(self) -> None:
+        """Count a call without an answer, and open a new channel after too many in a row."""
+        self._missed += 1
+        if self._missed >= _MAX_MISSED_DEADLINES and self._clock() >= self._opened_at + _REOPEN_SECONDS:
+            closing = asyncio.create_task(self._channel.close(_CLOSE_SECONDS))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            self._open()
 
     async def search(self, request: bytes, timeout: float) -> Any:
         """Send a serialized SearchRequest and return the SearchResultData.
@@ -125,8 +155,10 @@ class MilvusReader:
     def _errors(self) -> Iterator[None]:
         try:
             yield
+            self._missed = 0
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                self._missed_deadline()
                 raise DeadlineExceeded(f"Milvus {self._uri}: no answer in time") from error
             raise Unavailable(f"Milvus {self._uri}: {error.code().name}: {error.details()}") from error
 

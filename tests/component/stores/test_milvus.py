@@ -4,8 +4,9 @@ import asyncio
 import base64
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent import futures
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import grpc
@@ -192,3 +193,66 @@ async def test_a_proxy_in_the_environment_is_not_used(
     await reader.ping(10)
     await reader.close()
     writer.close()
+
+
+@asynccontextmanager
+async def half_open(target: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """A way to a server that can die without a word: what is connected then stays connected, and hears nothing more.
+
+    Yields:
+        Its address, and the function that lets it die. Later connections work.
+    """
+    host, port = target.rsplit(":", 1)
+    generation = 0
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, own: int) -> None:
+        with suppress(OSError):
+            while content := await reader.read(65_536):
+                if own == generation:
+                    writer.write(content)
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, questions = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pump(reader, questions, generation), pump(answers, writer, generation))
+
+    def die() -> None:
+        nonlocal generation
+        generation += 1
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", die
+    finally:
+        server.close()
+
+
+async def test_a_half_open_connection_is_given_up(milvus_server: MilvusServer, filled: Filled) -> None:
+    """Three calls find no answer; the next one has a new connection."""
+    async with half_open(milvus_server.uri.removeprefix("http://")) as (uri, die):
+        now = 0.0
+        reader = MilvusReader(uri, clock=lambda: now)
+        await reader.ping(5)
+        die()
+        now = 60.0
+        for _ in range(3):
+            with pytest.raises(DeadlineExceeded):
+                await reader.ping(0.1)
+        await reader.ping(5)
+        await reader.close()
+
+
+async def test_a_slow_milvus_keeps_its_connection_for_a_second(milvus_server: MilvusServer, filled: Filled) -> None:
+    async with half_open(milvus_server.uri.removeprefix("http://")) as (uri, die):
+        now = 0.0
+        reader = MilvusReader(uri, clock=lambda: now)
+        await reader.ping(5)
+        die()
+        now = 0.9
+        for _ in range(6):
+            with pytest.raises(DeadlineExceeded):
+                await reader.ping(0.05)
+        now = 1.0
+        with pytest.raises(DeadlineExceeded):
+            await reader.ping(0.05)
+        await reader.ping(5)
+        await reader.close()
