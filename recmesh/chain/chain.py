@@ -278,7 +278,8 @@ class Chain:
         if not items and ranked.ids:
             # cm knows none of them: it has lost its items. An empty answer would look like a shop that has none.
             progress.mark_degraded("cm")
-            items = _with_scores(ranked.ids[:size], ranked.scores[:size], map(_bare, ranked.ids))
+            best = ranked.ids[:size]
+            items = _with_scores(best, ranked.scores[:size], map(_bare, best))
         return items[:size]
 
     async def _describe(self, progress: _Progress, ids: Sequence[str], scores: Sequence[float]) -> list[Item]:
@@ -319,7 +320,7 @@ def _with_scores(ids: Sequence[str], scores: Sequence[float], infos: Iterable[by
     pack = _RANK_SCORE.pack
     return [
         Item(sku_id, info + pack(_RANK_SCORE_TAG, score))
-        for sku_id, score, info in zip(ids, scores, infos, strict=False)
+        for sku_id, score, info in zip(ids, scores, infos, strict=True)
         if info is not None
     ]
 
@@ -331,7 +332,7 @@ def _has_fields(profile: UserInfo) -> bool:
 
 def _without_missing(profile: UserInfo, missing: Collection[str]) -> UserInfo:
     """A profile without the fields whose values mean "missing": they say nothing, and hide no stored value."""
-    names = [name for name in USER_FIELDS if getattr(profile, name) in missing and getattr(profile, name)]
+    names = [name for name in USER_FIELDS if (value := getattr(profile, name)) and value in missing]
     attributes = [name for name, value in profile.attributes.items() if value in missing]
     if not names and not attributes:
         return profile

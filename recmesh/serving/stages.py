@@ -17,7 +17,7 @@ from recmesh.errors import Unavailable
 from recmesh.pb import cm_pb2, rank_pb2, recall_pb2, um_pb2
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
-from recmesh.serving import tracing
+from recmesh.serving import logs, tracing
 from recmesh.serving.channels import ReconnectWait, as_recmesh_error
 from recmesh.serving.deadline import Deadline
 from recmesh.serving.rpc import with_raw_fields
@@ -193,7 +193,7 @@ class RemoteUserStage:
 
     async def find(self, user_id: str, timeout: float) -> RequestUser | None:
         """See `UserStage.find`."""
-        answer = await self._call(um_pb2.UserModelRequest(user_id=user_id), timeout)
+        answer = await self._call(um_pb2.UserModelRequest(log_id=logs.log_id.get(), user_id=user_id), timeout)
         return RequestUser(answer.user_info, answer.history) if answer.error.code == OK else None
 
 
@@ -207,6 +207,7 @@ class RemoteCandidateStage:
     async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
         """See `CandidateStage.recall`."""
         request = recall_pb2.RecallRequest(
+            log_id=logs.log_id.get(),
             user_info=query.user.profile,
             recall_type=query.channel,
             request_num=query.size,
@@ -242,6 +243,7 @@ class RemoteRankStage:
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
         """See `RankStage.rank`."""
         request = rank_pb2.RankRequest(
+            log_id=logs.log_id.get(),
             user_info=query.user.profile,
             item_infos=query.items,
             history=query.user.history,
@@ -279,7 +281,7 @@ class RemoteItemStage:
 
     async def get(self, sku_ids: Sequence[str], timeout: float) -> Sequence[bytes | None]:
         """See `ItemStage.get`."""
-        answer = await self._call(cm_pb2.CMRequest(item_ids=sku_ids), timeout)
+        answer = await self._call(cm_pb2.CMRequest(log_id=logs.log_id.get(), item_ids=sku_ids), timeout)
         if not answer.missing_ids:
             return list(answer.item_infos)
         missing, found = set(answer.missing_ids), iter(answer.item_infos)

@@ -11,7 +11,7 @@ from recmesh.contract import OK
 from recmesh.errors import Unavailable
 from recmesh.pb import um_pb2, um_pb2_grpc
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
-from recmesh.serving import channels
+from recmesh.serving import channels, logs
 from recmesh.serving.channels import ReconnectWait, open_channel
 from recmesh.serving.interceptor import Interceptor, Load
 from recmesh.serving.rpc import Context, handlers
@@ -30,10 +30,11 @@ class Um:
     """A um that answers after a number of UNAVAILABLE responses."""
 
     def __init__(self, refused: int = 0) -> None:
-        self.refused, self.attempts = refused, 0
+        self.refused, self.attempts, self.log_id = refused, 0, 0
 
     async def um_call(self, request: UserModelRequest, context: Context) -> UserModelResponse:
         self.attempts += 1
+        self.log_id = request.log_id
         if self.attempts <= self.refused:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
         answer = UserModelResponse()
@@ -80,6 +81,15 @@ async def test_a_refused_call_is_attempted_three_times() -> None:
         with pytest.raises(grpc.aio.AioRpcError, match="not yet"):
             await call(channel)
         assert um.attempts == ATTEMPTS
+
+
+async def test_a_stage_gets_the_log_id_of_the_request() -> None:
+    um = Um()
+    async with serving(um) as port, open_channel(f"127.0.0.1:{port}") as channel:
+        token = logs.log_id.set(77)
+        await RemoteUserStage(channel).find("5", TIMEOUT)
+        logs.log_id.reset(token)
+        assert um.log_id == 77
 
 
 async def test_calls_are_still_retried_after_many_failures() -> None:
