@@ -104,6 +104,7 @@ def _log(current: LocalSettings, service: str) -> Path:
 
 def main() -> int:
     """Run a command. Errors become one line on standard error and an exit code."""
+    os.umask(0o077)  # RECMESH_HOME holds what people do, and who they are
     try:
         app(prog_name="python -m local")
     except JobError as error:  # the job has already printed the error

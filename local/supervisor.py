@@ -178,6 +178,7 @@ logfile_backups = 1
 pidfile = {self._folder / "supervisord.pid"}
 childlogdir = {self._logs}
 silent = true
+umask = 077
 
 [unix_http_server]
 file = {self._socket}

@@ -5,6 +5,7 @@ The context is OpenTelemetry's own, and so are its wire format and parser (docs/
 """
 
 import random
+import threading
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -28,6 +29,7 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 _EMPTY_CONTEXT = Context()
 _NO_SPAN = nullcontext()
+_CLOSE_SECONDS = 2.0
 _TRACE_ID_BITS = 128
 _SPAN_ID_BITS = 64
 
@@ -80,7 +82,8 @@ class Tracer:
         self._ratio = ratio
         self._provider: TracerProvider | None = None
         if processor is not None:
-            self._provider = TracerProvider(resource=Resource.create({"service.name": service}))
+            resource = Resource.create({"service.name": service})
+            self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
             self._provider.add_span_processor(processor)
 
     @classmethod
@@ -117,9 +120,12 @@ class Tracer:
         return self._provider.get_tracer("recmesh").start_as_current_span(name, kind=kind)
 
     def close(self) -> None:
-        """Export the remaining spans."""
+        """Export the remaining spans, unless the collector does not answer within two seconds."""
         if self._provider is not None:
-            self._provider.shutdown()
+            # The exporter repeats a failed export for half a minute, and cannot be told to stop.
+            closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+            closing.start()
+            closing.join(_CLOSE_SECONDS)
 
     def _new_trace(self) -> Context:
         sampled = self._provider is not None and random.random() < self._ratio

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -197,6 +198,21 @@ def test_probes_create_no_spans_log_lines_or_request_metrics(shop: RedisServer, 
     assert {(span.name, span.trace_id.hex(), span.parent_span_id.hex()) for span in spans} == {
         ("/um.UMService/um_call", "12" * 16, "34" * 8)
     }
+
+
+@pytest.mark.parametrize("kind", ["refusing", "silent"])
+def test_a_service_ends_although_the_collector_does_not_answer(kind: str, shop: RedisServer) -> None:
+    """The exporter alone would repeat the export for half a minute."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if kind == "silent":
+            listener.listen()
+        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        settings = {"RECMESH_REDIS_URL": shop.url, "RECMESH_OTLP_ENDPOINT": endpoint, "RECMESH_TRACE_RATIO": "1"}
+        with running("um", settings) as service, grpc.insecure_channel(service.target("um")) as channel:
+            ask(channel)
+            service.process.send_signal(signal.SIGTERM)
+            assert service.process.wait(timeout=15) == 0
 
 
 @contextmanager
