@@ -137,13 +137,18 @@ def _wait_for_stores(run: _Run) -> None:
 
 
 def _ingest(run: _Run, data: Checked, release: Manifest) -> None:
-    """Ingest and activate, unless both stores have the mark of this data, release and code."""
+    """Ingest and activate, unless both stores have the mark of this data, release and code.
+
+    Redis must also hold this state of the data: somebody may have ingested another one since.
+    """
     settings = run.settings
     mark = f"{data.fingerprint}:{release.id}:{code_digest('recmesh', 'jobs/ingest')}"
-    redis_mark, milvus_mark = Keys.of(settings.redis_prefix).local(_MARK), settings.folder / "milvus" / "ingested"
+    keys = Keys.of(settings.redis_prefix)
+    redis_mark, milvus_mark = keys.local(_MARK), settings.folder / "milvus" / "ingested"
     with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
         marks = (client.get(redis_mark), milvus_mark.read_text() if milvus_mark.exists() else None)
-        if marks == (mark, mark) and ModelStore(settings.store).active() == release.id:
+        ingested = str(client.hget(keys.ingest("redis"), "owner") or "").startswith(f"{data.fingerprint}:")
+        if ingested and marks == (mark, mark) and ModelStore(settings.store).active() == release.id:
             run.steps.say("current")
             return
         if settings.milvus_lite:  # only one process at a time can open its file

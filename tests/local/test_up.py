@@ -228,6 +228,16 @@ def test_make_reports_a_missing_python(home: Home) -> None:
     assert "no Python 3.10 to 3.12 found" in output
 
 
+def test_up_notices_that_another_data_set_was_ingested(home: Home) -> None:
+    other = synthetic(home.folder.parent / "other", users=100, products=240)
+    redis_url = f"redis://127.0.0.1:{home.ports['redis']}/0"
+    command = [sys.executable, "-m", "jobs.ingest", "--only", "redis", "--dataset", str(other)]
+    environment = {**home.environment, "RECMESH_REDIS_URL": redis_url}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert "Redis: verified, 250 items, 150 users" in home.up()
+    assert "Redis: verified" not in home.up()
+
+
 def test_down_ends_everything_even_without_the_process_manager(home: Home) -> None:
     (manager,) = [process for process in home.processes() if "supervisord" in " ".join(process.cmdline())]
     manager.kill()
