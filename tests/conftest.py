@@ -12,6 +12,10 @@ from tests.servers import ROOT, MilvusServer, RedisServer, running_milvus, runni
 from tests.shop import Shop, open_shop, running_apart
 
 _SHOP_TESTS = ("contract", "mesh", "paddle_serving")
+# The files of tests/train whose tests share one training. The others train data sets of their own.
+_SHARED_TRAINING = tuple(
+    f"tests/train/test_{name}.py" for name in ("debiased_score", "import", "new_items", "orders", "report", "training")
+)
 _ORDER = ("unit", "packaging", "component", "chart", "train", *_SHOP_TESTS, "clients", "local", "cluster")
 
 
@@ -33,7 +37,7 @@ class _SharedFixtureScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xd
         folder = file.split("/")[1]
         if folder in _SHOP_TESTS:
             return "the trained shop"
-        return "trainings" if folder == "train" else file
+        return "the training" if file in _SHARED_TRAINING else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _SharedFixtureScheduling:

@@ -151,8 +151,8 @@ def test_there_is_no_gap_between_releases_and_no_process_is_left_at_the_end(
 
         put_copy(own_store, tmp_path, "falsified", falsified=True)
         own_store.activate("falsified", ())
-        wait_until(lambda: "release is not served" in server.log.read_text(), server, "the refusal")
-        refusal = next(line for line in server.log.read_text().splitlines() if "is not served" in line)
+        wait_until(lambda: "release not loaded" in server.log.read_text(), server, "the refusal")
+        refusal = next(line for line in server.log.read_text().splitlines() if "release not loaded" in line)
         assert "reference" in json.loads(refusal)["reason"]
         reference.check(wire.read_response(infer(server, reference)), 1e-5)
         assert pipeline.is_running() and server.serving(NAME)

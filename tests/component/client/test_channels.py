@@ -148,7 +148,7 @@ async def test_a_factory_opens_the_channels(loopback: LoopbackMesh) -> None:
     with sync.Mesh(targets, channel_factory=open_blocking_channel) as blocking:
         assert blocking.um("1").user_id == "1"
     assert [target for target, _ in opened] == ["um.example:8910"] * 2
-    assert {options["grpc.max_receive_message_length"] for _, options in opened} == {16 << 20}
+    assert {options["grpc.max_receive_message_length"] for _, options in opened} == {-1}
 
 
 def test_a_factory_excludes_credentials_and_interceptors() -> None:

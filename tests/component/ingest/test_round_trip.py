@@ -23,7 +23,7 @@ from rich.console import Console
 
 from jobs.ingest.shard import Shard
 from jobs.ingest.to_redis import to_redis
-from recmesh.contract import FAILED, OK
+from recmesh.contract import FAILED, MAX_ID_BYTES, OK
 from recmesh.dataset import DataSet, read
 from recmesh.errors import DataError
 from recmesh.pb.cm_pb2 import CMRequest
@@ -199,9 +199,14 @@ class Mesh:
             actions = list(zip(history.sku_ids, history.times, kinds, history.values, strict=True))
             assert Counter(actions) == Counter(expected.histories.get(user, ()))
             assert list(history.times) == sorted(history.times, reverse=True)
-        for user in others - expected.users.keys():
+        too_long = {other for other in others if len(other.encode()) > MAX_ID_BYTES}
+        assert not too_long & {*expected.users, *expected.items}
+        for user in too_long:
+            with pytest.raises(grpc.RpcError, match="at most 128"):
+                UM.on(self.um)(UserModelRequest(user_id=user), timeout=10)
+        for user in others - expected.users.keys() - too_long:
             assert UM.on(self.um)(UserModelRequest(user_id=user), timeout=10).error.code == FAILED
-        unknown = sorted(others - expected.items.keys())
+        unknown = sorted(others - expected.items.keys() - too_long)
         found = CM.on(self.cm)(CMRequest(item_ids=[*expected.items, *unknown]), timeout=10)
         assert {item.sku_id: item_fields(item) for item in found.item_infos} == expected.items
         assert list(found.missing_ids) == unknown
