@@ -14,9 +14,7 @@ from google.protobuf.message import Message
 
 from recmesh.contract import DEFAULT_REDIS_PREFIX
 from recmesh.errors import SettingsError
-from recmesh.pb.item_info_pb2 import ItemInfo
-from recmesh.pb.user_info_pb2 import History, UserInfo
-from recmesh.stores.wire import is_history, is_item, is_user
+from recmesh.stores.wire import stored_history, stored_item, stored_user
 
 _PREFIX = re.compile(r"[A-Za-z0-9:._-]{1,64}")
 
@@ -103,21 +101,20 @@ class Keys:
 
 
 def _is_user(identity: str, value: bytes) -> bool:
-    return is_user(identity, value) and _written(UserInfo(), value)
+    return _written(stored_user(identity, value), value)
 
 
 def _is_item(identity: str, value: bytes) -> bool:
-    return is_item(identity, value) and _written(ItemInfo(), value)
+    return _written(stored_item(identity, value), value)
 
 
 def _is_history(_identity: str, value: bytes) -> bool:
-    return is_history(value) and _written(History(), value)
+    return _written(stored_history(value), value)
 
 
-def _written(message: Message, value: bytes) -> bool:
+def _written(message: Message | None, value: bytes) -> bool:
     """Whether recmesh would write a value like this: other messages may parse as well."""
-    message.ParseFromString(value)
-    return message.SerializeToString(deterministic=True) == value
+    return message is not None and message.SerializeToString(deterministic=True) == value
 
 
 UNPREFIXED = Keys(

@@ -37,25 +37,25 @@ def item_fields(info: ItemInfo) -> dict[str, str]:
     return _fields(info, ITEM_FIELDS)
 
 
-def is_user(user_id: str, value: bytes) -> bool:
-    """Return whether a stored value is the UserInfo of a user."""
+def stored_user(user_id: str, value: bytes) -> UserInfo | None:
+    """Parse the stored UserInfo of a user. Returns None if the value is none."""
     info = _parsed(UserInfo(), value)
-    return info is not None and info.user_id == user_id
+    return info if info is not None and info.user_id == user_id else None
 
 
-def is_item(sku_id: str, value: bytes) -> bool:
-    """Return whether a stored value is the ItemInfo of an item."""
+def stored_item(sku_id: str, value: bytes) -> ItemInfo | None:
+    """Parse the stored ItemInfo of an item. Returns None if the value is none."""
     info = _parsed(ItemInfo(), value)
-    return info is not None and info.sku_id == sku_id
+    return info if info is not None and info.sku_id == sku_id else None
 
 
-def is_history(value: bytes) -> bool:
-    """Return whether a stored value is a History whose columns fit each other."""
+def stored_history(value: bytes) -> History | None:
+    """Parse a stored History. Returns None if the value is none, or if its columns do not fit each other."""
     history = _parsed(History(), value)
     if history is None or not history.sku_ids:
-        return False
+        return None
     lengths = {len(history.sku_ids), len(history.times), len(history.types), len(history.values)}
-    return len(lengths) == 1 and max(history.types) < len(history.type_names)
+    return history if len(lengths) == 1 and max(history.types) < len(history.type_names) else None
 
 
 def encode_history(

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from recmesh.serving import metrics
 from recmesh.serving.deadline import within
-from recmesh.stores.wire import is_item
+from recmesh.stores.wire import stored_item
 
 
 class ItemReader(Protocol):
@@ -31,7 +31,7 @@ class CmCore:
 
 def _intact(sku_id: str, value: bytes | None) -> bytes | None:
     """The value, or None if it is not that of the item."""
-    if value is None or is_item(sku_id, value):
+    if value is None or stored_item(sku_id, value):
         return value
     metrics.DAMAGED_VALUES.labels("item").inc()
     return None

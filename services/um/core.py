@@ -1,6 +1,6 @@
 """Looks users up, independently of the transport."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from recmesh.errors import DamagedData
 from recmesh.pb.user_info_pb2 import History, UserInfo
@@ -8,7 +8,9 @@ from recmesh.serving import metrics
 from recmesh.serving.deadline import within
 from recmesh.serving.logs import shortened
 from recmesh.serving.stages import RequestUser
-from recmesh.stores.wire import is_history, is_user
+from recmesh.stores.wire import stored_history, stored_user
+
+T = TypeVar("T")
 
 
 class UserReader(Protocol):
@@ -19,17 +21,29 @@ class UserReader(Protocol):
         ...
 
 
+class StoredUser(NamedTuple):
+    """A user as Redis holds it.
+
+    Attributes:
+        profile: A serialized UserInfo.
+        history: A serialized History; empty without actions.
+        decoded: Both as messages.
+    """
+
+    profile: bytes
+    history: bytes
+    decoded: RequestUser
+
+
 class UmCore:
-    """Looks users up, and decodes them as the local `UserStage`."""
+    """Looks users up: the local `UserStage`."""
 
     def __init__(self, reader: UserReader) -> None:
         """Read users from `reader`."""
         self._reader = reader
 
-    async def fetch(self, user_id: str, timeout: float) -> tuple[bytes, bytes] | None:
-        """Serialized UserInfo and History of a user; None if there is no such user.
-
-        Without actions, the History is empty.
+    async def fetch(self, user_id: str, timeout: float) -> StoredUser | None:
+        """A stored user; None if there is no such user.
 
         Raises:
             DamagedData: The stored profile or history is damaged.
@@ -40,17 +54,20 @@ class UmCore:
         profile, history = await within(timeout, "Redis", self._reader.get_user(user_id))
         if profile is None and history is None:
             return None
-        _require(profile is None or is_user(user_id, profile), "profile", user_id)
-        _require(history is None or is_history(history), "history", user_id)
-        return profile or UserInfo(user_id=user_id).SerializeToString(), history or b""
+        user = UserInfo(user_id=user_id)
+        if profile is not None:
+            user = _intact(stored_user(user_id, profile), "profile", user_id)
+        actions = History() if history is None else _intact(stored_history(history), "history", user_id)
+        return StoredUser(profile or user.SerializeToString(), history or b"", RequestUser(user, actions))
 
     async def find(self, user_id: str, timeout: float) -> RequestUser | None:
         """See `recmesh.serving.stages.UserStage`."""
         found = await self.fetch(user_id, timeout)
-        return RequestUser(UserInfo.FromString(found[0]), History.FromString(found[1])) if found else None
+        return found.decoded if found else None
 
 
-def _require(intact: bool, kind: str, user_id: str) -> None:
-    if not intact:
+def _intact(value: T | None, kind: str, user_id: str) -> T:
+    if value is None:
         metrics.DAMAGED_VALUES.labels(kind).inc()
         raise DamagedData(f"Redis holds a damaged {kind} of user {shortened(user_id, 100)}; run the ingestion again")
+    return value

@@ -30,4 +30,4 @@ class UmServicer:
         if found is None:
             text = f"UM server get user_info from redis fail. ({request})"
             return _Response(error={"code": FAILED, "text": text})
-        return _Response(error={"code": OK}, user_info=found[0], history=found[1])
+        return _Response(error={"code": OK}, user_info=found.profile, history=found.history)
