@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -268,14 +269,20 @@ def test_broken_and_oversized_requests_are_the_callers_fault(um: Service) -> Non
     series = 'recmesh_requests_total{method="um_call",service="um",status="INVALID_ARGUMENT"}'
     before = um.metrics().get(series, 0.0)
 
+    began = time.monotonic()
     assert refused(um, b"\xff\xfe no message") == (invalid, "the request is no um.UserModelRequest")
     long_id = UserModelRequest(user_id="x" * 900_000).SerializeToString()
     assert refused(um, long_id) == (invalid, "user_id: an id has 900,000 bytes: at most 128")
     assert refused(um, b"\x00" * 2_000_000) == (invalid, "the request has 2,000,000 bytes: at most 1,048,576")
     for _ in range(200):
         refused(um, b"\xff\xfe no message")
+    seconds = time.monotonic() - began
 
     assert um.metrics()[series] == before + 203
     written = um.log.read_text().splitlines()[lines:]
     assert 1 <= len(written) < 50
+    refusals = [record for record in map(json.loads, written) if record.get("status") == "INVALID_ARGUMENT"]
+    assert len(refusals) <= 1 + seconds
+    assert sum(record["requests"] for record in refusals) >= len(refusals)
+    assert {record["method"] for record in refusals} == {"/um.UMService/um_call"}
     assert all(len(line) < 1_000 and "Traceback" not in line for line in written)

@@ -226,33 +226,40 @@ async def half_open(target: str) -> AsyncIterator[tuple[str, Callable[[], None]]
         server.close()
 
 
-async def test_a_half_open_connection_is_given_up(milvus_server: MilvusServer, filled: Filled) -> None:
+class Broken:
+    """A reader whose connection has died without a word. The test sets the time."""
+
+    def __init__(self, uri: str) -> None:
+        self.now = 0.0
+        self.reader = MilvusReader(uri, clock=lambda: self.now)
+
+    async def misses(self, calls: int) -> None:
+        """Make calls that find no answer."""
+        for _ in range(calls):
+            with pytest.raises(DeadlineExceeded):
+                await self.reader.ping(0.1)
+
+
+@pytest.fixture
+async def broken(milvus_server: MilvusServer) -> AsyncIterator[Broken]:
+    async with half_open(milvus_server.uri.removeprefix("http://")) as (uri, die):
+        made = Broken(uri)
+        await made.reader.ping(5)
+        die()
+        yield made
+        await made.reader.close()
+
+
+async def test_a_half_open_connection_is_given_up(broken: Broken) -> None:
     """Three calls find no answer; the next one has a new connection."""
-    async with half_open(milvus_server.uri.removeprefix("http://")) as (uri, die):
-        now = 0.0
-        reader = MilvusReader(uri, clock=lambda: now)
-        await reader.ping(5)
-        die()
-        now = 60.0
-        for _ in range(3):
-            with pytest.raises(DeadlineExceeded):
-                await reader.ping(0.1)
-        await reader.ping(5)
-        await reader.close()
+    broken.now = 60.0
+    await broken.misses(3)
+    await broken.reader.ping(5)
 
 
-async def test_a_slow_milvus_keeps_its_connection_for_a_second(milvus_server: MilvusServer, filled: Filled) -> None:
-    async with half_open(milvus_server.uri.removeprefix("http://")) as (uri, die):
-        now = 0.0
-        reader = MilvusReader(uri, clock=lambda: now)
-        await reader.ping(5)
-        die()
-        now = 0.9
-        for _ in range(6):
-            with pytest.raises(DeadlineExceeded):
-                await reader.ping(0.05)
-        now = 1.0
-        with pytest.raises(DeadlineExceeded):
-            await reader.ping(0.05)
-        await reader.ping(5)
-        await reader.close()
+async def test_a_slow_milvus_keeps_its_connection_for_a_second(broken: Broken) -> None:
+    broken.now = 0.9
+    await broken.misses(6)
+    broken.now = 1.0
+    await broken.misses(1)
+    await broken.reader.ping(5)
