@@ -138,6 +138,9 @@ REDIS_PORT = 6389
 DIRECT = ("grpc.enable_http_proxy", 0)
 """The option of gRPC channels to services and stores: http_proxy and its relatives are for the world outside."""
 
+KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 10_000, 3_000
+"""Interval and time limit of the pings on gRPC connections of services: one that is half-open is closed after both."""
+
 DEFAULT_HOME = ".recmesh"
 DEFAULT_MODEL_STORE = ".recmesh/store"
 DEFAULT_REDIS_URL = f"redis://127.0.0.1:{REDIS_PORT}/0"

@@ -134,6 +134,11 @@ class _Progress:
     def mark_degraded(self, *parts: str) -> None:
         self.degraded.extend(part for part in parts if part not in self.degraded)
 
+    def mark_parts(self, stage: ServiceName, parts: Iterable[str]) -> None:
+        """Mark the missing parts of a stage. Another release is none: the chain compares the releases itself."""
+        if missing := [f"{stage}:{part}" for part in parts if part != RELEASE]:
+            self.mark_degraded(stage, *missing)
+
 
 class Chain:
     """Answers requests by calling the four stages."""
@@ -221,9 +226,7 @@ class Chain:
         except RecmeshError as error:
             self._failed(progress, "recall", error)
             return self._popular.candidates(query)
-        channels = [f"recall:{channel}" for channel in found.degraded if channel != RELEASE]
-        if channels:
-            progress.mark_degraded("recall", *channels)
+        progress.mark_parts("recall", found.degraded)
         return found
 
     async def _rank_by_one_release(
@@ -255,9 +258,7 @@ class Chain:
         except RecmeshError as error:
             self._failed(progress, "rank", error)
             return ScoreList(found.ids, found.scores, found.release)
-        backends = [f"rank:{backend}" for backend in ranked.degraded if backend != RELEASE]
-        if backends:
-            progress.mark_degraded("rank", *backends)
+        progress.mark_parts("rank", ranked.degraded)
         return ranked
 
     async def _unlisted_items(self, progress: _Progress, found: CandidateList) -> list[ItemInfo]:

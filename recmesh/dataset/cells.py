@@ -4,7 +4,6 @@ import polars as pl
 
 from recmesh.numbers import NUMBER
 
-MAX_ID_BYTES = 128
 CONTROL = r"\p{Cc}"
 
 _DECIMAL_COMMA = r"^[ \t]*[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]+)?(?:,[0-9]*)?(?:[eE][+-]?[0-9]+)?[ \t]*$"

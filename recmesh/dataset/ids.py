@@ -3,8 +3,8 @@
 import numpy as np
 import polars as pl
 
-from recmesh.contract import NO_USER_IDS
-from recmesh.dataset.cells import CONTROL, MAX_ID_BYTES, inexact, to_text
+from recmesh.contract import MAX_ID_BYTES, NO_USER_IDS
+from recmesh.dataset.cells import CONTROL, inexact, to_text
 from recmesh.dataset.near_misses import near_misses
 from recmesh.dataset.rejects import Reason, Rules, Tally
 

@@ -1,7 +1,7 @@
-"""Temporary folders of downloads, each with a lock beside it that ends with its process.
+"""Temporary folders of downloads. The process that writes a folder holds a lock on a file beside it.
 
-A process that is killed leaves its folder behind. The next download into the same cache removes it, and leaves alone
-what other processes are writing.
+The system releases the locks of a process that is killed, but its folders stay. The next download into the same cache
+removes every folder whose lock is free.
 """
 
 import fcntl

@@ -6,7 +6,7 @@ import re
 import uuid
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from pydantic import (
     AwareDatetime,
@@ -317,8 +317,13 @@ def _files(folder: Path) -> list[str]:
 
 
 def _entry(path: Path) -> FileEntry:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return FileEntry(sha256=digest.hexdigest(), size=path.stat().st_size)
+        return FileEntry(sha256=sha256_of(file), size=path.stat().st_size)
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """Return the SHA-256 of what is left to read of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()

@@ -33,13 +33,13 @@ from recmesh.releases.manifest import (
     parse_manifest,
     read_manifest,
     replace_file,
+    sha256_of,
     verify_folder,
 )
 from recmesh.releases.new_items import NewItems
 
 _MAX_HISTORY = 20
 _MAX_COPIES = 3
-_BLOCK_BYTES = 1 << 20
 _log = structlog.get_logger(__name__)
 
 
@@ -482,11 +482,8 @@ def _fault(file_system: AbstractFileSystem, path: str, entry: FileEntry) -> str:
     size = file_system.size(path)
     if size != entry.size:
         return f"has {size} bytes in the store, {entry.size} in the manifest"
-    digest = hashlib.sha256()
     with file_system.open(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return "" if digest.hexdigest() == entry.sha256 else "is damaged in the store: its SHA-256 differs"
+        return "" if sha256_of(file) == entry.sha256 else "is damaged in the store: its SHA-256 differs"
 
 
 def _is_complete(folder: Path, manifest: Manifest) -> bool:

@@ -48,24 +48,23 @@ def _try(manifest: Manifest, folder: Path) -> None:
         raise ReleaseError(f"the catalogue has {len(encoder.catalogue)} items, the manifest {manifest.items}")
     user, vector = encoder.user({}), None
     if (folder / _USER_TOWER).exists():
-        vector = _run(folder / _USER_TOWER, encoder.tower_inputs(user))[0][0]
+        vector = _session(folder / _USER_TOWER).run(None, encoder.tower_inputs(user))[0][0]
         if vector.shape != (manifest.dim,):
             raise ReleaseError(
                 f"{_USER_TOWER} gives vectors of {len(vector)} numbers, the manifest says {manifest.dim}"
             )
     items = np.arange(min(len(encoder.catalogue), _ITEMS), dtype=np.int32)
-    scores = _run(folder / _RANKER, encoder.ranker_inputs(user, items, False, (), vector))
+    ranker = _session(folder / _RANKER)
+    scores = ranker.run(None, encoder.ranker_inputs(user, items, False, (), vector))
     if not all(output.shape == items.shape and np.isfinite(output).all() for output in scores):
         raise ReleaseError(f"{_RANKER} does not give one number for each item")
     reference = ReferenceRequest.load(folder)
     names = list(reference.outputs)
-    answers = _run(folder / _RANKER, dict(reference.inputs), names)
+    answers = ranker.run(names, dict(reference.inputs))
     reference.check(dict(zip(names, answers, strict=True)), TOLERANCE)
 
 
-def _run(model: Path, inputs: dict[str, Any], outputs: list[str] | None = None) -> list[Any]:
+def _session(model: Path) -> Any:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    answers: list[Any] = session.run(outputs, inputs)
-    return answers
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])

@@ -5,14 +5,12 @@ import asyncio
 import grpc
 
 from recmesh import channels
+from recmesh.contract import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.timeouts import in_time
 
 RECONNECT_WAIT_SECONDS = 0.8
 """If the only pod of a service is replaced, finding the new one takes about a third of this."""
-
-KEEPALIVE_MS = 10_000
-KEEPALIVE_TIMEOUT_MS = 3_000
 
 _POLICY = channels.ChannelPolicy(
     keepalive_ms=KEEPALIVE_MS,

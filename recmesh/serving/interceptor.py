@@ -156,17 +156,12 @@ class Interceptor(grpc.aio.ServerInterceptor):
         return await deadline.within(self._default_timeout, self._service, method(request, context))
 
     def _status_of(self, error: Exception, path: str) -> tuple[str, str]:
-        known = isinstance(error, RecmeshError)
-        status = error.grpc_status if isinstance(error, RecmeshError) else "INTERNAL"
+        if isinstance(error, RecmeshError):
+            status, text, write, cause = error.grpc_status, logs.shortened(str(error)), log.info, None
+        else:
+            status, text, write, cause = "INTERNAL", f"{self._service}: internal error, see its log", log.error, error
         quiet = isinstance(error, Overloaded | DeadlineExceeded)
         if not quiet and (requests := self._log_limit.due((path, status))):
-            write = log.info if known else log.error
-            write(
-                "request failed",
-                method=path,
-                status=status,
-                requests=requests,
-                reason=logs.reason(error),
-                exc_info=None if known else error,
-            )
-        return status, logs.shortened(str(error)) if known else f"{self._service}: internal error, see its log"
+            reason = logs.reason(error)
+            write("request failed", method=path, status=status, requests=requests, reason=reason, exc_info=cause)
+        return status, text

@@ -17,9 +17,15 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from recmesh.contract import MAX_REQUEST_BYTES, MAX_STAGE_REQUEST_BYTES, address
+from recmesh.contract import (
+    KEEPALIVE_MS,
+    KEEPALIVE_TIMEOUT_MS,
+    MAX_REQUEST_BYTES,
+    MAX_STAGE_REQUEST_BYTES,
+    address,
+)
 from recmesh.errors import RecmeshError, SettingsError
-from recmesh.serving import channels, logs, metrics
+from recmesh.serving import logs, metrics
 from recmesh.serving.health import Check, Health
 from recmesh.serving.interceptor import Interceptor, Load
 from recmesh.serving.rpc import Method, handlers
@@ -185,9 +191,9 @@ def _server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", 2 * MAX_STAGE_REQUEST_BYTES),
         ("grpc.max_connection_age_ms", int(age_seconds * 1000)),
         ("grpc.max_connection_age_grace_ms", _CONNECTION_AGE_GRACE_MS),
-        ("grpc.keepalive_time_ms", channels.KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", channels.KEEPALIVE_TIMEOUT_MS),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", channels.KEEPALIVE_MS // 2),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", channels.KEEPALIVE_MS // 2),
+        ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
     ]

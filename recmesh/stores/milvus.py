@@ -21,7 +21,7 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from recmesh.contract import DIRECT, MILVUS_PORT, address, without_credentials
+from recmesh.contract import DIRECT, KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MILVUS_PORT, address, without_credentials
 from recmesh.errors import DeadlineExceeded, SettingsError, Unavailable
 from recmesh.pb import milvus_pb2
 from recmesh.releases import Index
@@ -53,9 +53,8 @@ _CHANNEL_OPTIONS = (
     # Reconnect within a second after Milvus restarts. By default, gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # A connection whose other end has gone without a word is closed after 13 seconds.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
 )
 _MAX_MISSED_DEADLINES = 3

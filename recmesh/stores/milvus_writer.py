@@ -13,7 +13,7 @@ from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 from pymilvus.grpc_gen import milvus_pb2
 
-from recmesh.contract import DIRECT, without_credentials
+from recmesh.contract import DIRECT, MAX_ID_BYTES, without_credentials
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.releases import Index
 from recmesh.stores.ann import Vectors, extended, extended_queries
@@ -26,7 +26,6 @@ HNSW_PARAMS: Mapping[str, int] = {"M": 16, "efConstruction": 200}
 _PREFIX = "recmesh_"
 _NO_PROXY = "no_grpc_proxy"
 _KEY = "sku_id"
-_MAX_ID_BYTES = 128
 _MIN_INDEXED_ROWS = 1_024
 """Milvus builds no index for smaller segments and scans them."""
 
@@ -77,7 +76,7 @@ class MilvusWriter:
             RecmeshError: If the collection exists with another dimension.
         """
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field(_KEY, DataType.VARCHAR, is_primary=True, max_length=_MAX_ID_BYTES)
+        schema.add_field(_KEY, DataType.VARCHAR, is_primary=True, max_length=MAX_ID_BYTES)
         schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=dim + 1)
         with self._errors(f"create {name}"):
             new = not self._client.has_collection(name, timeout=_CALL_SECONDS)

@@ -25,10 +25,6 @@ Valid: TypeAlias = Callable[[Any], bool]
 """Whether an answer can be that of a command."""
 
 
-def _anything(_answer: Any) -> bool:
-    return True
-
-
 class Connections:
     """A pool of connections to a URL, for use within an event loop. If all are lent, commands wait.
 
@@ -62,7 +58,7 @@ class Connections:
         self._fault = ""  # why opening the last connection failed
         self._trying = False
 
-    async def command(self, *words: str, valid: Valid = _anything) -> Any:
+    async def command(self, *words: str, valid: Valid) -> Any:
         """Send a command and return the answer.
 
         Args:

@@ -58,7 +58,7 @@ def test_a_line_has_the_log_id_of_its_request(capsys: pytest.CaptureFixture[str]
 
 
 def test_the_class_of_a_foreign_error_is_named() -> None:
-    assert logs.reason(Unavailable("Redis is away")) == "Redis is away"
+    assert logs.reason(Unavailable("Redis does not answer")) == "Redis does not answer"
     assert logs.reason(KeyError("a")) == "KeyError: 'a'"
 
 
