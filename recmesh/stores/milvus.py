@@ -49,6 +49,8 @@ VECTOR = "vector"
 _BOOLEAN_EXPRESSION, _EVENTUALLY, _FLOAT_VECTOR = 1, 3, 101
 _CHANNEL_OPTIONS = (
     DIRECT,
+    # A new channel has a new connection. By default, channels to the same target share one.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_receive_message_length", -1),
     # Reconnect within a second after Milvus restarts. By default, gRPC waits up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
