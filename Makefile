@@ -25,7 +25,7 @@ CODE := recmesh services jobs local benchmarks tests docker charts client.py
 CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs clean test check protos bench bench-faults lock environments environments-dev \
+.PHONY: help up down status logs clean test test-long check protos bench bench-faults lock environments environments-dev \
 	helm images sbom values cluster-smoke cluster-test environments-cluster
 .SILENT:
 
@@ -50,6 +50,9 @@ clean: ## Stop everything and delete .recmesh: downloads, data sets, releases, s
 
 test: check helm ## Check the code, then run all tests that need no Kubernetes, on servers of their own. TESTS= some
 	exec $(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(TESTS)
+
+test-long: environments-dev helm ## Run the tests that take minutes each
+	exec $(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m long $(TESTS)
 
 check: environments-dev ## Lint, formatting, types, spelling, prose, protos
 	$(BIN)/ruff check --quiet $(CODE)

@@ -16,7 +16,7 @@ _SHOP_TESTS = ("contract", "mesh", "paddle_serving")
 _SHARED_TRAINING = tuple(
     f"tests/train/test_{name}.py" for name in ("debiased_score", "import", "new_items", "orders", "report", "training")
 )
-_ORDER = ("unit", "packaging", "component", "chart", "train", *_SHOP_TESTS, "clients", "local", "cluster")
+_ORDER = ("local", *_SHOP_TESTS, "train", "clients", "component", "chart", "packaging", "unit", "cluster")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run quick tests first."""
+    """Begin with what takes longest: in the end, no worker waits for another one."""
     items.sort(key=lambda item: _ORDER.index(item.path.relative_to(ROOT / "tests").parts[0]))
 
 

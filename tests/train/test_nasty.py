@@ -1,7 +1,8 @@
 """Trainings on small data sets that real shops have: they end with a release or with one clear sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -36,6 +37,13 @@ FAR = (START - 30 * 365 * DAY, START + 63 * 365 * DAY)
 Rows = Sequence[tuple[int, int, int]]
 
 
+class Outcome(NamedTuple):
+    """The folder of a data set, and its release or the error."""
+
+    folder: Path
+    end: str
+
+
 def noise(
     users: int, items: int, each: int, times: Sequence[int] = (START,), seed: int = 1
 ) -> list[tuple[int, int, int]]:
@@ -59,8 +67,9 @@ def own_steps() -> Rows:
     return [(user, item, START + number % 8 * DAY) for number, (user, item, _) in enumerate(noise(80, 60, 8))]
 
 
+NOISE, MORE_NOISE = "noise without times", "noise for a deep ranker"
 SETS: dict[str, Rows] = {
-    "noise without times": noise(300, 400, 12),
+    NOISE: noise(190, 400, 12),
     "two seasons and strays": two_seasons(),
     "own steps": own_steps(),
     "ten users": noise(10, 12, 5),
@@ -78,17 +87,22 @@ def write(folder: Path, rows: Rows, timed: bool) -> None:
     (folder / "actions.csv").write_text("\n".join(["user,item,at", *lines]) + "\n")
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, str]]:
-    """For each data set its folder, and the release or the error. All are trained in one process."""
-    folders = {name: tmp_path_factory.mktemp("nasty") for name in SETS}
-    for name, rows in SETS.items():
-        write(folders[name] / "data", rows, timed=name != "noise without times")
+def outcomes_of(sets: Mapping[str, Rows], make_folder: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """Train each data set, all in one process."""
+    folders = {name: make_folder.mktemp("nasty") for name in sets}
+    for name, rows in sets.items():
+        write(folders[name] / "data", rows, timed=name not in (NOISE, MORE_NOISE))
     ended = inside(_TRAIN, *map(str, folders.values()))
-    return {name: (folder, end) for (name, folder), end in zip(folders.items(), ended, strict=True)}
+    return {name: Outcome(folder, end) for (name, folder), end in zip(folders.items(), ended, strict=True)}
 
 
-def report_of(outcome: tuple[Path, str]) -> Report:
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """What becomes of each data set."""
+    return outcomes_of(SETS, tmp_path_factory)
+
+
+def report_of(outcome: Outcome) -> Report:
     """Return the report of the release."""
     folder, release = outcome
     return Report.parse(
@@ -97,24 +111,23 @@ def report_of(outcome: tuple[Path, str]) -> Report:
 
 
 @pytest.mark.parametrize("name", [name for name in SETS if name != "too few"])
-def test_there_is_a_release_that_was_evaluated(name: str, outcomes: dict[str, tuple[Path, str]]) -> None:
+def test_there_is_a_release_that_was_evaluated(name: str, outcomes: dict[str, Outcome]) -> None:
     report = report_of(outcomes[name])
     assert "cold" in report.segments
     assert all(segment.users >= 5 for segment in report.segments.values())
 
 
-def test_too_few_users_are_one_clear_sentence(outcomes: dict[str, tuple[Path, str]]) -> None:
+def test_too_few_users_are_one_clear_sentence(outcomes: dict[str, Outcome]) -> None:
     folder, error = outcomes["too few"]
     assert error == f"{folder / 'data'}: 9 users with actions are too few; training needs at least 10"
 
 
-def test_noise_is_not_activated(outcomes: dict[str, tuple[Path, str]]) -> None:
+def check_noise(outcome: Outcome) -> None:
     """Nobody can do better than chance, whatever the ids are."""
-    folder, release = outcomes["noise without times"]
-    store = ModelStore(f"{folder}/store")
+    store = ModelStore(f"{outcome.folder}/store")
     with pytest.raises(ReleaseError, match="does not beat popularity"):
-        store.activate(release, [beats_popularity])
-    for segment in report_of(outcomes["noise without times"]).segments.values():
+        store.activate(outcome.end, [beats_popularity])
+    for segment in report_of(outcome).segments.values():
         chain, popularity = segment.systems[0], next(s for s in segment.systems if s.name == "popularity")
         # Ten of the 400 items, of which a known user has seen 9.
         reached = chain.figures["recall@10"]
@@ -123,8 +136,17 @@ def test_noise_is_not_activated(outcomes: dict[str, tuple[Path, str]]) -> None:
         assert abs(gain.mean) < GAIN_ERRORS * gain.error
 
 
-def test_no_date_is_made_up_for_actions_without_times(outcomes: dict[str, tuple[Path, str]]) -> None:
-    folder, release = outcomes["noise without times"]
+def test_noise_is_not_activated(outcomes: dict[str, Outcome]) -> None:
+    check_noise(outcomes[NOISE])
+
+
+@pytest.mark.long
+def test_noise_is_not_activated_with_a_deep_ranker(tmp_path_factory: pytest.TempPathFactory) -> None:
+    check_noise(outcomes_of({MORE_NOISE: noise(300, 400, 12)}, tmp_path_factory)[MORE_NOISE])
+
+
+def test_no_date_is_made_up_for_actions_without_times(outcomes: dict[str, Outcome]) -> None:
+    folder, release = outcomes[NOISE]
     fetched = ModelStore(f"{folder}/store").fetch(release, folder / "fetched")
     assert "1970-01" not in (fetched / "metrics.json").read_text()
     assert "1970-01" not in (fetched / "report.html").read_text()
