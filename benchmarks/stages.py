@@ -1,42 +1,40 @@
-"""Times of the stages, from the histograms of the services."""
+"""Times of the stages and runs of the ranker, from the metrics of the services."""
 
 import os
 import urllib.error
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from local.ports import direct
 from recmesh.client import Targets
-from recmesh.contract import METRICS_PORT_OFFSET, address
+from recmesh.contract import METRICS_PORT_OFFSET, ServiceName, address
 
 Totals: TypeAlias = Mapping[str, tuple[float, float]]
 """Total seconds and number of calls, by stage."""
 
 _STAGES = "recmesh_stage_seconds"
+_RANKER_RUNS = "recmesh_rank_backend_seconds_count"
 
 
 def scrape(targets: Targets) -> dict[str, tuple[float, float]]:
     """The totals of `as` so far; empty if its metrics port does not answer."""
-    place = urlsplit(f"//{targets['as']}")
-    port = os.environ.get("RECMESH_METRICS_PORT") or (place.port or 0) + METRICS_PORT_OFFSET
-    try:
-        with direct.open(f"http://{address(place.hostname or '', int(port))}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
-    except (urllib.error.URLError, TimeoutError):
-        return {}
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        if family.name == _STAGES:
-            for sample in family.samples:
-                if sample.name == f"{_STAGES}_sum":
-                    sums[sample.labels["stage"]] = sample.value
-                elif sample.name == f"{_STAGES}_count":
-                    counts[sample.labels["stage"]] = sample.value
+    for sample in _samples(targets, "as"):
+        if sample.name == f"{_STAGES}_sum":
+            sums[sample.labels["stage"]] = sample.value
+        elif sample.name == f"{_STAGES}_count":
+            counts[sample.labels["stage"]] = sample.value
     return {stage: (seconds, counts[stage]) for stage, seconds in sums.items()}
+
+
+def ranker_runs(targets: Targets, service: ServiceName) -> float:
+    """How often the ranker has run in the process of a service."""
+    return sum(sample.value for sample in _samples(targets, service) if sample.name == _RANKER_RUNS)
 
 
 def means(before: Totals, after: Totals) -> dict[str, float]:
@@ -47,3 +45,16 @@ def means(before: Totals, after: Totals) -> dict[str, float]:
         if count > earlier_count:
             found[stage] = (seconds - earlier_seconds) / (count - earlier_count) * 1e3
     return found
+
+
+def _samples(targets: Targets, service: ServiceName) -> Iterator[Sample]:
+    """The metrics of a service; none if its metrics port does not answer."""
+    place = urlsplit(f"//{targets[service]}")
+    port = os.environ.get("RECMESH_METRICS_PORT") or (place.port or 0) + METRICS_PORT_OFFSET
+    try:
+        with direct.open(f"http://{address(place.hostname or '', int(port))}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    except (urllib.error.URLError, TimeoutError):
+        return
+    for family in text_string_to_metric_families(text):
+        yield from family.samples

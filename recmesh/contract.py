@@ -7,6 +7,7 @@ imports only the standard library, so the client, the services, the jobs and the
 from typing import Literal, TypeAlias
 
 __all__ = [
+    "BATCH",
     "CHAIN_CANDIDATES",
     "DEFAULT_CANDIDATES",
     "DEFAULT_HOME",
@@ -36,6 +37,7 @@ __all__ = [
     "PADDLE_SERVING_PORT",
     "POPULAR",
     "PORTS",
+    "PRIORITY",
     "RANK_SCORE_FIELD",
     "REDIS_PORT",
     "RELEASE",
@@ -60,6 +62,9 @@ METHOD_PATHS: dict[ServiceName, str] = {
     "as": "/as.ASService/as_call",
 }
 """The path of each service's only method."""
+
+PRIORITY, BATCH = "recmesh-priority", "batch"
+"""The metadata, key and value, of calls that can wait: under load, services refuse them before others."""
 
 OK = 200
 """`error.code` of a successful answer."""

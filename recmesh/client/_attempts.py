@@ -8,6 +8,7 @@ import grpc
 
 from recmesh.channels import ERRORS, ChannelPolicy
 from recmesh.client._methods import Method, Request, Response
+from recmesh.contract import BATCH, PRIORITY
 from recmesh.errors import DeadlineExceeded, RecmeshError, Unavailable
 
 # gRPC's own retries give up after five attempts, long before a restarted process answers: `Attempts` replaces them.
@@ -20,6 +21,7 @@ POLICY = ChannelPolicy(
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _SHORTEST_ATTEMPT = 0.001
+_BATCH_METADATA = ((PRIORITY, BATCH),)
 
 
 def retried_statuses(retry_overload: bool) -> frozenset[grpc.StatusCode]:
@@ -47,6 +49,11 @@ class Attempts:
         self._end = time.monotonic() + timeout
         self._pauses = _pauses()
         self._last: grpc.Call | None = None
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Metadata of each attempt. A call that is tried again after a refusal can wait, and says so."""
+        return _BATCH_METADATA if grpc.StatusCode.RESOURCE_EXHAUSTED in self._retried else ()
 
     def remaining(self) -> float:
         """Seconds left for the next attempt."""

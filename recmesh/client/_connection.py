@@ -44,7 +44,7 @@ class Connection:
         attempts = Attempts(method, self._target, self._retried, timeout)
         while True:
             try:
-                return await stub(request, timeout=attempts.remaining())
+                return await stub(request, timeout=attempts.remaining(), metadata=attempts.metadata)
             except grpc.aio.AioRpcError as error:
                 pause = attempts.pause(cast(grpc.Call, error))
             await asyncio.sleep(pause)

@@ -51,7 +51,8 @@ class Mesh:
     Args:
         targets: Where the services are; None reads the environment.
         timeout: Seconds for each call that does not set its own.
-        retry_overload: Try RESOURCE_EXHAUSTED again as well, which suits batch jobs.
+        retry_overload: Try RESOURCE_EXHAUSTED again as well, and say that the calls can wait: under load, services
+            refuse them before others. This suits batch jobs.
         credentials: Of all channels, such as `grpc.ssl_channel_credentials()`; None means plain text.
         interceptors: Client interceptors of all channels; they see each attempt.
         channel_factory: Opens the channels instead. It excludes `credentials` and `interceptors`.
@@ -313,7 +314,7 @@ class _Connection:
         attempts = Attempts(method, self._target, self._retried, timeout)
         while True:
             try:
-                return stub(request, timeout=attempts.remaining())
+                return stub(request, timeout=attempts.remaining(), metadata=attempts.metadata)
             except grpc.RpcError as error:
                 pause = attempts.pause(cast(grpc.Call, error))
             time.sleep(pause)

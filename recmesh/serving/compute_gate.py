@@ -1,11 +1,21 @@
 """Computation on the event loop that does not starve it."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from recmesh.serving.load import Congestion
+
 T = TypeVar("T")
+
+# gRPC hands a call over in about this time, and the next one only after that.
+_HANDOVER_SECONDS = 0.0001
+# After so many of these times without a call, the queue is probably empty.
+_EMPTY, _EMPTY_WHILE_LIMITED = 1, 3
+_MAX_HANDOVERS = 40
+_LOOK_EVERY = 8
 
 
 class ComputeGate:
@@ -22,8 +32,11 @@ class ComputeGate:
             model_thread: Run models in a thread of their own while other computations wait. The two thread switches
                 per call pay off only if the event loop has more work than one core can do.
         """
+        self.congestion = Congestion()
         self._lock = asyncio.Lock()
         self._pending = 0
+        self._arrivals = 0
+        self._opportunities = 0
         self._idle: asyncio.Future[None] | None = None
         self._model_thread = ThreadPoolExecutor(1, "model") if model_thread else None
 
@@ -48,13 +61,17 @@ class ComputeGate:
             in_thread: For long computations, which would delay health checks.
         """
         self._pending += 1
+        came = time.monotonic()
         try:
             async with self._lock:
+                self.congestion.waited(time.monotonic() - came)
                 if in_thread:
                     return await asyncio.to_thread(compute)
                 result = compute()
                 # The next holder of the lock starts in the next iteration of the loop, not in this one.
                 await asyncio.sleep(0)
+                if self._pending > 1:
+                    await self._let_calls_in()
                 return result
         finally:
             self._leave()
@@ -68,6 +85,30 @@ class ComputeGate:
             return await asyncio.get_running_loop().run_in_executor(self._model_thread, infer)
         finally:
             self._leave()
+
+    async def _let_calls_in(self) -> None:
+        """Let gRPC hand over the calls in its queue, if there are any: nothing can refuse them there.
+
+        A call takes two iterations of the loop and a thread of gRPC. Without this, one would come in for every two
+        computations, about as many as are answered, and the queue would grow unseen. While the process is not limited,
+        a look at every eighth opportunity is enough to see that.
+        """
+        congestion, without_call = self.congestion, 0
+        if congestion.arrivals == self._arrivals:
+            return
+        self._opportunities += 1
+        if not congestion.limited and self._opportunities % _LOOK_EVERY:
+            return
+        empty = _EMPTY_WHILE_LIMITED if congestion.limited else _EMPTY
+        for _ in range(_MAX_HANDOVERS):
+            self._arrivals = congestion.arrivals
+            # Blocks the loop, whose timers are too coarse.
+            time.sleep(_HANDOVER_SECONDS)  # noqa: ASYNC251
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            without_call = without_call + 1 if congestion.arrivals == self._arrivals else 0
+            if without_call == empty:
+                return
 
     def _leave(self) -> None:
         self._pending -= 1

@@ -1,10 +1,9 @@
-"""The interceptor of every call: deadline, in-flight limit, errors, metrics and tracing in one stack frame.
+"""The interceptor of every call: admission, deadline, errors, metrics and tracing in one stack frame.
 
 Calls to the health and reflection services bypass it: they must be answered under overload, and they create no spans,
 log lines or request metrics.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, cast
@@ -13,65 +12,18 @@ import grpc
 import structlog
 
 from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError
-from recmesh.serving import deadline, logs, metrics
+from recmesh.serving import deadline, logs, metrics, priority
+from recmesh.serving.load import Load
 from recmesh.serving.rpc import Context, Method, Received
 from recmesh.serving.tracing import Tracer
 
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 # Stops the retries of the caller's gRPC library: only calls that no server has accepted are worth a retry (gRFC A6).
 _NO_RETRY = (("grpc-retry-pushback-ms", "-1"),)
+_NO_ROOM = "all capacity is in use (docs/services.md): retry later, or add replicas"
 
 log = structlog.get_logger(__name__)
-
-
-class Load:
-    """The number of calls in flight and the size of their requests, each with a limit."""
-
-    def __init__(self, limit: int, max_bytes: int) -> None:
-        """Start with no call in flight.
-
-        Args:
-            limit: The largest number of calls.
-            max_bytes: The largest sum of the sizes of their requests. A single call may exceed it.
-        """
-        self.limit = limit
-        self.max_bytes = max_bytes
-        self.in_flight = 0
-        self.bytes = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def enter(self, size: int) -> None:
-        """Count the start of a call.
-
-        Args:
-            size: Of its request, in bytes.
-
-        Raises:
-            Overloaded: A limit is reached.
-        """
-        if self.in_flight >= self.limit:
-            raise Overloaded(f"{self.limit} requests are in flight already (RECMESH_MAX_IN_FLIGHT): retry later")
-        if self.in_flight and self.bytes + size > self.max_bytes:
-            raise Overloaded(
-                f"the requests in flight have {self.bytes:,} of {self.max_bytes:,} bytes "
-                "(RECMESH_MAX_BYTES_IN_FLIGHT): retry later"
-            )
-        self.in_flight += 1
-        self.bytes += size
-        self._idle.clear()
-
-    def leave(self, size: int) -> None:
-        """Count the end of a call with a request of this size."""
-        self.in_flight -= 1
-        self.bytes -= size
-        if not self.in_flight:
-            self._idle.set()
-
-    async def idle(self) -> None:
-        """Wait until no call is in flight."""
-        await self._idle.wait()
 
 
 class Interceptor(grpc.aio.ServerInterceptor):
@@ -90,29 +42,42 @@ class Interceptor(grpc.aio.ServerInterceptor):
         self._load = load
         self._tracer = tracer
         self._default_timeout = default_timeout
-        self._wrapped: dict[str, Handler] = {}
+        self._wrapped: dict[str, tuple[_Handler, _Handler]] = {}
         self._log_limit = logs.Limit()
         metrics.IN_FLIGHT.labels(service).set_function(lambda: load.in_flight)
+        metrics.LIMIT.labels(service).set_function(lambda: load.limit)
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], "Awaitable[_Handler | None]"],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
+    ) -> "_Handler | None":
         """The guarded handler of a method, or the original handler of a health or reflection method."""
         path = handler_call_details.method
-        handler = self._wrapped.get(path)
-        if handler is not None:
-            return handler
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None or path.startswith("/grpc."):
-            return handler
-        self._wrapped[path] = wrapped = grpc.unary_unary_rpc_method_handler(
-            self._guarded(path, cast(Method, handler.unary_unary)),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-        return wrapped
+        wrapped = self._wrapped.get(path)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None or handler.unary_unary is None or path.startswith("/grpc."):
+                return handler
+            guarded = grpc.unary_unary_rpc_method_handler(
+                self._guarded(path, cast(Method, handler.unary_unary)),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+            self._wrapped[path] = wrapped = guarded, self._refusing(path)
+        guarded, refusing = wrapped
+        batch = priority.is_batch(handler_call_details.invocation_metadata)
+        return guarded if self._load.has_room(batch=batch) else refusing
+
+    def _refusing(self, path: str) -> _Handler:
+        """A handler that refuses calls before their requests are read: one of a stream need not wait for them."""
+        refused = metrics.REQUESTS.labels(self._service, path.rpartition("/")[2], Overloaded.grpc_status)
+
+        async def refuse(_requests: object, context: Context) -> None:
+            refused.inc()
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _NO_ROOM, _NO_RETRY)
+
+        return grpc.stream_unary_rpc_method_handler(refuse)
 
     def _guarded(self, path: str, method: Method) -> Method:
         name = path.rpartition("/")[2]
@@ -121,19 +86,24 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
         async def guarded(received: Received, context: Context) -> Any:
             started = time.perf_counter()
-            self._tracer.begin(context.invocation_metadata())
+            metadata = context.invocation_metadata()
+            self._tracer.begin(metadata)
+            priority.batch.set(priority.is_batch(metadata))
             status, text = "CANCELLED", ""
             try:
                 request, size = received
                 if isinstance(request, InvalidRequest):
                     raise request
                 logs.log_id.set(getattr(request, "log_id", 0))
-                self._load.enter(size)
+                # The type stubs lack the None of calls without a deadline.
+                allowed: float | None = context.time_remaining()
+                self._load.enter(size, self._default_timeout if allowed is None else allowed)
                 try:
                     with self._tracer.span(path, server=True):
-                        answer = await self._in_time(method, request, context)
+                        answer = await self._in_time(method, request, context, allowed)
                 finally:
                     self._load.leave(size)
+                self._load.answered(time.perf_counter() - started)
                 status = "OK"
                 return answer
             except Exception as error:  # noqa: BLE001 - the only place where errors become status codes
@@ -145,12 +115,10 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
         return guarded
 
-    async def _in_time(self, method: Method, request: Any, context: Context) -> Any:
-        # The type stubs lack the None of calls without a deadline.
-        seconds: float | None = context.time_remaining()
-        if seconds is not None:
+    async def _in_time(self, method: Method, request: Any, context: Context, allowed: float | None) -> Any:
+        if allowed is not None:
             # gRPC itself cancels this task when the caller's deadline passes.
-            deadline.start(seconds)
+            deadline.start(allowed)
             return await method(request, context)
         deadline.start(self._default_timeout)
         return await deadline.within(self._default_timeout, self._service, method(request, context))

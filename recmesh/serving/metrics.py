@@ -17,6 +17,7 @@ REQUEST_SECONDS = Histogram(
     "recmesh_request_seconds", "Time from receipt to answer", ["service", "method"], buckets=_SECONDS
 )
 IN_FLIGHT = Gauge("recmesh_requests_in_flight", "Requests in progress", ["service"])
+LIMIT = Gauge("recmesh_requests_limit", "Requests that may be in progress; congestion lowers it", ["service"])
 STAGE_SECONDS = Histogram(
     "recmesh_stage_seconds", "Time of one successful call to a stage of the chain", ["stage"], buckets=_SECONDS
 )

@@ -45,8 +45,8 @@ class Received(NamedTuple):
 
 def handlers(
     service: ServiceDescriptor, methods: Mapping[str, Method], max_bytes: int = MAX_REQUEST_BYTES
-) -> grpc.GenericRpcHandler:
-    """Handlers for all methods of a service.
+) -> dict[str, "grpc.RpcMethodHandler[Any, Any]"]:
+    """Handlers for all methods of a service, by the name of the method.
 
     Args:
         service: Defines the methods and their requests.
@@ -57,17 +57,14 @@ def handlers(
     Raises:
         KeyError: `methods` lacks a method of the service.
     """
-    return grpc.method_handlers_generic_handler(
-        service.full_name,
-        {
-            method.name: grpc.unary_unary_rpc_method_handler(
-                methods[method.name],
-                request_deserializer=receiver(message_factory.GetMessageClass(method.input_type), max_bytes),
-                response_serializer=_serialize,
-            )
-            for method in service.methods
-        },
-    )
+    return {
+        method.name: grpc.unary_unary_rpc_method_handler(
+            methods[method.name],
+            request_deserializer=receiver(message_factory.GetMessageClass(method.input_type), max_bytes),
+            response_serializer=_serialize,
+        )
+        for method in service.methods
+    }
 
 
 def receiver(request: type[Message], max_bytes: int) -> Callable[[bytes], Received]:

@@ -27,7 +27,8 @@ from recmesh.contract import (
 from recmesh.errors import RecmeshError, SettingsError
 from recmesh.serving import logs, metrics
 from recmesh.serving.health import Check, Health
-from recmesh.serving.interceptor import Interceptor, Load
+from recmesh.serving.interceptor import Interceptor
+from recmesh.serving.load import Congestion, Load, keep_adapting
 from recmesh.serving.rpc import Method, handlers
 from recmesh.serving.settings import ServerSettings, load_settings, printable
 from recmesh.serving.tracing import Tracer
@@ -35,6 +36,8 @@ from recmesh.serving.tracing import Tracer
 S = TypeVar("S", bound=ServerSettings)
 
 _ACCEPT_SECONDS = 0.05
+# Of one connection; others wait at the client.
+_MAX_STREAMS = 1_000
 _CONNECTION_AGE_GRACE_MS = 10_000
 
 log = structlog.get_logger(__name__)
@@ -51,6 +54,7 @@ class Endpoint:
         methods: The implementation of each method by its name.
         check: Decides the health status.
         max_request_bytes: The largest request.
+        congestion: Of the gate at which its calls compute, if they do. A process has one gate.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Endpoint:
     methods: dict[str, Method]
     check: Check
     max_request_bytes: int = MAX_REQUEST_BYTES
+    congestion: Congestion | None = None
 
 
 Build: TypeAlias = Callable[[S, Tracer], AbstractAsyncContextManager[Sequence[Endpoint]]]
@@ -95,7 +100,9 @@ async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
         stack.callback(tracer.close)
         await stack.enter_async_context(background(metrics.watch_loop_lag()))
         endpoints = await stack.enter_async_context(build(settings, tracer))
-        servers = [_EndpointServer(endpoint, settings, tracer) for endpoint in endpoints]
+        congestion = next((endpoint.congestion for endpoint in endpoints if endpoint.congestion), Congestion())
+        servers = [_EndpointServer(endpoint, settings, tracer, congestion) for endpoint in endpoints]
+        await stack.enter_async_context(background(keep_adapting([server.load for server in servers], congestion)))
         for server in servers:
             await server.start()
             await stack.enter_async_context(background(server.health.run()))
@@ -140,18 +147,19 @@ def _stop_process(ended: "asyncio.Task[None]") -> None:
 class _EndpointServer:
     """A gRPC server for one endpoint, with health and reflection."""
 
-    def __init__(self, endpoint: Endpoint, settings: ServerSettings, tracer: Tracer) -> None:
+    def __init__(self, endpoint: Endpoint, settings: ServerSettings, tracer: Tracer, congestion: Congestion) -> None:
         self._endpoint = endpoint
         self._settings = settings
-        self._load = Load(settings.max_in_flight, settings.max_bytes_in_flight)
+        self.load = Load(settings.max_in_flight, settings.max_bytes_in_flight, congestion)
         service = endpoint.descriptor.full_name
         self.health = Health(endpoint.name, ("", service), endpoint.check)
         self._server = grpc.aio.server(
-            interceptors=[Interceptor(endpoint.name, self._load, tracer, settings.default_timeout)],
+            interceptors=[Interceptor(endpoint.name, self.load, tracer, settings.default_timeout)],
             options=_server_options(settings),
         )
+        # A registered method has a queue of its own in gRPC: no health check waits behind its calls.
         methods = handlers(endpoint.descriptor, endpoint.methods, endpoint.max_request_bytes)
-        self._server.add_generic_rpc_handlers((methods,))
+        self._server.add_registered_method_handlers(service, methods)
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
         names = (service, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -176,7 +184,7 @@ class _EndpointServer:
         # Calls that were accepted just before must be counted before the load is checked.
         await asyncio.sleep(_ACCEPT_SECONDS)
         # The server itself would also wait for the clients' health watches, which never end.
-        await asyncio.wait([stopping, asyncio.create_task(self._load.idle())], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stopping, asyncio.create_task(self.load.idle())], return_when=asyncio.FIRST_COMPLETED)
         await self._server.stop(0)
         await stopping
 
@@ -189,6 +197,7 @@ def _server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         # gRPC itself refuses what no service accepts. The limit of a service is in the deserializer, and named.
         ("grpc.max_receive_message_length", 2 * MAX_STAGE_REQUEST_BYTES),
+        ("grpc.max_concurrent_streams", _MAX_STREAMS),
         ("grpc.max_connection_age_ms", int(age_seconds * 1000)),
         ("grpc.max_connection_age_grace_ms", _CONNECTION_AGE_GRACE_MS),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),

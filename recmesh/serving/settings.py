@@ -32,7 +32,7 @@ class ServerSettings(BaseSettings):
     Attributes:
         host: Address to bind; `::` means every address, IPv4 and IPv6.
         metrics_port: 0 means any free port; unset means the service port + 10000.
-        max_in_flight: Calls of a service that run at the same time; further ones are refused.
+        max_in_flight: The most calls of a service that run at the same time; see `recmesh.serving.load`.
         max_bytes_in_flight: Limit for the sum of the sizes of their requests.
         default_timeout: For requests without a deadline.
         drain_delay: Between the health status NOT_SERVING and the refusal of new calls.

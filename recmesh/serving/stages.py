@@ -17,7 +17,7 @@ from recmesh.errors import Unavailable
 from recmesh.pb import cm_pb2, rank_pb2, recall_pb2, um_pb2
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
-from recmesh.serving import logs, tracing
+from recmesh.serving import logs, priority, tracing
 from recmesh.serving.channels import ReconnectWait, as_recmesh_error
 from recmesh.serving.deadline import Deadline
 from recmesh.serving.rpc import with_raw_fields
@@ -315,7 +315,8 @@ class _Call(Generic[R]):
             raise as_recmesh_error(self._service, error) from error
 
     async def _attempt(self, request: Message, timeout: float) -> R:
-        answer = await self._method(request, timeout=timeout, metadata=tracing.outgoing_metadata())
+        metadata = (*tracing.outgoing_metadata(), *priority.outgoing_metadata())
+        answer = await self._method(request, timeout=timeout, metadata=metadata)
         self._reconnect_wait.answered()
         return answer
 

@@ -61,11 +61,11 @@ def current_trace_id() -> str | None:
     return format_trace_id(context.trace_id) if context.is_valid else None
 
 
-def outgoing_metadata() -> Sequence[tuple[str, str]] | None:
-    """Metadata that continues the current trace in a call; None outside a request."""
+def outgoing_metadata() -> Sequence[tuple[str, str]]:
+    """Metadata that continues the current trace in a call; empty outside a request."""
     metadata: list[tuple[str, str]] = []
     _PROPAGATOR.inject(metadata, setter=_SETTER)
-    return tuple(metadata) or None
+    return metadata
 
 
 class Tracer:

@@ -29,7 +29,7 @@ def endpoint(port: int, core: RankCore, check: Check) -> Endpoint:
     """RankService on a port."""
     descriptor = rank_pb2.DESCRIPTOR.services_by_name["RankService"]
     methods: dict[str, Method] = {"rank_predict": RankServicer(core).rank_predict}
-    return Endpoint("rank", port, descriptor, methods, check, MAX_STAGE_REQUEST_BYTES)
+    return Endpoint("rank", port, descriptor, methods, check, MAX_STAGE_REQUEST_BYTES, core.congestion)
 
 
 def warmed(

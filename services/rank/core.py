@@ -37,6 +37,7 @@ class RankCore:
         """Answer from the releases that are ready; `gate` runs the computations."""
         self._releases = releases
         self._gate = gate
+        self.congestion = gate.congestion
 
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
         """See `recmesh.serving.stages.RankStage`.

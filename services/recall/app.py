@@ -13,6 +13,7 @@ from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import Check, every, once
 from recmesh.serving.milvus import open_milvus
 from recmesh.serving.models import UnknownValues, UserFeatureCache
+from recmesh.serving.rpc import Method
 from recmesh.serving.tracing import Tracer
 from recmesh.serving.warm import WarmReleases
 from recmesh.stores.milvus import MilvusReader
@@ -27,7 +28,8 @@ _PING_TIMEOUT_SECONDS = 1.0
 def endpoint(port: int, core: RecallCore, check: Check) -> Endpoint:
     """recall.RecallService on a port."""
     descriptor = recall_pb2.DESCRIPTOR.services_by_name["RecallService"]
-    return Endpoint("recall", port, descriptor, {"recall": RecallServicer(core).recall}, check, MAX_STAGE_REQUEST_BYTES)
+    methods: dict[str, Method] = {"recall": RecallServicer(core).recall}
+    return Endpoint("recall", port, descriptor, methods, check, MAX_STAGE_REQUEST_BYTES, core.congestion)
 
 
 def ready(release_check: Check, milvus: MilvusReader) -> Check:

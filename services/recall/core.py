@@ -80,6 +80,7 @@ class RecallCore:
         """
         self._releases = releases
         self._gate = gate
+        self.congestion = gate.congestion
         self._channel_timeout = channel_timeout
 
     async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:

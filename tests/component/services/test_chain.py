@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -103,8 +103,8 @@ class Stages:
             await within(timeout, stage, asyncio.Event().wait())
 
 
-def chain_over(stages: Stages, popular: PopularList) -> Chain:
-    return Chain(stages, stages, stages, stages, popular, CANDIDATES, Tracer("test", 0, None))
+def chain_over(stages: Stages, popular: PopularList, clock: Callable[[], float] = time.monotonic) -> Chain:
+    return Chain(stages, stages, stages, stages, popular, CANDIDATES, Tracer("test", 0, None), clock)
 
 
 async def ask(
@@ -394,3 +394,31 @@ async def test_an_answer_from_two_releases_is_degraded() -> None:
     answer = await ask(WithoutOldRelease(rank_release="r1"), profile=PROFILE)
 
     assert answer.degraded == ["rank", "rank:release"]
+
+
+async def test_fewer_candidates_are_ranked_if_the_time_is_shorter_than_usual() -> None:
+    stages, now = Stages(), 0.0
+    chain = chain_over(stages, PopularList(stages), lambda: now)
+
+    async def answer(seconds: float, timeout: float) -> Answer:
+        """An answer for which the stages after um take `seconds`, by the clock of the chain."""
+
+        async def rank(query: ScoreQuery, timeout: float) -> ScoreList:
+            nonlocal now
+            now += seconds
+            return await Stages.rank(stages, query, timeout)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stages, "rank", rank)
+            return await chain.answer(Request("", PROFILE, 5), timeout)
+
+    for _ in range(14):
+        assert (await answer(20, 3600)).degraded == []
+    # The usual time is 20 * (1 - 0.95 ** 14), or 10.2 s.
+    hurried = await answer(5, 10)
+    assert hurried.degraded == ["recall:fewer_candidates"]
+    assert ids(hurried) == best(5, CANDIDATES // 4)
+    assert stages.recalled[-1].size == CANDIDATES // 4
+    # It fades to 9.7 s, and 95 % of 10.3 s are longer.
+    assert (await answer(5, 10.3)).degraded == []
+    assert stages.recalled[-1].size == CANDIDATES

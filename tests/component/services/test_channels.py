@@ -13,7 +13,8 @@ from recmesh.pb import um_pb2, um_pb2_grpc
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from recmesh.serving import channels, logs
 from recmesh.serving.channels import ReconnectWait, open_channel
-from recmesh.serving.interceptor import Interceptor, Load
+from recmesh.serving.interceptor import Interceptor
+from recmesh.serving.load import Congestion, Load
 from recmesh.serving.rpc import Context, handlers
 from recmesh.serving.stages import RemoteUserStage, RequestUser
 from recmesh.serving.tracing import Tracer
@@ -57,7 +58,7 @@ async def serving(um: Um, port: int = 0, interceptors: Sequence[grpc.aio.ServerI
     server = grpc.aio.server(interceptors=interceptors)
     descriptor = um_pb2.DESCRIPTOR.services_by_name["UMService"]
     if interceptors:
-        server.add_generic_rpc_handlers((handlers(descriptor, {"um_call": um.um_call}),))
+        server.add_registered_method_handlers(descriptor.full_name, handlers(descriptor, {"um_call": um.um_call}))
     else:
         um_pb2_grpc.add_UMServiceServicer_to_server(um, server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
@@ -101,7 +102,10 @@ async def test_calls_are_still_retried_after_many_failures() -> None:
 
 
 async def test_a_call_that_fails_in_the_service_is_not_retried() -> None:
-    um, interceptor = UmWithoutRedis(), Interceptor("test", Load(8, 1 << 20), Tracer("test", 0, None), 1.0)
+    um, interceptor = (
+        UmWithoutRedis(),
+        Interceptor("test", Load(8, 1 << 20, Congestion()), Tracer("test", 0, None), 1.0),
+    )
     async with serving(um, 0, [interceptor]) as port, open_channel(f"127.0.0.1:{port}") as channel:
         with pytest.raises(Unavailable, match="Redis is unavailable"):
             await RemoteUserStage(channel).find("5", TIMEOUT)

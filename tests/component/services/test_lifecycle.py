@@ -141,11 +141,33 @@ def test_calls_beyond_the_limit_are_refused_while_health_answers(own_redis: Redi
         with pytest.raises(grpc.RpcError) as refused:
             ask(channel)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert "2 requests" in (refused.value.details() or "")
+        assert (refused.value.details() or "").startswith("all capacity is in use")
+        assert service.metrics()['recmesh_requests_limit{service="um"}'] == 2
+        assert (
+            service.metrics()['recmesh_requests_total{method="um_call",service="um",status="RESOURCE_EXHAUSTED"}'] == 1
+        )
         assert health_of(service.target("um")) is not None
 
         own_redis.signal_group(signal.SIGCONT)
         assert [call.result().error.code for call in held] == [OK, OK]
+
+
+def test_calls_that_can_wait_are_refused_first(own_redis: RedisServer) -> None:
+    settings = {"RECMESH_REDIS_URL": own_redis.url, "RECMESH_MAX_IN_FLIGHT": "4"}
+    with running("um", settings) as service, grpc.insecure_channel(service.target("um")) as channel:
+        own_redis.signal_group(signal.SIGSTOP)
+        call, request = UM.on(channel), UserModelRequest(user_id="5")
+        held = [call.future(request, timeout=30) for _ in range(3)]
+        wait_until(lambda: service.metrics()['recmesh_requests_in_flight{service="um"}'] == 3, service, "um")
+
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request, timeout=30, metadata=(("recmesh-priority", "batch"),))
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        held.append(call.future(request, timeout=30))
+        wait_until(lambda: service.metrics()['recmesh_requests_in_flight{service="um"}'] == 4, service, "um")
+
+        own_redis.signal_group(signal.SIGCONT)
+        assert [call.result().error.code for call in held] == [OK] * 4
 
 
 def test_a_request_without_a_deadline_gets_the_default_timeout(own_redis: RedisServer) -> None:

@@ -4,39 +4,136 @@ import pytest
 
 from recmesh.errors import InvalidRequest, Overloaded
 from recmesh.pb.cm_pb2 import CMRequest
-from recmesh.serving.interceptor import Load
 from recmesh.serving.limits import check_count, check_excluded, check_ids
+from recmesh.serving.load import Congestion, Load, Shortest, adapt
 from recmesh.serving.rpc import Received, receiver
 
+PATIENCE = 1.0
+"""Seconds that callers allow."""
 
-def test_calls_beyond_the_limit_are_refused() -> None:
-    load = Load(2, 1_000)
-    load.enter(1)
-    load.enter(1)
-    with pytest.raises(Overloaded, match=r"2 requests are in flight already \(RECMESH_MAX_IN_FLIGHT\)"):
-        load.enter(1)
+
+def entered(load: Load, calls: int) -> Load:
+    """Let calls enter."""
+    for _ in range(calls):
+        assert load.has_room()
+        load.enter(1, PATIENCE)
+    return load
+
+
+def test_there_is_room_up_to_the_limit() -> None:
+    load = entered(Load(2, 1_000, Congestion()), 2)
+    assert not load.has_room()
     load.leave(1)
-    load.enter(1)
+    entered(load, 1)
     assert (load.in_flight, load.bytes) == (2, 2)
 
 
+def test_batch_calls_leave_three_tenths_of_the_limit_to_others() -> None:
+    load = entered(Load(10, 1_000, Congestion()), 6)
+    assert load.has_room(batch=True)
+    entered(load, 1)
+    assert not load.has_room(batch=True)
+    assert load.has_room()
+
+
 def test_requests_beyond_the_limit_of_bytes_are_refused() -> None:
-    load = Load(100, 1_000)
-    load.enter(400)
-    load.enter(600)
+    load = Load(100, 1_000, Congestion())
+    load.enter(400, PATIENCE)
+    load.enter(600, PATIENCE)
     with pytest.raises(Overloaded, match=r"have 1,000 of 1,000 bytes \(RECMESH_MAX_BYTES_IN_FLIGHT\)"):
-        load.enter(1)
+        load.enter(1, PATIENCE)
     load.leave(400)
-    load.enter(400)
+    load.enter(400, PATIENCE)
     assert (load.in_flight, load.bytes) == (2, 1_000)
 
 
 def test_a_single_request_may_exceed_the_limit_of_bytes() -> None:
     """It would never be answered otherwise."""
-    load = Load(100, 1_000)
-    load.enter(5_000)
+    load = Load(100, 1_000, Congestion())
+    load.enter(5_000, PATIENCE)
     load.leave(5_000)
     assert (load.in_flight, load.bytes) == (0, 0)
+
+
+def test_the_limit_falls_in_proportion_to_the_wait_and_rises_again() -> None:
+    """Callers allow 1 s, so the wait at each turn should not exceed 0.05 s."""
+    load = entered(Load(256, 1_000, Congestion()), 200)
+    load.adapt(0.05)
+    assert (load.limit, load.limited) == (256, False)
+    load.adapt(0.0625)
+    assert load.limit == pytest.approx(200 * 0.8)
+    assert load.limited
+    load.adapt(0.051)
+    assert load.limit == pytest.approx(160 * 0.95)
+    load.adapt(10)
+    assert load.limit == pytest.approx(76)
+    load.adapt(0)
+    assert load.limit == pytest.approx(83.6)
+    for _ in range(20):
+        load.adapt(0)
+    assert load.limit == 256
+
+
+def test_the_limit_stays_above_what_keeps_a_core_busy() -> None:
+    load = entered(Load(256, 1_000, Congestion()), 20)
+    for _ in range(10):
+        load.adapt(1)
+    assert load.limit == 8
+
+
+def test_callers_that_allow_more_time_may_wait_longer() -> None:
+    load = Load(256, 1_000, Congestion())
+    for _ in range(100):
+        load.enter(1, 30.0)
+    load.adapt(1.4)
+    assert load.limit == 256
+
+
+def test_calls_with_less_time_than_the_quickest_answer_takes_are_refused() -> None:
+    load = Load(256, 1_000, Congestion())
+    load.answered(0.02)
+    load.answered(0.05)
+    load.adapt(0)
+    load.enter(1, 0.021)
+    with pytest.raises(Overloaded, match="19 ms are left, and an answer takes 20 ms at least: allow more time"):
+        load.enter(1, 0.019)
+
+
+def test_the_time_of_the_quickest_answer_fades_without_answers() -> None:
+    load = Load(256, 1_000, Congestion())
+    load.answered(2.0)
+    for _ in range(3):
+        load.adapt(0)
+    with pytest.raises(Overloaded, match="400 ms are left, and an answer takes 500 ms at least"):
+        load.enter(1, 0.4)
+    load.adapt(0)
+    load.enter(1, 0.4)
+
+
+def test_the_shortest_time_of_an_interval() -> None:
+    times = Shortest()
+    for seconds in (0.3, 0.02, 0.5):
+        times.add(seconds)
+    assert times.take() == 0.02
+    assert times.take() == 0
+
+
+def test_the_limits_of_a_process_adapt_to_the_longest_standing_wait() -> None:
+    congestion = Congestion()
+    loads = [entered(Load(256, 1_000, congestion), 100), Load(256, 1_000, congestion)]
+    assert congestion.arrivals == 100
+    congestion.waited(0.0625)
+    congestion.waited(0.3)
+    adapt(loads, congestion, lag=0.01)
+    # The second service has no callers.
+    assert [load.limit for load in loads] == [80, 256]
+    assert congestion.limited
+    adapt(loads, congestion, lag=0.1)
+    assert [load.limit for load in loads] == [40, 256]
+    for _ in range(20):
+        adapt(loads, congestion, lag=0)
+    assert [load.limit for load in loads] == [256, 256]
+    assert not congestion.limited
 
 
 @pytest.mark.parametrize("identity", ["x" * 128, "é" * 64, "😀" * 32, "", "x" * 33])

@@ -93,7 +93,7 @@ def test_requests_without_a_header_get_different_traces() -> None:
 
 def test_outside_a_request_there_is_no_trace() -> None:
     assert tracing.current_trace_id() is None
-    assert tracing.outgoing_metadata() is None
+    assert tracing.outgoing_metadata() == []
 
 
 def test_a_call_within_a_span_continues_the_span() -> None:
