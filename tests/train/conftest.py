@@ -5,11 +5,12 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from recmesh.dataset import read
@@ -121,19 +122,21 @@ def trained(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="session")
-def succeeding(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A training with a store whose active release was trained on the first two thirds of the time span.
+def retrained(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same training with a store whose active release was trained on the first two thirds of the time span.
 
-    The shop has 180 users, too few for a deep ranker, which makes both trainings short.
+    The earlier release has seen 120 of the 300 users only, which makes its training short.
     """
-    folder = tmp_path_factory.mktemp("succeeding")
-    shop = synthetic(folder / "shop", users=180, products=250, form="v0")
-    split(read(shop), folder / "cut", seed=1)
-    split(read(folder / "cut" / "train"), folder / "earlier", seed=1)
+    folder = tmp_path_factory.mktemp("retrained")
+    split(read(shop_data), folder / "cut", seed=1)
+    data = read(folder / "cut" / "train")
+    users = data.users["user_id"].head(120).to_list()
+    actions = data.actions.filter(pl.col("user_id").is_in(users))
+    split(replace(data, users=data.users.head(120), actions=actions), folder / "earlier", seed=1)
     older = train(folder / "earlier" / "train", folder / "store")
     assert older.code == 0, older.errors
     older.store.activate(older.release)
-    run = train(shop, folder / "store")
+    run = train(shop_data, folder / "store")
     assert run.code == 0, run.errors
     return run
 

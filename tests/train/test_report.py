@@ -161,10 +161,10 @@ def test_the_command_prints_the_figures_and_writes_the_page(
     assert Report.model_validate_json(document) == report
 
 
-def test_the_active_release_is_compared_on_labels_that_it_has_not_seen(succeeding: Run) -> None:
-    store, older = succeeding.store, succeeding.store.active()
-    report = Report.parse(store.read(succeeding.release, "metrics.json"), "metrics.json")
-    compared = store.manifest(succeeding.release).compared
+def test_the_active_release_is_compared_on_labels_that_it_has_not_seen(retrained: Run) -> None:
+    store, older = retrained.store, retrained.store.active()
+    report = Report.parse(store.read(retrained.release, "metrics.json"), "metrics.json")
+    compared = store.manifest(retrained.release).compared
     assert report.active is not None and report.active.compared and compared is not None
     assert compared.release == older and set(compared.segments) == set(report.segments)
     for name, segment in report.segments.items():
@@ -176,7 +176,7 @@ def test_the_active_release_is_compared_on_labels_that_it_has_not_seen(succeedin
         systems = {system.name: system for system in segment.systems}
         popular = systems["popularity"].figures["recall@100"].mean
         assert theirs > popular
-    store.activate(succeeding.release, (not_worse_than(store.active_manifest),))
+    store.activate(retrained.release, (not_worse_than(store.active_manifest),))
 
 
 _PLANTED = """
