@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
-from pymilvus.grpc_gen import milvus_pb2
+from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from recmesh.contract import DIRECT, MAX_ID_BYTES, without_credentials
 from recmesh.errors import RecmeshError, Unavailable
@@ -182,33 +182,50 @@ class MilvusWriter:
         return str(self._client.describe_index(name, VECTOR, timeout=_CALL_SECONDS)["index_type"])
 
     def _wait_until_served(self, name: str, index: Index) -> None:
-        """Wait for the query nodes, which use an index up to 12 s after it has been built."""
+        """Wait for the query nodes, which use an index up to 12 s after it has been built.
+
+        Until then, they scan what has just been written: searches find everything, slowly.
+        """
         if self._lite or index.kind == "FLAT":
             return
         if self._secure:
             channel = grpc.secure_channel(self._target, grpc.ssl_channel_credentials(), options=[DIRECT])
         else:
             channel = grpc.insecure_channel(self._target, options=[DIRECT])
+        deadline = time.monotonic() + _BUILD_SECONDS
         with channel:
-            segments = channel.unary_unary(
-                f"{SERVICE}GetQuerySegmentInfo",
-                request_serializer=milvus_pb2.GetQuerySegmentInfoRequest.SerializeToString,
-                response_deserializer=milvus_pb2.GetQuerySegmentInfoResponse.FromString,
-            )
-            deadline = time.monotonic() + _BUILD_SECONDS
-            while any(
-                segment.num_rows >= _MIN_INDEXED_ROWS and not segment.index_name
-                for segment in segments(
-                    milvus_pb2.GetQuerySegmentInfoRequest(collectionName=name),
-                    timeout=_CALL_SECONDS,
-                    metadata=self._authorization,
-                ).infos
-            ):
+            while not self._written(channel, name) <= self._served(channel, name):
                 if time.monotonic() > deadline:
                     raise Unavailable(
                         f"Milvus {self._uri}: {name} is not served with its index after {_BUILD_SECONDS:.0f} s"
                     )
                 time.sleep(_POLL_SECONDS)
+
+    def _written(self, channel: grpc.Channel, name: str) -> set[int]:
+        """The segments that hold the rows of a collection and get an index."""
+        segments = channel.unary_unary(
+            f"{SERVICE}GetPersistentSegmentInfo",
+            request_serializer=milvus_pb2.GetPersistentSegmentInfoRequest.SerializeToString,
+            response_deserializer=milvus_pb2.GetPersistentSegmentInfoResponse.FromString,
+        )
+        request = milvus_pb2.GetPersistentSegmentInfoRequest(collectionName=name)
+        found = segments(request, timeout=_CALL_SECONDS, metadata=self._authorization)
+        return {
+            segment.segmentID
+            for segment in found.infos
+            if segment.state == common_pb2.Flushed and segment.num_rows >= _MIN_INDEXED_ROWS
+        }
+
+    def _served(self, channel: grpc.Channel, name: str) -> set[int]:
+        """The segments that searches use with an index."""
+        segments = channel.unary_unary(
+            f"{SERVICE}GetQuerySegmentInfo",
+            request_serializer=milvus_pb2.GetQuerySegmentInfoRequest.SerializeToString,
+            response_deserializer=milvus_pb2.GetQuerySegmentInfoResponse.FromString,
+        )
+        request = milvus_pb2.GetQuerySegmentInfoRequest(collectionName=name)
+        found = segments(request, timeout=_CALL_SECONDS, metadata=self._authorization)
+        return {segment.segmentID for segment in found.infos if segment.index_name}
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:

@@ -154,6 +154,25 @@ def test_the_search_width_is_measured_and_the_index_can_be_replaced(writer: Milv
     assert writer.count(filled.name) == ROWS
 
 
+def test_searches_use_the_index_once_it_is_built(writer: MilvusWriter) -> None:
+    """A narrow search of a graph misses items. Before the index is in use, Milvus scans and misses none."""
+    rng = np.random.default_rng(5)
+    name, ids = "recmesh_served", [f"i{row}" for row in range(6_000)]
+    vectors = rng.normal(size=(len(ids), 32)).astype(np.float32)
+    radius, queries = longest(vectors), rng.normal(size=(100, 32)).astype(np.float32)
+    best = np.argsort(-(queries @ vectors.T), axis=1)[:, :20]
+    writer.create(name, 32)
+    for replace in (False, True):
+        for start in range(0, len(ids), 2_000):
+            part = slice(start, start + 2_000)
+            writer.insert(name, ids[part], vectors[part], radius, replace)
+        writer.build(name, HNSW)
+        found = writer.search(name, queries, 20, 20)
+        hits = [len({ids[item] for item in row} & set(got)) for row, got in zip(best, found, strict=True)]
+        assert 0.3 < sum(hits) / (20 * len(queries)) < 0.98, replace
+    writer.drop(name)
+
+
 def test_user_and_password_authenticate_every_call_and_are_in_no_message() -> None:
     seen: list[dict[str, object]] = []
 
