@@ -23,7 +23,10 @@ app.command("import")(import_models)
 
 ReleaseId = Annotated[str, typer.Argument(metavar="ID")]
 Force = Annotated[
-    bool, typer.Option("--force", help="Activate the release even if its quality or its collection is refused.")
+    bool,
+    typer.Option(
+        "--force", help="Activate the release even if its data set, its quality or its collection is refused."
+    ),
 ]
 
 
@@ -82,10 +85,11 @@ def activate(
     force: Force = False,
 ) -> None:
     """Activate a release if it beats popularity, is not worse than the active one, and its collection is complete."""
-    from recmesh.releases import ModelStore, beats_popularity, not_worse_than
+    from recmesh.releases import ModelStore, beats_popularity, not_worse_than, same_data_as
 
     models = ModelStore(store)
-    checks = (beats_popularity, not_worse_than(models.active_manifest), _collection_is_complete(milvus_uri))
+    active = models.active_manifest
+    checks = (same_data_as(active), beats_popularity, not_worse_than(active), _collection_is_complete(milvus_uri))
     with _trial(models) as trial:
         models.activate(release_id, trial if force else (*checks, *trial))
     Console().print(f"{release_id} is active", highlight=False)
@@ -94,11 +98,12 @@ def activate(
 @app.command()
 def rollback(store: StoreUrl = STORE, milvus_uri: MilvusUri = MILVUS, force: Force = False) -> None:
     """Activate the previously active release again."""
-    from recmesh.releases import ModelStore
+    from recmesh.releases import ModelStore, same_data_as
 
     models = ModelStore(store)
+    checks = (same_data_as(models.active_manifest), _collection_is_complete(milvus_uri))
     with _trial(models) as trial:
-        manifest = models.rollback(trial if force else (_collection_is_complete(milvus_uri), *trial))
+        manifest = models.rollback(trial if force else (*checks, *trial))
     Console().print(f"{manifest.id} is active again", highlight=False)
 
 

@@ -5,7 +5,7 @@ A release is a folder with the results of a training: `manifest.json`, `features
 `item_vectors.npy`, `metrics.json` and `report.html`. docs/releases.md describes the files.
 """
 
-from recmesh.releases.checks import Check, beats_popularity, not_worse_than, rows_match
+from recmesh.releases.checks import Check, beats_popularity, not_worse_than, rows_match, same_data_as
 from recmesh.releases.manifest import (
     FORMAT,
     HEADLINE,
@@ -50,6 +50,7 @@ __all__ = [
     "not_worse_than",
     "read_manifest",
     "rows_match",
+    "same_data_as",
     "verify_folder",
     "watch",
     "write_manifest",

@@ -47,6 +47,27 @@ def beats_popularity(manifest: Manifest) -> None:
         )
 
 
+def same_data_as(active: Callable[[], Manifest | None]) -> Check:
+    """Make the check that a release reads the same data as the active release, whose data the stores hold.
+
+    The states of one data set share its schema. Those of different ones may share item ids, so a grocery would
+    recommend films.
+
+    Args:
+        active: Returns the manifest of the active release, if there is one.
+    """
+
+    def check(manifest: Manifest) -> None:
+        other = active()
+        if other is not None and other.schema_hash != manifest.schema_hash:
+            raise ReleaseError(
+                f"release {manifest.id} refused: its data set has another schema than that of the active release "
+                f"{other.id}, whose data the stores hold; ingest its data set with --release {manifest.id}"
+            )
+
+    return check
+
+
 def not_worse_than(active: Callable[[], Manifest | None]) -> Check:
     """Make the check that a release is not significantly worse than the active release.
 

@@ -18,6 +18,7 @@ from recmesh.releases import (
     not_worse_than,
     read_manifest,
     rows_match,
+    same_data_as,
     write_manifest,
 )
 from tests.strange import STRANGE
@@ -227,6 +228,26 @@ def test_a_release_that_is_worse_than_the_active_release_is_rejected(
     store.activate("new", ())
     store.activate("new", checks)
     assert store.active() == "new"
+
+
+def test_a_release_of_another_data_set_is_refused(store: ModelStore, make_release: MakeRelease) -> None:
+    checks = (same_data_as(store.active_manifest),)
+    for release_id, schema in (("films", "f"), ("grocery", "g")):
+        store.put(make_release(release_id, schema_hash=schema))
+    store.activate("films", checks)
+    store.activate("grocery")
+    refused = (
+        "release films refused: its data set has another schema than that of the active release grocery, whose data "
+        "the stores hold; ingest its data set with --release films"
+    )
+    with pytest.raises(ReleaseError, match=refused):
+        store.rollback(checks)
+    with pytest.raises(ReleaseError, match=refused):
+        store.activate("films", checks)
+    assert store.active() == "grocery"
+    store.put(make_release("later", schema_hash="g"))
+    store.activate("later", checks)
+    assert store.rollback(checks).id == "grocery"
 
 
 def test_a_release_is_activated_if_the_active_release_is_gone(tmp_path: Path, make_release: MakeRelease) -> None:
