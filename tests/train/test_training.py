@@ -117,6 +117,7 @@ def test_a_data_set_that_is_too_small_is_refused_in_a_single_line(
     assert run.store.list() == []
 
 
+@pytest.mark.long  # test_shapes trains without fields, too
 def test_training_works_without_fields_and_with_dates_only(tmp_path: Path) -> None:
     run = train(write(tmp_path / "data", orders(80, 100, 8), 80, 100, fields=False), tmp_path / "store")
     assert run.code == 0, run.errors
