@@ -15,7 +15,7 @@ _HANDOVER_SECONDS = 0.0001
 # After so many of these times without a call, the queue is probably empty.
 _EMPTY, _EMPTY_WHILE_LIMITED = 1, 3
 _MAX_HANDOVERS = 40
-_LOOK_EVERY = 8
+_LOOK_EVERY = 16
 
 
 class ComputeGate:
@@ -91,7 +91,7 @@ class ComputeGate:
 
         A call takes two iterations of the loop and a thread of gRPC. Without this, one would come in for every two
         computations, about as many as are answered, and the queue would grow unseen. While the process is not limited,
-        a look at every eighth opportunity is enough to see that.
+        a look at every sixteenth opportunity is enough to see that.
         """
         congestion, without_call = self.congestion, 0
         if congestion.arrivals == self._arrivals:
