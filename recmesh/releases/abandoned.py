@@ -1,4 +1,4 @@
-"""Temporary folders of downloads. The process that writes a folder holds a lock on a file beside it.
+"""Temporary folders of downloads. While a process fills such a folder, it holds a lock on a file next to the folder.
 
 The system releases the locks of a process that is killed, but its folders stay. The next download into the same cache
 removes every folder whose lock is free.

@@ -11,13 +11,13 @@ import grpc
 import numpy as np
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc
 
 from recmesh.contract import DIRECT, MAX_ID_BYTES, without_credentials
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.releases import Index
 from recmesh.stores.ann import Vectors, extended, extended_queries
-from recmesh.stores.milvus import SERVICE, VECTOR, authorization, is_file, target_of, token_of
+from recmesh.stores.milvus import VECTOR, authorization, is_file, target_of, token_of
 
 # pymilvus logs every error that it raises, with a traceback.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -194,37 +194,28 @@ class MilvusWriter:
             channel = grpc.insecure_channel(self._target, options=[DIRECT])
         deadline = time.monotonic() + _BUILD_SECONDS
         with channel:
-            while not self._written(channel, name) <= self._served(channel, name):
+            stub = milvus_pb2_grpc.MilvusServiceStub(channel)
+            while not self._written(stub, name) <= self._served(stub, name):
                 if time.monotonic() > deadline:
                     raise Unavailable(
                         f"Milvus {self._uri}: {name} is not served with its index after {_BUILD_SECONDS:.0f} s"
                     )
                 time.sleep(_POLL_SECONDS)
 
-    def _written(self, channel: grpc.Channel, name: str) -> set[int]:
+    def _written(self, stub: milvus_pb2_grpc.MilvusServiceStub, name: str) -> set[int]:
         """The segments that hold the rows of a collection and get an index."""
-        segments = channel.unary_unary(
-            f"{SERVICE}GetPersistentSegmentInfo",
-            request_serializer=milvus_pb2.GetPersistentSegmentInfoRequest.SerializeToString,
-            response_deserializer=milvus_pb2.GetPersistentSegmentInfoResponse.FromString,
-        )
         request = milvus_pb2.GetPersistentSegmentInfoRequest(collectionName=name)
-        found = segments(request, timeout=_CALL_SECONDS, metadata=self._authorization)
+        found = stub.GetPersistentSegmentInfo(request, timeout=_CALL_SECONDS, metadata=self._authorization)
         return {
             segment.segmentID
             for segment in found.infos
             if segment.state == common_pb2.Flushed and segment.num_rows >= _MIN_INDEXED_ROWS
         }
 
-    def _served(self, channel: grpc.Channel, name: str) -> set[int]:
+    def _served(self, stub: milvus_pb2_grpc.MilvusServiceStub, name: str) -> set[int]:
         """The segments that searches use with an index."""
-        segments = channel.unary_unary(
-            f"{SERVICE}GetQuerySegmentInfo",
-            request_serializer=milvus_pb2.GetQuerySegmentInfoRequest.SerializeToString,
-            response_deserializer=milvus_pb2.GetQuerySegmentInfoResponse.FromString,
-        )
         request = milvus_pb2.GetQuerySegmentInfoRequest(collectionName=name)
-        found = segments(request, timeout=_CALL_SECONDS, metadata=self._authorization)
+        found = stub.GetQuerySegmentInfo(request, timeout=_CALL_SECONDS, metadata=self._authorization)
         return {segment.segmentID for segment in found.infos if segment.index_name}
 
     @contextmanager
