@@ -32,7 +32,7 @@ import local.settings
 from benchmarks import load, processes, stages, traffic
 from benchmarks.load import quantile
 from benchmarks.quota import limited
-from recmesh.client import AS, Mesh, Targets
+from recmesh.client import AS, Targets
 from recmesh.contract import DEFAULT_MILVUS_URI, DIRECT, PADDLE_SERVING_PORT, ServiceName
 from recmesh.errors import RecmeshError, SettingsError
 from recmesh.stores.keys import Keys
@@ -41,6 +41,12 @@ _CONNECTIONS = 4
 _PEAK_CONCURRENCY = 32
 _HEALTH_INTERVAL_SECONDS = 0.1
 _HEALTH_TIMEOUT_SECONDS = 1.0
+# The share of the peak that is offered at last.
+_RECOVERY = 0.5
+_COLUMNS = (
+    "offered", "sent/s", "complete/s", "of peak", "degraded/s", "refused/s", "expired/s", "other/s", "answers p50 ms",
+    "p99", "refusals p50 ms", "p99", "ranker runs/s", "health max ms", "failed", "last disturbed s", "MiB",
+)  # fmt: skip
 _OK, _REFUSED, _EXPIRED = "OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"
 
 
@@ -197,7 +203,7 @@ def _measure(options: argparse.Namespace, console: Console) -> int:
     current = local.settings.load()
     targets = Targets.from_environment(current.variables())
     users = traffic.draw_users(current.redis_url, Keys.of(current.redis_prefix), options.users)
-    payloads = asyncio.run(_prepare(targets, users)).payloads["as"]
+    payloads = asyncio.run(traffic.prepare(targets, users)).payloads["as"]
     pids = processes.find(targets, current.redis_url, DEFAULT_MILVUS_URI, f"127.0.0.1:{PADDLE_SERVING_PORT}")
     is_compact = processes.COMPACT in pids
     limited_name = processes.COMPACT if is_compact else options.limit
@@ -223,13 +229,6 @@ def _measure(options: argparse.Namespace, console: Console) -> int:
             failed += outcome.health_failed
     console.print(table)
     return int(failed > 0)
-
-
-_RECOVERY = 0.5
-_COLUMNS = (
-    "offered", "sent/s", "complete/s", "of peak", "degraded/s", "refused/s", "expired/s", "other/s", "answers p50 ms",
-    "p99", "refusals p50 ms", "p99", "ranker runs/s", "health max ms", "failed", "last disturbed s", "MiB",
-)  # fmt: skip
 
 
 def _title(options: argparse.Namespace, limited_name: str) -> str:
@@ -259,11 +258,6 @@ def _row(factor: float, offer: Offer, outcome: Outcome, peak: float, runs: float
         f"{outcome.disturbed:.1f}",
         f"{memory}",
     ]
-
-
-async def _prepare(targets: Targets, users: list[str]) -> traffic.Traffic:
-    async with Mesh(targets) as mesh:
-        return await traffic.prepare(mesh, users)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import local.settings
 from benchmarks import load, parts, processes, stages, traffic
 from benchmarks.load import Job, Load
 from benchmarks.report import Report
-from recmesh.client import AS, Mesh, Targets
+from recmesh.client import AS, Targets
 from recmesh.contract import DEFAULT_MILVUS_URI, PADDLE_SERVING_PORT
 from recmesh.errors import RecmeshError
 from recmesh.serving.settings import RedisSettings, ReleaseSettings, load_settings
@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace, console: Console) -> Report:
     keys = Keys.of(settings.redis_prefix)
     console.print("preparing requests")
     users = traffic.draw_users(settings.redis_url, keys, options.users)
-    requests = asyncio.run(_prepare(targets, users))
+    requests = asyncio.run(traffic.prepare(targets, users))
     pids = processes.find(targets, settings.redis_url, settings.milvus_uri, settings.paddle_serving_target)
     # A new interpreter rather than a fork, because the threads of gRPC do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
@@ -122,11 +122,6 @@ def _run(options: argparse.Namespace, console: Console) -> Report:
         parts=measured,
         stages=by_stage,
     )
-
-
-async def _prepare(targets: Targets, users: list[str]) -> traffic.Traffic:
-    async with Mesh(targets) as mesh:
-        return await traffic.prepare(mesh, users)
 
 
 def _loads(

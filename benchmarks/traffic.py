@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recmesh.client import AS, CM, RANK, RECALL, UM, Mesh, Method
+from recmesh.client import AS, CM, RANK, RECALL, UM, Mesh, Method, Targets
 from recmesh.contract import LEGACY_NEW_USER_ID, ServiceName
 from recmesh.errors import DataError
 from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
@@ -65,8 +65,13 @@ def draw_users(redis_url: str, keys: Keys, count: int) -> list[str]:
     return random.Random(_SEED).sample(ids, min(count, len(ids)))
 
 
-async def prepare(mesh: Mesh, user_ids: Sequence[str]) -> Traffic:
+async def prepare(targets: Targets, user_ids: Sequence[str]) -> Traffic:
     """Make the requests of all services from answers of the mesh itself. Every fourth user is new."""
+    async with Mesh(targets) as mesh:
+        return await _prepare(mesh, user_ids)
+
+
+async def _prepare(mesh: Mesh, user_ids: Sequence[str]) -> Traffic:
     payloads: dict[ServiceName, list[bytes]] = {method.service: [] for method in METHODS}
     cases = []
     release = ""
