@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Sequence
 
 from recmesh.errors import Overloaded
+from recmesh.serving import metrics
 
 INTERVAL_SECONDS = 0.1
 """The limits adapt once in each interval."""
@@ -175,12 +176,14 @@ def adapt(loads: Sequence[Load], congestion: Congestion, lag: float) -> None:
 
 
 async def keep_adapting(loads: Sequence[Load], congestion: Congestion) -> None:
-    """Adapt the limits in each interval until cancelled. See `adapt`."""
+    """Measure the delay of timers on the event loop, and adapt the limits in each interval, until cancelled."""
     loop, lags = asyncio.get_running_loop(), Shortest()
     pause = INTERVAL_SECONDS / _LAGS_PER_INTERVAL
     while True:
         for _ in range(_LAGS_PER_INTERVAL):
             due = loop.time() + pause
             await asyncio.sleep(pause)
-            lags.add(max(0.0, loop.time() - due))
+            lag = max(0.0, loop.time() - due)
+            metrics.LOOP_LAG.set(lag)
+            lags.add(lag)
         adapt(loads, congestion, lags.take())

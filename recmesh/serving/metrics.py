@@ -1,6 +1,5 @@
 """All metrics of the services: code, dashboards and tests take their names from here."""
 
-import asyncio
 import socket
 from collections.abc import Callable
 
@@ -10,7 +9,6 @@ from recmesh.contract import address
 from recmesh.errors import SettingsError
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
-_LAG_INTERVAL_SECONDS = 0.25
 
 REQUESTS = Counter("recmesh_requests", "Requests by method and gRPC status", ["service", "method", "status"])
 REQUEST_SECONDS = Histogram(
@@ -51,15 +49,6 @@ RELEASE_FAILURES = Counter(
 )
 RELEASE_ACTIVE = Gauge("recmesh_release_active", "1 for the release that new requests use", ["service", "release"])
 LOOP_LAG = Gauge("recmesh_event_loop_lag_seconds", "Delay of the latest timer on the event loop")
-
-
-async def watch_loop_lag() -> None:
-    """Measure the delay of timers on the event loop until cancelled."""
-    loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + _LAG_INTERVAL_SECONDS
-        await asyncio.sleep(_LAG_INTERVAL_SECONDS)
-        LOOP_LAG.set(max(0.0, loop.time() - due))
 
 
 def serve_metrics(host: str, port: int) -> Callable[[], None]:

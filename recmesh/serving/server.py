@@ -98,7 +98,6 @@ async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
         stack.callback(metrics.serve_metrics(settings.host, settings.metrics_port_for(port)))
         tracer = Tracer.to_otlp(name, settings.trace_ratio, settings.otlp_endpoint)
         stack.callback(tracer.close)
-        await stack.enter_async_context(background(metrics.watch_loop_lag()))
         endpoints = await stack.enter_async_context(build(settings, tracer))
         congestion = next((endpoint.congestion for endpoint in endpoints if endpoint.congestion), Congestion())
         servers = [_EndpointServer(endpoint, settings, tracer, congestion) for endpoint in endpoints]
