@@ -1,6 +1,8 @@
 """Fixtures shared by several kinds of tests."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
@@ -9,7 +11,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.models_page import Page, open_page
 from tests.processes import Service, running
 from tests.servers import ROOT, MilvusServer, RedisServer, running_milvus, running_redis
-from tests.shop import Shop, open_shop, running_apart
+from tests.shop import Shop, open_shop, running_apart, trained_once
 
 _SHOP_TESTS = ("contract", "mesh", "paddle_serving")
 # The files of tests/train whose tests share one training. The others train data sets of their own.
@@ -60,10 +62,19 @@ def milvus_server() -> Iterator[MilvusServer]:
 
 
 @pytest.fixture(scope="session")
-def trained_shop(milvus_server: MilvusServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def training_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small shop and its release; see `trained_once`."""
+    base = tmp_path_factory.getbasetemp()
+    return trained_once(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
+@pytest.fixture(scope="session")
+def trained_shop(
+    training_folder: Path, milvus_server: MilvusServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
     """A small shop with an active release and its own Redis."""
     with running_redis() as redis:
-        yield open_shop(tmp_path_factory.mktemp("shop"), redis, milvus_server)
+        yield open_shop(training_folder, tmp_path_factory.mktemp("shop"), redis, milvus_server)
 
 
 @pytest.fixture(scope="session")

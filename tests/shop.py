@@ -1,7 +1,9 @@
 """A small trained and ingested shop for mesh and contract tests."""
 
 import contextlib
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,12 +62,33 @@ class Shop:
         run(command, self.environment)
 
 
-def open_shop(folder: Path, redis: RedisServer, milvus: MilvusServer) -> Shop:
-    """Generate a data set in the v0 form, train on it and ingest it."""
-    data = synthetic(folder / "data", USERS, ITEMS, form="v0")
+def trained_once(temporary: Path) -> Path:
+    """Generate a data set in the v0 form and train on it, once for all workers of a test run.
+
+    Args:
+        temporary: A folder that the workers share.
+
+    Returns:
+        The folder of `data`, the model store `store`, and `output`, which the training printed. Change copies only.
+    """
+    folder, unfinished = temporary / "trained", temporary / "being-trained"
+    with (temporary / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            data = synthetic(unfinished / "data", USERS, ITEMS, form="v0")
+            places = ["--store", str(unfinished / "store"), "--work", str(unfinished / "work")]
+            output = run([str(TRAINING_PYTHON), "-m", "jobs.train", "--dataset", str(data), *places], {})
+            (unfinished / "output").write_text(output)
+            unfinished.rename(folder)
+    return folder
+
+
+def open_shop(trained: Path, folder: Path, redis: RedisServer, milvus: MilvusServer) -> Shop:
+    """Ingest a copy of a trained shop."""
+    shutil.copytree(trained, folder, dirs_exist_ok=True)
+    data = folder / "data"
     shop = Shop(folder, redis, milvus, _ids(data / "users.dat"), _ids(data / "products.dat"))
-    train = [str(TRAINING_PYTHON), "-m", "jobs.train", "--dataset", str(data), "--work", str(folder / "work")]
-    run(train, shop.environment)
     shop.ingest()
     return shop
 
@@ -81,12 +104,13 @@ def running_apart(shop: Shop) -> Iterator[dict[str, Service]]:
         yield services
 
 
-def run(command: list[str], environment: dict[str, str]) -> None:
-    """Run a command of the repository, which must succeed."""
+def run(command: list[str], environment: dict[str, str]) -> str:
+    """Run a command of the repository, which must succeed. Returns what it printed."""
     ended = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, f"{' '.join(command)}\n{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}"
+    return ended.stdout
 
 
 def _ids(path: Path) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ import polars as pl
 import pytest
 
 from recmesh.dataset import read
-from recmesh.dataset.synthetic import synthetic
 from recmesh.evaluation.split import split
 from recmesh.releases import ModelStore
 from tests.servers import ROOT
@@ -108,17 +108,16 @@ def _table(path: Path, key: str, field: str, count: int, values: int, fields: bo
 
 
 @pytest.fixture(scope="session")
-def shop_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shop_data(training_folder: Path) -> Path:
     """A generated shop whose preferences are known."""
-    return synthetic(tmp_path_factory.mktemp("data") / "shop", users=300, products=250, form="v0")
+    return training_folder / "data"
 
 
 @pytest.fixture(scope="session")
-def trained(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def trained(training_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The shop, trained once for all tests."""
-    run = train(shop_data, tmp_path_factory.mktemp("trained") / "store")
-    assert run.code == 0, run.errors
-    return run
+    store = shutil.copytree(training_folder / "store", tmp_path_factory.mktemp("trained") / "store")
+    return Run(0, (training_folder / "output").read_text(), "", ModelStore(str(store)))
 
 
 @pytest.fixture(scope="session")
