@@ -34,7 +34,7 @@ from recmesh.features.encoder import padded
 from recmesh.features.ranker_inputs import column_sizes, dense_names
 from recmesh.features.spec import Channel, Floats
 from recmesh.progress import Reporter
-from recmesh.releases import ModelStore, SegmentMetrics
+from recmesh.releases import ModelStore, SegmentMetrics, TrainingFacts
 from recmesh.releases.versions import release_ids
 
 TRAINING_USERS, HELD_OUT_USERS = 600, 1500
@@ -111,7 +111,9 @@ def train(
             sources = Sources(dataset, windows, trained, incumbent.facts(), seed, began)
             report = document.write(sources, target, identity)
         schema_hash = hashlib.sha256(dataset.schema.dump().encode()).hexdigest()
-        release.seal(trained, report, differences, target, dataset.fingerprint, schema_hash)
+        read_rows = dataset.report.tally("actions").outcomes
+        facts = TrainingFacts(seconds=round(time.monotonic() - began, 1), rows=read_rows)
+        release.seal(trained, report, differences, target, dataset.fingerprint, schema_hash, facts)
         store.put(target)
     finally:
         shutil.rmtree(target, ignore_errors=True)

@@ -113,6 +113,12 @@ class Tally:
         return self.count("damaged")
 
     @property
+    def outcomes(self) -> dict[str, int]:
+        """Number of rows by what became of them."""
+        names = ("used", "duplicates", "anonymous", "unlisted", "rejected")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def rejected(self) -> int:
         """Number of damaged and invalid rows."""
         return self.count("damaged", "invalid")

@@ -128,6 +128,19 @@ class Compared(_Frozen):
     segments: dict[str, Difference]
 
 
+class TrainingFacts(_Frozen):
+    """What a training has read, and how long it took.
+
+    Attributes:
+        seconds: Its duration.
+        rows: Number of actions of the data set by what became of them: `used`, `duplicates`, `anonymous`, `unlisted`
+            and `rejected`.
+    """
+
+    seconds: float
+    rows: dict[str, int]
+
+
 class Manifest(_Frozen):
     """The contents and the quality of a release.
 
@@ -149,6 +162,7 @@ class Manifest(_Frozen):
         rankers: The name of the ranker of each segment.
         metrics: The held-out metrics of each segment (`cold`, `novel`, `repeat`).
         compared: The gain over the active release; None if no fair comparison was possible.
+        training: What the training read; None in old releases.
         code_version: The training version; see `recmesh.releases.versions`.
         extra: Further facts.
         files: The files of the release.
@@ -170,6 +184,7 @@ class Manifest(_Frozen):
     rankers: dict[str, str] = Field(default_factory=dict)
     metrics: dict[str, SegmentMetrics] = Field(default_factory=dict)
     compared: Compared | None = None
+    training: TrainingFacts | None = None
     code_version: str = ""
     extra: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, FileEntry] = Field(default_factory=dict)

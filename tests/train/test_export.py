@@ -11,6 +11,7 @@ import numpy as np, paddle
 from paddle.static import InputSpec
 from jobs.train.export.fused import FusedDeepFM
 from jobs.train.export.paddle_models import check_equal, export
+from jobs.train.models.debiased_score import Squares
 from jobs.train.models.deepfm import RANKER_OUTPUTS, Buckets, DeepFM
 from jobs.train.models.wide import Wide
 from recmesh.errors import ReleaseError
@@ -39,7 +40,13 @@ recorded = [inputs(1 if number % 3 == 0 else 300) for number in range(30)]
 model = DeepFM({name: wide() for name in SEGMENTS}, Buckets.of(recorded[1]["dense"]), columns, 1)
 for parameter in model.parameters():
     parameter.set_value(draw(*parameter.shape) * 0.3)
-model.set_debiased_score({name: wide() for name in SEGMENTS})
+
+def twice():
+    first, second = wide(), wide()
+    parts = [np.concatenate([getattr(first, name), getattr(second, name)]) for name in ("mean", "scale", "weights")]
+    return Wide(*parts)
+
+model.set_debiased_score({name: twice() for name in SEGMENTS}, Squares(draw(7), np.abs(draw(7)) + 1))
 model.set_alpha(dict(zip(SEGMENTS, (0.25, 0.5, 1.0))))
 specs = [InputSpec([None, 7], "float32", "dense"), InputSpec([None, 3], "int64", "sparse")]
 path = folder / "ranker.onnx"

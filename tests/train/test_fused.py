@@ -5,6 +5,7 @@ from tests.train.conftest import inside
 _BOTH_FORMS = """
 import json
 import numpy as np, paddle
+from jobs.train.models.debiased_score import Squares
 from jobs.train.models.deepfm import Buckets, DeepFM
 from jobs.train.export.fused import FusedDeepFM
 from jobs.train.models.wide import Wide
@@ -18,7 +19,8 @@ wide = {name: Wide(mean=draw(7), scale=np.abs(draw(7)) + 1, weights=draw(7)) for
 model = DeepFM(wide, Buckets.of(dense), columns, 1)
 for parameter in model.parameters():
     parameter.set_value(draw(*parameter.shape) * 0.3)
-model.set_debiased_score({name: Wide(mean=draw(7), scale=np.abs(draw(7)) + 1, weights=draw(7)) for name in SEGMENTS})
+head = {name: Wide(mean=draw(14), scale=np.abs(draw(14)) + 1, weights=draw(14)) for name in SEGMENTS}
+model.set_debiased_score(head, Squares(draw(7), np.abs(draw(7)) + 1))
 inputs = paddle.to_tensor(dense), paddle.to_tensor(sparse.astype(np.int64))
 found = []
 for shares in ((0.25, 0.5, 1.0), (0.0, 0.5, 0.0), (0.0, 0.0, 0.0)):

@@ -22,7 +22,15 @@ from recmesh.features.encoder import ITEM_VECTORS
 from recmesh.features.spec import Floats
 from recmesh.features.user import NO_ITEMS
 from recmesh.features.vocabulary import MISSING, UNSEEN
-from recmesh.releases.manifest import FORMAT, Compared, Difference, Manifest, SegmentMetrics, write_manifest
+from recmesh.releases.manifest import (
+    FORMAT,
+    Compared,
+    Difference,
+    Manifest,
+    SegmentMetrics,
+    TrainingFacts,
+    write_manifest,
+)
 from recmesh.releases.versions import training_versions
 from recmesh.retrieval import Retriever
 from recmesh.retrieval.channels import two_tower
@@ -81,7 +89,13 @@ def write_artifacts(trained: Trained, folder: Path, seed: int) -> dict[str, floa
 
 
 def seal(
-    trained: Trained, report: Report, differences: Mapping[str, float], folder: Path, fingerprint: str, schema_hash: str
+    trained: Trained,
+    report: Report,
+    differences: Mapping[str, float],
+    folder: Path,
+    fingerprint: str,
+    schema_hash: str,
+    training: TrainingFacts,
 ) -> Manifest:
     """Write the manifest. It covers every file in the folder, so it must be written last.
 
@@ -92,6 +106,7 @@ def seal(
         folder: Folder of the release.
         fingerprint: Identifies the data set.
         schema_hash: Identifies the schema of the data set.
+        training: What the training read.
     """
     spec = trained.encoder.spec
     manifest = Manifest(
@@ -107,6 +122,7 @@ def seal(
         rankers={segment: "deepfm" if used else "merge" for segment, used in spec.rankers.items()},
         metrics=dict(trained.metrics),
         compared=_comparison(report),
+        training=training,
         code_version=training_versions()[0],
         extra={**trained.explained, "export_difference": dict(differences), "recorded_inputs": RECORDED_REQUESTS},
     )

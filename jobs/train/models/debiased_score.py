@@ -3,6 +3,9 @@
 A ranked list should favour popular items; a judgement of a single pair should not. The debiased score is therefore
 fitted to pairs whose negatives are drawn by popularity. Its log odds are log p(item | user) - log p(item), so
 popularity alone has no influence. In releases the output is named "affinity".
+
+The score is linear in the inputs and in their squares: against negatives of the same popularity, an item speaks for
+itself by medium values of many inputs, such as how long it has been popular.
 """
 
 from collections.abc import Sequence
@@ -28,12 +31,15 @@ class DebiasedScoreParameters:
         max_pairs: About so many pairs suffice; of more, an evenly spaced part is used.
     """
 
-    max_iterations: int = 60
+    max_iterations: int = 100
     penalty: float = 1e-3
     max_pairs: int = 200_000
 
 
 PARAMETERS = DebiasedScoreParameters()
+
+SQUARE_LIMIT = 4.0
+"""Standard deviations from the mean up to which inputs are squared. The square of a value further out is that of 4."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,32 @@ class Pairs:
 
     dense: Floats
     labels: Floats
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Appends the squares of standardised inputs.
+
+    Attributes:
+        mean: float32 [D].
+        scale: float32 [D], 1 for an input that does not vary.
+    """
+
+    mean: Floats
+    scale: Floats
+
+    @classmethod
+    def of(cls, dense: Floats, width: int) -> "Squares":
+        """Standardise by inputs, float32 [N, D]. Without rows, the mean of each of `width` inputs counts as 0."""
+        if not len(dense):
+            return cls(np.zeros(width, np.float32), np.ones(width, np.float32))
+        inputs = Standardised.of(dense)
+        return cls(inputs.mean, inputs.scale)
+
+    def __call__(self, dense: Floats) -> Floats:
+        """Return the inputs and their squares: float32 [N, D] -> float32 [N, 2 D]."""
+        limited = np.clip((dense - self.mean) / self.scale, -SQUARE_LIMIT, SQUARE_LIMIT)
+        return np.concatenate([dense, limited * limited], 1)
 
 
 def pairs(snapshot: Snapshot, candidates: Candidates, rng: np.random.Generator) -> Pairs:
@@ -73,23 +105,24 @@ def joined(parts: Sequence[Pairs]) -> Pairs:
     return Pairs(np.concatenate([part.dense for part in parts]), np.concatenate([part.labels for part in parts]))
 
 
-def fit(given: Pairs, width: int, parameters: DebiasedScoreParameters = PARAMETERS) -> Wide:
-    """Fit a logistic regression on standardised inputs.
+def fit(given: Pairs, squares: Squares, parameters: DebiasedScoreParameters = PARAMETERS) -> Wide:
+    """Fit a logistic regression on standardised inputs and their squares.
 
     Args:
         given: The pairs.
-        width: Number of inputs, needed if there are no pairs.
+        squares: Appends the squares.
         parameters: The hyperparameters.
 
     Returns:
-        The linear score. All weights are 0 if the pairs are not of both kinds.
+        The score, linear in what `squares` returns. All weights are 0 if the pairs are not of both kinds.
     """
+    width = 2 * len(squares.mean)
     step = len(given.labels) // parameters.max_pairs + 1
-    given = Pairs(given.dense[::step], given.labels[::step])
-    if not 0 < given.labels.sum() < len(given.labels):
+    labels = given.labels[::step]
+    if not 0 < labels.sum() < len(labels):
         return Wide.zero(width)
-    inputs = Standardised.of(given.dense)
-    start, data = np.zeros(width + 1), (inputs.x, given.labels, parameters.penalty)
+    inputs = Standardised.of(squares(given.dense[::step]))
+    start, data = np.zeros(width + 1), (inputs.x, labels, parameters.penalty)
     options = {"maxiter": parameters.max_iterations}
     found = minimize(logistic.loss, start, data, "L-BFGS-B", jac=True, options=options).x
     return Wide(inputs.mean, inputs.scale, found[:-1].astype(np.float32))

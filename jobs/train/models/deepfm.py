@@ -15,6 +15,7 @@ from paddle import nn
 from paddle.nn import functional
 
 from jobs.train.data.rows import Rows
+from jobs.train.models.debiased_score import SQUARE_LIMIT, Squares
 from jobs.train.models.wide import Wide
 from recmesh.features.spec import SEGMENTS, Floats, Ints, Longs, Segment
 
@@ -112,7 +113,9 @@ class DeepFM(nn.Layer):  # type: ignore[misc]
         for name, width in (("wide_mean", len(buckets.edges)), ("wide_weights", len(buckets.edges)), ("alpha", 1)):
             self.register_buffer(name, paddle.zeros([len(SEGMENTS), width]))
         self.set_wide(wides, dict.fromkeys(SEGMENTS, 0.0))
-        self.register_buffer("debiased_weights", paddle.zeros([len(buckets.edges), len(SEGMENTS)]))
+        self.register_buffer("squares_mean", paddle.zeros([len(buckets.edges)]))
+        self.register_buffer("squares_scale", paddle.ones([len(buckets.edges)]))
+        self.register_buffer("debiased_weights", paddle.zeros([2 * len(buckets.edges), len(SEGMENTS)]))
         self.register_buffer("debiased_bias", paddle.zeros([len(SEGMENTS)]))
         self._buckets = buckets
         self.register_buffer("edges", paddle.to_tensor(buckets.edges))
@@ -147,7 +150,9 @@ class DeepFM(nn.Layer):  # type: ignore[misc]
 
     def debiased_score(self, dense: paddle.Tensor, segment: paddle.Tensor) -> paddle.Tensor:
         """Compute the debiased score: dense float32 [N, D], segment int64 [N] -> float32 [N]."""
-        by_segment = paddle.matmul(dense, self.debiased_weights) + self.debiased_bias
+        limited = paddle.clip((dense - self.squares_mean) / self.squares_scale, -SQUARE_LIMIT, SQUARE_LIMIT)
+        inputs = paddle.concat([dense, limited * limited], 1)
+        by_segment = paddle.matmul(inputs, self.debiased_weights) + self.debiased_bias
         return (by_segment * functional.one_hot(segment, len(SEGMENTS))).sum(1)
 
     def joined(self, bucket: paddle.Tensor, sparse: paddle.Tensor) -> paddle.Tensor:
@@ -178,8 +183,10 @@ class DeepFM(nn.Layer):  # type: ignore[misc]
         self.wide_weights.set_value(np.stack([wide.weights / wide.scale for wide in ordered]).astype(np.float32))
         self.set_alpha(alphas)
 
-    def set_debiased_score(self, heads: Mapping[Segment, Wide]) -> None:
-        """Set the debiased score of each segment."""
+    def set_debiased_score(self, heads: Mapping[Segment, Wide], squares: Squares) -> None:
+        """Set the debiased score of each segment, linear in what `squares` returns."""
+        self.squares_mean.set_value(squares.mean)
+        self.squares_scale.set_value(squares.scale)
         weights = np.stack([heads[segment].weights / heads[segment].scale for segment in SEGMENTS], 1)
         means = np.stack([heads[segment].mean for segment in SEGMENTS], 1)
         self.debiased_weights.set_value(weights.astype(np.float32))

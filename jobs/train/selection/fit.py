@@ -10,7 +10,7 @@ import numpy as np
 from jobs.train.data.rows import Rows
 from jobs.train.data.windows import Window
 from jobs.train.models import debiased_score
-from jobs.train.models.debiased_score import Pairs
+from jobs.train.models.debiased_score import Pairs, Squares
 from jobs.train.models.deepfm import DeepFM
 from jobs.train.models.wide import Wide
 from jobs.train.selection import deep, forms, orders
@@ -170,16 +170,19 @@ def _fit_debiased_score(model: DeepFM, pairs: Mapping[Segment, Sequence[tuple[Wi
     Returns:
         By segment, the AUC on the held-out pairs of a fit to the earlier ones.
     """
-    width = model.wide_mean.shape[1]
+    every = {segment: debiased_score.joined([part for _, part in sets]) for segment, sets in pairs.items()}
+    before = {
+        segment: debiased_score.joined([part for window, part in sets if window.role.usable_before_evaluation])
+        for segment, sets in pairs.items()
+    }
+    squares = Squares.of(debiased_score.joined(list(before.values())).dense, model.wide_mean.shape[1])
     areas: dict[Segment, float] = {}
     for segment, sets in pairs.items():
-        before = debiased_score.joined([part for window, part in sets if window.role.usable_before_evaluation])
         held_out = debiased_score.joined([part for window, part in sets if window.held_out])
         if len(held_out.labels):
-            head = debiased_score.fit(before, width)
-            areas[segment] = round(debiased_score.auc(head(held_out.dense), held_out.labels), 4)
-    every = {segment: debiased_score.joined([part for _, part in sets]) for segment, sets in pairs.items()}
-    model.set_debiased_score(_of_each(lambda segment: debiased_score.fit(every[segment], width)))
+            head = debiased_score.fit(before[segment], squares)
+            areas[segment] = round(debiased_score.auc(head(squares(held_out.dense)), held_out.labels), 4)
+    model.set_debiased_score(_of_each(lambda segment: debiased_score.fit(every[segment], squares)), squares)
     return areas
 
 
