@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from recmesh.chain.popular import PopularList
+from recmesh.chain.shown import Shown
 from recmesh.contract import NO_USER_IDS, POPULAR, RANK_SCORE_FIELD, RELEASE, USER_FIELDS, ServiceName
 from recmesh.errors import InvalidRequest, RecmeshError
 from recmesh.pb.item_info_pb2 import ItemInfo
@@ -133,6 +134,7 @@ class _Progress:
     request: Request
     deadline: Deadline
     candidates: int
+    explain: bool
     degraded: list[str] = field(default_factory=list)
     unknown_user: bool = False
 
@@ -185,6 +187,7 @@ class Chain:
         self._log_limit = Limit()
         self._clock = clock
         self._usual_seconds = 0.0
+        self._shown = Shown(popular)
 
     async def answer(self, request: Request, timeout: float) -> Answer:
         """Recommendations within `timeout` seconds.
@@ -193,7 +196,8 @@ class Chain:
             InvalidRequest: A stage refused the request.
             Unavailable: recall failed, and has never answered since the start.
         """
-        progress = _Progress(request, Deadline(timeout * (1 - _RESERVED_TIME_SHARE)), self._candidate_count)
+        explain = self._shown.explains_next() or request.explain
+        progress = _Progress(request, Deadline(timeout * (1 - _RESERVED_TIME_SHARE)), self._candidate_count, explain)
         user = await self._find_user(progress)
         began = self._clock()
         progress.candidates = self._candidates_for(progress)
@@ -203,7 +207,10 @@ class Chain:
         self._remember(progress, self._clock() - began)
         for part in progress.degraded:
             metrics.DEGRADED.labels(part).inc()
-        reasons = _reasons(items, found) if request.explain else ()
+        reasons: Sequence[Reason] = _reasons(items, found) if progress.explain else ()
+        self._shown.count([item.sku_id for item in items], [[name for name, _ in of.channels] for of in reasons])
+        if not request.explain:
+            reasons = ()
         return Answer(items, found.release, progress.degraded, progress.unknown_user, reasons)
 
     def _candidates_for(self, progress: _Progress) -> int:
@@ -248,7 +255,7 @@ class Chain:
             exclude=request.exclude,
             new_only=request.new_only,
             release=release,
-            explain=request.explain,
+            explain=progress.explain,
         )
         try:
             with self._stage("recall"):
@@ -336,6 +343,7 @@ class Chain:
         """Continue without a stage, unless the request itself is at fault."""
         if isinstance(error, InvalidRequest):
             raise error
+        metrics.STAGE_FAILURES.labels(stage, error.grpc_status).inc()
         progress.mark_degraded(stage)
         if requests := self._log_limit.due(stage):
             log.warning("stage failed", stage=stage, requests=requests, reason=str(error))

@@ -1,7 +1,7 @@
 """A copy of the popular list, which provides candidates while recall is unavailable."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import structlog
 
@@ -11,17 +11,23 @@ from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, Can
 
 _RETRY_INTERVAL_SECONDS = 0.5
 _TIMEOUT_SECONDS = 2.0
+_BEST = 100
 
 log = structlog.get_logger(__name__)
 
 
 class PopularList:
-    """Refreshes the list from recall at intervals, and keeps the latest one."""
+    """Refreshes the list from recall at intervals, and keeps the latest one.
+
+    Attributes:
+        best: The 100 most popular items.
+    """
 
     def __init__(self, candidates: CandidateStage) -> None:
         """Hold no list yet; `follow` fetches it."""
         self._candidates = candidates
         self._latest: CandidateList | None = None
+        self.best: Set[str] = frozenset()
 
     async def follow(self, interval: float) -> None:
         """Refresh the list every `interval` seconds until cancelled."""
@@ -69,6 +75,7 @@ class PopularList:
         query = CandidateQuery(ANONYMOUS, size=MAX_CANDIDATES, channel=POPULAR)
         try:
             self._latest = await self._candidates.recall(query, _TIMEOUT_SECONDS)
+            self.best = frozenset(self._latest.ids[:_BEST])
         except RecmeshError as error:
             log.warning("popular list not refreshed", reason=str(error))
             return False

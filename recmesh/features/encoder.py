@@ -108,10 +108,11 @@ class Encoder:
         """The vectors of the new items, float32 [new items, dim], in the order of `statistics.new`."""
         return self.item_vectors[self.statistics.new]
 
-    @property
-    def unknown_values(self) -> int:
-        """How many field values outside the vocabularies this encoder has met so far; services export it."""
-        return sum(v.unknown for v in (*self._user_vocabularies, *self._item_vocabularies))
+    @cached_property
+    def vocabularies(self) -> Mapping[str, Vocabulary]:
+        """The vocabularies by their fields, such as `user.age` and `item.brand`."""
+        sides = {"user": self._user_vocabularies, "item": self._item_vocabularies}
+        return {f"{side}.{v.field.name}": v for side, vocabularies in sides.items() for v in vocabularies}
 
     def user(
         self,

@@ -10,14 +10,18 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 import structlog
+from prometheus_client import Counter
 
 from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError
 from recmesh.serving import deadline, logs, metrics, priority
-from recmesh.serving.load import Load
+from recmesh.serving.load import Load, Refused
 from recmesh.serving.rpc import Context, Method, Received
 from recmesh.serving.tracing import Tracer
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+# What gRPC adds to a call that it sends again (gRFC A6).
+_PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
 
 # Stops the retries of the caller's gRPC library: only calls that no server has accepted are worth a retry (gRFC A6).
 _NO_RETRY = (("grpc-retry-pushback-ms", "-1"),)
@@ -71,24 +75,27 @@ class Interceptor(grpc.aio.ServerInterceptor):
 
     def _refusing(self, path: str) -> _Handler:
         """A handler that refuses calls before their requests are read: one of a stream need not wait for them."""
-        refused = metrics.REQUESTS.labels(self._service, path.rpartition("/")[2], Overloaded.grpc_status)
+        by_caller = self._requests(path, Overloaded.grpc_status)
+        refused = metrics.REFUSED.labels(self._service, "limit")
 
         async def refuse(_requests: object, context: Context) -> None:
+            by_caller[priority.is_batch(context.invocation_metadata())].inc()
             refused.inc()
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _NO_ROOM, _NO_RETRY)
 
         return grpc.stream_unary_rpc_method_handler(refuse)
 
     def _guarded(self, path: str, method: Method) -> Method:
-        name = path.rpartition("/")[2]
-        seconds = metrics.REQUEST_SECONDS.labels(self._service, name)
-        answered = metrics.REQUESTS.labels(self._service, name, "OK")
+        seconds = metrics.REQUEST_SECONDS.labels(self._service, path.rpartition("/")[2])
+        deadlines, retried = metrics.DEADLINE_SECONDS.labels(self._service), metrics.RETRIED.labels(self._service)
+        answered = self._requests(path, "OK")
 
         async def guarded(received: Received, context: Context) -> Any:
             started = time.perf_counter()
             metadata = context.invocation_metadata()
             self._tracer.begin(metadata)
-            priority.batch.set(priority.is_batch(metadata))
+            batch = priority.is_batch(metadata)
+            priority.batch.set(batch)
             status, text = "CANCELLED", ""
             try:
                 request, size = received
@@ -97,7 +104,11 @@ class Interceptor(grpc.aio.ServerInterceptor):
                 logs.log_id.set(getattr(request, "log_id", 0))
                 # The type stubs lack the None of calls without a deadline.
                 allowed: float | None = context.time_remaining()
-                self._load.enter(size, self._default_timeout if allowed is None else allowed)
+                timeout = self._default_timeout if allowed is None else allowed
+                deadlines.observe(timeout)
+                if any(key == _PREVIOUS_ATTEMPTS for key, _ in metadata or ()):
+                    retried.inc()
+                self._load.enter(size, timeout)
                 try:
                     with self._tracer.span(path, server=True):
                         answer = await self._in_time(method, request, context, allowed)
@@ -109,11 +120,16 @@ class Interceptor(grpc.aio.ServerInterceptor):
             except Exception as error:  # noqa: BLE001 - the only place where errors become status codes
                 status, text = self._status_of(error, path)
             finally:
-                (answered if status == "OK" else metrics.REQUESTS.labels(self._service, name, status)).inc()
-                seconds.observe(time.perf_counter() - started)
+                (answered if status == "OK" else self._requests(path, status))[batch].inc()
+                seconds.observe(time.perf_counter() - started, self._tracer.exemplar())
             return await context.abort(grpc.StatusCode[status], text, _NO_RETRY)
 
         return guarded
+
+    def _requests(self, path: str, status: str) -> tuple[Counter, Counter]:
+        """The counters of the requests with a status, of online and of batch callers."""
+        labels = self._service, path.rpartition("/")[2], status
+        return metrics.REQUESTS.labels(*labels, "online"), metrics.REQUESTS.labels(*labels, "batch")
 
     async def _in_time(self, method: Method, request: Any, context: Context, allowed: float | None) -> Any:
         if allowed is not None:
@@ -128,6 +144,8 @@ class Interceptor(grpc.aio.ServerInterceptor):
             status, text, write, cause = error.grpc_status, logs.shortened(str(error)), log.info, None
         else:
             status, text, write, cause = "INTERNAL", f"{self._service}: internal error, see its log", log.error, error
+        if isinstance(error, Refused):
+            metrics.REFUSED.labels(self._service, error.reason).inc()
         quiet = isinstance(error, Overloaded | DeadlineExceeded)
         if not quiet and (requests := self._log_limit.due((path, status))):
             reason = logs.reason(error)

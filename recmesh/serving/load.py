@@ -68,6 +68,19 @@ class Congestion:
         return self._waits.take()
 
 
+class Refused(Overloaded):
+    """A call that is refused before any work.
+
+    Attributes:
+        reason: Why, for metrics.
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        """Refuse a call for a reason, with a text for its caller."""
+        super().__init__(text)
+        self.reason = reason
+
+
 class Load:
     """The calls in flight of one service, and the size of their requests, each with a limit."""
 
@@ -128,18 +141,20 @@ class Load:
             seconds: The time that its caller allows.
 
         Raises:
-            Overloaded: The time is too short, or the requests in flight are too large.
+            Refused: The time is too short, or the requests in flight are too large.
         """
         self._patience += _SMOOTHING * (seconds - self._patience) if self._patience else seconds
         if seconds < self._quickest:
-            raise Overloaded(
+            raise Refused(
+                "late",
                 f"{seconds * 1000:.0f} ms are left, and an answer takes {self._quickest * 1000:.0f} ms at least: "
-                "allow more time, or retry later"
+                "allow more time, or retry later",
             )
         if self.in_flight and self.bytes + size > self._max_bytes:
-            raise Overloaded(
+            raise Refused(
+                "bytes",
                 f"the requests in flight have {self.bytes:,} of {self._max_bytes:,} bytes "
-                "(RECMESH_MAX_BYTES_IN_FLIGHT): retry later"
+                "(RECMESH_MAX_BYTES_IN_FLIGHT): retry later",
             )
         self.in_flight += 1
         self.bytes += size

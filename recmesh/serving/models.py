@@ -69,20 +69,20 @@ class UserFeatureCache:
 
 
 class UnknownValues:
-    """Copies an encoder's count of values outside its vocabularies into the metric."""
+    """Copies an encoder's counts of values outside its vocabularies into the metric."""
 
     def __init__(self, service: str, encoder: Encoder) -> None:
-        """Start at the encoder's present count; `service` is the label of the metric."""
-        self._encoder = encoder
-        self._counted = encoder.unknown_values
-        self._metric = metrics.UNKNOWN_VALUES.labels(service)
+        """Start at the encoder's present counts; `service` is a label of the metric."""
+        self._vocabularies = encoder.vocabularies
+        self._counted = {field: vocabulary.unknown for field, vocabulary in self._vocabularies.items()}
+        self._metrics = {field: metrics.UNKNOWN_VALUES.labels(service, field) for field in self._vocabularies}
 
     def count(self) -> None:
         """Add the values encountered since the last call."""
-        total = self._encoder.unknown_values
-        if total > self._counted:
-            self._metric.inc(total - self._counted)
-            self._counted = total
+        for field, vocabulary in self._vocabularies.items():
+            if new := vocabulary.unknown - self._counted[field]:
+                self._metrics[field].inc(new)
+                self._counted[field] = vocabulary.unknown
 
 
 def encode_user(encoder: Encoder, request_user: RequestUser) -> User:

@@ -119,6 +119,11 @@ class Tracer:
         kind = SpanKind.SERVER if server else SpanKind.INTERNAL
         return self._provider.get_tracer("recmesh").start_as_current_span(name, kind=kind)
 
+    def exemplar(self) -> dict[str, str] | None:
+        """Labels that lead from a measured time to the trace of the current request, if the trace is exported."""
+        context = get_current_span().get_span_context()
+        return {"trace_id": format_trace_id(context.trace_id)} if context.trace_flags.sampled else None
+
     def close(self) -> None:
         """Export the remaining spans, unless the collector does not answer within two seconds."""
         if self._provider is not None:

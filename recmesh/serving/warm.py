@@ -9,7 +9,7 @@ import structlog
 
 from recmesh.errors import Unavailable
 from recmesh.releases import Manifest, ModelStore, read_manifest
-from recmesh.serving import following, metrics
+from recmesh.serving import following, metrics, release_facts
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -55,6 +55,7 @@ class WarmReleases(Generic[T]):
         self._load = load
         self._wait_until_ready = ready
         self._ready: dict[str, T] = {}
+        self._manifests: dict[str, Manifest] = {}
         self._active = ""
 
     def get(self, release: str = "") -> tuple[str, T]:
@@ -83,8 +84,11 @@ class WarmReleases(Generic[T]):
         self._active = release
         metrics.RELEASE_ACTIVE.labels(self._service, release).set(1)
         metrics.RELEASE_SWITCHES.labels(self._service).inc()
+        self._manifests = {held: self._manifests[held] for held in self._ready}
+        release_facts.export(self._manifests[release])
         log.info("release is ready", service=self._service, release=release)
 
     def _fetch(self, release: str) -> T:
         folder = self._store.fetch(release, self._folder)
-        return self._load(folder, read_manifest(folder))
+        manifest = self._manifests[release] = read_manifest(folder)
+        return self._load(folder, manifest)

@@ -5,7 +5,10 @@ from typing import Protocol
 
 from recmesh.serving import metrics
 from recmesh.serving.deadline import within
+from recmesh.serving.store_calls import StoreCalls
 from recmesh.stores.wire import stored_item
+
+_CALLS = StoreCalls("redis", "items")
 
 
 class ItemReader(Protocol):
@@ -25,7 +28,9 @@ class CmCore:
 
     async def get(self, sku_ids: Sequence[str], timeout: float) -> list[bytes | None]:
         """See `recmesh.serving.stages.ItemStage`. A damaged item is left out as if it did not exist."""
-        values = await within(timeout, "Redis", self._reader.get_items(sku_ids))
+        metrics.LOOKED_UP_ITEMS.observe(len(sku_ids))
+        with _CALLS.measured():
+            values = await within(timeout, "Redis", self._reader.get_items(sku_ids))
         return [_intact(sku_id, value) for sku_id, value in zip(sku_ids, values, strict=True)]
 
 

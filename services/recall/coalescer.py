@@ -16,6 +16,7 @@ import numpy as np
 from recmesh.errors import RecmeshError
 from recmesh.serving import metrics
 from recmesh.serving.deadline import within
+from recmesh.serving.store_calls import StoreCalls
 from recmesh.stores.milvus import Answer, Vectors
 
 SearchMany = Callable[[Vectors, int, float], Awaitable[Sequence[Answer]]]
@@ -24,6 +25,7 @@ MAX_QUERIES = 16
 """Queries in one request."""
 
 _MAX_GATHER_SECONDS = 0.01
+_CALLS = StoreCalls("milvus", "search")
 
 
 @dataclass
@@ -98,7 +100,8 @@ class Coalescer:
         metrics.SEARCH_QUERIES.observe(len(batch))
         timeout = max(query.ends_at for query in batch) - time.monotonic()
         try:
-            found = await self._search(np.stack([query.vector for query in batch]), batch[0].limit, timeout)
+            with _CALLS.measured():
+                found = await self._search(np.stack([query.vector for query in batch]), batch[0].limit, timeout)
         except RecmeshError as error:
             for query in batch:
                 if not query.answer.done():

@@ -13,8 +13,10 @@ from recmesh.features.encoder import MAX_UNLISTED_ITEMS
 from recmesh.features.spec import Ints
 from recmesh.releases import Manifest
 from recmesh.retrieval import Merged, Retriever, Scored, below
+from recmesh.serving import metrics
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.deadline import Deadline, within
+from recmesh.serving.drift import Drift
 from recmesh.serving.lazy_ids import LazyIds
 from recmesh.serving.models import UnknownValues, UserFeatureCache, Vector
 from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, ChannelScores
@@ -32,6 +34,7 @@ _SEARCH_TIME_SHARE = 0.6
 # Excluded items make a search longer, in steps of this many: only searches with equal limits go into one request.
 _LIMIT_STEP = 64
 _DROPPED_MARGIN = 2
+_CANDIDATES = {channel: metrics.CHANNEL_CANDIDATES.labels(channel) for channel in CHANNELS}
 
 
 class NoChannelAnswered(Unavailable):
@@ -48,6 +51,7 @@ class RecallRelease:
     unknown_values: UnknownValues
     vectors: Coalescer
     new_items: LatestNewItems
+    drift: Drift
 
     @classmethod
     def warmed(
@@ -61,7 +65,11 @@ class RecallRelease:
     ) -> "RecallRelease":
         """A release with a loaded encoder, warmed up by one query that runs every part except Milvus."""
         vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search, gate.idle)
-        release = cls(encoder, Retriever(encoder), user_features, unknown_values, vectors, LatestNewItems(encoder))
+        drift = Drift(encoder)
+        drift.export()
+        release = cls(
+            encoder, Retriever(encoder), user_features, unknown_values, vectors, LatestNewItems(encoder), drift
+        )
         retrieval = _Retrieval(release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
         retrieval.candidates(manifest.id, retrieval.in_memory(), ())
         return release
@@ -99,6 +107,7 @@ class RecallCore:
             raise InvalidRequest(f"recall_type {query.channel!r} is unknown: use one of {', '.join(CHANNELS)}")
         release_id, release = self._releases.get(query.release)
         retrieval = await self._gate.run(lambda: _Retrieval(release, query))
+        release.drift.count(retrieval.user)
         search = self._search(retrieval, deadline) if TWO_TOWER in retrieval.channels else None
         try:
             # Let the search leave before this thread computes: Milvus works meanwhile.
@@ -112,6 +121,8 @@ class RecallCore:
                     if not found:
                         raise NoChannelAnswered(str(error)) from error
                     degraded = (TWO_TOWER,)
+            for channel, scored in found.items():
+                _CANDIDATES[channel].observe(len(scored.items))
             return retrieval.candidates(release_id, found, degraded)
         finally:
             if search is not None:

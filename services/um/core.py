@@ -8,9 +8,12 @@ from recmesh.serving import metrics
 from recmesh.serving.deadline import within
 from recmesh.serving.logs import shortened
 from recmesh.serving.stages import RequestUser
+from recmesh.serving.store_calls import StoreCalls
 from recmesh.stores.wire import stored_history, stored_user
 
 T = TypeVar("T")
+
+_CALLS = StoreCalls("redis", "user")
 
 
 class UserReader(Protocol):
@@ -51,7 +54,8 @@ class UmCore:
             Overloaded: No connection to Redis became free in time.
             Unavailable: Redis does not answer.
         """
-        profile, history = await within(timeout, "Redis", self._reader.get_user(user_id))
+        with _CALLS.measured():
+            profile, history = await within(timeout, "Redis", self._reader.get_user(user_id))
         if profile is None and history is None:
             return None
         user = UserInfo(user_id=user_id)

@@ -20,6 +20,7 @@ from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.retrieval import Retriever
 from recmesh.serving import deadline
 from recmesh.serving.compute_gate import ComputeGate
+from recmesh.serving.drift import Drift
 from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.stores.wire import item_encoder, user_encoder
 from services.rank.backend import RANKER, SCORE, Inputs, OnnxBackend, Scored
@@ -92,7 +93,13 @@ class Serving:
         unknown = UnknownValues("test", self.encoder)
         vectors: Any = ExactSearch(self.encoder, np.load(release / "item_vectors.npy"))
         recall = RecallRelease(
-            self.encoder, Retriever(self.encoder), self.user_features, unknown, vectors, LatestNewItems(self.encoder)
+            self.encoder,
+            Retriever(self.encoder),
+            self.user_features,
+            unknown,
+            vectors,
+            LatestNewItems(self.encoder),
+            Drift(self.encoder),
         )
         self.new_items = recall.new_items
         rank = RankRelease(self.encoder, self.user_features, unknown, self.ranker)

@@ -139,4 +139,4 @@ async def test_an_item_that_is_newer_than_the_release_is_scored_by_its_fields(
     of_fields = [name.startswith(("brand_", "weight_", "tags_", "user_")) for name in names]
     assert np.array_equal(new["dense"][:, of_fields], known["dense"][:, of_fields])
     assert not new["dense"][:, names.index("owned")].any()
-    assert serving.encoder.unknown_values == 0
+    assert not any(vocabulary.unknown for vocabulary in serving.encoder.vocabularies.values())

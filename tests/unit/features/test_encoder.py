@@ -163,7 +163,8 @@ def test_sparse_inputs_stay_inside_their_table(clock: bool) -> None:
     inputs = made.ranker_inputs(user, np.arange(5, dtype=np.int32), False, [{"cate": "x", "price": "x"}])
     assert inputs["sparse"].min() >= 0
     assert inputs["sparse"].max() < sum(made.spec.columns)
-    assert made.unknown_values == 3
+    unknown = {field: vocabulary.unknown for field, vocabulary in made.vocabularies.items() if vocabulary.unknown}
+    assert unknown == {"user.age": 1, "item.cate": 1, "item.price": 1}
 
 
 def test_tower_inputs_number_items_from_1() -> None:

@@ -12,6 +12,7 @@ from recmesh.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.retrieval import Retriever
 from recmesh.serving.compute_gate import ComputeGate
+from recmesh.serving.drift import Drift
 from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
 from services.recall.core import NoChannelAnswered, RecallCore, RecallRelease
 from services.recall.new_items import LatestNewItems
@@ -43,7 +44,9 @@ async def _recalled(milvus: _Milvus, timeout: float = 5.0, seen: Sequence[str] =
     features: Any = SimpleNamespace(encode=lambda _: (encoded, np.array([1, 3, 1], np.float32)))
     unknown: Any = SimpleNamespace(count=lambda: None)
     vectors: Any = milvus
-    release = RecallRelease(encoder, Retriever(encoder), features, unknown, vectors, LatestNewItems(encoder))
+    release = RecallRelease(
+        encoder, Retriever(encoder), features, unknown, vectors, LatestNewItems(encoder), Drift(encoder)
+    )
     releases: Any = SimpleNamespace(get=lambda _="": ("one", release))
     return await RecallCore(releases, ComputeGate(), 1.0).recall(CandidateQuery(user, **query), timeout)
 

@@ -16,6 +16,7 @@ from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.releases import ModelStore, NewItems
 from recmesh.retrieval import Retriever
 from recmesh.serving.compute_gate import ComputeGate
+from recmesh.serving.drift import Drift
 from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
 from services.recall.core import RecallCore, RecallRelease
 from services.recall.new_items import LatestNewItems
@@ -40,7 +41,9 @@ def _release() -> RecallRelease:
     features: Any = SimpleNamespace(encode=lambda _: (user, _VECTOR))
     unknown: Any = SimpleNamespace(count=lambda: None)
     vectors: Any = _Unlisted()
-    release = RecallRelease(encoder, Retriever(encoder), features, unknown, vectors, LatestNewItems(encoder))
+    release = RecallRelease(
+        encoder, Retriever(encoder), features, unknown, vectors, LatestNewItems(encoder), Drift(encoder)
+    )
     # By hand: tea gets 1 * 1 + 3 * 2 - 1 = 6, mug 1, and the best of the catalogue's new items, c, 5.
     release.new_items.replace(_INGESTED)
     return release
