@@ -26,7 +26,7 @@ CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status logs clean test test-long check protos bench bench-faults lock environments environments-dev \
-	helm images sbom values cluster-smoke cluster-test environments-cluster
+	helm images sbom values telemetry cluster-smoke cluster-test environments-cluster
 .SILENT:
 
 help: ## List the targets
@@ -82,6 +82,9 @@ sbom: ## Print what is in the images, as CycloneDX. IMAGES= some
 
 values: environments-dev ## Write docs/values.md from the charts' values.schema.json
 	$(BIN)/python charts/values_page.py > docs/values.md
+
+telemetry: environments-dev ## Write docs/telemetry.md from telemetry.yaml
+	$(BIN)/python charts/telemetry_page.py > docs/telemetry.md
 
 cluster-smoke: environments-cluster ## Install on the cluster of the current context, ask everything, renew it under load
 	$(CLUSTER_TESTS) tests/cluster/test_smoke.py

@@ -4,6 +4,7 @@ Redis is never emptied: new values replace old ones, then keys that the data set
 shard to finish removes them and verifies Redis. Keys of other applications are neither replaced nor removed.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -49,7 +50,9 @@ class Part:
         return dict(zip(keys, self.values(rows), strict=True))
 
 
-def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter) -> bool:
+def to_redis(
+    data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter, clock: Callable[[], float] = time.monotonic
+) -> bool:
     """Write this shard's share of the data set; the last shard removes stale keys and verifies Redis.
 
     Returns:
@@ -59,6 +62,7 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter
         SettingsError: Another application has keys with our prefix.
         RecmeshError: Redis does not hold what was written.
     """
+    began = clock()
     parts = _parts(data, redis.keys)
     ownership.check(redis)
     marks = Marks(redis, "redis", _content(data), shard)
@@ -80,9 +84,16 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter
         marks.restart()
         raise RecmeshError(f"Redis does not hold what was written: {'; '.join(faults)}; run the ingestion again")
     marks.set_current()
+    _record(data, redis, clock() - began)
     reporter.say(f"Redis: verified, {_summary(parts)}, {stale:,} stale keys removed")
     ownership.remove_unprefixed(redis, reporter)
     return True
+
+
+def _record(data: DataSet, redis: RedisWriter, seconds: float) -> None:
+    """Record what this ingestion did, for the metrics of um."""
+    rows = {f"rows.{outcome}": rows for outcome, rows in data.report.tally("actions").outcomes.items()}
+    redis.set_fields(redis.keys.latest_ingestion, {"time": int(time.time()), "seconds": f"{seconds:.3f}", **rows})
 
 
 def _parts(data: DataSet, keys: Keys) -> tuple[Part, ...]:

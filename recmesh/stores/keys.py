@@ -2,6 +2,7 @@
 
 <prefix>{u:<id>}:user UserInfo     <prefix>{u:<id>}:history History     <prefix>item:<sku> ItemInfo
 <prefix>ingest:<target>            progress of an ingestion
+<prefix>ingest:latest              what the latest ingestion did
 
 In a Redis Cluster the part in braces decides about the slot, so that one command can read both keys of a user.
 """
@@ -89,6 +90,11 @@ class Keys:
     def ingest(self, target: str) -> str:
         """Return the key of the progress of an ingestion into a target."""
         return f"{self.prefix}ingest:{target}"
+
+    @property
+    def latest_ingestion(self) -> str:
+        """The key of what the latest ingestion did."""
+        return self.ingest("latest")
 
     def local(self, name: str) -> str:
         """Return a key of the local runner."""

@@ -1,6 +1,7 @@
 """Users, histories and items in Redis, as serialized protobuf messages. `keys` has the names."""
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import redis
 
 from recmesh.contract import DEFAULT_REDIS_PREFIX, without_credentials
 from recmesh.errors import Overloaded, SettingsError, Unavailable
+from recmesh.numbers import parse_number
 from recmesh.stores.keys import UNPREFIXED, Keys
 from recmesh.stores.redis_connections import Connections, Valid
 
@@ -62,6 +64,16 @@ class RedisReader:
             return []
         keys = await self._current_keys()
         return await self._mget([keys.item(sku_id) for sku_id in sku_ids])
+
+    async def latest_ingestion(self) -> dict[str, float]:
+        """Return what the latest ingestion did; nothing before the first one.
+
+        It has its `time` in seconds since 1970, its duration in `seconds`, and numbers of actions as `rows.<outcome>`.
+        """
+        words: list[bytes] = await self._command("HGETALL", self._keys.latest_ingestion, valid=_is_hash)
+        texts = [word.decode(errors="replace") for word in words]
+        numbers = {name: parse_number(text) for name, text in zip(texts[::2], texts[1::2], strict=True)}
+        return {name: number for name, number in numbers.items() if not math.isnan(number)}
 
     async def ping(self) -> None:
         """Wait for an answer from Redis."""
@@ -203,6 +215,10 @@ class RedisWriter:
             yield
         except (redis.RedisError, OSError) as error:
             raise _unavailable(self.url, error) from error
+
+
+def _is_hash(answer: Any) -> bool:
+    return isinstance(answer, list) and len(answer) % 2 == 0 and all(isinstance(word, bytes) for word in answer)
 
 
 def _is_integer(answer: Any) -> bool:

@@ -11,7 +11,7 @@ from recmesh.chain.chain import Chain
 from recmesh.chain.popular import PopularList
 from recmesh.features import Encoder
 from recmesh.releases import Manifest, ModelStore
-from recmesh.serving import Endpoint, background
+from recmesh.serving import Endpoint, background, ingestion_facts
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import every
 from recmesh.serving.milvus import open_milvus
@@ -105,6 +105,7 @@ async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequ
         await stack.enter_async_context(background(releases.follow(settings.release_poll)))
         await stack.enter_async_context(background(new_items.follow(store, recall_releases, settings.release_poll)))
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
+        await stack.enter_async_context(background(ingestion_facts.follow(redis)))
         recall_check = recall_app.ready(releases.check, milvus)
         yield [
             um_app.endpoint(settings.um_port, um, redis_check),

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from recmesh.pb import um_pb2
-from recmesh.serving import Endpoint
+from recmesh.serving import Endpoint, background, ingestion_facts
 from recmesh.serving.health import Check
 from recmesh.serving.redis import open_redis
 from recmesh.serving.tracing import Tracer
@@ -22,5 +22,5 @@ def endpoint(port: int, core: UmCore, check: Check) -> Endpoint:
 @asynccontextmanager
 async def build(settings: UmSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve um with its own Redis pool."""
-    async with open_redis(settings) as (reader, check):
+    async with open_redis(settings) as (reader, check), background(ingestion_facts.follow(reader)):
         yield [endpoint(settings.um_port, UmCore(reader), check)]

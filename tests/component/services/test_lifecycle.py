@@ -144,7 +144,10 @@ def test_calls_beyond_the_limit_are_refused_while_health_answers(own_redis: Redi
         assert (refused.value.details() or "").startswith("all capacity is in use")
         assert service.metrics()['recmesh_requests_limit{service="um"}'] == 2
         assert (
-            service.metrics()['recmesh_requests_total{method="um_call",service="um",status="RESOURCE_EXHAUSTED"}'] == 1
+            service.metrics()[
+                'recmesh_requests_total{caller="online",method="um_call",service="um",status="RESOURCE_EXHAUSTED"}'
+            ]
+            == 1
         )
         assert health_of(service.target("um")) is not None
 
@@ -270,7 +273,7 @@ def test_requests_are_counted_by_status(um: Service) -> None:
         ask(channel)
         metrics = um.metrics()
 
-    assert metrics['recmesh_requests_total{method="um_call",service="um",status="OK"}'] >= 1
+    assert metrics['recmesh_requests_total{caller="online",method="um_call",service="um",status="OK"}'] >= 1
     assert metrics['recmesh_request_seconds_count{method="um_call",service="um"}'] >= 1
     assert metrics['recmesh_serving{service="um"}'] == 1
     assert "recmesh_event_loop_lag_seconds" in metrics
@@ -288,7 +291,7 @@ def refused(service: Service, content: bytes) -> tuple[grpc.StatusCode, str]:
 def test_broken_and_oversized_requests_are_the_callers_fault(um: Service) -> None:
     lines = len(um.log.read_text().splitlines())
     invalid = grpc.StatusCode.INVALID_ARGUMENT
-    series = 'recmesh_requests_total{method="um_call",service="um",status="INVALID_ARGUMENT"}'
+    series = 'recmesh_requests_total{caller="online",method="um_call",service="um",status="INVALID_ARGUMENT"}'
     before = um.metrics().get(series, 0.0)
 
     began = time.monotonic()

@@ -1,0 +1,58 @@
+"""telemetry.yaml describes the metrics of the code, and docs/telemetry.md is generated from it."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.metrics import MetricWrapperBase
+
+from recmesh.contract import PORTS
+from recmesh.features import CHANNELS
+from recmesh.serving import metrics
+from tests.servers import ROOT
+
+
+@pytest.fixture(scope="module")
+def telemetry() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "telemetry.yaml").read_text())
+    return loaded
+
+
+def defined() -> dict[str, MetricWrapperBase]:
+    """The metrics of the code, by the names that scrapes show."""
+    found = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
+    return {metric.describe()[0].name + "_total" * (metric.describe()[0].type == "counter"): metric for metric in found}
+
+
+def test_every_metric_is_described_with_its_type_labels_and_meaning(telemetry: dict[str, Any]) -> None:
+    code = {
+        name: (metric.describe()[0].type, list(metric._labelnames), metric.describe()[0].documentation)
+        for name, metric in defined().items()
+    }
+    described = {name: (of["type"], of["labels"], of["meaning"]) for name, of in telemetry["metrics"].items()}
+    assert described == code
+
+
+def test_units_follow_from_names(telemetry: dict[str, Any]) -> None:
+    for name, metric in telemetry["metrics"].items():
+        if name.endswith("_timestamp_seconds"):
+            assert metric["unit"] == "seconds since 1970"
+        else:
+            assert (metric["unit"] == "seconds") == name.endswith("_seconds")
+
+
+def test_every_label_is_described(telemetry: dict[str, Any]) -> None:
+    used = {label for metric in telemetry["metrics"].values() for label in metric["labels"]}
+    assert used == set(telemetry["labels"])
+    values = {name: label.get("values") for name, label in telemetry["labels"].items()}
+    assert set(values["service"]) == {*PORTS, "compact", "paddle-serving"}
+    assert set(values["channel"]) == set(CHANNELS)
+
+
+def test_the_page_is_current() -> None:
+    page = subprocess.run(
+        [sys.executable, "charts/telemetry_page.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert (ROOT / "docs" / "telemetry.md").read_text() == page.stdout, "run `make telemetry`"
