@@ -6,6 +6,9 @@ BACKEND ?= $(or $(RECMESH_RANK_BACKEND),onnx)
 SERVICE ?=
 FOLLOW ?=
 TESTS ?= tests/unit tests/packaging tests/component tests/contract tests/clients tests/train tests/mesh tests/paddle_serving tests/local tests/chart
+MUTANTS ?= 200
+SEED ?= 1
+MODULES ?=
 IMAGES ?=
 UPGRADE ?=
 
@@ -25,8 +28,8 @@ CODE := recmesh services jobs local benchmarks tests docker charts client.py
 CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs clean test test-long check protos bench bench-faults lock environments environments-dev \
-	helm images sbom values telemetry cluster-smoke cluster-test environments-cluster
+.PHONY: help up down status logs clean test test-long check protos bench bench-faults lock environments \
+	environments-dev helm images sbom values telemetry cluster-smoke cluster-test environments-cluster mutants
 .SILENT:
 
 help: ## List the targets
@@ -64,6 +67,9 @@ check: environments-dev ## Lint, formatting, types, spelling, prose, protos
 	$(BIN)/buf lint
 	$(BIN)/buf breaking --against protos/baseline.txtpb
 	$(BIN)/hadolint docker/*.Dockerfile tests/cluster/images/*.Dockerfile
+
+mutants: environments-dev ## Change the code at random places, and show the changes that no test notices. MUTANTS= how many; SEED=; MODULES= some
+	exec $(BIN)/python -m tests.mutants --mutants $(MUTANTS) --seed $(SEED) $(call quoted,$(value MODULES))
 
 protos: environments-dev ## Generate recmesh/pb from protos/, unless a change breaks existing clients
 	$(BIN)/python -m local.protos

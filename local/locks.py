@@ -29,6 +29,8 @@ _PADDLE_SERVING = (
     *("--overrides", str(REQUIREMENTS / "paddle-serving.overrides")),
     *("--excludes", str(REQUIREMENTS / "paddle-serving.excludes")),
 )
+# What cosmic-ray asks for beyond its operators.
+_DEV = ("--excludes", str(REQUIREMENTS / "dev.excludes"))
 _PIN = re.compile(r"(?m)^([A-Za-z0-9._-]+)==[^\\\n]+")
 
 
@@ -57,7 +59,7 @@ def _image(*extras: str, core: bool = True, constraints: tuple[str, ...] = ("ser
 LOCKS = {
     "serving": Lock(("serving", "dataset", "excel", "ingest", "cli", "local")),
     "kubernetes": Lock(("kubernetes",), core=False, constraints=("serving",)),
-    "dev": Lock(("dev",), core=False, constraints=("serving",)),
+    "dev": Lock(("dev",), core=False, constraints=("serving",), options=(*_UNIVERSAL, *_DEV)),
     # Without the core: training never calls a service, and Paddle 2.6 is locked with protobuf 3.
     "train": Lock(("training",), core=False),
     "paddle-serving": Lock(("paddle-serving",), options=(*_UNIVERSAL, *_PADDLE_SERVING)),
