@@ -1,0 +1,277 @@
+"""What the interceptor counts, and which status each error becomes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+
+from recmesh.contract import BATCH, PRIORITY
+from recmesh.errors import DamagedData, DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
+from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
+from recmesh.serving import deadline, logs, priority
+from recmesh.serving.interceptor import Interceptor
+from recmesh.serving.load import Congestion, Load
+from recmesh.serving.rpc import Received
+from recmesh.serving.tracing import Tracer
+from tests.unit.clock import Clock
+from tests.unit.metric import added, value
+
+PATH = "/um.UMService/um_call"
+REQUEST = UserModelRequest(log_id=77, user_id="5")
+ANSWER = UserModelResponse()
+
+Method = Callable[[UserModelRequest, Any], Awaitable[UserModelResponse]]
+
+
+class _Aborted(Exception):
+    """What gRPC raises in `abort`."""
+
+
+class _Context:
+    """The context of a call.
+
+    Attributes:
+        aborted: Status, text and metadata of the answer if the call failed.
+    """
+
+    def __init__(self, allowed: float | None, metadata: Sequence[tuple[str, str]]) -> None:
+        self.allowed = allowed
+        self.metadata = metadata
+        self.aborted: tuple[object, ...] = ()
+
+    def invocation_metadata(self) -> Sequence[tuple[str, str]]:
+        return self.metadata
+
+    def time_remaining(self) -> float | None:
+        return self.allowed
+
+    async def abort(self, *answer: object) -> None:
+        self.aborted = answer
+        raise _Aborted
+
+
+class _Service:
+    """A service behind the interceptor, with a method that a test chooses."""
+
+    def __init__(self, name: str, load: Load | None = None) -> None:
+        self.name = name
+        self.load = load or Load(8, 1_000, Congestion())
+        self.interceptor = Interceptor(name, self.load, Tracer("test", 0, None), 2.5)
+        self.method: Method | None = None
+
+    async def handler(self, path: str = PATH, metadata: Sequence[tuple[str, str]] = ()) -> Any:
+        """What gRPC gets for a call."""
+
+        async def method(request: UserModelRequest, context: Any) -> UserModelResponse:
+            assert self.method is not None
+            return await self.method(request, context)
+
+        serializers: Any = ("deserializer", "serializer")
+        made: Any = grpc.unary_unary_rpc_method_handler(method, *serializers)
+
+        async def continuation(_details: Any) -> Any:
+            return made
+
+        details: Any = SimpleNamespace(method=path, invocation_metadata=metadata)
+        return await self.interceptor.intercept_service(continuation, details)
+
+    async def call(
+        self,
+        method: Method,
+        message: UserModelRequest | InvalidRequest = REQUEST,
+        allowed: float | None = 1.0,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> _Context:
+        self.method = method
+        context = _Context(allowed, metadata)
+        with suppress(_Aborted):
+            assert await (await self.handler()).unary_unary(Received(message, 100), context) is ANSWER
+        return context
+
+    def counted(self, status: str) -> Callable[[], float]:
+        return added("recmesh_requests_total", service=self.name, method="um_call", status=status)
+
+
+async def answers(_request: UserModelRequest, _context: Any) -> UserModelResponse:
+    return ANSWER
+
+
+def raises(error: BaseException) -> Method:
+    async def method(_request: UserModelRequest, _context: Any) -> UserModelResponse:
+        raise error
+
+    return method
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (InvalidRequest("size is 201"), "INVALID_ARGUMENT", "size is 201"),
+        (Unavailable("Redis is down"), "UNAVAILABLE", "Redis is down"),
+        (DeadlineExceeded("late"), "DEADLINE_EXCEEDED", "late"),
+        (Overloaded("full"), "RESOURCE_EXHAUSTED", "full"),
+        (DamagedData("damaged"), "DATA_LOSS", "damaged"),
+        (KeyError("secret"), "INTERNAL", "failing: internal error, see its log"),
+    ],
+)
+async def test_an_error_is_answered_and_counted_by_its_status(error: Exception, status: str, text: str) -> None:
+    service = _Service("failing")
+    failed, answered = service.counted(status), service.counted("OK")
+    timed = added("recmesh_request_seconds_count", service="failing", method="um_call")
+    context = await service.call(raises(error))
+    assert context.aborted == (grpc.StatusCode[status], text, (("grpc-retry-pushback-ms", "-1"),))
+    assert (failed(), answered(), timed()) == (1, 0, 1)
+    assert (service.load.in_flight, service.load.bytes) == (0, 0)
+
+
+async def test_an_answer_is_counted_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, service = Clock(monkeypatch, "recmesh.serving.interceptor"), _Service("answering")
+
+    async def slow(_request: UserModelRequest, _context: Any) -> UserModelResponse:
+        clock.now += 0.25
+        assert value("recmesh_requests_in_flight", service="answering") == 1
+        return ANSWER
+
+    answered = service.counted("OK")
+    count, total = (
+        added(f"recmesh_request_seconds_{part}", service="answering", method="um_call") for part in ("count", "sum")
+    )
+    assert (await service.call(slow)).aborted == ()
+    assert (answered(), count(), total()) == (1, 1, 0.25)
+    assert value("recmesh_requests_in_flight", service="answering") == 0
+    assert value("recmesh_requests_limit", service="answering") == 8
+    # The load knows how long an answer takes.
+    service.load.adapt(0)
+    with pytest.raises(Overloaded, match="an answer takes 250 ms"):
+        service.load.enter(1, 0.24)
+
+
+async def test_a_failed_call_is_no_answer_that_the_load_learns_from() -> None:
+    service = _Service("failing fast")
+    await service.call(raises(Unavailable("down")))
+    service.load.adapt(0)
+    service.load.enter(1, 1e-9)
+
+
+async def test_a_cancelled_call_is_counted_as_such() -> None:
+    service = _Service("cancelled")
+    cancelled = service.counted("CANCELLED")
+    with pytest.raises(asyncio.CancelledError):
+        await service.call(raises(asyncio.CancelledError()))
+    assert cancelled() == 1
+    assert service.load.in_flight == 0
+
+
+async def test_a_request_that_cannot_be_read_is_invalid_and_reaches_no_method() -> None:
+    service = _Service("reading")
+    invalid = service.counted("INVALID_ARGUMENT")
+    context = await service.call(raises(AssertionError()), InvalidRequest("the request is no um.UserModelRequest"))
+    assert context.aborted[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "the request is no um.UserModelRequest")
+    assert invalid() == 1
+
+
+@pytest.mark.parametrize(("allowed", "left"), [(1.0, 1.0), (None, 2.5)])
+async def test_a_method_has_the_time_of_its_caller_or_the_default(
+    monkeypatch: pytest.MonkeyPatch, allowed: float | None, left: float
+) -> None:
+    Clock(monkeypatch, "recmesh.serving.deadline")
+    seen: list[tuple[float, int]] = []
+
+    async def method(_request: UserModelRequest, _context: Any) -> UserModelResponse:
+        seen.append((deadline.remaining(), logs.log_id.get()))
+        return ANSWER
+
+    await _Service("timed").call(method, allowed=allowed)
+    assert seen == [(left, 77)]
+
+
+async def test_a_call_without_a_deadline_ends_at_the_default() -> None:
+    service = _Service("endless")
+    service.interceptor._default_timeout = 0.01
+
+    async def endless(_request: UserModelRequest, _context: Any) -> UserModelResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    context = await service.call(endless, allowed=None)
+    assert context.aborted[:2] == (grpc.StatusCode.DEADLINE_EXCEEDED, "endless did not answer within 10 ms")
+
+
+async def test_the_load_gets_the_size_and_the_time_of_a_call() -> None:
+    entered: list[tuple[int, float]] = []
+    load = Load(8, 1_000, Congestion())
+    load.enter = lambda size, seconds: entered.append((size, seconds))  # type: ignore[method-assign]
+    service = _Service("loaded", load)
+    await service.call(answers, allowed=0.75)
+    await service.call(answers, allowed=None)
+    assert entered == [(100, 0.75), (100, 2.5)]
+
+
+@pytest.mark.parametrize(("metadata", "batch"), [((), False), (((PRIORITY, BATCH),), True)])
+async def test_a_method_knows_whether_its_call_can_wait(metadata: Sequence[tuple[str, str]], batch: bool) -> None:
+    seen: list[bool] = []
+
+    async def method(_request: UserModelRequest, _context: Any) -> UserModelResponse:
+        seen.append(priority.batch.get())
+        return ANSWER
+
+    await _Service("waiting").call(method, metadata=metadata)
+    assert seen == [batch]
+
+
+async def test_without_room_calls_are_refused_before_they_are_read_and_batch_calls_first() -> None:
+    service = _Service("full", Load(2, 1_000, Congestion()))
+    refused = service.counted("RESOURCE_EXHAUSTED")
+    accepting = await service.handler()
+    service.load.enter(1, 1.0)
+    assert (await service.handler()).unary_unary
+    service.load.enter(1, 1.0)
+    refusing = await service.handler()
+    assert refusing.unary_unary is None
+    context = _Context(1.0, ())
+    with pytest.raises(_Aborted):
+        await refusing.stream_unary(None, context)
+    text = "all capacity is in use (docs/services.md): retry later, or add replicas"
+    assert context.aborted == (grpc.StatusCode.RESOURCE_EXHAUSTED, text, (("grpc-retry-pushback-ms", "-1"),))
+    assert refused() == 1
+    service.load.leave(1)
+    assert await service.handler() is accepting
+    # Seven tenths of two calls are 1.4.
+    assert (await service.handler(metadata=((PRIORITY, BATCH),))).unary_unary
+    service.load.limit = 1.4
+    assert (await service.handler()).unary_unary
+    assert (await service.handler(metadata=((PRIORITY, BATCH),))).unary_unary is None
+
+
+async def test_a_method_is_wrapped_once_and_keeps_its_serializers() -> None:
+    service = _Service("wrapped")
+    handler = await service.handler()
+    assert (handler.request_deserializer, handler.response_serializer) == ("deserializer", "serializer")
+    assert await service.handler() is handler
+
+
+@pytest.mark.parametrize("path", ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/Info"])
+async def test_health_and_reflection_are_neither_counted_nor_refused(path: str) -> None:
+    service = _Service("bypassed", Load(1, 1_000, Congestion()))
+    service.load.enter(1, 1.0)
+    for _ in range(2):
+        handler = await service.handler(path)
+        assert handler.unary_unary.__name__ == "method"
+
+
+async def test_failures_are_logged_once_a_second_and_overload_never() -> None:
+    service = _Service("logging")
+    for error in (Unavailable("down"), Unavailable("down"), Overloaded("full"), DeadlineExceeded("late")):
+        await service.call(raises(error))
+    with capture_logs() as lines:
+        await service.call(raises(KeyError("odd")))
+        await service.call(raises(InvalidRequest("no")))
+    assert [(line["log_level"], line["status"], line["requests"], line["reason"]) for line in lines] == [
+        ("error", "INTERNAL", 1, "KeyError: 'odd'"),
+        ("info", "INVALID_ARGUMENT", 1, "no"),
+    ]
