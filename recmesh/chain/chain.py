@@ -311,8 +311,12 @@ class Chain:
         first = size + _SPARE_ITEMS
         items = await self._describe(progress, ranked.ids[:first], ranked.scores[:first])
         if len(items) < size and len(found.ids) > first:
+            # If rank fails now, the order of recall follows, in which the items above stand anywhere.
+            described = set(ranked.ids[:first])
             ranked = await self._rank(progress, user, found, size=0)
-            items += await self._describe(progress, ranked.ids[first:], ranked.scores[first:])
+            rest = [position for position, sku_id in enumerate(ranked.ids) if sku_id not in described]
+            ids, scores = [ranked.ids[position] for position in rest], [ranked.scores[position] for position in rest]
+            items += await self._describe(progress, ids, scores)
         if not items and ranked.ids:
             # cm knows none of them: it has lost its items. An empty answer would look like a shop that has none.
             progress.mark_degraded("cm")

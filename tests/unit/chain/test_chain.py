@@ -1,0 +1,271 @@
+"""The chain: shares of the time, metrics, and two faults at once; more in tests/component/services/test_chain.py."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from structlog.testing import capture_logs
+
+from recmesh.chain.chain import Answer, Chain, Request
+from recmesh.chain.popular import PopularList
+from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
+from recmesh.pb.item_info_pb2 import ItemInfo
+from recmesh.pb.user_info_pb2 import UserInfo
+from recmesh.serving.stages import CandidateList, CandidateQuery, ChannelScores, RequestUser, ScoreList, ScoreQuery
+from recmesh.serving.tracing import Tracer
+from tests.component.services.test_chain import (
+    CANDIDATES,
+    CATALOGUE,
+    PROFILE,
+    Stages,
+    ask,
+    best,
+    chain_over,
+    ids,
+    known_users,
+)
+from tests.unit.clock import Clock
+from tests.unit.metric import added
+
+
+class _Timed(Stages):
+    """Each stage takes a quarter of a second. The timeouts are kept."""
+
+    clock: Clock
+
+    async def _simulate(self, stage: str, timeout: float) -> None:
+        self.timeouts = [*getattr(self, "timeouts", []), (stage, timeout)]
+        self.clock.now += 0.25
+        await super()._simulate(stage, timeout)
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, stages: _Timed) -> _Timed:
+    stages.clock = Clock(monkeypatch, "recmesh.serving.deadline", "recmesh.chain.chain")
+    return stages
+
+
+async def answered(stages: Stages, request: Request, timeout: float) -> Answer:
+    return await chain_over(stages, PopularList(stages)).answer(request, timeout)
+
+
+async def test_each_stage_has_a_share_of_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """95 % of 4 s are 3.8 s; each stage takes 0.25 s of them."""
+    stages = timed(monkeypatch, _Timed(users=known_users()))
+    await answered(stages, Request("7", PROFILE, 5), 4.0)
+    assert stages.timeouts == [
+        ("um", pytest.approx(0.3 * 3.8)),
+        ("recall", pytest.approx(0.5 * 3.55)),
+        ("rank", pytest.approx(0.5 * 3.3)),
+        ("cm", pytest.approx(0.7 * 3.05)),
+    ]
+
+
+async def test_each_stage_that_answers_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = timed(monkeypatch, _Timed(users=known_users(), failing={"rank"}))
+    names = ("um", "recall", "rank", "cm")
+    counts = {name: added("recmesh_stage_seconds_count", stage=name) for name in names}
+    sums = {name: added("recmesh_stage_seconds_sum", stage=name) for name in names}
+    await answered(stages, Request("7", PROFILE, 5), 4.0)
+    assert {name: count() for name, count in counts.items()} == {"um": 1, "recall": 1, "rank": 0, "cm": 1}
+    assert {name: total() for name, total in sums.items()} == {"um": 0.25, "recall": 0.25, "rank": 0, "cm": 0.25}
+
+
+async def test_each_missing_part_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = ("um", "recall", "recall:two_tower", "rank", "cm")
+    counted = {part: added("recmesh_degraded_total", part=part) for part in parts}
+    answer = await ask(Stages(users=known_users(), failing={"um", "two_tower", "cm"}), "7")
+    assert answer.degraded == ["um", "recall", "recall:two_tower", "cm"]
+    assert {part: count() for part, count in counted.items()} == {
+        "um": 1,
+        "recall": 1,
+        "recall:two_tower": 1,
+        "rank": 0,
+        "cm": 1,
+    }
+
+
+async def test_a_failing_stage_is_logged_with_its_reason() -> None:
+    with capture_logs() as logs:
+        await ask(Stages(failing={"rank"}), profile=PROFILE)
+    assert [(line["log_level"], line["stage"], line["requests"], line["reason"]) for line in logs] == [
+        ("warning", "rank", 1, "rank is unavailable")
+    ]
+
+
+@pytest.mark.parametrize("stage", ["find", "recall", "rank", "get"])
+async def test_a_request_that_a_stage_refuses_is_the_callers_fault(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages(users=known_users())
+
+    async def refuse(*_arguments: object) -> None:
+        raise InvalidRequest("no")
+
+    monkeypatch.setattr(stages, stage, refuse)
+    with pytest.raises(InvalidRequest, match="no"):
+        await answered(stages, Request("7", PROFILE, 5), 5.0)
+
+
+async def test_reasons_during_an_outage_of_recall_name_the_popular_list() -> None:
+    """With every stage but rank: the first five of 300, best first by rank; each with its score in the list."""
+    answer = await ask(Stages(failing={"recall", "um"}), "7", PROFILE, explain=True)
+    assert answer.degraded == ["um", "recall"]
+    assert [(reason.sku_id, list(reason.channels)) for reason in answer.reasons] == [
+        (sku_id, [("popular", 1 / (1 + CATALOGUE.index(sku_id)))]) for sku_id in best(5)
+    ]
+
+
+async def test_reasons_during_an_outage_of_rank_and_cm_follow_the_items() -> None:
+    answer = await ask(Stages(failing={"rank", "cm"}), profile=PROFILE, explain=True)
+    assert [reason.sku_id for reason in answer.reasons] == ids(answer) == CATALOGUE[:5]
+    assert [list(reason.channels) for reason in answer.reasons] == [
+        [("two_tower", 1 / (1 + position))] for position in range(5)
+    ]
+
+
+async def test_an_item_of_two_channels_has_two_reasons_and_one_of_none_has_none() -> None:
+    class TwoChannels(Stages):
+        async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
+            found = await super().recall(query, timeout)
+            channels = {"new": ChannelScores([99, 97], [0.5, 0.25]), "popular": ChannelScores([99, 0], [9.0, 1.0])}
+            return replace(found, channels=channels)
+
+    answer = await ask(TwoChannels(), profile=PROFILE, explain=True)
+    reasons = {reason.sku_id: list(reason.channels) for reason in answer.reasons}
+    assert list(reasons) == best(5)
+    assert reasons["i099"] == [("new", 0.5), ("popular", 9.0)]
+    assert (reasons["i098"], reasons["i097"]) == ([], [("new", 0.25)])
+
+
+async def test_without_explain_there_are_no_reasons() -> None:
+    stages = Stages()
+    assert (await ask(stages, profile=PROFILE)).reasons == ()
+    assert not stages.recalled[0].explain
+    await ask(stages, profile=PROFILE, explain=True)
+    assert stages.recalled[0].explain
+
+
+class _RankFailsTheSecondTime(Stages):
+    """rank answers the first call only."""
+
+    async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
+        if self.ranked:
+            raise Unavailable("rank is unavailable")
+        return await super().rank(query, timeout)
+
+
+async def test_if_cm_lacks_items_and_rank_then_fails_no_item_comes_twice() -> None:
+    """rank puts i099 to i085 first, of which cm knows three; the rest follows in the order of recall."""
+    known = {"i099", "i092", "i085"}
+    stages = _RankFailsTheSecondTime(absent=set(best(15)) - known | set(CATALOGUE[2:84]))
+    answer = await ask(stages, profile=PROFILE)
+    assert ids(answer) == ["i099", "i092", "i085", "i000", "i001"]
+    assert answer.degraded == ["rank"]
+
+
+async def test_the_next_best_items_are_asked_for_only_if_there_are_more() -> None:
+    class Few(Stages):
+        async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
+            return await super().recall(replace(query, size=15), timeout)
+
+    stages = Few(absent=set(CATALOGUE[:14]))
+    answer = await ask(stages, profile=PROFILE)
+    assert ids(answer) == ["i014"]
+    assert [query.size for query in stages.ranked] == [15]
+
+
+async def test_the_sizes_and_fields_of_the_queries() -> None:
+    stages = Stages(users=known_users())
+    await ask(stages, "7", exclude=["i005"], new_only=True, explain=True)
+    user = known_users()["7"]
+    assert stages.recalled == [CandidateQuery(user, CANDIDATES, "", ["i005"], True, "", True)]
+    (query,) = stages.ranked
+    expected = [sku_id for sku_id in CATALOGUE if sku_id not in ("i001", "i005")][:CANDIDATES]
+    assert replace(query, ids=list(query.ids)) == ScoreQuery(user, expected, [], 15, True, "r1", False, True)
+
+
+async def test_items_outside_the_release_are_ranked_without_their_fields_if_cm_fails() -> None:
+    stages = Stages(unlisted=["i004"], failing={"cm"})
+    answer = await ask(stages, profile=PROFILE)
+    assert stages.ranked[0].items == [ItemInfo(sku_id="i004")]
+    assert answer.degraded == ["cm"]
+
+
+async def test_a_switch_while_a_stage_fails_asks_recall_only_once() -> None:
+    """The answer is degraded anyway; a second round would cost time."""
+    stages = Stages(users=known_users(), recall_release="r2", rank_release="r1", failing={"um"})
+    answer = await ask(stages, "7", PROFILE)
+    assert [query.release for query in stages.recalled] == [""]
+    assert (answer.release, answer.degraded) == ("r2", ["um"])
+
+
+async def test_if_recall_fails_during_a_switch_the_popular_list_is_used() -> None:
+    class FailsTheSecondTime(Stages):
+        async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
+            if query.release:
+                raise Unavailable("recall is unavailable")
+            return await super().recall(query, timeout)
+
+    answer = await ask(FailsTheSecondTime(recall_release="r2", rank_release="r1"), profile=PROFILE)
+    assert "recall" in answer.degraded
+    assert len(answer.items) == 5
+
+
+async def test_no_candidates_are_an_empty_answer_without_rank_and_cm() -> None:
+    stages = Stages(failing={"rank", "cm"})
+    answer = await ask(stages, profile=PROFILE, exclude=CATALOGUE)
+    assert (answer.items, answer.release, answer.degraded) == ([], "r1", [])
+
+
+@pytest.mark.parametrize("profile", [UserInfo(user_id="0"), UserInfo()])
+async def test_a_user_id_alone_is_no_profile(profile: UserInfo) -> None:
+    stages = Stages(users=known_users())
+    await ask(stages, "7", profile)
+    assert stages.recalled[0].user == known_users()["7"]
+
+
+async def test_the_usual_time_fades_only_with_fewer_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer of 20 s makes the usual time 1 s. Failures neither raise nor lower it."""
+    clock = Clock(monkeypatch, "recmesh.serving.deadline")
+
+    class Slow(Stages):
+        seconds = 20.0
+
+        async def _simulate(self, stage: str, timeout: float) -> None:
+            if stage == "rank":
+                clock.now += self.seconds
+            await super()._simulate(stage, timeout)
+
+    stages = Slow()
+    chain = chain_over(stages, PopularList(stages), clock)
+
+    async def sizes(timeout: float) -> int:
+        await chain.answer(Request("", PROFILE, 5), timeout)
+        return stages.recalled[-1].size
+
+    assert await sizes(100) == CANDIDATES
+    stages.failing, stages.seconds = {"rank"}, 40.0
+    assert await sizes(100) == CANDIDATES
+    stages.failing, stages.seconds = set(), 0.0
+    # 95 % of 1.05 s are 0.9975 s, shorter than the usual second, which fades to 0.95 s.
+    assert await sizes(1.05) == CANDIDATES // 4
+    assert await sizes(1.005) == CANDIDATES
+    # A complete answer in no time: 0.9025 s.
+    assert await sizes(0.9) == CANDIDATES // 4
+
+
+async def test_at_least_one_candidate_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = Stages()
+    chain = Chain(stages, stages, stages, stages, PopularList(stages), 3, Tracer("test", 0, None))
+    chain._usual_seconds = 1e9
+    answer = await chain.answer(Request("", PROFILE, 5), 5.0)
+    assert stages.recalled[0].size == 1
+    assert answer.degraded == ["recall:fewer_candidates"]
+
+
+class _Unknown(Stages):
+    async def find(self, user_id: str, timeout: float) -> RequestUser | None:
+        raise RecmeshError("odd")
+
+
+async def test_any_error_of_recmesh_degrades_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: Sequence[str] = (await ask(_Unknown(), "7", PROFILE)).degraded
+    assert found == ["um"]
