@@ -1,0 +1,108 @@
+"""The popular list that replaces recall."""
+
+from dataclasses import replace
+
+import pytest
+
+from recmesh.chain.popular import PopularList
+from recmesh.errors import RecmeshError, Unavailable
+from recmesh.pb.user_info_pb2 import History, UserInfo
+from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, ChannelScores, RequestUser
+from tests.unit.clock import Clock
+
+POPULAR = CandidateList(["a", "b", "c", "d"], [9.0, 7.0, 4.0, 2.0], "r1", missing=("", "NA"))
+USER = RequestUser(UserInfo(), History(sku_ids=["a"], older_sku_ids=["c"]))
+
+
+class _Ended(Exception):
+    """Ends the endless refreshing."""
+
+
+class _Recall:
+    """recall with listed answers.
+
+    Attributes:
+        asked: The queries, with their timeouts.
+    """
+
+    def __init__(self, *answers: CandidateList | RecmeshError) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[CandidateQuery, float]] = []
+
+    async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
+        self.asked.append((query, timeout))
+        answer = self.answers.pop(0)
+        if isinstance(answer, RecmeshError):
+            raise answer
+        return answer
+
+
+async def followed(
+    monkeypatch: pytest.MonkeyPatch, *answers: CandidateList | RecmeshError
+) -> tuple[PopularList, Clock, _Recall]:
+    """A list that has been refreshed with these answers."""
+    clock, recall = Clock(monkeypatch, "recmesh.chain.popular"), _Recall(*answers)
+    popular = PopularList(recall)
+
+    def end() -> None:
+        if not recall.answers:
+            raise _Ended
+
+    clock.at_pause = end
+    with pytest.raises(_Ended):
+        await popular.follow(30.0)
+    return popular, clock, recall
+
+
+async def test_recall_is_asked_for_a_thousand_popular_items_of_nobody_within_two_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, _, recall = await followed(monkeypatch, POPULAR)
+    assert recall.asked == [(CandidateQuery(ANONYMOUS, size=1_000, channel="popular"), 2.0)]
+
+
+async def test_it_is_refreshed_at_intervals_and_after_a_failure_in_half_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    down = Unavailable("down")
+    popular, clock, _ = await followed(monkeypatch, down, down, POPULAR, down, replace(POPULAR, release="r2"))
+    assert clock.pauses == [0.5, 0.5, 30, 0.5, 30]
+    assert popular.candidates(CandidateQuery(USER, 1)).release == "r2"
+
+
+async def test_a_failure_keeps_the_latest_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    popular, _, _ = await followed(monkeypatch, POPULAR, Unavailable("down"))
+    await popular.check()
+    assert popular.missing == ("", "NA")
+    assert popular.candidates(CandidateQuery(USER, 2)).ids == ["a", "b"]
+
+
+async def test_before_the_first_list_there_are_no_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    popular, _, _ = await followed(monkeypatch, Unavailable("down"))
+    for failing in (popular.check, lambda: popular.candidates(CandidateQuery(USER, 1))):
+        with pytest.raises(Unavailable, match="as: recall has not answered yet"):
+            await failing()  # type: ignore[misc]  # one raises before it is awaited
+    assert popular.missing == ("",)
+
+
+@pytest.mark.parametrize(
+    ("query", "release_new_only", "expected"),
+    [
+        (CandidateQuery(USER, 3), False, (["a", "b", "c"], [9, 7, 4], False)),
+        (CandidateQuery(USER, 3, exclude=("b",)), False, (["a", "c", "d"], [9, 4, 2], False)),
+        (CandidateQuery(USER, 3, new_only=True), False, (["b", "d"], [7, 2], True)),
+        (CandidateQuery(USER, 1, new_only=True), False, (["b"], [7], True)),
+        (CandidateQuery(USER, 3), True, (["b", "d"], [7, 2], True)),
+        (CandidateQuery(USER, 3, new_only=True, exclude=("b", "d")), False, ([], [], True)),
+    ],
+)
+async def test_it_obeys_the_query(
+    monkeypatch: pytest.MonkeyPatch,
+    query: CandidateQuery,
+    release_new_only: bool,
+    expected: tuple[list[str], list[float], bool],
+) -> None:
+    popular, _, _ = await followed(monkeypatch, replace(POPULAR, new_only=release_new_only))
+    ids, scores, new_only = expected
+    channels = {"popular": ChannelScores(range(len(ids)), scores)}
+    assert popular.candidates(query) == CandidateList(ids, scores, "r1", new_only, channels)

@@ -1,0 +1,88 @@
+"""as on the wire."""
+
+from typing import Any
+
+import pytest
+
+from recmesh.chain.chain import Answer, Item, Reason, Request
+from recmesh.chain.servicer import AsServicer, endpoint
+from recmesh.errors import InvalidRequest
+from recmesh.pb.as_pb2 import ASRequest, ASResponse
+from recmesh.pb.item_info_pb2 import ItemInfo
+from recmesh.pb.user_info_pb2 import UserInfo
+from recmesh.serving import deadline
+from tests.unit.clock import Clock
+
+ITEM = ItemInfo(sku_id="a", brand="b")
+ANSWER = Answer(
+    [Item("a", ITEM.SerializeToString())], "r1", ["um"], True, [Reason("a", [("popular", 0.5), ("new", 0.25)])]
+)
+
+
+class _Chain:
+    """A chain with one answer, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Request, float]] = []
+
+    async def answer(self, request: Request, timeout: float) -> Answer:
+        self.asked.append((request, timeout))
+        return ANSWER
+
+
+async def asked(monkeypatch: pytest.MonkeyPatch, request: ASRequest) -> tuple[_Chain, ASResponse]:
+    Clock(monkeypatch, "recmesh.serving.deadline")
+    deadline.start(0.75)
+    chain: Any = _Chain()
+    answer = await AsServicer(chain).as_call(request, None)
+    return chain, ASResponse.FromString(answer.SerializeToString())
+
+
+async def test_every_field_of_a_request_reaches_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = UserInfo(age="3")
+    request = ASRequest(user_id="5", user_info=profile, size=7, exclude_ids=["x"], new_only=True, explain=True)
+    chain, _ = await asked(monkeypatch, request)
+    assert chain.asked == [(Request("5", profile, 7, ["x"], True, True), 0.75)]
+
+
+async def test_every_field_of_an_answer_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, answer = await asked(monkeypatch, ASRequest())
+    assert answer == ASResponse(
+        error={"code": 200},
+        item_infos=[ITEM],
+        release="r1",
+        degraded=["um"],
+        unknown_user=True,
+        reasons=[
+            {"sku_id": "a", "channels": [{"channel": "popular", "score": 0.5}, {"channel": "new", "score": 0.25}]}
+        ],
+    )
+
+
+async def test_the_size_is_50_by_default_and_200_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [(await asked(monkeypatch, ASRequest(size=size)))[0].asked[0][0].size for size in (0, 1, 200)]
+    assert sizes == [50, 1, 200]
+    with pytest.raises(InvalidRequest, match="size is 201: at most 200"):
+        await asked(monkeypatch, ASRequest(size=201))
+
+
+@pytest.mark.parametrize(
+    ("request_", "fault"),
+    [
+        (ASRequest(user_id="x" * 129), "user_id: an id has 129 bytes"),
+        (ASRequest(exclude_ids=["x"] * 10_001), "exclude_ids has 10,001 entries"),
+    ],
+)
+async def test_a_request_beyond_the_limits_is_refused(
+    monkeypatch: pytest.MonkeyPatch, request_: ASRequest, fault: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=fault):
+        await asked(monkeypatch, request_)
+
+
+def test_the_endpoint_is_that_of_the_contract() -> None:
+    chain, check = _Chain(), object()
+    arguments: Any = (8930, chain, check)
+    made = endpoint(*arguments)
+    assert (made.name, made.port, made.descriptor.full_name) == ("as", 8930, "as.ASService")
+    assert (set(made.methods), made.check, made.congestion) == ({"as_call"}, check, None)
