@@ -10,7 +10,7 @@ from recmesh.chain.chain import Answer, Chain, Request
 from recmesh.chain.popular import PopularList
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.pb.item_info_pb2 import ItemInfo
-from recmesh.pb.user_info_pb2 import UserInfo
+from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving.stages import CandidateList, CandidateQuery, ChannelScores, RequestUser, ScoreList, ScoreQuery
 from recmesh.serving.tracing import Tracer
 from tests.component.services.test_chain import (
@@ -269,3 +269,20 @@ class _Unknown(Stages):
 async def test_any_error_of_recmesh_degrades_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     found: Sequence[str] = (await ask(_Unknown(), "7", PROFILE)).degraded
     assert found == ["um"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (UserInfo(age="-1", city="4"), UserInfo(city="4")),
+        (
+            UserInfo(city="4", attributes={"income": "NA", "hobby": "chess"}),
+            UserInfo(city="4", attributes={"hobby": "chess"}),
+        ),
+        (UserInfo(age="-1", attributes={"hobby": "chess"}), UserInfo(attributes={"hobby": "chess"})),
+    ],
+)
+async def test_missing_values_are_left_out_of_fields_and_attributes_alike(given: UserInfo, kept: UserInfo) -> None:
+    stages = Stages()
+    await ask(stages, "", given)
+    assert stages.recalled[0].user == RequestUser(kept, History())
