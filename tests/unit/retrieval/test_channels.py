@@ -1,14 +1,16 @@
 """Channels and their merge."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from recmesh.features import Encoder, User
-from recmesh.features.spec import DAY_MS, Channel
+from recmesh.features import Encoder, Lists, User
+from recmesh.features.spec import DAY_MS, Channel, Floats, Ints
 from recmesh.features.user import NO_ITEMS
 from recmesh.kernels import Scratch
-from recmesh.retrieval import Retriever, Scored, merge
-from recmesh.retrieval.channels import two_tower
+from recmesh.retrieval import Retriever, Scored, below, merge
+from recmesh.retrieval.channels import bought_before, neighbours, popular, popular_for, two_tower
 from recmesh.retrieval.scored import best
 from tests.unit.features.toy import AS_OF, encoder
 
@@ -36,6 +38,142 @@ def test_each_channel_returns_its_best_items_first() -> None:
     for channel in found.values():
         assert (np.diff(channel.scores) <= 0).all()
         assert len(set(channel.items.tolist())) == len(channel.items)
+
+
+def lists(neighbours: dict[int, tuple[int, float]]) -> Lists:
+    """Make lists in which an item has one neighbour, or none."""
+    start = np.cumsum([0, *(item in neighbours for item in range(5)), 0])
+    items, scores = zip(*(neighbours[item] for item in sorted(neighbours)), strict=True)
+    return Lists(start.astype(np.int64), np.array(items, np.int32), np.array(scores, np.float32))
+
+
+def test_neighbours_are_fused_from_the_ridge_lists_and_the_cosine_lists_with_and_without_recency() -> None:
+    """Each by position: ridge c, 00123; cosine d, b; and b, d by recency, where the vote of c is 0.7 * 0.6."""
+    made = encoder()
+    ridge, cosine = lists({0: (2, 0.9), 2: (4, 0.8)}), lists({0: (1, 0.5), 2: (3, 0.6)})
+    statistics = replace(made.statistics, ridge=ridge, cosine=cosine)
+    vocabularies = (made._user_vocabularies, made._item_vocabularies)
+    made = Encoder(made.spec, *vocabularies, made.catalogue, statistics, made.item_vectors)
+    found = neighbours(made, buyer(made, "a", "c"), NO_ITEMS, 9)
+    assert found.items.tolist() == [1, 3, 2, 4]
+    assert found.scores.tolist() == pytest.approx([1 / 62 + 1 / 61, 1 / 61 + 1 / 62, 1 / 61, 1 / 62])
+    found = neighbours(made, buyer(made, "a", "c"), np.array([1], np.int32), 2)
+    assert found.items.tolist() == [3, 2]
+    assert found.scores.tolist() == pytest.approx([2 / 61, 1 / 61])
+    assert len(neighbours(made, buyer(made), NO_ITEMS, 9).items) == 0
+
+
+def with_lifts(made: Encoder, by_item: dict[int, float]) -> Encoder:
+    """Give items lifts with every profile."""
+
+    def lifts(codes: Ints, items: Ints) -> list[Floats]:
+        return [np.array([by_item.get(item, 0) for item in items.tolist()], np.float32) for _ in codes]
+
+    made.lifts = lifts  # type: ignore[method-assign]
+    return made
+
+
+def test_popular_items_are_fused_from_each_measure_plus_the_lift_of_which_decayed_ones_get_half() -> None:
+    """By hand, log shares plus lifts: a, 00123, b, c, d; and 00123, b, c, d, a by the popularity of four days."""
+    made = with_lifts(encoder(), {0: 1.3, 1: 1.0, 4: 3.0})
+    found = popular_for(made, np.array([2], np.int32).tobytes())
+    assert found.items.tolist() == [4, 1, 0, 2, 3]
+    expected = [1 / 62 + 1 / 61, 1 / 63 + 1 / 62, 1 / 61 + 1 / 65, 1 / 64 + 1 / 63, 1 / 65 + 1 / 64]
+    assert found.scores.tolist() == pytest.approx(expected)
+
+
+def test_popular_items_come_from_listed_measures_and_from_the_top_of_the_profile() -> None:
+    """Of code 3 only b is known, so 00123 is not in the pool."""
+    made = with_lifts(encoder(), {})
+    first, second = made.spec.popularities
+    hidden = second.model_copy(update={"listed": False})
+    made.spec = made.spec.model_copy(update={"popularities": (first, hidden)})
+    found = popular_for(made, np.array([3], np.int32).tobytes())
+    assert found.items.tolist() == [0, 1, 2, 3]
+    assert found.scores.tolist() == pytest.approx([1 / 61, 1 / 62, 1 / 63, 1 / 64])
+
+
+def test_the_rest_of_the_catalogue_follows_the_popular_items_with_lower_scores() -> None:
+    made, ranked = encoder(), Scored(np.array([2, 4], np.int32), np.array([0.5, 0.25], np.float32))
+    found = popular(made, ranked, np.array([0, 4], np.int32), 3)
+    assert found.items.tolist() == [2, 1, 3]
+    assert found.scores.tolist() == pytest.approx([0.5, 1 / (60 + 2 + 60), 1 / (60 + 2 + 120)])
+    assert popular(made, ranked, NO_ITEMS, 2).items.tolist() == [2, 4]
+    assert popular(made, ranked, NO_ITEMS, 1).scores.tolist() == [0.5]
+
+
+def test_items_of_the_history_score_by_their_number_of_times_and_then_by_recency() -> None:
+    made = encoder()
+    found = bought_before(made, buyer(made, "a", "c", "a"), NO_ITEMS, 9)
+    assert found.items.tolist() == [0, 2]
+    assert found.scores.tolist() == pytest.approx([2 + 1, 1 + 0.7])
+    assert bought_before(made, buyer(made, "a", "c"), np.array([0], np.int32), 9).items.tolist() == [2]
+    assert bought_before(made, buyer(made, "a", "c"), NO_ITEMS, 1).items.tolist() == [0]
+
+
+def test_a_channel_has_the_depth_of_its_quota_in_the_segment_unless_another_is_asked_for() -> None:
+    made = encoder()
+    quotas = {"cold": {"popular": Channel(depth=2)}, "novel": {"popular": Channel(depth=3)}, "repeat": {}}
+    made.spec = made.spec.model_copy(update={"channels": quotas})
+    retriever = Retriever(made)
+
+    def count(user: User, depth: int | None = None, new_only: bool = False) -> int:
+        return len(retriever.in_memory(user, ["popular"], depth=depth, new_only=new_only)["popular"].items)
+
+    assert (count(buyer(made)), count(buyer(made), 4), count(buyer(made, "a"), new_only=True)) == (2, 4, 3)
+    assert count(buyer(made, "a")) == 5, "a channel without a quota has the usual depth"
+
+
+def test_exact_retrieval_runs_the_channels_of_the_segment_with_their_depths() -> None:
+    made = encoder()
+    quotas = {"two_tower": Channel(depth=2), "popular": Channel(depth=1)}
+    made.spec = made.spec.model_copy(update={"channels": {"cold": quotas, "novel": {"new": Channel()}, "repeat": {}}})
+    retriever, vector = Retriever(made), np.array([1, 2, 3], np.float32)
+    vectors = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 0, 0]], np.float32)
+    exclude = np.array([2], np.int32)
+    found = retriever.exact(buyer(made), vector, vectors, exclude, new_only=False)
+    assert set(found) == {"two_tower", "popular"}
+    assert (found["two_tower"].items.tolist(), found["two_tower"].scores.tolist()) == ([3, 1], [3, 2])
+    assert len(found["popular"].items) == 1
+    assert set(retriever.exact(buyer(made, "a"), vector, vectors, exclude, new_only=True)) == {"new"}
+
+
+def test_items_are_excluded_by_id_and_by_the_history_if_only_new_ones_are_wanted() -> None:
+    for repeats, new_only, expected in ((True, False, [3]), (True, True, [0, 3]), (False, False, [0, 3])):
+        made = encoder(repeats)
+        assert Retriever(made).excluded(buyer(made, "a"), new_only, ["d", "x"]).tolist() == expected
+    made = encoder()
+    assert Retriever(made).excluded(buyer(made, "a"), False).tolist() == []
+
+
+def test_a_merged_list_has_the_size_that_the_ranker_is_trained_on() -> None:
+    made = encoder()
+    made.spec = made.spec.model_copy(update={"candidates": 2})
+    retriever, channels = Retriever(made), {"popular": scored(4, 2, 1)}
+    assert retriever.merge(channels, "cold").items.tolist() == [4, 2]
+    assert retriever.merge(channels, "cold", 3).items.tolist() == [4, 2, 1]
+
+
+def test_a_merged_item_scores_its_weights_by_its_positions() -> None:
+    merged = merge({"x": scored(1, 2), "y": scored(2, 3)}, {"y": Channel(weight=3)}, 10, SCRATCH)
+    assert merged.items.tolist() == [2, 3, 1]
+    assert merged.scores.tolist() == pytest.approx([1 / 62 + 3 / 61, 3 / 62, 1 / 61])
+    positions, scores = merged.channels["y"]
+    assert (positions.tolist(), scores.tolist()) == ([0, 1], pytest.approx([1, 0.1]))
+
+
+def test_scores_below_a_list_fall_and_stay_positive() -> None:
+    assert below(np.array([9, 6], np.float32), 3).tolist() == [3, 2, 1.5]
+    assert below(np.empty(0, np.float32), 2).tolist() == pytest.approx([1 / 2, 1 / 3])
+
+
+def test_channels_of_weight_0_keep_their_order_and_repeat_no_item() -> None:
+    """Of 40 places, 5 % are reserved; more are free if the others do not fill the list."""
+    last = {"y": Channel(weight=0), "z": Channel(weight=0)}
+    channels = {"x": scored(*range(1, 40)), "y": scored(95, 5, 90), "z": scored(90, 80)}
+    merged = merge(channels, last, 40, Scratch(100))
+    assert merged.items.tolist() == [*range(1, 39), 95, 90]
+    assert merge({"x": scored(1, 2), "y": scored(9, 8, 7)}, last, 4, Scratch(100)).items.tolist() == [1, 2, 9, 8]
 
 
 def test_other_items_take_the_place_of_excluded_ones() -> None:
