@@ -61,7 +61,7 @@ CIRCLES: dict[str, tuple[str, ...]] = {
     "jobs/train/": ("tests/unit/train", "tests/train/test_windows.py"),
     "recmesh/chain/": ("tests/unit/chain tests/component/services/test_chain.py",),
     "recmesh/channels.py": (
-        "tests/unit/test_channels.py",
+        "tests/unit/serving/test_channels.py tests/unit/client/test_attempts.py",
         "tests/component/client/test_channels.py tests/component/services/test_channels.py",
     ),
     "recmesh/client/": ("tests/unit/client", "tests/component/client"),
@@ -81,7 +81,7 @@ CIRCLES: dict[str, tuple[str, ...]] = {
         "tests/unit/stores",
         "tests/component/stores/test_redis.py tests/component/stores/test_lying_redis.py",
     ),
-    "services/as/": ("tests/unit/chain", "tests/component/services"),
+    "services/as/": ("tests/unit/chain",),
     "services/cm/": ("tests/unit/services", "tests/component/services/test_cm.py"),
     "services/compact/": ("tests/unit/services",),
     "services/rank/": ("tests/unit/rank", "tests/component/services/test_rank_backends.py"),

@@ -1,12 +1,18 @@
 """The limits of calls in flight."""
 
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from recmesh.errors import InvalidRequest, Overloaded
 from recmesh.pb.cm_pb2 import CMRequest
+from recmesh.serving import load as load_module
 from recmesh.serving.limits import check_count, check_excluded, check_ids
-from recmesh.serving.load import Congestion, Load, Shortest, adapt
+from recmesh.serving.load import Congestion, Load, Shortest, adapt, keep_adapting
 from recmesh.serving.rpc import Received, receiver
+from tests.unit.metric import value
 
 PATIENCE = 1.0
 """Seconds that callers allow."""
@@ -165,3 +171,74 @@ def test_a_request_arrives_with_its_size_or_with_the_reason_why_not() -> None:
     assert str(large.message) == "the request has 102 bytes: at most 100"
     assert (broken.size, large.size) == (2, 102)
     assert all(isinstance(one.message, InvalidRequest) for one in (broken, large))
+
+
+async def test_limits_adapt_ten_times_a_second_to_the_shorter_of_two_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timers that are late by 3 and 1, then by 0 and 2, then by -1 (an early one) and 4 hundredths of a second."""
+
+    class Ended(Exception):
+        pass
+
+    now, pauses, seen = 0.0, list[float](), list[tuple[int, float, float]]()
+    late = iter((0.03, 0.01, 0, 0.02, -0.01, 0.04))
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        if (delay := next(late, None)) is None:
+            raise Ended
+        pauses.append(seconds)
+        now += seconds + delay
+
+    def adapted(_loads: object, _congestion: object, lag: float) -> None:
+        seen.append((len(pauses), lag, value("recmesh_event_loop_lag_seconds")))
+
+    times: Any = SimpleNamespace(time=lambda: now)
+    stub: Any = SimpleNamespace(get_running_loop=lambda: times, sleep=sleep)
+    monkeypatch.setattr(load_module, "asyncio", stub)
+    monkeypatch.setattr(load_module, "adapt", adapted)
+    with pytest.raises(Ended):
+        await keep_adapting([], Congestion())
+    assert pauses == [0.05] * 6
+    assert [count for count, _, _ in seen] == [2, 4, 6]
+    assert [lag for _, lag, _ in seen] == pytest.approx([0.01, 0, 0])
+    assert [lag for _, _, lag in seen] == pytest.approx([0.01, 0.02, 0.04])
+
+
+async def test_a_load_is_idle_once_the_last_call_has_left() -> None:
+    load = Load(8, 1_000, Congestion())
+    await load.idle()
+    entered(load, 2)
+    idle = asyncio.create_task(load.idle())
+    load.leave(1)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not idle.done()
+    load.leave(1)
+    await idle
+
+
+def test_the_time_that_callers_allow_is_smoothed_by_a_twentieth() -> None:
+    """After 1 s and 21 s it is 2 s, so a wait of 0.1 s is not too long, and one of 0.125 s is."""
+    load = Load(256, 1_000, Congestion())
+    load.enter(1, 1.0)
+    load.enter(1, 21.0)
+    for _ in range(98):
+        load.in_flight += 1
+    load.adapt(0.1)
+    assert load.limit == 256
+    load.adapt(0.125)
+    assert load.limit == pytest.approx(80)
+
+
+def test_a_service_with_a_small_limit_keeps_it() -> None:
+    load = entered(Load(4, 1_000, Congestion()), 1)
+    load.adapt(10)
+    assert (load.limit, load.limited) == (4, False)
+
+
+def test_a_single_batch_call_always_has_room() -> None:
+    """Seven tenths of one call are less than one."""
+    load = Load(1, 1_000, Congestion())
+    assert load.has_room(batch=True)
+    load.enter(1, 1.0)
+    assert not load.has_room(batch=True)

@@ -71,3 +71,50 @@ def test_a_limit_lets_one_line_a_second_through_for_each_key() -> None:
         counts[now] = limit.due("a")
     assert {at: count for at, count in counts.items() if count} == {0.0: 1, 1.0: 10, 2.0: 10}
     assert limit.due("b") == 1
+
+
+def test_a_line_names_its_service_its_level_and_its_time(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "um")
+    structlog.get_logger().debug("hidden")
+    structlog.get_logger().info("one")
+    structlog.get_logger().warning("two", service="cm")
+    one, two = lines(capsys)
+    assert (one["event"], one["service"], one["level"]) == ("one", "um", "info")
+    assert (two["service"], two["level"]) == ("cm", "warning")
+    assert str(one["timestamp"]).endswith("Z")
+
+
+@pytest.mark.parametrize(("level", "shown"), [("debug", ["warned", "failed"]), ("error", ["failed"])])
+def test_libraries_log_warnings_and_errors_only(
+    level: str, shown: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(level, "um")
+    library = logging.getLogger("a library")
+    library.info("told")
+    library.warning("warned")
+    library.error("failed")
+    found = lines(capsys)
+    assert [line["event"] for line in found] == shown
+    assert {line["service"] for line in found} == {"um"}
+
+
+def test_no_more_than_ten_frames_of_an_error_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    def deep(level: int) -> None:
+        if level:
+            deep(level - 1)
+        raise ValueError("x" * 1_000)
+
+    logs.configure("info", "um")
+    try:
+        deep(50)
+    except ValueError as error:
+        structlog.get_logger().error("failed", exc_info=error)
+    part = json.loads(capsys.readouterr().out)["exception"][0]
+    assert len(part["frames"]) <= 11
+    assert part["exc_value"] == "x" * 500 + "... (1,000 characters)"
+
+
+def test_texts_of_500_characters_are_whole() -> None:
+    assert logs.shortened("x" * 500) == "x" * 500
+    assert logs.shortened("x" * 501) == "x" * 500 + "... (501 characters)"
+    assert logs.shortened("abc", 2) == "ab... (3 characters)"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from recmesh.errors import SettingsError
 from recmesh.serving import RedisSettings, ReleaseSettings, ServerSettings, load_settings, server
@@ -36,6 +37,11 @@ def test_the_defaults() -> None:
     release = {"home": Path(".recmesh"), "model_store": ".recmesh/store", "release_poll": 2.0}
     assert dict(ReleaseSettings()) == {**DEFAULTS, **release}
     assert ReleaseSettings(home=Path("here")).releases == Path("here/releases")
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        ServerSettings().host = "0.0.0.0"  # noqa: S104
 
 
 def test_variables_are_read_with_their_prefix_and_empty_ones_are_unset(monkeypatch: pytest.MonkeyPatch) -> None:

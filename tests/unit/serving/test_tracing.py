@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from recmesh.serving import tracing
 from recmesh.serving.tracing import Tracer
@@ -115,6 +116,11 @@ def test_a_call_within_a_span_continues_the_span() -> None:
     )
     assert header == f"00-{TRACE_ID}-{inner.context.span_id:016x}-01"
     assert inner.parent.span_id == outer.context.span_id
+    assert [(span.name, span.kind) for span in (inner, outer)] == [
+        ("inner", SpanKind.INTERNAL),
+        ("outer", SpanKind.SERVER),
+    ]
+    assert outer.resource.attributes["service.name"] == "test"
     assert f"{outer.parent.span_id:016x}" == SPAN_ID
 
 
@@ -143,3 +149,62 @@ def test_the_ratio_samples_requests_without_a_parent() -> None:
     in_request(action=action, tracer=tracer)
 
     assert len(exporter.get_finished_spans()) == 1
+
+
+@pytest.mark.parametrize(("draw", "sampled"), [(0.24, 1), (0.25, 0)])
+def test_the_ratio_is_the_share_of_sampled_requests(draw: float, sampled: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    exporter = InMemorySpanExporter()
+    tracer = Tracer("test", 0.25, SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("recmesh.serving.tracing.random.random", lambda: draw)
+
+    def action() -> None:
+        with tracer.span("some"):
+            pass
+
+    in_request(action=action, tracer=tracer)
+    assert len(exporter.get_finished_spans()) == sampled
+
+
+def test_a_new_trace_has_an_id_of_128_bits_and_a_span_of_64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recmesh.serving.tracing.random.getrandbits", lambda bits: 2**bits - 1)
+    assert sent()["traceparent"] == f"00-{'f' * 32}-{'f' * 16}-00"
+    monkeypatch.setattr("recmesh.serving.tracing.random.getrandbits", lambda bits: 0)
+    assert sent()["traceparent"] == f"00-{'0' * 31}1-{'0' * 15}1-00"
+
+
+@pytest.mark.parametrize(("endpoint", "insecure"), [("http://collector:4317", True), ("https://collector:4317", False)])
+def test_spans_go_to_the_endpoint_of_the_settings(
+    endpoint: str, insecure: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from opentelemetry.exporter.otlp.proto.grpc import trace_exporter
+
+    made: list[tuple[str, bool]] = []
+
+    def exporter(endpoint: str, insecure: bool) -> InMemorySpanExporter:
+        made.append((endpoint, insecure))
+        return InMemorySpanExporter()
+
+    monkeypatch.setattr(trace_exporter, "OTLPSpanExporter", exporter)
+    tracer = Tracer.to_otlp("test", 1.0, endpoint)
+    tracer.close()
+    assert made == [(endpoint, insecure)]
+    Tracer.to_otlp("test", 1.0, "").close()
+    assert len(made) == 1
+
+
+def test_closing_waits_two_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[tuple[bool, float]] = []
+
+    class Thread:
+        def __init__(self, target: Callable[[], None], daemon: bool) -> None:
+            self.daemon = daemon
+
+        def start(self) -> None: ...
+
+        def join(self, seconds: float) -> None:
+            waits.append((self.daemon, seconds))
+
+    tracer = Tracer("test", 1.0, SimpleSpanProcessor(InMemorySpanExporter()))
+    monkeypatch.setattr("recmesh.serving.tracing.threading.Thread", Thread)
+    tracer.close()
+    assert waits == [(True, 2.0)]
