@@ -58,7 +58,7 @@ that decide what it sees. Each has tests that take seconds."""
 
 CIRCLES: dict[str, tuple[str, ...]] = {
     "jobs/ingest/": ("tests/unit/ingest", "tests/component/ingest"),
-    "jobs/train/": ("tests/unit/train", "tests/train/test_windows.py"),
+    "jobs/train/": ("tests/unit/train",),
     "recmesh/chain/": ("tests/unit/chain tests/component/services/test_chain.py",),
     "recmesh/channels.py": (
         "tests/unit/serving/test_channels.py tests/unit/client/test_attempts.py",

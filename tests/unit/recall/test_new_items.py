@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from structlog.testing import capture_logs
 
 from recmesh.contract import NEW
-from recmesh.errors import ReleaseError
+from recmesh.errors import ReleaseError, Unavailable
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.releases import ModelStore, NewItems
 from recmesh.retrieval import Retriever
@@ -19,7 +20,9 @@ from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.drift import Drift
 from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
 from services.recall.core import RecallCore, RecallRelease
-from services.recall.new_items import LatestNewItems
+from services.recall.new_items import LatestNewItems, follow
+from tests.unit.clock import Clock
+from tests.unit.metric import added
 from tests.unit.retrieval.test_new import with_new_items
 
 _VECTOR = np.array([1, 3, 1], np.float32)
@@ -122,3 +125,53 @@ def test_the_store_is_read_again_when_the_items_change(tmp_path: Path) -> None:
     before = latest.items
     latest.refresh(store, "one")
     assert latest.items is before
+
+
+class _Ended(Exception):
+    """Ends the endless following."""
+
+
+class _Items:
+    """New items whose refreshing fails as listed."""
+
+    def __init__(self, *faults: Exception | None) -> None:
+        self.faults = list(faults)
+        self.asked: list[tuple[object, str]] = []
+        self.new_items = self
+
+    def refresh(self, store: object, release: str) -> None:
+        self.asked.append((store, release))
+        if (fault := self.faults.pop(0)) is not None:
+            raise fault
+
+
+async def _followed(monkeypatch: pytest.MonkeyPatch, *faults: Exception | None) -> tuple[_Items, Clock, object]:
+    clock, items, store = Clock(monkeypatch, "services.recall.new_items"), _Items(*faults), object()
+
+    def end() -> None:
+        if not items.faults:
+            raise _Ended
+
+    clock.at_pause = end
+    following: Any = (store, SimpleNamespace(get=lambda: ("r7", items)), 2.5)
+    with pytest.raises(_Ended):
+        await follow(*following)
+    return items, clock, store
+
+
+async def test_new_items_are_refreshed_at_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    items, clock, store = await _followed(monkeypatch, None, None, None)
+    assert items.asked == [(store, "r7")] * 3
+    assert clock.pauses == [2.5] * 3
+
+
+async def test_a_failure_is_counted_and_logged_once_until_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = added("recmesh_release_failures_total", service="recall")
+    damaged = ReleaseError("damaged")
+    with capture_logs() as logs:
+        await _followed(monkeypatch, damaged, damaged, ValueError("odd"), None, ValueError("odd"), Unavailable("down"))
+    assert failures() == 2
+    assert [(line["log_level"], line["reason"]) for line in logs] == [
+        ("error", "damaged"),
+        ("error", "ValueError: odd"),
+    ]
