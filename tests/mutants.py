@@ -107,6 +107,8 @@ _ENVIRONMENTS = (".venv", ".venv-train", ".venv-paddle-serving", ".venv-build", 
 # cosmic-ray's operators that need arguments.
 _WITH_ARGUMENTS = ("core/VariableReplacer", "core/VariableInserter")
 
+_PUNCTUATION = ("(", ")", "[", "]", "{", "}", ",", ":", ".", "=", "->")
+
 Position = tuple[int, int]
 
 
@@ -210,7 +212,8 @@ def operators() -> dict[str, Any]:
 def positions(module: str) -> dict[tuple[Position, Position], list[Mutant]]:
     """Return the mutants of a module by the place that they change."""
     source = (ROOT / module).read_text()
-    nodes, left_out = list(ast_nodes(get_ast(source))), list(_left_out(ast.parse(source)))
+    nodes = [node for node in ast_nodes(get_ast(source)) if not _unchanged(node)]
+    left_out = list(_left_out(ast.parse(source)))
     found: dict[tuple[Position, Position], list[Mutant]] = {}
     for name, operator in operators().items():
         occurrences = (position for node in nodes for position in operator.mutation_positions(node))
@@ -218,6 +221,11 @@ def positions(module: str) -> dict[tuple[Position, Position], list[Mutant]]:
             if not any(first <= start and end <= last for first, last in left_out):
                 found.setdefault((start, end), []).append(Mutant(module, name, occurrence, start))
     return found
+
+
+def _unchanged(node: Any) -> bool:
+    """Whether no operator changes a node: most nodes are names and punctuation."""
+    return node.type in ("name", "newline", "endmarker") or getattr(node, "value", "") in _PUNCTUATION
 
 
 def _left_out(tree: ast.Module) -> Iterator[tuple[Position, Position]]:

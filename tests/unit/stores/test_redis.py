@@ -270,7 +270,7 @@ async def test_errors_name_redis_without_its_password() -> None:
     await busy._connections.lend()
     with pytest.raises(Overloaded, match=rf"^{PLACE}: no free connection in time"):
         await busy.ping()
-    with pytest.raises(SettingsError, match="RECMESH_REDIS_URL ftp://.*host: "):
+    with pytest.raises(SettingsError, match=r"RECMESH_REDIS_URL ftp://.*host: "):
         RedisReader("ftp://user:secret@host")
 
 
