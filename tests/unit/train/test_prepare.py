@@ -216,3 +216,13 @@ def test_without_fields_users_have_no_codes() -> None:
     made = prepare(DataSet(**{**vars(data), "schema": schema}))
     assert made.user_codes.shape == (12, 0)
     assert (made.catalogue.codes, made.catalogue.numbers.shape[1]) == ([], 0)
+
+
+def test_of_a_multi_field_of_users_the_first_value_counts() -> None:
+    data = shop()
+    side = Side(id="u", fields={"hobbies": Field(kind="multi", separator="|")})
+    schema = data.schema.model_copy(update={"user": side})
+    users = data.users.with_columns(pl.Series("hobbies", ["b|a", "a", "c|b|a", None, *["a"] * 8]))
+    made = prepare(DataSet(**{**vars(data), "schema": schema, "users": users}))
+    assert made.user_codes[:4].tolist() == [[3], [2], [4], [0]]
+    assert made.user_vocabularies[0].field.separator == "|"
