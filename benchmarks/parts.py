@@ -21,6 +21,7 @@ from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.releases import Manifest, ModelStore
 from recmesh.serving.models import UserFeatureCache, Vector, session
 from recmesh.serving.stages import RequestUser
+from recmesh.stores.credentials import Credentials
 from recmesh.stores.keys import Keys
 from recmesh.stores.milvus import MilvusReader
 from recmesh.stores.redis import RedisReader
@@ -37,8 +38,10 @@ class Places:
     model_store: str
     release: str
     redis_url: str
+    redis_credentials: Credentials
     keys: Keys
     milvus_uri: str
+    milvus_credentials: Credentials
     pids: Pids
     calls: int
 
@@ -80,11 +83,12 @@ async def _measure(cases: Sequence[Case], places: Places) -> list[Part]:
     ]
     parts = [await _part("ranker.onnx alone", _each(inputs, _ranking(ranker)), places)]
     if vectors:
-        async with _closing(MilvusReader(places.milvus_uri)) as milvus:
+        async with _closing(MilvusReader(places.milvus_uri, places.milvus_credentials)) as milvus:
             collection = milvus.collection(manifest.collection, manifest.index)
             search = _each(vectors, lambda vector: collection.search(vector, _SEARCH_LIMIT, _TIMEOUT))
             parts.append(await _part(f"Milvus search alone, top {_SEARCH_LIMIT}", search, places, "milvus"))
-    async with _closing(RedisReader(places.redis_url, keys=places.keys)) as redis:
+    reader = RedisReader(places.redis_url, keys=places.keys, credentials=places.redis_credentials)
+    async with _closing(reader) as redis:
         mget = _each([case.sku_ids[:CM_ITEMS] for case in cases], redis.get_items)
         parts.append(await _part(f"Redis MGET of {CM_ITEMS} alone", mget, places, "redis"))
     async with hop.running() as (target, pid), grpc.aio.insecure_channel(target, options=[DIRECT]) as channel:

@@ -24,9 +24,9 @@ from benchmarks import load, parts, processes, stages, traffic
 from benchmarks.load import Job, Load
 from benchmarks.report import Report
 from recmesh.client import AS, Targets
-from recmesh.contract import DEFAULT_MILVUS_URI, PADDLE_SERVING_PORT
+from recmesh.contract import PADDLE_SERVING_PORT
 from recmesh.errors import RecmeshError
-from recmesh.serving.settings import RedisSettings, ReleaseSettings, load_settings
+from recmesh.serving.settings import MilvusSettings, RedisSettings, ReleaseSettings, load_settings
 from recmesh.stores.keys import Keys
 
 _RESULTS = Path(__file__).parent / "results"
@@ -34,12 +34,11 @@ _INTERRUPTED = 130
 _PART_CALLS, _QUICK_PART_CALLS = 1_000, 20
 
 
-class _Settings(RedisSettings, ReleaseSettings):
+class _Settings(RedisSettings, MilvusSettings, ReleaseSettings):
     """Addresses of the stores and of Paddle Serving."""
 
     model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    milvus_uri: str = DEFAULT_MILVUS_URI
     paddle_serving_target: str = f"127.0.0.1:{PADDLE_SERVING_PORT}"
 
 
@@ -91,7 +90,7 @@ def _run(options: argparse.Namespace, console: Console) -> Report:
     settings, targets = load_settings(_Settings), Targets.from_environment()
     keys = Keys.of(settings.redis_prefix)
     console.print("preparing requests")
-    users = traffic.draw_users(settings.redis_url, keys, options.users)
+    users = traffic.draw_users(settings.redis_url, keys, options.users, settings.redis_credentials)
     requests = asyncio.run(traffic.prepare(targets, users))
     pids = processes.find(targets, settings.redis_url, settings.milvus_uri, settings.paddle_serving_target)
     # A new interpreter rather than a fork, because the threads of gRPC do not survive a fork.
@@ -105,8 +104,10 @@ def _run(options: argparse.Namespace, console: Console) -> Report:
             model_store=settings.model_store,
             release=requests.release,
             redis_url=settings.redis_url,
+            redis_credentials=settings.redis_credentials,
             keys=keys,
             milvus_uri=settings.milvus_uri,
+            milvus_credentials=settings.milvus_credentials,
             pids=pids,
             calls=_QUICK_PART_CALLS if options.quick else _PART_CALLS,
         )

@@ -10,6 +10,7 @@ from recmesh.contract import LEGACY_NEW_USER_ID, ServiceName
 from recmesh.errors import DataError
 from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
 from recmesh.pb.user_info_pb2 import History, UserInfo
+from recmesh.stores.credentials import NO_CREDENTIALS, Credentials
 from recmesh.stores.keys import Keys
 from recmesh.stores.redis import RedisWriter
 
@@ -53,15 +54,15 @@ class Traffic:
 METHODS: tuple[Method[Any, Any], ...] = (UM, CM, RECALL, RANK, AS)
 
 
-def draw_users(redis_url: str, keys: Keys, count: int) -> list[str]:
+def draw_users(redis_url: str, keys: Keys, count: int, credentials: Credentials = NO_CREDENTIALS) -> list[str]:
     """Draw the ids of `count` users, or of all users if there are fewer. The same data set gives the same ids."""
-    redis = RedisWriter(redis_url, keys=keys)
+    redis = RedisWriter(redis_url, keys=keys, credentials=credentials)
     try:
         ids = sorted({user_id for key in redis.scan(keys.user.pattern) if (user_id := keys.user.id_of(key))})
     finally:
         redis.close()
     if not ids:
-        raise DataError(f"Redis {redis_url} has no users: ingest a data set first (`make up`)")
+        raise DataError(f"Redis {redis.url} has no users: ingest a data set first (`make up`)")
     return random.Random(_SEED).sample(ids, min(count, len(ids)))
 
 

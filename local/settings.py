@@ -126,7 +126,10 @@ class LocalSettings(BaseSettings):
         return self.port(program) + METRICS_PORT_OFFSET
 
     def variables(self) -> dict[str, str]:
-        """RECMESH_* variables of every program: those of the caller, and the addresses of all parts of the mesh."""
+        """RECMESH_* variables of every program: those of the caller, and the addresses of all parts of the mesh.
+
+        The stores of `make up` have no passwords. Those of the caller are for other stores; empty variables hide them.
+        """
         given = {name: value for name, value in os.environ.items() if name.startswith("RECMESH_")}
         given.pop("RECMESH_METRICS_PORT", None)
         prefixes = {name: f"RECMESH_{name.upper().replace('-', '_')}" for name in (*SERVICES, PADDLE_SERVING)}
@@ -141,7 +144,12 @@ class LocalSettings(BaseSettings):
             "RECMESH_MODEL_STORE": self.store,
             "RECMESH_RANK_BACKEND": self.rank_backend,
         }
-        return {**given, **ports, **targets, **places}
+        logins = {
+            f"RECMESH_{store}_{name}": ""
+            for store in ("REDIS", "MILVUS")
+            for name in ("USERNAME", "PASSWORD", "PASSWORD_FILE")
+        }
+        return {**given, **ports, **targets, **places, **logins}
 
 
 def load() -> LocalSettings:

@@ -4,6 +4,7 @@ The v0 contract (docs/architecture.md) fixes names, ports, paths and codes, and 
 imports only the standard library, so the client, the services, the jobs and the local runner can all use it.
 """
 
+import re
 from typing import Literal, TypeAlias
 
 __all__ = [
@@ -153,6 +154,9 @@ DEFAULT_REDIS_PREFIX = "recmesh:"
 DEFAULT_MILVUS_URI = f"http://127.0.0.1:{MILVUS_PORT}"
 
 
+_QUERY_CREDENTIALS = re.compile(r"([?&](?:password|username)=).*", re.DOTALL)
+
+
 def default_target(service: ServiceName) -> str:
     """Return the gRPC target, `host:port`, of a service on this machine."""
     return f"127.0.0.1:{PORTS[service]}"
@@ -172,8 +176,10 @@ def without_credentials(url: str) -> str:
     """Return a URL for logs and messages, with `***` in place of user and password.
 
     Any text is accepted: settings are printed before it is known whether they are valid URLs. Everything up to the last
-    `@` counts as credentials, because people forget to escape a `/` or an `@` in passwords.
+    `@` counts as credentials, because people forget to escape a `/` or an `@` in passwords. So does everything after
+    `password=` or `username=` in a query, which redis-py accepts as well.
     """
+    url = _QUERY_CREDENTIALS.sub(r"\1***", url)
     scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
     credentials, at, address = rest.rpartition("@")
     has_user = bool(separator) and "@" in rest.partition("/")[0]

@@ -123,15 +123,24 @@ def wait_until(ready: Callable[[], bool], server: Server, what: str, seconds: fl
         time.sleep(0.02)
 
 
-def start_redis(folder: Path, port: int | None = None) -> RedisServer:
-    """Start Redis without persistence, on a free port or on `port` (for restarts that clients must survive)."""
+def start_redis(folder: Path, port: int | None = None, password: str = "", options: Sequence[str] = ()) -> RedisServer:
+    """Start Redis without persistence, on a free port or on `port` (for restarts that clients must survive).
+
+    With a password, the script of the chart starts it.
+    """
     port = port or free_ports(1)[0]
-    command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    settings = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
+    command, environment = [str(get_binary_path())], {}
+    if password:
+        (folder / "redis-server").symlink_to(get_binary_path())
+        command = ["sh", str(ROOT / "charts/redis/files/start.sh")]
+        environment = {"REDISCLI_AUTH": password, "PATH": f"{folder}:{os.environ['PATH']}"}
     log = folder / "redis.log"
-    server = RedisServer(spawn([*command, "--save", "", "--appendonly", "no"], log), log, {"main": port})
+    server = RedisServer(spawn([*command, *settings, *options], log, environment), log, {"main": port})
 
     def answers() -> bool:
-        with redis.Redis(port=port, socket_timeout=1) as client, contextlib.suppress(redis.RedisError):
+        client = redis.Redis(port=port, password=password, socket_timeout=1)
+        with client, contextlib.suppress(redis.RedisError):
             return bool(client.ping())
         return False
 

@@ -26,6 +26,7 @@ from recmesh.dataset import DataSet, read
 from recmesh.errors import ReleaseError
 from recmesh.progress import Reporter
 from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, loads, not_worse_than, rows_match
+from recmesh.stores.credentials import Credentials
 from recmesh.stores.keys import Keys
 from recmesh.stores.milvus_writer import MilvusWriter
 from recmesh.stores.redis import RedisWriter
@@ -47,11 +48,22 @@ def ingest(
         str,
         typer.Option(help="Release to ingest and activate. Default: the newest, or the active one after a rollback."),
     ] = "",
-    redis_url: Annotated[str, typer.Option(envvar="RECMESH_REDIS_URL")] = DEFAULT_REDIS_URL,
+    redis_url: Annotated[
+        str,
+        typer.Option(
+            envvar="RECMESH_REDIS_URL", help="Redis. User and password: RECMESH_REDIS_USERNAME, RECMESH_REDIS_PASSWORD."
+        ),
+    ] = DEFAULT_REDIS_URL,
     redis_prefix: Annotated[
         str, typer.Option(envvar="RECMESH_REDIS_PREFIX", help="What the keys of recmesh in Redis begin with.")
     ] = DEFAULT_REDIS_PREFIX,
-    milvus_uri: Annotated[str, typer.Option(envvar="RECMESH_MILVUS_URI")] = DEFAULT_MILVUS_URI,
+    milvus_uri: Annotated[
+        str,
+        typer.Option(
+            envvar="RECMESH_MILVUS_URI",
+            help="Milvus. User and password: RECMESH_MILVUS_USERNAME, RECMESH_MILVUS_PASSWORD.",
+        ),
+    ] = DEFAULT_MILVUS_URI,
     home: Annotated[Path, typer.Option(envvar="RECMESH_HOME", help="Folder for the cache of releases.")] = Path(
         DEFAULT_HOME
     ),
@@ -74,14 +86,15 @@ def ingest(
     data = read(dataset, rejects)
     reporter.warn(data.report.warnings)
     retry_window = RetryWindow(wait, reporter)
-    redis = RedisWriter(redis_url, keys=keys)
+    redis = RedisWriter(redis_url, keys=keys, credentials=Credentials.from_environment("REDIS"))
     retry_window.get("Redis", redis.ping)
     if only is not Target.milvus:
         to_redis(data, redis, shard, reporter)
     if only is not Target.redis:
         models = ModelStore(store)
         manifest = retry_window.get("the release", lambda: _chosen(models, release, mark))
-        milvus = retry_window.get("Milvus", lambda: MilvusWriter(milvus_uri))
+        credentials = Credentials.from_environment("MILVUS")
+        milvus = retry_window.get("Milvus", lambda: MilvusWriter(milvus_uri, credentials))
         if _to_milvus(models, manifest, data, redis, milvus, home / "releases", shard, activate, reporter) and prune:
             reporter.say(f"Releases deleted: {', '.join(models.prune()) or 'none'}")
 

@@ -13,6 +13,11 @@ StoreUrl = Annotated[
     str, typer.Option("--store", envvar="RECMESH_MODEL_STORE", help="Model store: a folder or an fsspec URL.")
 ]
 MilvusUri = Annotated[
-    str, typer.Option("--milvus-uri", envvar="RECMESH_MILVUS_URI", help="Milvus, which holds the collections.")
+    str,
+    typer.Option(
+        "--milvus-uri",
+        envvar="RECMESH_MILVUS_URI",
+        help="Milvus with the collections. User and password: RECMESH_MILVUS_USERNAME, RECMESH_MILVUS_PASSWORD.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

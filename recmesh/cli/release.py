@@ -17,6 +17,7 @@ from recmesh.contract import without_credentials
 
 if TYPE_CHECKING:
     from recmesh.releases import Check, Manifest, ModelStore
+    from recmesh.stores.milvus_writer import MilvusWriter
 
 app = typer.Typer(no_args_is_help=True, help="Releases: list, inspect, import, activate, roll back, prune.")
 app.command("import")(import_models)
@@ -111,9 +112,8 @@ def rollback(store: StoreUrl = STORE, milvus_uri: MilvusUri = MILVUS, force: For
 def prune(store: StoreUrl = STORE, milvus_uri: MilvusUri = MILVUS) -> None:
     """Delete all releases but the active one, the previously active one and newer ones, with their collections."""
     from recmesh.releases import ModelStore, collection_name
-    from recmesh.stores.milvus_writer import MilvusWriter
 
-    models, milvus = ModelStore(store), MilvusWriter(milvus_uri)
+    models, milvus = ModelStore(store), _milvus(milvus_uri)
     deleted = models.prune()
     for release_id in deleted:
         milvus.drop(collection_name(release_id))
@@ -142,9 +142,15 @@ def _trial(models: "ModelStore") -> Iterator[Sequence["Check"]]:
 
 def _collection_is_complete(milvus_uri: str) -> "Check":
     from recmesh.releases import rows_match
+
+    return rows_match(lambda name: _milvus(milvus_uri).count(name))
+
+
+def _milvus(uri: str) -> "MilvusWriter":
+    from recmesh.stores.credentials import Credentials
     from recmesh.stores.milvus_writer import MilvusWriter
 
-    return rows_match(lambda name: MilvusWriter(milvus_uri).count(name))
+    return MilvusWriter(uri, Credentials.from_environment("MILVUS"))
 
 
 def _print_json(content: object) -> None:

@@ -16,8 +16,9 @@ async def open_redis(settings: RedisSettings) -> AsyncIterator[tuple[RedisReader
     The check has a connection of its own: a busy pool must not make the service NOT_SERVING.
     """
     keys = Keys.of(settings.redis_prefix)
-    reader = RedisReader(settings.redis_url, settings.redis_pool, settings.default_timeout, keys)
-    probe = RedisReader(settings.redis_url, 1, settings.default_timeout)
+    url, timeout, credentials = settings.redis_url, settings.default_timeout, settings.redis_credentials
+    reader = RedisReader(url, settings.redis_pool, timeout, keys, credentials)
+    probe = RedisReader(url, 1, timeout, credentials=credentials)
     try:
         yield reader, probe.ping
     finally:

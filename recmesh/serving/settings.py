@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from recmesh.contract import (
     DEFAULT_HOME,
+    DEFAULT_MILVUS_URI,
     DEFAULT_MODEL_STORE,
     DEFAULT_REDIS_PREFIX,
     DEFAULT_REDIS_URL,
@@ -17,6 +18,7 @@ from recmesh.contract import (
     without_credentials,
 )
 from recmesh.errors import SettingsError
+from recmesh.stores.credentials import Credentials
 
 MAX_PORT = 65535
 
@@ -78,13 +80,51 @@ class RedisSettings(ServerSettings):
     """Settings of services that read Redis.
 
     Attributes:
+        redis_password_file: File with the password.
         redis_prefix: What the keys of recmesh begin with.
         redis_pool: Number of connections. Calls beyond it wait until their deadline.
     """
 
     redis_url: str = DEFAULT_REDIS_URL
+    redis_username: str = ""
+    redis_password: SecretStr = SecretStr("")
+    redis_password_file: Path | None = None
     redis_prefix: str = DEFAULT_REDIS_PREFIX
     redis_pool: PositiveInt = 16
+
+    @property
+    def redis_credentials(self) -> Credentials:
+        """User and password.
+
+        Raises:
+            SettingsError: See `Credentials.of`.
+        """
+        password = self.redis_password.get_secret_value()
+        return Credentials.of("REDIS", self.redis_username, password, self.redis_password_file)
+
+
+class MilvusSettings(ServerSettings):
+    """Settings of services that search in Milvus.
+
+    Attributes:
+        milvus_password: Without a user, it is a token.
+        milvus_password_file: File with the password.
+    """
+
+    milvus_uri: str = DEFAULT_MILVUS_URI
+    milvus_username: str = ""
+    milvus_password: SecretStr = SecretStr("")
+    milvus_password_file: Path | None = None
+
+    @property
+    def milvus_credentials(self) -> Credentials:
+        """User and password.
+
+        Raises:
+            SettingsError: See `Credentials.of`.
+        """
+        password = self.milvus_password.get_secret_value()
+        return Credentials.of("MILVUS", self.milvus_username, password, self.milvus_password_file)
 
 
 class ReleaseSettings(ServerSettings):
@@ -128,5 +168,5 @@ def printable(settings: ServerSettings) -> dict[str, object]:
 
 def _masked(value: object) -> object:
     if isinstance(value, SecretStr):
-        return "***"
+        return "***" if value.get_secret_value() else ""
     return without_credentials(str(value)) if isinstance(value, str | Path) else value

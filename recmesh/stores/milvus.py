@@ -15,7 +15,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import grpc
 import grpc.aio
@@ -26,6 +25,7 @@ from recmesh.errors import DeadlineExceeded, SettingsError, Unavailable
 from recmesh.pb import milvus_pb2
 from recmesh.releases import Index
 from recmesh.stores.ann import Vectors, extended_queries
+from recmesh.stores.credentials import NO_CREDENTIALS, Credentials, login, refused, split_url
 
 _Call = Callable[..., Awaitable[Any]]
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "Vectors",
     "authorization",
     "is_file",
+    "reason",
     "target_of",
     "token_of",
 ]
@@ -71,19 +72,23 @@ class MilvusReader:
     half-open, which takes gRPC longer to find out.
     """
 
-    def __init__(self, uri: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, uri: str, credentials: Credentials = NO_CREDENTIALS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Open a channel, which connects on demand.
 
         Args:
-            uri: `http://host:port`, with user and password if necessary, or the path of a `.db` file.
+            uri: `http://host:port`, or the path of a `.db` file.
+            credentials: User and password; by default those in the URI.
             clock: Monotonic time in seconds.
 
         Raises:
-            SettingsError: If the URI is invalid or milvus-lite is not installed.
+            SettingsError: If the URI is invalid, or has credentials although others are given, or if milvus-lite is not
+                installed.
         """
+        self._metadata = authorization(token_of(uri, credentials))
         self._target, self._secure = target_of(uri)
         self._uri = without_credentials(uri)
-        self._metadata = authorization(uri)
         self._clock = clock
         self._closing: set[asyncio.Task[None]] = set()
         self._open()
@@ -161,7 +166,7 @@ class MilvusReader:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 self._missed_deadline()
                 raise DeadlineExceeded(f"Milvus {self._uri}: no answer in time") from error
-            raise Unavailable(f"Milvus {self._uri}: {error.code().name}: {error.details()}") from error
+            raise Unavailable(f"Milvus {self._uri}: {reason(error)}") from error
 
 
 class CollectionSearch:
@@ -254,25 +259,34 @@ def target_of(uri: str) -> tuple[str, bool]:
     """
     if is_file(uri):
         return _lite_target(uri), False
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https", "tcp") or not parts.hostname:
-        raise SettingsError(
-            f"RECMESH_MILVUS_URI {without_credentials(uri)}: must be http://host:port, "
-            "or the path of a .db file for milvus-lite"
-        )
+    parts = split_url("MILVUS", uri)
+    if not parts.hostname:
+        raise SettingsError("RECMESH_MILVUS_URI has no host: set it to http://host:port")
     return address(parts.hostname, parts.port or MILVUS_PORT), parts.scheme == "https"
 
 
-def token_of(uri: str) -> str:
-    """Return `user:password` of a URI; empty if it has none."""
-    parts = urlsplit("" if is_file(uri) else uri)
-    return f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
+def token_of(uri: str, given: Credentials) -> str:
+    """Return the token for a URI: `user:password`, the password alone if there is no user, or nothing.
+
+    Raises:
+        SettingsError: See `login`.
+    """
+    if is_file(uri) and uri.endswith(".db"):
+        return ""
+    credentials = login("MILVUS", uri, given)
+    return f"{credentials.username}:{credentials.password}" if credentials.username else credentials.password
 
 
-def authorization(uri: str) -> tuple[tuple[str, str], ...]:
-    """Return the metadata that authenticates calls as the user of a URI."""
-    token = token_of(uri)
+def authorization(token: str) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that authenticates calls by a token."""
     return (("authorization", base64.b64encode(token.encode()).decode()),) if token else ()
+
+
+def reason(error: grpc.RpcError) -> str:
+    """Return why a call failed and, if Milvus does not accept the user, what to do."""
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return f"the user and password are not accepted; {refused('MILVUS')}"
+    return f"{error.code().name}: {error.details()}"
 
 
 def _lite_target(path: str) -> str:

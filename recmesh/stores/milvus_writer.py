@@ -17,7 +17,8 @@ from recmesh.contract import DIRECT, MAX_ID_BYTES, without_credentials
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.releases import Index
 from recmesh.stores.ann import Vectors, extended, extended_queries
-from recmesh.stores.milvus import VECTOR, authorization, is_file, target_of, token_of
+from recmesh.stores.credentials import NO_CREDENTIALS, Credentials
+from recmesh.stores.milvus import VECTOR, authorization, is_file, reason, target_of, token_of
 
 # pymilvus logs every error that it raises, with a traceback.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -42,17 +43,19 @@ def _bypass_proxy(target: str) -> None:
 class MilvusWriter:
     """Synchronous access for the jobs. All methods raise Unavailable if Milvus fails or does not answer."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, credentials: Credentials = NO_CREDENTIALS) -> None:
         """Connect to a server, or start milvus-lite.
 
         Args:
-            uri: `http://host:port`, with user and password if necessary, or the path of a `.db` file.
+            uri: `http://host:port`, or the path of a `.db` file.
+            credentials: User and password; by default those in the URI.
 
         Raises:
-            SettingsError: If the URI is invalid.
+            SettingsError: If the URI is invalid, or has credentials although others are given.
         """
+        token = token_of(uri, credentials)
         self._uri = without_credentials(uri)
-        self._authorization = authorization(uri)
+        self._authorization = authorization(token)
         self._lite = is_file(uri)
         self._target, self._secure = ("", False) if self._lite else target_of(uri)
         _bypass_proxy(self._target)
@@ -60,7 +63,7 @@ class MilvusWriter:
         with self._errors("connect"):
             # pymilvus takes user and password as a token only.
             address = f"{scheme}{separator}{rest.rpartition('@')[2]}"
-            self._client = MilvusClient(uri=address, token=token_of(uri), timeout=_CALL_SECONDS)
+            self._client = MilvusClient(uri=address, token=token, timeout=_CALL_SECONDS)
 
     def close(self) -> None:
         """Close the connection."""
@@ -223,6 +226,9 @@ class MilvusWriter:
         try:
             yield
         except MilvusException as error:
-            raise Unavailable(f"Milvus {self._uri}: cannot {action}: {error.message}") from error
+            # pymilvus hides why it cannot connect.
+            cause = error.__cause__
+            why = reason(cause) if isinstance(cause, grpc.RpcError) else error.message
+            raise Unavailable(f"Milvus {self._uri}: cannot {action}: {why}") from error
         except grpc.RpcError as error:
-            raise Unavailable(f"Milvus {self._uri}: cannot {action}: {error}") from error
+            raise Unavailable(f"Milvus {self._uri}: cannot {action}: {reason(error)}") from error

@@ -13,6 +13,7 @@ import redis
 from recmesh.contract import DEFAULT_REDIS_PREFIX, without_credentials
 from recmesh.errors import Overloaded, SettingsError, Unavailable
 from recmesh.numbers import parse_number
+from recmesh.stores.credentials import NO_CREDENTIALS, Credentials, login, refused
 from recmesh.stores.keys import UNPREFIXED, Keys
 from recmesh.stores.redis_connections import Connections, Valid
 
@@ -33,7 +34,14 @@ class RedisReader:
     After an upgrade from version 0.1.0, the default prefix reads the keys of that version until the first ingestion.
     """
 
-    def __init__(self, url: str, connections: int = 16, timeout: float = 1.0, keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        connections: int = 16,
+        timeout: float = 1.0,
+        keys: Keys | None = None,
+        credentials: Credentials = NO_CREDENTIALS,
+    ) -> None:
         """Prepare the connections; they are opened on demand.
 
         Args:
@@ -41,12 +49,14 @@ class RedisReader:
             connections: The size of the pool. Further calls wait.
             timeout: Seconds to wait for a connection, and then for the answer.
             keys: The names of the keys; by default those of the default prefix.
+            credentials: User and password; by default those in the URL.
 
         Raises:
-            SettingsError: If the URL is invalid.
+            SettingsError: If the URL is invalid, or has credentials although others are given.
         """
+        credentials = login("REDIS", url, credentials)
         with _settings(url):
-            self._connections = Connections(url, connections, timeout)
+            self._connections = Connections(url, credentials, connections, timeout)
         self._url = without_credentials(url)
         self._keys = keys or Keys.of()
         self._layout: Keys | None = None if self._keys.prefix == DEFAULT_REDIS_PREFIX else self._keys
@@ -114,7 +124,8 @@ class RedisReader:
         except Overloaded as error:
             raise Overloaded(f"Redis {self._url}: {error}") from error
         except (redis.RedisError, OSError, asyncio.TimeoutError) as error:
-            raise _unavailable(self._url, error) from error
+            cause = _without_arguments(error)
+            raise _unavailable(self._url, cause) from cause
 
 
 class RedisWriter:
@@ -125,19 +136,34 @@ class RedisWriter:
         keys: The names of the keys.
     """
 
-    def __init__(self, url: str, timeout: float = 30.0, keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 30.0,
+        keys: Keys | None = None,
+        credentials: Credentials = NO_CREDENTIALS,
+    ) -> None:
         """Prepare a client.
 
         Args:
             url: `redis://host:port/db`.
             timeout: In seconds.
             keys: The names of the keys; by default those of the default prefix.
+            credentials: User and password; by default those in the URL.
 
         Raises:
-            SettingsError: If the URL is invalid.
+            SettingsError: If the URL is invalid, or has credentials although others are given.
         """
+        credentials = login("REDIS", url, credentials)
         with _settings(url):
-            self._redis = redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=5.0, protocol=2)
+            self._redis = redis.Redis.from_url(
+                url,
+                username=credentials.username,
+                password=credentials.password,
+                socket_timeout=timeout,
+                socket_connect_timeout=5.0,
+                protocol=2,
+            )
         self.url = without_credentials(url)
         self.keys = keys or Keys.of()
 
@@ -214,7 +240,8 @@ class RedisWriter:
         try:
             yield
         except (redis.RedisError, OSError) as error:
-            raise _unavailable(self.url, error) from error
+            cause = _without_arguments(error)
+            raise _unavailable(self.url, cause) from cause
 
 
 def _is_hash(answer: Any) -> bool:
@@ -245,5 +272,12 @@ def _settings(url: str) -> Iterator[None]:
         raise SettingsError(f"RECMESH_REDIS_URL {without_credentials(url)}: {error}") from error
 
 
+def _without_arguments(error: Exception) -> Exception:
+    """An error without the arguments of a command that Redis does not know: where AUTH is renamed, it quotes them."""
+    message, quoted, _ = str(error).partition(", with args")
+    return type(error)(message) if quoted else error
+
+
 def _unavailable(url: str, error: Exception) -> Unavailable:
-    return Unavailable(f"Redis {url}: {type(error).__name__}: {error}")
+    advice = f"; {refused('REDIS')}" if isinstance(error, redis.AuthenticationError) else ""
+    return Unavailable(f"Redis {url}: {type(error).__name__}: {str(error).rstrip('.') if advice else error}{advice}")

@@ -19,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from recmesh.errors import Overloaded
+from recmesh.stores.credentials import Credentials
 from recmesh.timeouts import in_time
 
 Valid: TypeAlias = Callable[[Any], bool]
@@ -33,11 +34,12 @@ class Connections:
     them. Open connections are lent first, and work independently of failures to open others.
     """
 
-    def __init__(self, url: str, limit: int, timeout: float) -> None:
+    def __init__(self, url: str, credentials: Credentials, limit: int, timeout: float) -> None:
         """Prepare the pool; connections are opened on demand.
 
         Args:
             url: `redis://host:port/db`.
+            credentials: User and password.
             limit: The largest number of connections.
             timeout: Seconds that a command waits for a connection, and then for Redis.
 
@@ -46,6 +48,8 @@ class Connections:
         """
         pool = redis.asyncio.ConnectionPool.from_url(
             url,
+            username=credentials.username,
+            password=credentials.password,
             # One immediate retry. The default backs off for seconds.
             retry=Retry(NoBackoff(), 1),
             protocol=2,

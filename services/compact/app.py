@@ -89,7 +89,7 @@ async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequ
     """Serve the five endpoints, with a chain that calls the cores of the services."""
     async with AsyncExitStack() as stack:
         redis, redis_check = await stack.enter_async_context(open_redis(settings))
-        milvus = await stack.enter_async_context(open_milvus(settings.milvus_uri))
+        milvus = await stack.enter_async_context(open_milvus(settings))
         gate = ComputeGate(model_thread=True)
         backends = await stack.enter_async_context(open_backends(settings, gate))
         store, load = ModelStore(settings.model_store), loader(milvus, gate, backends)

@@ -44,7 +44,7 @@ def ready(release_check: Check, milvus: MilvusReader) -> Check:
 @asynccontextmanager
 async def build(settings: RecallSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve recall with Milvus and the active release."""
-    async with open_milvus(settings.milvus_uri) as milvus:
+    async with open_milvus(settings) as milvus:
         gate = ComputeGate()
 
         def load(folder: Path, manifest: Manifest) -> RecallRelease:

@@ -50,6 +50,8 @@ def test_fields_have_the_numbers_of_the_protos() -> None:
         ("http://root:un/es@caped@host:19530", "http://***@host:19530"),
         ("user:sesame@host:19530", "***@host:19530"),
         (".recmesh/milvus@2.db", ".recmesh/milvus@2.db"),
+        ("redis://host:6379/0?db=1&password=sesame&x=y", "redis://host:6379/0?db=1&password=***"),
+        ("redis://host:6379/0?username=shop&password=ses/a@me", "redis://host:6379/0?username=***"),
         ("", ""),
     ],
 )

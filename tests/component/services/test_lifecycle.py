@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
+import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -28,6 +30,7 @@ from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from recmesh.stores.redis import RedisWriter
 from recmesh.stores.wire import user_encoder
 from tests.calls import UM
+from tests.passwords import ALL_ASCII
 from tests.processes import Service, health_of, port_variables, running, start_service
 from tests.servers import ROOT, RedisServer, start_redis, wait_until
 
@@ -70,6 +73,65 @@ def test_settings_are_logged_once_with_secrets_masked(shop: RedisServer) -> None
     assert settings["redis_url"] == shop.url.replace("redis://", "redis://***@")
     assert settings["um_port"] == service.ports["um"]
     assert "sesame" not in log
+
+
+def test_a_password_of_its_own_is_used_and_not_logged(tmp_path: Path) -> None:
+    server = start_redis(tmp_path, password=ALL_ASCII)
+    try:
+        with running("um", {"RECMESH_REDIS_URL": server.url, "RECMESH_REDIS_PASSWORD": ALL_ASCII}) as service:
+            (settings,) = [record for record in log_records(service) if record["event"] == "settings"]
+            log = service.log.read_text()
+            arguments = psutil.Process(service.pid).cmdline()
+    finally:
+        server.stop()
+
+    shown = {name: settings[name] for name in ("redis_url", "redis_username", "redis_password", "redis_password_file")}
+    assert shown == {
+        "redis_url": server.url,
+        "redis_username": "",
+        "redis_password": "***",
+        "redis_password_file": None,
+    }
+    assert json.dumps(ALL_ASCII)[1:-1] not in log
+    assert arguments[1:] == ["-m", "services.um"]
+
+
+def test_a_service_with_a_wrong_password_says_what_to_do_and_serves_once_it_is_right(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text(f"{ALL_ASCII}\n")
+    server = start_redis(tmp_path)
+    settings = {"RECMESH_REDIS_URL": server.url, "RECMESH_REDIS_PASSWORD_FILE": str(file)}
+    try:
+        with running("um", settings, ready=False) as service:
+            wait_until(lambda: "AuthenticationError" in service.log.read_text(), service, "um")
+            with redis.Redis(port=server.port) as client:
+                client.config_set("requirepass", ALL_ASCII)
+            wait_until(lambda: service.serving("um"), service, "um")
+            records, log = log_records(service), service.log.read_text()
+    finally:
+        server.stop()
+
+    reasons = [record["reason"] for record in records if record["event"] == "not serving"]
+    assert reasons == [
+        "starting",
+        f"Redis {server.url}: AuthenticationError: AUTH <password> called without any password configured for the "
+        "default user. Are you sure your configuration is correct?; check RECMESH_REDIS_USERNAME and "
+        "RECMESH_REDIS_PASSWORD or RECMESH_REDIS_PASSWORD_FILE",
+    ]
+    assert json.dumps(ALL_ASCII)[1:-1] not in log
+
+
+def test_unusable_credentials_give_a_one_line_error(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    for environment, start in (
+        ({"RECMESH_REDIS_URL": "redis://:ses/ame@127.0.0.1:6379/0"}, "um: RECMESH_REDIS_URL must be redis://host"),
+        ({"RECMESH_REDIS_PASSWORD_FILE": missing}, f"um: RECMESH_REDIS_PASSWORD_FILE {missing} cannot be read"),
+    ):
+        done = run_um({**environment, **port_variables({"um": free_ports(1)[0]})})
+        assert done.returncode == 2
+        assert done.stderr.startswith(start)
+        assert len(done.stderr.splitlines()) == 1
+        assert "ame@" not in done.stderr + done.stdout
 
 
 def test_an_invalid_setting_gives_a_one_line_error() -> None:

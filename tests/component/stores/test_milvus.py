@@ -1,15 +1,12 @@
 """Milvus: searches of the services and writes of the jobs, against a real server."""
 
 import asyncio
-import base64
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent import futures
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-import grpc
 import numpy as np
 import pytest
 
@@ -171,31 +168,6 @@ def test_searches_use_the_index_once_it_is_built(writer: MilvusWriter) -> None:
         hits = [len({ids[item] for item in row} & set(got)) for row, got in zip(best, found, strict=True)]
         assert 0.3 < sum(hits) / (20 * len(queries)) < 0.98, replace
     writer.drop(name)
-
-
-def test_user_and_password_authenticate_every_call_and_are_in_no_message() -> None:
-    seen: list[dict[str, object]] = []
-
-    class Recording(grpc.ServerInterceptor):
-        def intercept_service(self, _continuation: object, details: grpc.HandlerCallDetails) -> None:
-            seen.append(dict(details.invocation_metadata))
-
-    server = grpc.server(futures.ThreadPoolExecutor(1), interceptors=[Recording()])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-
-    async def ask() -> str:
-        reader = MilvusReader(f"http://root:p%40ss@127.0.0.1:{port}")
-        with pytest.raises(Unavailable) as failure:
-            await reader.ping(5.0)
-        await reader.close()
-        return str(failure.value)
-
-    message = asyncio.run(ask())
-    server.stop(None).wait()
-    assert seen[0]["authorization"] == base64.b64encode(b"root:p@ss").decode()
-    assert "p%40ss" not in message
-    assert f"127.0.0.1:{port}" in message
 
 
 async def test_a_proxy_in_the_environment_is_not_used(
