@@ -1,8 +1,12 @@
 """Every pod template: placement, pull secrets, the restricted Pod Security Standard, probes and draining."""
 
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
-from tests.chart.conftest import VALUES, containers, environment, find, pod_templates, refused, render
+from tests.chart.conftest import CHARTS, VALUES, Resource, containers, environment, find, pod_templates, refused, render
 
 SERVICES = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930}
 GLOBAL_OPTIONS = [
@@ -155,18 +159,79 @@ def test_no_pod_requests_a_gpu_by_default() -> None:
     assert not any("gpu" in str(template) for template in pod_templates(render("default")).values())
 
 
+def logins(container: Resource) -> dict[str, Any]:
+    """The variables of a container that say where the stores are and give users and passwords."""
+    wanted = re.compile("RECMESH_(REDIS|MILVUS)_(UR[IL]|USERNAME|PASSWORD)")
+    return {name: value for name, value in environment(container).items() if wanted.fullmatch(name)}
+
+
 def test_passwords_and_ca_certificates_come_from_secrets() -> None:
     resources = render("all")
-    (um,) = find(resources, "Deployment", "um")["spec"]["template"]["spec"]["containers"]
-    assert environment(um)["REDIS_PASSWORD"] == ("redis-password", "password")
-    url = "rediss://:$(REDIS_PASSWORD)@shop-redis:6379/0?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt"
-    assert environment(um)["RECMESH_REDIS_URL"] == url
-    (redis,) = find(resources, "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
-    assert redis["args"] == ["--requirepass", "$(REDIS_PASSWORD)"]
+    inside = {
+        "RECMESH_REDIS_URL": "rediss://shop-redis:6379/0?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt",
+        "RECMESH_REDIS_PASSWORD": ("redis-password", "password"),
+    }
+    milvus = {"RECMESH_MILVUS_URI": "http://shop-milvus:19530"}
+    for kind, name, expected in (
+        ("Deployment", "um", inside),
+        ("Deployment", "cm", inside),
+        ("Deployment", "recall", milvus),
+        ("Deployment", "as", {}),
+        ("Job", "ingest", {**inside, **milvus}),
+    ):
+        (container,) = find(resources, kind, name)["spec"]["template"]["spec"]["containers"]
+        assert logins(container) == expected, name
     (compact,) = find(render("external"), "Deployment", "compact")["spec"]["template"]["spec"]["containers"]
-    assert environment(compact)["RECMESH_REDIS_URL"] == ("stores", "redis")
-    assert environment(compact)["RECMESH_MILVUS_URI"] == ("stores", "milvus")
+    assert logins(compact) == {
+        "RECMESH_REDIS_URL": ("stores", "redis"),
+        "RECMESH_REDIS_USERNAME": ("redis-login", "username"),
+        "RECMESH_REDIS_PASSWORD": ("redis-login", "password"),
+        "RECMESH_MILVUS_URI": ("stores", "milvus"),
+        "RECMESH_MILVUS_PASSWORD": ("milvus-login", "token"),
+    }
     assert {mount["name"] for mount in compact["volumeMounts"]} >= {"redis-ca", "milvus-ca"}
+
+
+def test_values_with_credentials_in_the_url_keep_working() -> None:
+    without = [f"--set=external.{store}.auth.existingSecret=" for store in ("redis", "milvus")]
+    (compact,) = find(render("external", *without), "Deployment", "compact")["spec"]["template"]["spec"]["containers"]
+    assert logins(compact) == {"RECMESH_REDIS_URL": ("stores", "redis"), "RECMESH_MILVUS_URI": ("stores", "milvus")}
+
+
+def test_redis_takes_its_password_from_a_secret_and_not_from_an_argument() -> None:
+    resources = render("all")
+    (redis,) = find(resources, "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
+    assert redis["command"] == ["sh", "/etc/redis/start.sh", "/etc/redis/redis.conf"]
+    assert environment(redis)["REDISCLI_AUTH"] == ("redis-password", "password")
+    ping = ["redis-cli", "-e", "--tls", "--cacert", "/etc/redis-tls/ca.crt", "ping"]
+    assert [redis[probe]["exec"]["command"] for probe in ("startupProbe", "readinessProbe")] == [ping, ping]
+    script = find(resources, "ConfigMap", "redis")["data"]["start.sh"]
+    assert script.strip() == (CHARTS / "redis/files/start.sh").read_text().strip()
+
+    (without,) = find(render("default"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
+    assert without["command"] == ["redis-server", "/etc/redis/redis.conf"]
+    assert "REDISCLI_AUTH" not in environment(without)
+    assert list(find(render("default"), "ConfigMap", "redis")["data"]) == ["redis.conf"]
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_no_variable_with_a_password_is_expanded(values: str) -> None:
+    """Kubernetes would expand it in a URL or an argument. The script of Redis reads its own variable."""
+    texts = [text for resource in render(values) for text in strings(resource)]
+    assert len(texts) > 500
+    assert [text for text in texts if re.search(r"\$\(\w+\)|\w://\S*@", text)] == []
+    assert {line for text in texts for line in text.splitlines() if "requirepass" in line} <= {
+        'requirepass "$hexadecimal"'
+    }
+
+
+def strings(value: Any) -> Iterator[str]:
+    """All texts in a resource."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from strings(part)
 
 
 def test_services_and_ingestion_share_the_prefix_of_the_keys_in_redis() -> None:

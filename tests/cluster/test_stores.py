@@ -9,15 +9,17 @@ import pytest
 from recmesh.dataset import synthetic
 from tests.cluster import kube
 from tests.cluster.conftest import HERE, USERS, build_store, client, start_client
+from tests.passwords import ALL_ASCII
 
 S3 = "docker.io/motoserver/moto:5.2.5"
 BUCKET = "shop"
 OBJECTS = f"import boto3, sys; s3 = boto3.resource('s3', endpoint_url='http://127.0.0.1:5000').Bucket('{BUCKET}')"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "shop", "AWS_SECRET_ACCESS_KEY": "its-password"}
-REDIS = {"password": "correct-horse"}
-PING = """import redis, sys
+REDIS = {"password": ALL_ASCII}
+PING = """import os, redis, sys
+password = {"right": os.environ["RECMESH_REDIS_PASSWORD"], "wrong": "guess", "none": None}[sys.argv[2]]
 try:
-    print(redis.Redis.from_url(sys.argv[1], socket_timeout=5).ping())
+    print(redis.Redis.from_url(sys.argv[1], password=password, socket_timeout=5).ping())
 except redis.RedisError as error:
     print(type(error).__name__)"""
 
@@ -86,17 +88,17 @@ def test_answers_are_complete_and_from_the_release_in_s3(other_stores: str) -> N
 
 
 def test_redis_requires_tls_and_the_password(other_stores: str) -> None:
-    tls = "rediss://%srecmesh-redis:6379/0?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt"
-    assert ping(tls % f":{REDIS['password']}@") == "True"
-    assert ping(tls % "") == "AuthenticationError"
-    assert ping(tls % ":guess@") == "AuthenticationError"
+    tls = "rediss://recmesh-redis:6379/0?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt"
+    assert ping(tls) == "True"
+    assert ping(tls, "none") == "AuthenticationError"
+    assert ping(tls, "wrong") == "AuthenticationError"
     assert ping("rediss://recmesh-redis:6379/0") == "ConnectionError"  # the certificate is not trusted without its CA
-    assert ping(f"redis://:{REDIS['password']}@recmesh-redis:6379/0") == "ConnectionError"
+    assert ping("redis://recmesh-redis:6379/0") == "ConnectionError"
 
 
-def ping(url: str) -> str:
-    """The answer of Redis to a pod of um, or the name of the error."""
-    return kube.kubectl("exec", "deployment/recmesh-um", "--", "python", "-c", PING, url).strip()
+def ping(url: str, given: str = "right") -> str:
+    """The answer of Redis to a pod of um, or the name of the error. The password is right, wrong or none."""
+    return kube.kubectl("exec", "deployment/recmesh-um", "--", "python", "-c", PING, url, given).strip()
 
 
 def test_every_shard_wrote_its_share(other_stores: str) -> None:

@@ -4,17 +4,13 @@
 {{- $redis := .Values.redis -}}
 {{- if not $redis.enabled }}
 {{- include "recmesh.urlEnv" (dict "name" "RECMESH_REDIS_URL" "url" (required "external.redis: give a url or a secret, or set redis.enabled" (.Values.external.redis.url | default .Values.external.redis.secret)) "from" .Values.external.redis) }}
+{{- include "recmesh.loginEnv" (dict "store" "REDIS" "auth" .Values.external.redis.auth) }}
 {{- else }}
 {{- $host := include "common.name" (dict "root" . "component" "redis") }}
 {{- $tls := $redis.tls.existingSecret }}
-{{- $password := $redis.auth.existingSecret }}
-{{- if $password }}
-- name: REDIS_PASSWORD
-  valueFrom:
-    secretKeyRef: {name: {{ $password }}, key: {{ $redis.auth.key }}}
-{{- end }}
 - name: RECMESH_REDIS_URL
-  value: {{ ternary "rediss" "redis" (not (empty $tls)) }}://{{ if $password }}:$(REDIS_PASSWORD)@{{ end }}{{ $host }}:6379/0{{ if $tls }}?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt{{ end }}
+  value: {{ ternary "rediss" "redis" (not (empty $tls)) }}://{{ $host }}:6379/0{{ if $tls }}?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt{{ end }}
+{{- include "recmesh.loginEnv" (dict "store" "REDIS" "auth" $redis.auth) }}
 {{- end }}
 - {name: RECMESH_REDIS_PREFIX, value: {{ .Values.external.redis.prefix | quote }}}
 {{- end -}}
@@ -24,6 +20,7 @@
 - {name: RECMESH_MILVUS_URI, value: "http://{{ include "common.name" (dict "root" . "component" "milvus") }}:19530"}
 {{- else }}
 {{- include "recmesh.urlEnv" (dict "name" "RECMESH_MILVUS_URI" "url" (required "external.milvus: give a uri or a secret, or set milvus.enabled" (.Values.external.milvus.uri | default .Values.external.milvus.secret)) "from" .Values.external.milvus) }}
+{{- include "recmesh.loginEnv" (dict "store" "MILVUS" "auth" .Values.external.milvus.auth) }}
 {{- if .Values.external.milvus.caSecret }}
 - {name: GRPC_DEFAULT_SSL_ROOTS_FILE_PATH, value: /etc/recmesh/milvus-ca/ca.crt}
 {{- end }}
@@ -37,6 +34,25 @@
     secretKeyRef: {name: {{ .from.secret }}, key: {{ .from.key }}}
 {{- else }}
 - {name: {{ .name }}, value: {{ .url | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- /*
+User and password, which may hold any character: Kubernetes puts a Secret into a variable as it is, whereas a URL would need
+escapes. Arguments: `store` (REDIS or MILVUS), `auth` (existingSecret, key and, if the user is in the Secret, usernameKey).
+*/ -}}
+{{- define "recmesh.loginEnv" -}}
+{{- with .auth }}
+{{- if .existingSecret }}
+{{- if .usernameKey }}
+- name: RECMESH_{{ $.store }}_USERNAME
+  valueFrom:
+    secretKeyRef: {name: {{ .existingSecret }}, key: {{ .usernameKey }}}
+{{- end }}
+- name: RECMESH_{{ $.store }}_PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ .existingSecret }}, key: {{ .key }}}
+{{- end }}
 {{- end }}
 {{- end -}}
 
