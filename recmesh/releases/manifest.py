@@ -1,9 +1,12 @@
 """The manifest of a release, `manifest.json`. It is written last, so a folder that has it is complete."""
 
+import fcntl
+import glob
 import hashlib
 import os
 import re
 import uuid
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -22,6 +25,7 @@ from pydantic import (
 from recmesh.errors import ReleaseError
 
 MANIFEST = "manifest.json"
+_UUID_PATTERN = "[0-9a-f]" * 32
 FORMAT = 2
 """The format that is written. Format 1 has no number in its manifest, no `ranker` and no reference request."""
 
@@ -314,16 +318,39 @@ def verify_folder(folder: Path, manifest: Manifest) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace the content of a file atomically and durably: readers see the old content or the new content."""
+    """Replace the content of a file atomically and durably: readers see the old content or the new content.
+
+    The new content is in a temporary file at first, which has a lock. Those whose process was killed have none, and are
+    removed.
+    """
+    for other in path.parent.glob(f".{glob.escape(path.name)}.{_UUID_PATTERN}"):
+        _remove_unlocked(other)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with temporary.open("wb") as file:
+        with _locked(temporary) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> BinaryIO:
+    """Open a new file for writing, and lock it until it is closed."""
+    while True:
+        file = path.open("wb")
+        with suppress(OSError):  # a file system without locks: nobody can remove the file either
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # removed between the two steps
+
+
+def _remove_unlocked(path: Path) -> None:
+    with suppress(OSError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def _files(folder: Path) -> list[str]:

@@ -4,6 +4,7 @@
 <url>/active                JSON: the active id and the ids that were active before, newest first
 <url>/marks/<name>          the id of the release that the latest training with that mark made
 <url>/new_items/<id>/...    the items that were ingested after the training of a release: `current` names their file
+<url>/deletions/<id>        is there while a release is being deleted
 """
 
 import hashlib
@@ -103,6 +104,7 @@ class ModelStore:
         """
         manifest = read_manifest(folder)
         verify_folder(folder, manifest)
+        self._finish_deletions()
         stored = self._read(self._manifest_path(manifest.id))
         if stored is not None:
             known = parse_manifest(stored, manifest.id)
@@ -120,13 +122,9 @@ class ModelStore:
 
     def list(self) -> list[Manifest]:
         """Return all complete releases, newest first. Unreadable releases are skipped with a warning in the log."""
-        with self._errors():
-            self._fs.invalidate_cache()
-            root = str(self._root / "releases")
-            folders = self._fs.ls(root, detail=False) if self._fs.exists(root) else []
         manifests = []
-        for release_id in sorted(PurePosixPath(folder).name for folder in folders):
-            if not is_release_id(release_id) or (content := self._read(self._manifest_path(release_id))) is None:
+        for release_id in self._names(self._root / "releases"):
+            if (content := self._read(self._manifest_path(release_id))) is None:
                 continue
             try:
                 manifests.append(self._parsed(content, release_id))
@@ -183,15 +181,15 @@ class ModelStore:
         """Record the items that were ingested after the training of a release, in place of those recorded before."""
         content = items.dump() if items else b""
         version = hashlib.sha256(content).hexdigest() if content else ""
-        before = self.new_items_version(release_id)
-        if version == before:
-            return
-        if content:
-            self._write(self._new_items_path(release_id, version), content)
-        self._write(self._new_items_path(release_id, "current"), version.encode())
-        if before:
-            with self._errors(), suppress(FileNotFoundError):
-                self._fs.rm_file(str(self._new_items_path(release_id, before)))
+        if version != self.new_items_version(release_id):
+            if content:
+                self._write(self._new_items_path(release_id, version), content)
+            self._write(self._new_items_path(release_id, "current"), version.encode())
+        # Those recorded before, and what runs that were killed have left.
+        for name in self._names(self._new_items_path(release_id)):
+            if name not in ("current", version):
+                with self._errors(), suppress(FileNotFoundError):
+                    self._fs.rm_file(str(self._new_items_path(release_id, name)))
 
     def new_items_version(self, release_id: str) -> str:
         """Return a text that changes with the items of `new_items`; empty if there are none."""
@@ -314,6 +312,7 @@ class ModelStore:
 
     def prune(self) -> tuple[str, ...]:
         """Delete every release that `kept` does not name, and return the deleted ids."""
+        self._finish_deletions()
         kept = self.kept()
         deleted = tuple(release.id for release in self.list() if release.id not in kept)
         for release_id in deleted:
@@ -321,19 +320,27 @@ class ModelStore:
         return deleted
 
     def delete(self, release_id: str) -> None:
-        """Delete a release, its manifest first.
+        """Delete a release, its manifest first. `put` and `prune` finish a deletion that was killed.
 
         Raises:
             ReleaseError: If the release is active.
         """
         if self.active() == release_id:
             raise ReleaseError(f"release {release_id} is active; activate another one before deleting it")
+        record = self._root / "deletions" / self._path(release_id).name
+        self._write(record, b"")
         with self._errors():
             manifest = str(self._manifest_path(release_id))
             if self._fs.exists(manifest):
                 self._fs.rm_file(manifest)
             self._remove_folder(self._path(release_id))
             self._remove_folder(self._new_items_path(release_id))
+            self._fs.rm_file(str(record))
+
+    def _finish_deletions(self) -> None:
+        for release_id in self._names(self._root / "deletions"):
+            if self._read(self._manifest_path(release_id)) is None:
+                self.delete(release_id)
 
     def _remove_folder(self, path: PurePosixPath) -> None:
         folder = str(path)
@@ -439,6 +446,13 @@ class ModelStore:
 
     def _manifest_path(self, release_id: str) -> PurePosixPath:
         return self._path(release_id, MANIFEST)
+
+    def _names(self, folder: PurePosixPath) -> Sequence[str]:
+        """The names in a folder, in order, without hidden files and others that are no names of ours."""
+        with self._errors():
+            self._fs.invalidate_cache()
+            found = self._fs.ls(str(folder), detail=False) if self._fs.exists(str(folder)) else []
+        return sorted(name for path in found if is_release_id(name := PurePosixPath(path).name))
 
     def _read(self, path: PurePosixPath) -> bytes | None:
         with self._errors():

@@ -42,6 +42,11 @@ def test_the_store_replaces_the_items_of_a_release(tmp_path: Path) -> None:
     assert store.new_items_version("another") == ""
     assert len(list((tmp_path / "new_items" / "one").iterdir())) == 2, "the replaced items are deleted"
 
+    left = tmp_path / "new_items" / "one" / first
+    left.write_bytes(b"a run that was killed did not delete it")
+    store.set_new_items("one", NewItems(_IDS[:1], _VECTORS[:1]))
+    assert not left.exists()
+
     store.set_new_items("one", NewItems.none())
     assert (store.new_items_version("one"), list(store.new_items("one").sku_ids)) == ("", [])
 

@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -317,6 +318,21 @@ def test_prune_keeps_active_previous_and_newer_releases(store: ModelStore, make_
     assert store.rollback().id == "r2"
     with pytest.raises(ReleaseError, match="no earlier release"):
         store.rollback()
+
+
+@pytest.mark.parametrize("finish", ["put", "prune"])
+def test_a_deletion_that_was_killed_is_finished(store: ModelStore, make_release: MakeRelease, finish: str) -> None:
+    for release_id in ("r1", "r2"):
+        store.put(make_release(release_id))
+    with mock.patch.object(store, "_remove_folder", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        store.delete("r1")
+    assert [release.id for release in store.list()] == ["r2"]
+    if finish == "put":
+        store.put(make_release("r3"))
+    else:
+        assert store.prune() == ()
+    root = str(store._root)
+    assert not [path for path in store._fs.find(root) if "/r1" in path.removeprefix(root)]
 
 
 def test_the_active_release_cannot_be_deleted(store: ModelStore, make_release: MakeRelease) -> None:

@@ -1,5 +1,6 @@
 """What a model store holds is not trusted: names, ids, links, and what a killed download left behind."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 
 from recmesh.errors import ReleaseError
 from recmesh.releases import ModelStore, read_manifest
+from recmesh.releases.manifest import replace_file
 from tests.servers import ROOT
 from tests.unit.releases.conftest import MakeRelease
 
@@ -126,6 +128,27 @@ def test_the_folder_of_a_killed_download_is_removed_by_the_next_one(tmp_path: Pa
     assert len([path for path in cache.iterdir() if path.is_dir()]) == 1
     assert read_manifest(store.fetch("r2", cache)).id == "r2"
     assert [path.name for path in cache.iterdir()] == ["r2"]
+
+
+def test_what_a_killed_write_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    path, other = tmp_path / "active", tmp_path / f".active.{'0' * 32}"
+    code = """
+import os, sys
+from pathlib import Path
+from recmesh.releases import manifest
+manifest.os.fsync = lambda file: os.kill(os.getpid(), 9)
+manifest.replace_file(Path(sys.argv[1]), b"half of it")
+"""
+    replace_file(path, b"old")
+    killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False, cwd=ROOT)
+    assert killed.returncode == -9
+    assert len(list(tmp_path.iterdir())) == 2
+    with other.open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        replace_file(path, b"new")
+        assert sorted(tmp_path.iterdir()) == [other, path], "another process is writing this one"
+    replace_file(path, b"newest")
+    assert [(left.name, left.read_bytes()) for left in tmp_path.iterdir()] == [("active", b"newest")]
 
 
 def test_a_download_leaves_those_of_other_processes_alone(tmp_path: Path, make_release: MakeRelease) -> None:
