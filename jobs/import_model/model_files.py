@@ -96,7 +96,9 @@ def _write_tower(
 ) -> tuple[onnxruntime.InferenceSession, float]:
     """Write a tower. Returns its session and the largest difference between ONNX Runtime and Paddle Inference."""
     tower, path = given[name], target / f"{name}.onnx"
-    with tempfile.TemporaryDirectory(prefix="recmesh-import-") as scratch:  # towers are served by ONNX only
+    # Towers are served by ONNX only. The name begins with that of `target`, so that a later import removes both if this
+    # one is killed.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{target.name}.") as scratch:
         _export(WrappedTower, tower, ("vector",), path, Path(scratch))
     session = session_of(path)
     checks.ids_fit(session, tower.mapping, tower.place)

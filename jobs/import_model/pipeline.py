@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from recmesh.errors import ReleaseError
 from recmesh.features import Encoder, FeatureSpec
 from recmesh.progress import Reporter
 from recmesh.releases import Manifest, ModelStore, read_manifest
+from recmesh.releases.abandoned import claimed, remove_abandoned
 from recmesh.releases.versions import TRAINING_VERSION, code_digest
 
 
@@ -56,6 +56,9 @@ def import_models(
         ReleaseError: A model or its mapping is wrong.
         DataError: The data set cannot be used.
     """
+    work = home / "import"
+    work.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(work)
     base = base or store.active() or ""
     if not base:
         raise ReleaseError(f"model store {store.url}: no release is active: pass --base, or train first")
@@ -64,7 +67,7 @@ def import_models(
     with reporter.step("reading the models"):
         given = read_models(ranker, towers, Schema.load(dataset))
     with reporter.step("reading the data set"):
-        data = read(dataset, rejects=home / "import" / "rejects.csv")
+        data = read(dataset, rejects=work / "rejects.csv")
     reporter.warn(data.report.warnings)
     _check_fields(data, encoder.spec, dataset)
     manifest = read_manifest(folder)
@@ -75,13 +78,9 @@ def import_models(
         reporter.say(
             f"release {base} was trained on another state of {dataset}; its items that are missing there get no fields"
         )
-    target = home / "import" / identity
-    shutil.rmtree(target, ignore_errors=True)
-    try:
+    with claimed(work / identity) as target:
         differences = write(given, Base(folder, manifest, encoder), data, target, reporter)
         store.put(target)
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
     return Outcome(identity, False, differences)
 
 

@@ -1,7 +1,6 @@
 """Training from end to end: windows, the statistics, towers and rows of each window, the ranker, and the release."""
 
 import hashlib
-import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ from recmesh.features.ranker_inputs import column_sizes, dense_names
 from recmesh.features.spec import Channel, Floats
 from recmesh.progress import Reporter
 from recmesh.releases import ModelStore, SegmentMetrics, TrainingFacts
+from recmesh.releases.abandoned import claimed, remove_abandoned
 from recmesh.releases.versions import release_ids
 
 TRAINING_USERS, HELD_OUT_USERS = 600, 1500
@@ -83,6 +83,7 @@ def train(
     """
     began, budget = time.monotonic(), budget or Budget()
     work.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(work)
     with reporter.step("reading the data set"):
         dataset = read(folder, rejects=work / "rejects.csv")
     reporter.warn(dataset.report.warnings)
@@ -101,10 +102,8 @@ def train(
     )
     incumbent = Incumbent.of(store, work / "active", dataset, data)
     trained = _train(data, windows, incumbent, seed, reporter, budget)
-    target = work / identity
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
-    try:
+    with claimed(work / identity) as target:
+        target.mkdir()
         with reporter.step("exporting and comparing the models"):
             differences = release.write_artifacts(trained, target, seed)
         with reporter.step("report"):
@@ -115,8 +114,6 @@ def train(
         facts = TrainingFacts(seconds=round(time.monotonic() - began, 1), rows=read_rows)
         release.seal(trained, report, differences, target, dataset.fingerprint, schema_hash, facts)
         store.put(target)
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
     return Outcome(identity, False, trained.metrics)
 
 

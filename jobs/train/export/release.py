@@ -168,7 +168,8 @@ def _write_models(trained: Trained, folder: Path, seed: int) -> dict[str, float]
         ),
     )
     differences = {}
-    with tempfile.TemporaryDirectory(prefix="recmesh-export-") as discarded:
+    # Its name begins with that of `folder`, so that a later training removes both if this one is killed.
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}.") as discarded:
         for name, model, inputs, outputs, recorded in plans:
             onnx_path = folder / f"{name}.onnx"
             is_ranker = name == "ranker"
