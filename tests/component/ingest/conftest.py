@@ -10,7 +10,8 @@ import redis
 from recmesh.dataset import DataSet, read, synthetic
 from recmesh.features import Catalogue
 from recmesh.releases import Manifest, ModelStore, SegmentMetrics, write_manifest
-from tests.servers import RedisServer, running_redis
+from recmesh.stores.milvus_writer import MilvusWriter
+from tests.servers import MilvusServer, RedisServer, running_redis
 
 MakeRelease = Callable[..., Manifest]
 DIM = 8
@@ -43,6 +44,17 @@ def client(own_redis: RedisServer) -> Iterator["redis.Redis"]:
 
 
 @pytest.fixture
+def milvus(milvus_server: MilvusServer) -> Iterator[MilvusWriter]:
+    """The Milvus of the session. Collections that a test creates are dropped afterwards."""
+    writer = MilvusWriter(milvus_server.uri)
+    before = writer.collections()
+    yield writer
+    for name in writer.collections() - before:
+        writer.drop(name)
+    writer.close()
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> ModelStore:
     return ModelStore(str(tmp_path / "store"))
 
@@ -50,10 +62,15 @@ def store(tmp_path: Path) -> ModelStore:
 @pytest.fixture
 def make_release(tmp_path: Path, store: ModelStore, data: DataSet) -> MakeRelease:
     """A function that puts a release into the store, with random vectors for the items of the data set."""
+    return releases_of(data, store, tmp_path)
+
+
+def releases_of(data: DataSet, store: ModelStore, folder: Path) -> MakeRelease:
+    """See `make_release`."""
 
     def make(release_id: str, chain: float = 0.2, sku_ids: list[str] | None = None) -> Manifest:
         ids = data.items["sku_id"].to_list() if sku_ids is None else sku_ids
-        release = tmp_path / "made" / release_id
+        release = folder / "made" / release_id
         (release / "features").mkdir(parents=True)
         index = {sku_id: number for number, sku_id in enumerate(ids)}
         Catalogue(ids, [], np.zeros((len(ids) + 1, 0), np.float32), index).save(release / "features")

@@ -1,9 +1,8 @@
 """The command that ingests a release into Milvus, activates it and follows a rollback."""
 
 import io
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +16,8 @@ import jobs.ingest.__main__
 from recmesh.cli import main as cli
 from recmesh.releases import Manifest, ModelStore
 from recmesh.stores.milvus_writer import MilvusWriter
-from tests.component.ingest.conftest import DIM, MakeRelease
-from tests.component.ingest.proxy import StallingProxy
-from tests.servers import ROOT, MilvusServer, RedisServer
-
-
-@pytest.fixture
-def milvus(milvus_server: MilvusServer) -> Iterator[MilvusWriter]:
-    """The Milvus of the session. Collections that a test creates are dropped afterwards."""
-    writer = MilvusWriter(milvus_server.uri)
-    before = writer.collections()
-    yield writer
-    for name in writer.collections() - before:
-        writer.drop(name)
-    writer.close()
+from tests.component.ingest.conftest import MakeRelease
+from tests.servers import RedisServer
 
 
 @dataclass(frozen=True)
@@ -159,34 +146,6 @@ def test_a_release_that_does_not_beat_popularity_is_ingested_but_not_activated(
     assert store.active() is None
     assert commands.release("activate", "ingest-poor", "--force").code == 0
     assert store.active() == "ingest-poor"
-
-
-def test_a_run_that_was_killed_resumes(
-    commands: Commands,
-    make_release: MakeRelease,
-    store: ModelStore,
-    milvus: MilvusWriter,
-    milvus_server: MilvusServer,
-    client: "redis.Redis",
-    tmp_path: Path,
-) -> None:
-    manifest = make_release("ingest-killed", sku_ids=[f"{number:05d}" for number in range(9_500)])
-    size = manifest.items * (DIM * 4 + 5)
-    with StallingProxy(milvus_server.port, stall_after=size * 2 // 3) as proxy:
-        options = commands.ingest_options(f"http://127.0.0.1:{proxy.port}")
-        command = [sys.executable, "-m", "jobs.ingest", *options, "--only", "milvus"]
-        first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-        assert proxy.stalled.wait(60)
-        first.kill()
-        first.wait()
-    second = commands.ingest("--only", "milvus")
-    assert second.code == 0, second.error
-    assert "of them by an earlier run" in second.output
-    assert_holds(milvus, store, manifest, tmp_path)
-    client.flushall()
-    third = commands.ingest("--only", "milvus")
-    assert third.code == 0, "rows that no mark records must be replaced, not added: " + third.error
-    assert_holds(milvus, store, manifest, tmp_path)
 
 
 def test_without_a_release_only_redis_can_be_ingested(commands: Commands) -> None:

@@ -2,9 +2,6 @@
 
 import io
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -21,8 +18,7 @@ from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.progress import Reporter
 from recmesh.stores.redis import RedisWriter
 from recmesh.stores.wire import item_fields, user_fields
-from tests.component.ingest.proxy import StallingProxy
-from tests.servers import ROOT, RedisServer
+from tests.servers import RedisServer
 
 PREFIXES = ("recmesh:item:", "recmesh:{u:")
 ALL_ROWS = Shard()
@@ -169,20 +165,4 @@ def test_lost_writes_are_an_error_that_the_next_run_repairs(
         to_redis(data, _LosingWriter(own_redis.url), Shard(1, 2), Reporter(Console(file=io.StringIO())))
     client.delete(f"recmesh:item:{data.items['sku_id'][0]}")
     assert "verified" in ingest(data, own_redis, Shard(1, 2))[1]
-    assert content(client) == expected(data)
-
-
-def test_a_run_that_was_killed_resumes(
-    data: DataSet, folder: Path, own_redis: RedisServer, client: "redis.Redis"
-) -> None:
-    total = sum(map(len, expected(data).values()))
-    command = [sys.executable, "-m", "jobs.ingest", "--dataset", str(folder), "--only", "redis", "--redis-url"]
-    with StallingProxy(own_redis.port, stall_after=total // 2) as proxy:
-        first = subprocess.Popen([*command, f"redis://127.0.0.1:{proxy.port}/0"], cwd=ROOT, stdout=subprocess.DEVNULL)
-        assert proxy.stalled.wait(60)
-        first.send_signal(signal.SIGKILL)
-        first.wait()
-    assert 0 < len(content(client)) < len(expected(data))
-    second = subprocess.run([*command, own_redis.url], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "by an earlier run" in second.stdout
     assert content(client) == expected(data)
