@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import signal
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from benchmarks.relay import LinkFault, Relay
 from recmesh.contract import DEFAULT_RECOMMENDATIONS, FAILED, MAX_RANKED_ITEMS, OK
 from recmesh.pb.as_pb2 import ASResponse
 from recmesh.pb.item_info_pb2 import ItemInfo
@@ -101,74 +101,29 @@ def load(target: str, shop: Shop) -> Iterator[list[ASResponse]]:
             caller.result()
 
 
-class Gate:
-    """A proxy of a port. While it is shut, connections break and new ones are refused."""
-
-    def __init__(self, port: int) -> None:
-        self._target_port = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._sockets: list[socket.socket] = []
-        self._accept()
-
-    def shut(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connected in self._sockets:
-            with contextlib.suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
-        self._sockets.clear()
-
-    def open(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        self._accept()
-
-    def _accept(self) -> None:
-        listener = self._listener
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    client, _ = listener.accept()
-                    server = socket.create_connection(("127.0.0.1", self._target_port))
-                    self._sockets += [client, server]
-                    for source, sink in ((client, server), (server, client)):
-                        threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
-
-        threading.Thread(target=serve, daemon=True).start()
-
-
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_RDWR)
-
-
 @pytest.fixture
-def compact_behind_gate(trained_shop: Shop) -> Iterator[tuple[Service, Gate]]:
-    """compact, which connects to Milvus through a gate."""
-    gate = Gate(trained_shop.milvus.port)
-    settings = {**trained_shop.environment, "RECMESH_MILVUS_URI": f"http://127.0.0.1:{gate.port}"}
-    with running("compact", settings) as service:
-        yield service, gate
+def compact_behind_relay(trained_shop: Shop) -> Iterator[tuple[Service, Relay]]:
+    """compact, which connects to Milvus through a relay."""
+    with Relay(trained_shop.milvus.port) as relay:
+        settings = {**trained_shop.environment, "RECMESH_MILVUS_URI": f"http://127.0.0.1:{relay.port}"}
+        with running("compact", settings) as service:
+            yield service, relay
 
 
 def test_without_milvus_the_other_channels_answer(
-    compact_behind_gate: tuple[Service, Gate], trained_shop: Shop
+    compact_behind_relay: tuple[Service, Relay], trained_shop: Shop
 ) -> None:
     """Milvus becomes unreachable under load and returns: no answer fails."""
-    service, gate = compact_behind_gate
+    service, relay = compact_behind_relay
     target, user_id = service.target("as"), trained_shop.user_ids[0]
     wait_until_not_degraded(target, service, user_id)
     before = ask_as(target, user_id)
     with load(target, trained_shop) as answers:
-        gate.shut()
+        relay.set(LinkFault.CUT)
         wait_until(lambda: bool(degraded(ask_as(target, user_id))), service, "compact")
         answer = ask_as(target, user_id)
         two_tower = recall_two_tower(service)
-        gate.open()
+        relay.set(None)
         wait_until_not_degraded(target, service, user_id)
 
     assert degraded(answer) == WITHOUT_MILVUS
