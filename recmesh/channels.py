@@ -107,6 +107,8 @@ class ChannelPolicy:
             ("grpc.dns_min_time_between_resolutions_ms", self.resolution_interval_ms),
             ("grpc.keepalive_time_ms", self.keepalive_ms),
             ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms),
+            # gRPC waits this long for the answer to any ping, a minute by default, whatever the line above says.
+            ("grpc.http2.ping_timeout_ms", self.keepalive_timeout_ms),
         ]
         if self.keepalive_without_calls:
             options.append(("grpc.keepalive_permit_without_calls", 1))

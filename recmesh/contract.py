@@ -145,7 +145,8 @@ DIRECT = ("grpc.enable_http_proxy", 0)
 """The option of gRPC channels to services and stores: http_proxy and its relatives are for the world outside."""
 
 KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 10_000, 3_000
-"""Interval and time limit of the pings on gRPC connections of services: one that is half-open is closed after both."""
+"""Interval and time limit of the pings on gRPC connections of services. One that is half-open is closed after the time
+limit if a ping was under way, as gRPC sends with most answers, and after both otherwise."""
 
 DEFAULT_HOME = ".recmesh"
 DEFAULT_MODEL_STORE = ".recmesh/store"

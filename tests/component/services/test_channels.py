@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 import grpc
 import pytest
 
+from benchmarks.relay import LinkFault, Relay
+from recmesh.channels import ChannelPolicy
+from recmesh.channels import open_channel as open_any_channel
 from recmesh.contract import OK
 from recmesh.errors import Unavailable
 from recmesh.pb import um_pb2, um_pb2_grpc
@@ -166,3 +169,20 @@ async def test_once_the_wait_has_expired_calls_fail_immediately_until_one_succee
         await waiting.wait()
         async with serving(Um(), port):
             assert all(isinstance(result, RequestUser) for result in await calls)
+
+
+async def test_a_half_open_connection_is_given_up_after_an_unanswered_ping() -> None:
+    """Long before the deadline of the call that waits on it; the next call has a new connection."""
+    policy = ChannelPolicy(keepalive_ms=1_000, keepalive_timeout_ms=1_000, resolution_interval_ms=1_000)
+    async with serving(Um()) as port:
+        with Relay(port) as relay:
+            async with open_any_channel(f"127.0.0.1:{relay.port}", policy) as channel:
+                await call(channel)
+                relay.set(LinkFault.HALF_OPEN)
+                relay.set(None)
+                with pytest.raises(grpc.aio.AioRpcError) as raised:
+                    await UM.on_aio(channel)(UserModelRequest(user_id="5"), timeout=TIMEOUT / 2)
+                answer = await call(channel)
+
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert answer.user_info.user_id == "5"
