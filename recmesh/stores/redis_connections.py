@@ -151,5 +151,8 @@ def _described(answer: Any) -> str:
 async def _answer(connection: AbstractConnection, words: tuple[str, ...]) -> Any:
     # redis-py's own packing takes as long as everything else together. Sending opens a closed connection.
     command = hiredis.pack_command(words)  # type: ignore[arg-type]  # its stub allows only tuples of one word
-    await connection.send_packed_command(command, check_health=False)
+    try:
+        await connection.send_packed_command(command, check_health=False)
+    except RuntimeError as error:  # uvloop's for a connection that was reset while it was idle
+        raise redis.ConnectionError(str(error)) from error
     return await connection.read_response()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import redis
+import uvloop
 
+from benchmarks.relay import LinkFault, Relay
 from recmesh.errors import Overloaded, SettingsError, Unavailable
 from recmesh.stores.redis import KEYS_PER_COMMAND, RedisReader, RedisWriter
 from tests.servers import RedisServer, running_redis, start_redis
@@ -123,6 +125,24 @@ async def test_a_reader_reconnects_to_a_restarted_redis(tmp_path: Path) -> None:
     finally:
         again.kill()
         await reader.close()
+
+
+def test_a_reader_replaces_connections_that_were_reset_while_they_were_idle(server: RedisServer) -> None:
+    """On the event loop of the services, which refuses to write to such a connection."""
+
+    async def read(relay: Relay) -> list[list[bytes | None]]:
+        reader = RedisReader(f"redis://127.0.0.1:{relay.port}/0", connections=1, timeout=5)
+        answers = [await reader.get_items(["1"])]
+        relay.set(LinkFault.CUT)
+        relay.set(None)
+        for _ in range(10):  # let the loop see the reset
+            await asyncio.sleep(0)
+        answers.append(await reader.get_items(["1"]))
+        await reader.close()
+        return answers
+
+    with Relay(server.port) as relay:
+        assert uvloop.run(read(relay)) == [[b"i1"], [b"i1"]]
 
 
 def test_the_error_for_a_wrong_url_has_no_password() -> None:
