@@ -18,7 +18,7 @@ async def open_redis(settings: RedisSettings) -> AsyncIterator[tuple[RedisReader
     keys = Keys.of(settings.redis_prefix)
     url, timeout, credentials = settings.redis_url, settings.default_timeout, settings.redis_credentials
     reader = RedisReader(url, settings.redis_pool, timeout, keys, credentials)
-    probe = RedisReader(url, 1, timeout, credentials=credentials)
+    probe = RedisReader(url, 1, timeout, keys, credentials)
     try:
         yield reader, probe.ping
     finally:

@@ -25,6 +25,7 @@ LIES = {
     "an array inside": b"*3\r\n$2\r\ni1\r\n*1\r\n$1\r\nx\r\n$2\r\ni3\r\n",
     "no protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
 }
+MISCONF = b"-MISCONF Errors writing to the AOF file: No space left on device\r\n"
 
 
 @asynccontextmanager
@@ -59,7 +60,8 @@ async def _command(reader: asyncio.StreamReader) -> list[bytes]:
 def _reply(words: list[bytes], replies: list[bytes]) -> bytes:
     if words[0] == b"MGET":
         return replies.pop(0) if replies else TRUTH
-    return {b"HEXISTS": b":0\r\n", b"PING": b"+PONG\r\n"}.get(words[0], b"+OK\r\n")
+    answers = {b"HEXISTS": b":0\r\n", b"EXISTS": b":0\r\n", b"PING": MISCONF}
+    return answers.get(words[0], b"+OK\r\n")
 
 
 @pytest.mark.parametrize("lie", LIES)
@@ -75,3 +77,10 @@ async def test_a_user_needs_two_values() -> None:
         with pytest.raises(Unavailable, match="MGET was answered by list of 1"):
             await reader.get_user("5")
         assert await reader.get_user("5") == (b"x", None)
+
+
+async def test_a_redis_whose_disk_is_full_is_healthy() -> None:
+    """It answers reads, but neither writes nor PING."""
+    async with redis_that_says([]) as reader:
+        await reader.ping()
+        assert await reader.get_items(["1", "2", "3"]) == [b"i1", None, b"i3"]
