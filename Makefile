@@ -77,7 +77,7 @@ protos: environments-dev ## Generate recmesh/pb from protos/, unless a change br
 bench: environments ## Measure the running mesh: each service, the chain, their raw parts
 	exec $(BIN)/python -m benchmarks.run
 
-bench-faults: environments ## Kill each process of the running mesh in turn under load, and count what callers notice
+bench-faults: environments ## Break each process, link and disk of a mesh in turn under load, and count what callers notice (docs/reliability.md)
 	exec $(BIN)/python -m benchmarks.faults
 
 images: ## Build the images and bring them to the cluster: docker and kind, unless RECMESH_IMAGE_* say otherwise. IMAGES= some

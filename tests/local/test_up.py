@@ -184,6 +184,40 @@ def test_a_killed_process_is_restarted(home: Home, name: str) -> None:
     eventually(lambda: not home.client("as", "5000").get("degraded"), "answers are complete again")
 
 
+def run_faults(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "benchmarks.faults", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=home.environment, capture_output=True, text=True, check=False)
+
+
+def test_the_benchmark_of_faults_reports_what_callers_notice(home: Home, tmp_path: Path) -> None:
+    """It kills a process of the mesh, and cuts a link of its own services, which are gone afterwards."""
+    results, before = tmp_path / "faults.json", {process.pid for process in home.processes()}
+    options = ["--only", "cm,recall->milvus", "--faults", "killed,cut", "--seconds", "6", "--fault-seconds", "3"]
+    result = run_faults(home, *options, "--results", str(results))
+    assert result.returncode == 0, result.stderr
+    rows = json.loads(results.read_text())["rows"]
+    assert [(row["fault"], row["where"], row["load"]) for row in rows] == [
+        ("killed", "cm", "as"),
+        ("killed", "cm", "batch"),
+        ("cut", "recall->milvus", "as"),
+        ("cut", "recall->milvus", "batch"),
+    ]
+    assert [row["sent"] for row in rows] == [120, 150, 120, 150]
+    assert [(row["failed"], row["wrong"], row["died"]) for row in rows] == [(0, 0, [])] * 4
+    assert all("cm" in row["parts"] for row in rows[:2])
+    assert all("recall:two_tower" in row["parts"] for row in rows[2:])
+    after = home.processes()
+    assert len(after) == len(before)
+    assert not any("faults" in " ".join(process.cmdline()) for process in after)
+
+
+def test_the_benchmark_of_faults_needs_a_mesh(home: Home, tmp_path: Path) -> None:
+    result = run_faults(Home(tmp_path / "home", home.dataset))
+    assert result.returncode == 6
+    (line,) = result.stderr.splitlines()
+    assert "nothing is running; start the mesh with `make up" in line
+
+
 def run_local(home: Home, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "local", *arguments]
     return subprocess.run(command, cwd=ROOT, env=home.environment, capture_output=True, text=True, check=False)

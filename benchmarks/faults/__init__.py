@@ -1,0 +1,1 @@
+"""What callers of the mesh notice of faults of its processes, links and disks."""
