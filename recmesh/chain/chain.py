@@ -20,6 +20,7 @@ from typing import Final
 
 import structlog
 
+from recmesh import spans
 from recmesh.chain.popular import PopularList
 from recmesh.chain.shown import Shown
 from recmesh.contract import NO_USER_IDS, POPULAR, RANK_SCORE_FIELD, RELEASE, USER_FIELDS, ServiceName
@@ -41,7 +42,6 @@ from recmesh.serving.stages import (
     ScoreQuery,
     UserStage,
 )
-from recmesh.serving.tracing import Tracer
 
 # A stage may take this share of the time that is left when it starts: one that hangs leaves enough for those after it.
 _TIME_SHARES: Final[dict[ServiceName, float]] = {"um": 0.3, "recall": 0.5, "rank": 0.5, "cm": 0.7}
@@ -162,7 +162,6 @@ class Chain:
         items: ItemStage,
         popular: PopularList,
         candidate_count: int,
-        tracer: Tracer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect the stages.
@@ -174,7 +173,6 @@ class Chain:
             items: cm.
             popular: Replaces recall while it is unavailable.
             candidate_count: Number of candidates per request.
-            tracer: Creates a span for each call to a stage.
             clock: Measures the usual time of an answer, in seconds.
         """
         self._users = users
@@ -183,7 +181,6 @@ class Chain:
         self._items = items
         self._popular = popular
         self._candidate_count = candidate_count
-        self._tracer = tracer
         self._log_limit = Limit()
         self._clock = clock
         self._usual_seconds = 0.0
@@ -207,6 +204,7 @@ class Chain:
         self._remember(progress, self._clock() - began)
         for part in progress.degraded:
             metrics.DEGRADED.labels(part).inc()
+        _annotate(progress, items, found.release)
         reasons: Sequence[Reason] = _reasons(items, found) if progress.explain else ()
         self._shown.count([item.sku_id for item in items], [[name for name, _ in of.channels] for of in reasons])
         if not request.explain:
@@ -339,7 +337,7 @@ class Chain:
     def _stage(self, stage: ServiceName) -> Iterator[None]:
         """Measure and trace a call to a stage."""
         started = time.perf_counter()
-        with self._tracer.span(stage):
+        with spans.span(stage):
             yield
         _STAGE_SECONDS[stage].observe(time.perf_counter() - started)
 
@@ -351,6 +349,13 @@ class Chain:
         progress.mark_degraded(stage)
         if requests := self._log_limit.due(stage):
             log.warning("stage failed", stage=stage, requests=requests, reason=str(error))
+
+
+def _annotate(progress: _Progress, items: Sequence[Item], release: str) -> None:
+    """Describe the answer in the span of the request."""
+    spans.annotate({spans.RELEASE: release, spans.ITEMS: len(items)})
+    if progress.degraded:
+        spans.annotate({spans.DEGRADED: tuple(progress.degraded)})
 
 
 def _bare(sku_id: str) -> bytes:

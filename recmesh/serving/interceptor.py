@@ -39,7 +39,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         Args:
             service: Name in metrics and logs (`um`, `cm`, ...).
             load: Counts the calls of the service.
-            tracer: Starts the trace of each request.
+            tracer: Traces each request.
             default_timeout: Seconds for requests without a deadline.
         """
         self._service = service
@@ -93,7 +93,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
         async def guarded(received: Received, context: Context) -> Any:
             started = time.perf_counter()
             metadata = context.invocation_metadata()
-            self._tracer.begin(metadata)
+            request_span = self._tracer.begin(path, metadata)
             batch = priority.is_batch(metadata)
             priority.batch.set(batch)
             status, text = "CANCELLED", ""
@@ -110,8 +110,7 @@ class Interceptor(grpc.aio.ServerInterceptor):
                     retried.inc()
                 self._load.enter(size, timeout)
                 try:
-                    with self._tracer.span(path, server=True):
-                        answer = await self._in_time(method, request, context, allowed)
+                    answer = await self._in_time(method, request, context, allowed)
                 finally:
                     self._load.leave(size)
                 self._load.answered(time.perf_counter() - started)
@@ -121,7 +120,8 @@ class Interceptor(grpc.aio.ServerInterceptor):
                 status, text = self._status_of(error, path)
             finally:
                 (answered if status == "OK" else self._requests(path, status))[batch].inc()
-                seconds.observe(time.perf_counter() - started, self._tracer.exemplar())
+                trace_id = self._tracer.end(request_span, status)
+                seconds.observe(time.perf_counter() - started, {"trace_id": trace_id} if trace_id else None)
             return await context.abort(grpc.StatusCode[status], text, _NO_RETRY)
 
         return guarded

@@ -1,4 +1,4 @@
-"""JSON logs on stdout: one object per line, with the trace id and the `log_id` of the request that caused it.
+"""JSON logs on stdout: one object per line, with the ids of the request that caused it: trace, span and `log_id`.
 
 Lines stay short, and no value of a local variable gets into them: requests hold what people do and who they are.
 """
@@ -18,6 +18,7 @@ from recmesh.serving import tracing
 
 _MAX_CHARACTERS = 500
 _MAX_FRAMES = 10
+_EXPORTER_SECONDS = 60.0
 
 log_id: ContextVar[int] = ContextVar("recmesh_log_id", default=0)
 """The `log_id` of the request that the current task answers; 0 if it has none."""
@@ -52,6 +53,7 @@ def configure(level: str, service: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(_limited())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -100,10 +102,18 @@ class Limit:
         return count if due else 0
 
 
+def _limited() -> Callable[[logging.LogRecord], bool]:
+    """A filter that passes a line a minute of each module of OpenTelemetry, which reports every failed export."""
+    limit = Limit(_EXPORTER_SECONDS)
+    return lambda record: not record.name.startswith("opentelemetry.") or limit.due(record.name) > 0
+
+
 def _add_request(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    trace_id, number = tracing.current_trace_id(), log_id.get()
+    trace_id, span_id, number = tracing.current_trace_id(), tracing.current_span_id(), log_id.get()
     if trace_id is not None:
         event["trace_id"] = trace_id
+    if span_id is not None:
+        event["span_id"] = span_id
     if number:
         event["log_id"] = number
     return event

@@ -1,6 +1,7 @@
 """ONNX Runtime sessions of a release, and the features of the requesting user."""
 
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from recmesh import spans
 from recmesh.features import Encoder, User
 from recmesh.features.mapping import USER_ID
 from recmesh.serving import metrics
@@ -35,6 +37,11 @@ def session(path: Path) -> Any:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+def run_span(model: str, rows: int = 1) -> AbstractContextManager[None]:
+    """A span for one run of a model in ONNX Runtime, of `rows` users or items."""
+    return spans.span(f"run {model}", {spans.MODEL: model, spans.RUNTIME: "onnxruntime", spans.ROWS: rows})
+
+
 class UserFeatureCache:
     """Encodes users of requests, and caches the latest for the next stage in the same process."""
 
@@ -60,7 +67,9 @@ class UserFeatureCache:
         user = encode_user(self._encoder, request_user)
         vector = None
         if self._tower is not None:
-            vector = self._tower.run(None, self._encoder.tower_inputs(user))[0][0]
+            inputs = self._encoder.tower_inputs(user)
+            with run_span("user_tower"):
+                vector = self._tower.run(None, inputs)[0][0]
         if self._size:
             self._latest[id(request_user)] = (request_user, user, vector)
             if len(self._latest) > self._size:

@@ -66,7 +66,7 @@ class Endpoint:
     congestion: Congestion | None = None
 
 
-Build: TypeAlias = Callable[[S, Tracer], AbstractAsyncContextManager[Sequence[Endpoint]]]
+Build: TypeAlias = Callable[[S], AbstractAsyncContextManager[Sequence[Endpoint]]]
 """Opens what a service needs and yields its endpoints; closed after the drain."""
 
 
@@ -96,9 +96,9 @@ async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         stack.callback(metrics.serve_metrics(settings.host, settings.metrics_port_for(port)))
-        tracer = Tracer.to_otlp(name, settings.trace_ratio, settings.otlp_endpoint)
+        tracer = Tracer.of(name, settings)
         stack.callback(tracer.close)
-        endpoints = await stack.enter_async_context(build(settings, tracer))
+        endpoints = await stack.enter_async_context(build(settings))
         congestion = next((endpoint.congestion for endpoint in endpoints if endpoint.congestion), Congestion())
         servers = [_EndpointServer(endpoint, settings, tracer, congestion) for endpoint in endpoints]
         await stack.enter_async_context(background(keep_adapting([server.load for server in servers], congestion)))

@@ -40,7 +40,9 @@ class ServerSettings(BaseSettings):
         drain_delay: Between the health status NOT_SERVING and the refusal of new calls.
         drain_timeout: For the calls in flight at SIGTERM.
         connection_age: Clients must reconnect after this time, and so discover new pods.
+        otlp_endpoint: Receives the spans. Empty: `OTEL_EXPORTER_OTLP_ENDPOINT`; without either, nothing is recorded.
         trace_ratio: Share of the requests without a trace parent that are sampled.
+        trace_slow: Requests that take as long are exported even if they are not sampled.
     """
 
     model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
@@ -61,6 +63,7 @@ class ServerSettings(BaseSettings):
     connection_age: PositiveFloat = 45.0
     otlp_endpoint: str = ""
     trace_ratio: Ratio = 0.01
+    trace_slow: NonNegativeFloat = 0.25
 
     def metrics_port_for(self, service_port: int) -> int:
         """The metrics port of a service that listens on `service_port`.

@@ -12,6 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar, cast
 import grpc
 from google.protobuf.message import Message
 
+from recmesh import spans
 from recmesh.contract import METHOD_PATHS, OK, ServiceName
 from recmesh.errors import Unavailable
 from recmesh.pb import cm_pb2, rank_pb2, recall_pb2, um_pb2
@@ -296,6 +297,7 @@ class _Call(Generic[R]):
 
     def __init__(self, service: ServiceName, channel: grpc.aio.Channel, deserialize: Callable[[bytes], R]) -> None:
         self._service = service
+        self._attributes = spans.rpc(METHOD_PATHS[service])
         self._reconnect_wait = ReconnectWait(channel)
         self._method: grpc.aio.UnaryUnaryMultiCallable[Message, R] = channel.unary_unary(
             METHOD_PATHS[service], request_serializer=_serialize, response_deserializer=deserialize
@@ -315,8 +317,9 @@ class _Call(Generic[R]):
             raise as_recmesh_error(self._service, error) from error
 
     async def _attempt(self, request: Message, timeout: float) -> R:
-        metadata = (*tracing.outgoing_metadata(), *priority.outgoing_metadata())
-        answer = await self._method(request, timeout=timeout, metadata=metadata)
+        with tracing.call(METHOD_PATHS[self._service], self._attributes):
+            metadata = (*tracing.outgoing_metadata(), *priority.outgoing_metadata())
+            answer = await self._method(request, timeout=timeout, metadata=metadata)
         self._reconnect_wait.answered()
         return answer
 

@@ -20,6 +20,7 @@ import grpc
 import grpc.aio
 import numpy as np
 
+from recmesh import spans
 from recmesh.contract import DIRECT, KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MILVUS_PORT, address, without_credentials
 from recmesh.errors import DeadlineExceeded, SettingsError, Unavailable
 from recmesh.pb import milvus_pb2
@@ -71,6 +72,9 @@ class MilvusReader:
 
     After three calls in a row without an answer in time, the next one uses a new connection: the old one may be
     half-open, which takes gRPC longer to find out.
+
+    Attributes:
+        database: Names Milvus in spans.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class MilvusReader:
         """
         self._metadata = authorization(token_of(uri, credentials))
         self._target, self._secure = target_of(uri)
+        self.database: spans.Attributes = {"db.system.name": "milvus", **spans.server(self._target)}
         self._uri = without_credentials(uri)
         self._clock = clock
         self._closing: set[asyncio.Task[None]] = set()
@@ -181,6 +186,7 @@ class CollectionSearch:
         self._reader = reader
         self._name = name
         self._index = index
+        self._operation = {**reader.database, "db.operation.name": "search", "db.collection.name": name}
         self._prepared: dict[int, bytes] = {}
 
     async def search(self, vectors: Vectors, limit: int, timeout: float) -> list[Answer]:
@@ -201,8 +207,10 @@ class CollectionSearch:
         prepared = self._prepared.get(limit)
         if prepared is None:
             prepared = self._prepared[limit] = _prepare(self._name, self._index, limit)
-        # Concatenated messages are parsed as their merge.
-        results = await self._reader.search(prepared + _queries(vectors), timeout)
+        operation = {**self._operation, spans.QUERIES: len(vectors)}
+        with spans.span(f"search {self._name}", operation, spans.Kind.CLIENT):
+            # Concatenated messages are parsed as their merge.
+            results = await self._reader.search(prepared + _queries(vectors), timeout)
         return _answers(results)
 
 

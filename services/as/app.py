@@ -16,7 +16,6 @@ from recmesh.serving import Endpoint, background
 from recmesh.serving.channels import open_channel
 from recmesh.serving.health import Check, every, once
 from recmesh.serving.stages import RemoteCandidateStage, RemoteItemStage, RemoteRankStage, RemoteUserStage
-from recmesh.serving.tracing import Tracer
 
 from .settings import AsSettings
 
@@ -26,7 +25,7 @@ _HEALTH_TIMEOUT_SECONDS = 0.5
 
 
 @asynccontextmanager
-async def build(settings: AsSettings, tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
+async def build(settings: AsSettings) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve as with four remote stages."""
     async with AsyncExitStack() as stack:
         channels = {
@@ -41,7 +40,6 @@ async def build(settings: AsSettings, tracer: Tracer) -> AsyncIterator[Sequence[
             RemoteItemStage(channels["cm"]),
             popular,
             settings.candidates,
-            tracer,
         )
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
         yield [endpoint(settings.as_port, chain, every(popular.check, once(_all_serving(channels))))]

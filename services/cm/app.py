@@ -7,7 +7,6 @@ from recmesh.pb import cm_pb2
 from recmesh.serving import Endpoint
 from recmesh.serving.health import Check
 from recmesh.serving.redis import open_redis
-from recmesh.serving.tracing import Tracer
 from services.cm.core import CmCore
 from services.cm.servicer import CmServicer
 from services.cm.settings import CmSettings
@@ -20,7 +19,7 @@ def endpoint(port: int, core: CmCore, check: Check) -> Endpoint:
 
 
 @asynccontextmanager
-async def build(settings: CmSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
+async def build(settings: CmSettings) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve cm with its own Redis pool."""
     async with open_redis(settings) as (reader, check):
         yield [endpoint(settings.cm_port, CmCore(reader), check)]

@@ -17,7 +17,6 @@ from recmesh.serving.health import every
 from recmesh.serving.milvus import open_milvus
 from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.serving.redis import open_redis
-from recmesh.serving.tracing import Tracer
 from recmesh.serving.warm import WarmReleases
 from recmesh.stores.milvus import MilvusReader
 from services.cm import app as cm_app
@@ -85,7 +84,7 @@ async def _ready(release: SharedRelease) -> None:
 
 
 @asynccontextmanager
-async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
+async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve the five endpoints, with a chain that calls the cores of the services."""
     async with AsyncExitStack() as stack:
         redis, redis_check = await stack.enter_async_context(open_redis(settings))
@@ -100,7 +99,7 @@ async def build(settings: CompactSettings, tracer: Tracer) -> AsyncIterator[Sequ
         recall = RecallCore(recall_releases, gate, settings.channel_timeout)
         rank = RankCore(ReleasesOf(releases, lambda release: release.rank), gate)
         popular = PopularList(recall)
-        chain = Chain(um, recall, rank, cm, popular, settings.candidates, tracer)
+        chain = Chain(um, recall, rank, cm, popular, settings.candidates)
 
         await stack.enter_async_context(background(releases.follow(settings.release_poll)))
         await stack.enter_async_context(background(new_items.follow(store, recall_releases, settings.release_poll)))

@@ -16,7 +16,6 @@ from recmesh.serving.health import Check
 from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.serving.rpc import Method
 from recmesh.serving.stages import ANONYMOUS
-from recmesh.serving.tracing import Tracer
 from recmesh.serving.warm import WarmReleases
 from services.rank.backend import Backend
 from services.rank.backends import open_backends
@@ -47,7 +46,7 @@ async def _ready(release: RankRelease) -> None:
 
 
 @asynccontextmanager
-async def build(settings: RankSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
+async def build(settings: RankSettings) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve rank with the active release."""
     gate = ComputeGate()
     async with open_backends(settings, gate) as backends:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from recmesh.serving import metrics
 from recmesh.serving.compute_gate import ComputeGate
-from recmesh.serving.models import session
+from recmesh.serving.models import run_span, session
 
 SCORE = "score"
 """The ranker's output that orders lists."""
@@ -76,8 +76,14 @@ class OnnxBackend:
 
     async def score(self, inputs: Inputs, timeout: float, output: str = SCORE) -> Scored:
         """See `Backend.score`."""
-        in_thread = len(inputs["dense"]) > MAX_ITEMS_ON_LOOP
-        return Scored(await self._gate.run_model(lambda: self._run(inputs, output), in_thread=in_thread))
+        rows = len(inputs["dense"])
+        span = run_span("ranker", rows)  # Here, because a thread does not know the request.
+
+        def run() -> ScoreArray:
+            with span:
+                return self._run(inputs, output)
+
+        return Scored(await self._gate.run_model(run, in_thread=rows > MAX_ITEMS_ON_LOOP))
 
     def warm(self, inputs: Inputs) -> None:
         """See `Backend.warm`."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recmesh import spans
 from recmesh.contract import MAX_RANKED_ITEMS
 from recmesh.errors import InvalidRequest
 from recmesh.features import Encoder
@@ -58,7 +59,10 @@ class RankCore:
         ids = [*query.ids, *(item.sku_id for item in query.items)] if query.items else query.ids
         if not ids:
             return ScoreList((), (), release_id)
+        spans.annotate({spans.RELEASE: release_id, spans.CANDIDATES: count})
         scored = await self._score(release, query, ids, deadline)
+        if scored.missing:
+            spans.annotate({spans.DEGRADED: tuple(scored.missing)})
         return _best(ids, scored, query, release_id)
 
     async def _score(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str], deadline: Deadline) -> Scored:

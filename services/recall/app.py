@@ -14,7 +14,6 @@ from recmesh.serving.health import Check, every, once
 from recmesh.serving.milvus import open_milvus
 from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.serving.rpc import Method
-from recmesh.serving.tracing import Tracer
 from recmesh.serving.warm import WarmReleases
 from recmesh.stores.milvus import MilvusReader
 from services.recall import new_items
@@ -42,7 +41,7 @@ def ready(release_check: Check, milvus: MilvusReader) -> Check:
 
 
 @asynccontextmanager
-async def build(settings: RecallSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
+async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve recall with Milvus and the active release."""
     async with open_milvus(settings) as milvus:
         gate = ComputeGate()

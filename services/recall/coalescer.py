@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from recmesh import spans
 from recmesh.errors import RecmeshError
 from recmesh.serving import metrics
 from recmesh.serving.deadline import within
@@ -33,6 +34,7 @@ class _Query:
     vector: Vectors
     limit: int
     ends_at: float
+    requests: tuple[spans.Span, ...] = field(default_factory=spans.current)
     answer: "asyncio.Future[Answer]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -100,7 +102,7 @@ class Coalescer:
         metrics.SEARCH_QUERIES.observe(len(batch))
         timeout = max(query.ends_at for query in batch) - time.monotonic()
         try:
-            with _CALLS.measured():
+            with _CALLS.measured(), spans.on_behalf_of(query.requests for query in batch):
                 found = await self._search(np.stack([query.vector for query in batch]), batch[0].limit, timeout)
         except RecmeshError as error:
             for query in batch:

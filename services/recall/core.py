@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recmesh import spans
 from recmesh.contract import NEW, POPULAR, TWO_TOWER
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.features import CHANNELS, Encoder
@@ -118,12 +119,16 @@ class RecallCore:
                 try:
                     found[TWO_TOWER] = await search
                 except RecmeshError as error:
+                    spans.annotate({spans.DEGRADED: (TWO_TOWER,)})
                     if not found:
                         raise NoChannelAnswered(str(error)) from error
                     degraded = (TWO_TOWER,)
             for channel, scored in found.items():
                 _CANDIDATES[channel].observe(len(scored.items))
-            return retrieval.candidates(release_id, found, degraded)
+            candidates = retrieval.candidates(release_id, found, degraded)
+            segment = retrieval.segment
+            spans.annotate({spans.RELEASE: release_id, spans.SEGMENT: segment, spans.CANDIDATES: len(candidates.ids)})
+            return candidates
         finally:
             if search is not None:
                 search.cancel()
@@ -142,8 +147,8 @@ class _Retrieval:
         self._spec = release.encoder.spec
         self.user, self._vector = release.user_features.encode(query.user)
         release.unknown_values.count()
-        self._segment = release.encoder.segment(self.user, query.new_only)
-        self._quotas = release.retriever.quotas[self._segment]
+        self.segment = release.encoder.segment(self.user, query.new_only)
+        self._quotas = release.retriever.quotas[self.segment]
         self._exclude = release.retriever.excluded(self.user, query.new_only, query.exclude)
         self._margin = len(self._exclude)
         if len(dropped := release.new_items.dropped):
@@ -164,7 +169,8 @@ class _Retrieval:
         margin = -(-self._margin // _LIMIT_STEP) * _LIMIT_STEP
         limit = min(depth + margin, MAX_UNLISTED_ITEMS)
         assert self._vector is not None
-        ids, scores = await self._release.vectors.search(self._vector, limit, timeout)
+        with spans.span(TWO_TOWER):  # Waits for other searches, then for Milvus.
+            ids, scores = await self._release.vectors.search(self._vector, limit, timeout)
         if not len(ids):
             raise Unavailable("Milvus: the collection of the release is empty; run the ingestion again")
         items = self._release.encoder.catalogue.encode(ids)
@@ -260,7 +266,7 @@ class _Retrieval:
         if self._query.channel:
             only = found.get(self._query.channel, Scored.none())
             return Merged(only.items[:size], only.scores[:size], {self._query.channel: only})
-        merged = self._release.retriever.merge(found, self._segment, size=size)
+        merged = self._release.retriever.merge(found, self.segment, size=size)
         minimum = size if size > self._spec.candidates else min(size, _MIN_CANDIDATES)
         return merged if len(merged.items) >= minimum else self._filled(merged, minimum)
 

@@ -7,7 +7,6 @@ from recmesh.pb import um_pb2
 from recmesh.serving import Endpoint, background, ingestion_facts
 from recmesh.serving.health import Check
 from recmesh.serving.redis import open_redis
-from recmesh.serving.tracing import Tracer
 from services.um.core import UmCore
 from services.um.servicer import UmServicer
 from services.um.settings import UmSettings
@@ -20,7 +19,7 @@ def endpoint(port: int, core: UmCore, check: Check) -> Endpoint:
 
 
 @asynccontextmanager
-async def build(settings: UmSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
+async def build(settings: UmSettings) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve um with its own Redis pool."""
     async with open_redis(settings) as (reader, check), background(ingestion_facts.follow(reader)):
         yield [endpoint(settings.um_port, UmCore(reader), check)]

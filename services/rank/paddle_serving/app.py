@@ -8,7 +8,6 @@ from recmesh.pb import pipeline_service_pb2
 from recmesh.releases import ModelStore
 from recmesh.serving import Endpoint, background
 from recmesh.serving.rpc import Method
-from recmesh.serving.tracing import Tracer
 from services.rank.paddle_serving.fleet import remove_stale_folders
 from services.rank.paddle_serving.gateway import Gateway
 from services.rank.paddle_serving.releases import SERVICE, ServedReleases
@@ -16,7 +15,7 @@ from services.rank.paddle_serving.settings import PaddleServingSettings
 
 
 @asynccontextmanager
-async def build(settings: PaddleServingSettings, _tracer: Tracer) -> AsyncIterator[Sequence[Endpoint]]:
+async def build(settings: PaddleServingSettings) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve the gateway with the pipelines of the active release."""
     remove_stale_folders()
     releases = ServedReleases(ModelStore(settings.model_store), settings)

@@ -4,9 +4,12 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
+from recmesh import spans
 from recmesh.serving import tracing
 from recmesh.serving.channels import as_recmesh_error
 from services.rank.paddle_serving import wire
+
+_ATTRIBUTES = spans.rpc(wire.INFERENCE)
 
 
 class PaddleServing:
@@ -36,7 +39,9 @@ class PaddleServing:
         """
         request = wire.make_request(release, inputs)
         try:
-            response = await self._inference(request, timeout=timeout, metadata=tracing.outgoing_metadata())
+            with tracing.call(wire.INFERENCE, _ATTRIBUTES):
+                metadata = tracing.outgoing_metadata()
+                response = await self._inference(request, timeout=timeout, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise as_recmesh_error("Paddle Serving", error) from error
         return wire.read_response(response)

@@ -24,7 +24,6 @@ from recmesh.serving.stages import (
     ScoreList,
     ScoreQuery,
 )
-from recmesh.serving.tracing import Tracer
 
 CATALOGUE = [f"i{n:03}" for n in range(300)]
 CANDIDATES = 100
@@ -104,7 +103,7 @@ class Stages:
 
 
 def chain_over(stages: Stages, popular: PopularList, clock: Callable[[], float] = time.monotonic) -> Chain:
-    return Chain(stages, stages, stages, stages, popular, CANDIDATES, Tracer("test", 0, None), clock)
+    return Chain(stages, stages, stages, stages, popular, CANDIDATES, clock)
 
 
 async def ask(

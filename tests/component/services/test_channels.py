@@ -107,7 +107,7 @@ async def test_calls_are_still_retried_after_many_failures() -> None:
 async def test_a_call_that_fails_in_the_service_is_not_retried() -> None:
     um, interceptor = (
         UmWithoutRedis(),
-        Interceptor("test", Load(8, 1 << 20, Congestion()), Tracer("test", 0, None), 1.0),
+        Interceptor("test", Load(8, 1 << 20, Congestion()), Tracer(), 1.0),
     )
     async with serving(um, 0, [interceptor]) as port, open_channel(f"127.0.0.1:{port}") as channel:
         with pytest.raises(Unavailable, match="Redis is unavailable"):

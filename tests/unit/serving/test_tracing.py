@@ -1,15 +1,19 @@
-"""Trace headers: which ones are continued, and what calls send on."""
+"""Trace headers: which ones are continued, and what calls send on. And which requests are exported."""
 
+import contextlib
 import contextvars
 import re
 from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
+from recmesh import spans
+from recmesh.errors import Unavailable
 from recmesh.serving import tracing
 from recmesh.serving.tracing import Tracer
 
@@ -17,14 +21,15 @@ T = TypeVar("T")
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 HEADER = re.compile("00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
-SILENT = Tracer("test", 1.0, None)
+PATH = "/um.UMService/um_call"
+SILENT = Tracer()
 
 
-def in_request(*metadata: tuple[str, str | bytes], action: Callable[[], T], tracer: Tracer = SILENT) -> T:
+def in_request(*metadata: tuple[str, str | bytes], action: Callable[[], T]) -> T:
     """The result of an action in a request with some metadata."""
 
     def request() -> T:
-        tracer.begin(metadata)
+        SILENT.begin(PATH, metadata)
         return action()
 
     return contextvars.copy_context().run(request)
@@ -97,72 +102,181 @@ def test_outside_a_request_there_is_no_trace() -> None:
     assert tracing.outgoing_metadata() == []
 
 
-def test_a_call_within_a_span_continues_the_span() -> None:
-    exporter = InMemorySpanExporter()
-    tracer = Tracer("test", 0.0, SimpleSpanProcessor(exporter))
+Outcome = tuple[str, str]
+"""The status of a request, and why it was kept; empty if it was not."""
+
+
+class Traced:
+    """Requests to a tracer, and the spans that it exports.
+
+    Attributes:
+        exporter: Receives the spans.
+    """
+
+    def __init__(self, ratio: float = 0.0, slow: float = 3600.0) -> None:
+        self.exporter = InMemorySpanExporter()
+        processor = SimpleSpanProcessor(self.exporter)
+        self._tracer = Tracer(ratio, slow, processor, Resource({"service.name": "test"}))
+
+    def request(
+        self, status: str = "OK", *metadata: tuple[str, str], action: Callable[[], T | None] = lambda: None
+    ) -> T | None:
+        """The result of an action in a request that ends with a status."""
+
+        def request() -> T | None:
+            span = self._tracer.begin(PATH, metadata)
+            result = action()
+            self._tracer.end(span, status)
+            return result
+
+        return contextvars.Context().run(request)
+
+    def kept(self) -> list[Outcome]:
+        """The requests that were exported."""
+        roots = [span.attributes or {} for span in self.exporter.get_finished_spans() if span.kind is SpanKind.SERVER]
+        return [(str(root["rpc.response.status_code"]), str(root["recmesh.kept"])) for root in roots]
+
+
+def test_the_spans_of_a_request_continue_the_trace_of_the_caller_and_calls_continue_theirs() -> None:
+    traced = Traced()
 
     def action() -> str:
-        with tracer.span("outer", server=True), tracer.span("inner"):
-            return dict(tracing.outgoing_metadata() or ())["traceparent"]
+        with spans.span("call", {"recmesh.keys": 2}, spans.Kind.CLIENT):
+            return dict(tracing.outgoing_metadata())["traceparent"]
 
-    header = in_request(("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01"), action=action, tracer=tracer)
-    inner, outer = exporter.get_finished_spans()
+    header = traced.request("OK", ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01"), action=action)
+    call, request = traced.exporter.get_finished_spans()
 
-    assert (
-        inner.context is not None
-        and inner.parent is not None
-        and outer.context is not None
-        and outer.parent is not None
-    )
-    assert header == f"00-{TRACE_ID}-{inner.context.span_id:016x}-01"
-    assert inner.parent.span_id == outer.context.span_id
-    assert [(span.name, span.kind) for span in (inner, outer)] == [
-        ("inner", SpanKind.INTERNAL),
-        ("outer", SpanKind.SERVER),
-    ]
-    assert outer.resource.attributes["service.name"] == "test"
-    assert f"{outer.parent.span_id:016x}" == SPAN_ID
+    assert call.context is not None and call.parent is not None
+    assert request.context is not None and request.parent is not None
+    assert header == f"00-{TRACE_ID}-{call.context.span_id:016x}-01"
+    assert f"{call.context.trace_id:032x}" == f"{request.context.trace_id:032x}" == TRACE_ID
+    assert call.parent.span_id == request.context.span_id
+    assert f"{request.parent.span_id:016x}" == SPAN_ID
+    assert (call.name, call.kind, dict(call.attributes or {})) == ("call", SpanKind.CLIENT, {"recmesh.keys": 2})
+    assert (request.name, request.kind) == ("um.UMService/um_call", SpanKind.SERVER)
+    assert dict(request.attributes or {}) == {
+        "rpc.system.name": "grpc",
+        "rpc.method": "um.UMService/um_call",
+        "rpc.response.status_code": "OK",
+        "recmesh.kept": "sampled",
+    }
+    assert request.resource.attributes == {"service.name": "test"}
+    assert request.status.status_code is StatusCode.UNSET
 
 
-def test_unsampled_requests_have_no_spans() -> None:
-    exporter = InMemorySpanExporter()
-    tracer = Tracer("test", 0.0, SimpleSpanProcessor(exporter))
+def test_a_request_without_a_caller_has_no_parent() -> None:
+    traced = Traced(ratio=1)
+    header = traced.request(action=lambda: dict(tracing.outgoing_metadata())["traceparent"])
+    (request,) = traced.exporter.get_finished_spans()
+
+    assert request.parent is None and request.context is not None
+    assert header == f"00-{request.context.trace_id:032x}-{request.context.span_id:016x}-01"
+
+
+def test_quick_and_complete_requests_are_dropped_unless_they_are_sampled() -> None:
+    traced = Traced()
+    traced.request()
+    traced.request("OK", ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-00"))
+    assert traced.kept() == []
+
+    traced.request("OK", ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01"))
+    assert traced.kept() == [("OK", "sampled")]
+
+
+def test_the_ratio_samples_requests_without_a_caller_only() -> None:
+    traced = Traced(ratio=1)
+    traced.request()
+    traced.request("OK", ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-00"))
+
+    assert traced.kept() == [("OK", "sampled")]
+
+
+@pytest.mark.parametrize(
+    "status", ["INTERNAL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "DATA_LOSS", "UNKNOWN", "CANCELLED"]
+)
+def test_failed_requests_are_kept(status: str) -> None:
+    traced = Traced()
+    traced.request(status)
+    (request,) = traced.exporter.get_finished_spans()
+
+    assert traced.kept() == [(status, "failed")]
+    given_up = status == "CANCELLED"
+    assert request.status.status_code is (StatusCode.UNSET if given_up else StatusCode.ERROR)
+    assert (request.attributes or {}).get("error.type") == (None if given_up else status)
+
+
+@pytest.mark.parametrize("status", ["INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"])
+def test_requests_that_are_refused_are_dropped(status: str) -> None:
+    traced = Traced()
+    traced.request(status)
+
+    assert traced.kept() == []
+
+
+def test_degraded_answers_are_kept() -> None:
+    traced = Traced()
+    traced.request(action=lambda: spans.annotate({spans.DEGRADED: ("cm",)}))
+
+    assert traced.kept() == [("OK", "degraded")]
+
+
+def test_slow_requests_are_kept() -> None:
+    traced = Traced(slow=0.0)
+    traced.request()
+
+    assert traced.kept() == [("OK", "slow")]
+
+
+def test_what_is_kept_without_being_sampled_is_limited() -> None:
+    """The clock is the real one, so the requests may fall into two seconds."""
+    traced = Traced()
+    for _ in range(1000):
+        traced.request("UNAVAILABLE")
+    for _ in range(100):
+        traced.request("UNAVAILABLE", ("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01"))
+
+    reasons = [reason for _, reason in traced.kept()]
+    assert 50 <= reasons.count("failed") < 1000
+    assert reasons.count("sampled") == 100
+
+
+def test_the_error_of_a_call_is_named_without_its_text() -> None:
+    traced = Traced()
 
     def action() -> None:
-        with tracer.span("never"):
-            pass
+        with contextlib.suppress(Unavailable), spans.span("MGET", {}, spans.Kind.CLIENT):
+            raise Unavailable("user 5")
 
-    in_request(("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-00"), action=action, tracer=tracer)
-    in_request(action=action, tracer=tracer)
+    traced.request("UNAVAILABLE", action=action)
+    call, _ = traced.exporter.get_finished_spans()
 
-    assert exporter.get_finished_spans() == ()
-
-
-def test_the_ratio_samples_requests_without_a_parent() -> None:
-    exporter = InMemorySpanExporter()
-    tracer = Tracer("test", 1.0, SimpleSpanProcessor(exporter))
-
-    def action() -> None:
-        with tracer.span("always"):
-            pass
-
-    in_request(action=action, tracer=tracer)
-
-    assert len(exporter.get_finished_spans()) == 1
+    assert call.status.status_code is StatusCode.ERROR
+    assert dict(call.attributes or {}) == {"error.type": "Unavailable"}
+    assert call.status.description is None and call.events == ()
 
 
-@pytest.mark.parametrize(("draw", "sampled"), [(0.24, 1), (0.25, 0)])
-def test_the_ratio_is_the_share_of_sampled_requests(draw: float, sampled: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    exporter = InMemorySpanExporter()
-    tracer = Tracer("test", 0.25, SimpleSpanProcessor(exporter))
+def test_the_ids_of_the_current_span_are_known_in_a_recorded_request_only() -> None:
+    def ids() -> tuple[str | None, str | None]:
+        return tracing.current_trace_id(), tracing.current_span_id()
+
+    traced = Traced(ratio=1)
+    recorded = traced.request(action=ids)
+    (request,) = traced.exporter.get_finished_spans()
+
+    assert request.context is not None
+    assert recorded == (f"{request.context.trace_id:032x}", f"{request.context.span_id:016x}")
+    assert in_request(("traceparent", f"00-{TRACE_ID}-{SPAN_ID}-01"), action=ids) == (TRACE_ID, None)
+
+
+@pytest.mark.parametrize(("draw", "kept"), [(0.24, [("OK", "sampled")]), (0.25, [])])
+def test_the_ratio_is_the_share_of_sampled_requests(
+    draw: float, kept: list[Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traced = Traced(ratio=0.25)
     monkeypatch.setattr("recmesh.serving.tracing.random.random", lambda: draw)
-
-    def action() -> None:
-        with tracer.span("some"):
-            pass
-
-    in_request(action=action, tracer=tracer)
-    assert len(exporter.get_finished_spans()) == sampled
+    traced.request()
+    assert traced.kept() == kept
 
 
 def test_a_new_trace_has_an_id_of_128_bits_and_a_span_of_64(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,26 +284,6 @@ def test_a_new_trace_has_an_id_of_128_bits_and_a_span_of_64(monkeypatch: pytest.
     assert sent()["traceparent"] == f"00-{'f' * 32}-{'f' * 16}-00"
     monkeypatch.setattr("recmesh.serving.tracing.random.getrandbits", lambda bits: 0)
     assert sent()["traceparent"] == f"00-{'0' * 31}1-{'0' * 15}1-00"
-
-
-@pytest.mark.parametrize(("endpoint", "insecure"), [("http://collector:4317", True), ("https://collector:4317", False)])
-def test_spans_go_to_the_endpoint_of_the_settings(
-    endpoint: str, insecure: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from opentelemetry.exporter.otlp.proto.grpc import trace_exporter
-
-    made: list[tuple[str, bool]] = []
-
-    def exporter(endpoint: str, insecure: bool) -> InMemorySpanExporter:
-        made.append((endpoint, insecure))
-        return InMemorySpanExporter()
-
-    monkeypatch.setattr(trace_exporter, "OTLPSpanExporter", exporter)
-    tracer = Tracer.to_otlp("test", 1.0, endpoint)
-    tracer.close()
-    assert made == [(endpoint, insecure)]
-    Tracer.to_otlp("test", 1.0, "").close()
-    assert len(made) == 1
 
 
 def test_closing_waits_two_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +298,7 @@ def test_closing_waits_two_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> N
         def join(self, seconds: float) -> None:
             waits.append((self.daemon, seconds))
 
-    tracer = Tracer("test", 1.0, SimpleSpanProcessor(InMemorySpanExporter()))
+    tracer = Tracer(1.0, 1.0, SimpleSpanProcessor(InMemorySpanExporter()))
     monkeypatch.setattr("recmesh.serving.tracing.threading.Thread", Thread)
     tracer.close()
     assert waits == [(True, 2.0)]

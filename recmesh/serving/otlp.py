@@ -1,0 +1,91 @@
+"""Where spans go: an OTLP receiver over gRPC or HTTP. And what they come from: the resource."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace.export import SpanExporter
+
+from recmesh import __version__
+from recmesh.errors import SettingsError
+
+_PREFIX = "OTEL_EXPORTER_OTLP_"
+_FILES = ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")
+_HTTP_PATH = "/v1/traces"
+
+
+def open_exporter(endpoint: str) -> SpanExporter | None:
+    """An exporter as `OTEL_EXPORTER_OTLP_*` describes it; None if no endpoint is set, or tracing is switched off.
+
+    Args:
+        endpoint: Takes precedence over `OTEL_EXPORTER_OTLP_ENDPOINT`. Empty if it is not set.
+
+    Raises:
+        SettingsError: A variable has an impossible value.
+    """
+    if _disabled() or not (endpoint or _variable("ENDPOINT")):
+        return None
+    _check_files()
+    protocol = _variable("PROTOCOL") or "grpc"
+    makers = {"grpc": _grpc, "http/protobuf": _http}
+    if protocol not in makers:
+        raise SettingsError(f"{_PREFIX}PROTOCOL {protocol}: use grpc or http/protobuf")
+    try:
+        return makers[protocol](endpoint)
+    except Exception as error:  # Impossible numbers, compressions and certificates raise errors of several classes.
+        raise SettingsError(f"{_PREFIX}*: {error}") from error
+
+
+def resource(service: str) -> Resource:
+    """The attributes of all spans of this process.
+
+    `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` take precedence: on Kubernetes they name the pod.
+    """
+    attributes = {
+        "service.name": service,
+        "service.namespace": "recmesh",
+        "service.version": __version__,
+        "service.instance.id": str(uuid4()),
+    }
+    return Resource.create(attributes).merge(OTELResourceDetector().detect())
+
+
+def _grpc(endpoint: str) -> SpanExporter:
+    # Imported here, because it delays the start of processes that export nothing.
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    if not endpoint:
+        return OTLPSpanExporter()
+    return OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https:"))
+
+
+def _http(endpoint: str) -> SpanExporter:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    if not endpoint:
+        return OTLPSpanExporter()
+    return OTLPSpanExporter(endpoint=endpoint.removesuffix("/").removesuffix(_HTTP_PATH) + _HTTP_PATH)
+
+
+def _disabled() -> bool:
+    return os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+
+
+def _variable(name: str) -> str:
+    return next((value for variable in _names(name) if (value := os.environ.get(variable))), "")
+
+
+def _names(name: str) -> Iterator[str]:
+    """The variable for traces, and the one for all signals."""
+    yield f"{_PREFIX}TRACES_{name}"
+    yield f"{_PREFIX}{name}"
+
+
+def _check_files() -> None:
+    """Require the files to exist: the exporters would go on without them."""
+    for variable in (variable for name in _FILES for variable in _names(name)):
+        path = os.environ.get(variable)
+        if path and not Path(path).is_file():
+            raise SettingsError(f"{variable}: {path} is not a file")
