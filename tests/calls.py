@@ -1,5 +1,6 @@
 """Typed calls to the gRPC methods, for tests: the generated stubs have no type information."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -41,10 +42,10 @@ class Method(Generic[Q, R]):
             response_deserializer=self.response.FromString,
         )
 
-    def call(self, target: str, request: Q, timeout: float = 10.0) -> R:
+    def call(self, target: str, request: Q, timeout: float = 10.0, metadata: Sequence[tuple[str, str]] = ()) -> R:
         """One call on a channel of its own. The timeout is generous, because tests share two cores."""
         with grpc.insecure_channel(target) as channel:
-            return self.on(channel)(request, timeout=timeout)
+            return self.on(channel)(request, timeout=timeout, metadata=tuple(metadata))
 
 
 UM = Method(METHOD_PATHS["um"], UserModelRequest, UserModelResponse)

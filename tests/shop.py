@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -94,11 +94,12 @@ def open_shop(trained: Path, folder: Path, redis: RedisServer, milvus: MilvusSer
 
 
 @contextlib.contextmanager
-def running_apart(shop: Shop) -> Iterator[dict[str, Service]]:
-    """Run the five services as connected processes during the block. Yields them by name."""
+def running_apart(shop: Shop, settings: Mapping[str, str] | None = None) -> Iterator[dict[str, Service]]:
+    """Run the five services as connected processes, with more settings, during the block. Yields them by name."""
     ports = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
+    environment = {**shop.environment, **(settings or {})}
     with contextlib.ExitStack() as stack:
-        services = {name: stack.enter_context(running(name, shop.environment, ports, ready=False)) for name in NAMES}
+        services = {name: stack.enter_context(running(name, environment, ports, ready=False)) for name in NAMES}
         for name, service in services.items():
             wait_until(partial(service.serving, name), service, name)
         yield services

@@ -62,11 +62,16 @@ def _grpc(endpoint: str) -> SpanExporter:
 
 
 def _http(endpoint: str) -> SpanExporter:
+    import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
+    session = requests.Session()
+    # REQUESTS_CA_BUNDLE would take precedence over the certificate.
+    session.trust_env = not _variable("CERTIFICATE")
     if not endpoint:
-        return OTLPSpanExporter()
-    return OTLPSpanExporter(endpoint=endpoint.removesuffix("/").removesuffix(_HTTP_PATH) + _HTTP_PATH)
+        return OTLPSpanExporter(session=session)
+    path = endpoint.removesuffix("/").removesuffix(_HTTP_PATH) + _HTTP_PATH
+    return OTLPSpanExporter(endpoint=path, session=session)
 
 
 def _disabled() -> bool:

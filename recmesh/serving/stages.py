@@ -188,9 +188,9 @@ class ItemStage(Protocol):
 class RemoteUserStage:
     """um over gRPC."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Call um on a channel."""
-        self._call = _Call("um", channel, um_pb2.UserModelResponse.FromString)
+    def __init__(self, channel: grpc.aio.Channel, target: str = "") -> None:
+        """Call um on a channel; spans name its `target`."""
+        self._call = _Call("um", channel, target, um_pb2.UserModelResponse.FromString)
 
     async def find(self, user_id: str, timeout: float) -> RequestUser | None:
         """See `UserStage.find`."""
@@ -201,9 +201,9 @@ class RemoteUserStage:
 class RemoteCandidateStage:
     """recall over gRPC."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Call recall on a channel."""
-        self._call = _Call("recall", channel, recall_pb2.RecallResponse.FromString)
+    def __init__(self, channel: grpc.aio.Channel, target: str = "") -> None:
+        """Call recall on a channel; spans name its `target`."""
+        self._call = _Call("recall", channel, target, recall_pb2.RecallResponse.FromString)
 
     async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
         """See `CandidateStage.recall`."""
@@ -237,9 +237,9 @@ class RemoteCandidateStage:
 class RemoteRankStage:
     """rank over gRPC."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Call rank on a channel."""
-        self._call = _Call("rank", channel, rank_pb2.RankResponse.FromString)
+    def __init__(self, channel: grpc.aio.Channel, target: str = "") -> None:
+        """Call rank on a channel; spans name its `target`."""
+        self._call = _Call("rank", channel, target, rank_pb2.RankResponse.FromString)
 
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
         """See `RankStage.rank`."""
@@ -275,10 +275,10 @@ class _RawItems(Protocol):
 class RemoteItemStage:
     """cm over gRPC. The items of the answer stay serialized."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Call cm on a channel."""
+    def __init__(self, channel: grpc.aio.Channel, target: str = "") -> None:
+        """Call cm on a channel; spans name its `target`."""
         raw = with_raw_fields(cm_pb2.CMResponse, "item_infos")
-        self._call = _Call("cm", channel, cast("Callable[[bytes], _RawItems]", raw.FromString))
+        self._call = _Call("cm", channel, target, cast("Callable[[bytes], _RawItems]", raw.FromString))
 
     async def get(self, sku_ids: Sequence[str], timeout: float) -> Sequence[bytes | None]:
         """See `ItemStage.get`."""
@@ -295,9 +295,11 @@ class _Call(Generic[R]):
     It passes the trace on, waits for another server if the last one has gone, and raises RecmeshErrors.
     """
 
-    def __init__(self, service: ServiceName, channel: grpc.aio.Channel, deserialize: Callable[[bytes], R]) -> None:
+    def __init__(
+        self, service: ServiceName, channel: grpc.aio.Channel, target: str, deserialize: Callable[[bytes], R]
+    ) -> None:
         self._service = service
-        self._attributes = spans.rpc(METHOD_PATHS[service])
+        self._attributes = {**spans.rpc(METHOD_PATHS[service]), **spans.server(target)}
         self._reconnect_wait = ReconnectWait(channel)
         self._method: grpc.aio.UnaryUnaryMultiCallable[Message, R] = channel.unary_unary(
             METHOD_PATHS[service], request_serializer=_serialize, response_deserializer=deserialize

@@ -27,17 +27,16 @@ _HEALTH_TIMEOUT_SECONDS = 0.5
 @asynccontextmanager
 async def build(settings: AsSettings) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve as with four remote stages."""
+    targets = settings.targets
     async with AsyncExitStack() as stack:
-        channels = {
-            stage: await stack.enter_async_context(open_channel(target)) for stage, target in settings.targets.items()
-        }
-        candidates = RemoteCandidateStage(channels["recall"])
+        channels = {stage: await stack.enter_async_context(open_channel(target)) for stage, target in targets.items()}
+        candidates = RemoteCandidateStage(channels["recall"], targets["recall"])
         popular = PopularList(candidates)
         chain = Chain(
-            RemoteUserStage(channels["um"]),
+            RemoteUserStage(channels["um"], targets["um"]),
             candidates,
-            RemoteRankStage(channels["rank"]),
-            RemoteItemStage(channels["cm"]),
+            RemoteRankStage(channels["rank"], targets["rank"]),
+            RemoteItemStage(channels["cm"], targets["cm"]),
             popular,
             settings.candidates,
         )

@@ -34,7 +34,7 @@ async def open_backends(settings: RankSettings, gate: ComputeGate) -> AsyncItera
         optional=settings.rank_backend == "auto",
     )
     async with open_channel(settings.paddle_serving_target) as channel:
-        remote = PaddleServing(channel)
+        remote = PaddleServing(channel, settings.paddle_serving_target)
 
         def create(folder: Path, manifest: Manifest) -> Backend:
             reference = ReferenceRequest.load(folder) if manifest.ranker else None

@@ -82,13 +82,17 @@ def containers(template: Resource) -> list[Resource]:
 
 
 def environment(container: Resource) -> dict[str, Any]:
-    """The variables of a container: values, or Secret and key."""
-    return {
-        variable["name"]: variable["value"]
-        if "value" in variable
-        else tuple(variable["valueFrom"]["secretKeyRef"][key] for key in ("name", "key"))
-        for variable in container.get("env") or ()
-    }
+    """The variables of a container: values, Secret and key, or the field of the pod."""
+    return {variable["name"]: _value(variable) for variable in container.get("env") or ()}
+
+
+def _value(variable: Resource) -> Any:
+    if "value" in variable:
+        return variable["value"]
+    source = variable["valueFrom"]
+    if "fieldRef" in source:
+        return source["fieldRef"]["fieldPath"]
+    return source["secretKeyRef"]["name"], source["secretKeyRef"]["key"]
 
 
 def chart_path(name: str) -> Path:

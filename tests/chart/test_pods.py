@@ -263,3 +263,39 @@ def test_a_missing_store_is_refused_by_name() -> None:
 )
 def test_invalid_values_are_refused(option: str) -> None:
     assert "don't meet the specifications of the schema" in refused(f"--set={option}")
+
+
+@pytest.mark.parametrize("component", [*SERVICES, "paddle-serving"])
+def test_services_send_traces_that_name_their_pod(component: str) -> None:
+    (container,) = pod_templates(render("all"))[f"Deployment/shop-{component}"]["spec"]["containers"]
+    variables = environment(container)
+    resource = dict(pair.split("=") for pair in variables["OTEL_RESOURCE_ATTRIBUTES"].split(","))
+
+    assert variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://collector:4318"
+    assert variables["OTEL_EXPORTER_OTLP_PROTOCOL"] == "http/protobuf"
+    assert variables["OTEL_EXPORTER_OTLP_CERTIFICATE"] == "/etc/recmesh/otlp-ca/ca.crt"
+    assert {"name": "otlp-ca", "mountPath": "/etc/recmesh/otlp-ca", "readOnly": True} in container["volumeMounts"]
+    assert variables["OTEL_EXPORTER_OTLP_HEADERS"] == ("otlp", "headers")
+    assert (variables["POD_NAME"], variables["POD_UID"]) == ("metadata.name", "metadata.uid")
+    assert resource == {
+        "service.namespace": "shop",
+        "service.instance.id": "$(POD_UID)",
+        "k8s.namespace.name": "prod",
+        "k8s.deployment.name": f"shop-{component}",
+        "k8s.pod.name": "$(POD_NAME)",
+        "k8s.pod.uid": "$(POD_UID)",
+        "k8s.node.name": "$(NODE_NAME)",
+        "k8s.container.name": component,
+    }
+    # Kubernetes replaces $(NAME) only if the variable comes earlier.
+    names = [variable["name"] for variable in container["env"]]
+    assert max(names.index(name) for name in ("POD_UID", "POD_NAME", "NODE_NAME")) < names.index(
+        "OTEL_RESOURCE_ATTRIBUTES"
+    )
+
+
+def test_without_an_endpoint_no_pod_knows_of_traces() -> None:
+    for name, template in pod_templates(render()).items():
+        for container in containers(template):
+            assert not [variable for variable in environment(container) if variable.startswith("OTEL_")], name
+        assert "otlp-ca" not in [volume["name"] for volume in template["spec"].get("volumes", ())], name

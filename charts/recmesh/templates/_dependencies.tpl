@@ -27,6 +27,31 @@
 {{- end }}
 {{- end -}}
 
+{{- /* Where traces go, and what names the pod in them. Arguments: `root`, `component`. */ -}}
+{{- define "recmesh.otlpEnv" -}}
+{{- $otlp := .root.Values.external.otlp -}}
+{{- if $otlp.endpoint }}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ $otlp.endpoint | quote }}}
+- {name: OTEL_EXPORTER_OTLP_PROTOCOL, value: {{ $otlp.protocol | quote }}}
+{{- with $otlp.headersSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: {{ $otlp.headersKey }}}
+{{- end }}
+{{- if $otlp.caSecret }}
+- {name: OTEL_EXPORTER_OTLP_CERTIFICATE, value: /etc/recmesh/otlp-ca/ca.crt}
+{{- end }}
+{{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_UID" "metadata.uid" "NODE_NAME" "spec.nodeName" }}
+- name: {{ $name }}
+  valueFrom:
+    fieldRef: {fieldPath: {{ $path }}}
+{{- end }}
+{{- $deployment := include "common.name" . }}
+- name: OTEL_RESOURCE_ATTRIBUTES
+  value: service.namespace={{ .root.Release.Name }},service.instance.id=$(POD_UID),k8s.namespace.name={{ .root.Release.Namespace }},k8s.deployment.name={{ $deployment }},k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID),k8s.node.name=$(NODE_NAME),k8s.container.name={{ .component }}
+{{- end }}
+{{- end -}}
+
 {{- define "recmesh.urlEnv" -}}
 {{- if .from.secret }}
 - name: {{ .name }}
@@ -72,6 +97,9 @@ redis-ca: {{ . }}
 milvus-ca: {{ . }}
 {{- end }}
 {{- end }}
+{{- with .Values.external.otlp.caSecret }}
+otlp-ca: {{ . }}
+{{- end }}
 {{- end -}}
 
 {{- /* The CA certificates that a component needs. Arguments: `root`, `component`. */ -}}
@@ -79,6 +107,7 @@ milvus-ca: {{ . }}
 {{- $needed := list -}}
 {{- if has .component (list "um" "cm" "compact" "ingest" "retrain") }}{{ $needed = append $needed "redis-ca" }}{{ end -}}
 {{- if has .component (list "recall" "compact" "ingest" "retrain") }}{{ $needed = append $needed "milvus-ca" }}{{ end -}}
+{{- if has .component (list "um" "cm" "recall" "rank" "as" "compact" "paddle-serving") }}{{ $needed = append $needed "otlp-ca" }}{{ end -}}
 {{- $all := include "recmesh.authorities" .root | fromYaml -}}
 {{- range $name, $secret := $all }}
 {{- if has $name $needed }}

@@ -57,6 +57,7 @@ spec:
           {{- include "common.containerSecurity" . | nindent 10 }}
           env:
             {{- include "recmesh.serviceEnv" $scope | nindent 12 }}
+            {{- include "recmesh.otlpEnv" $scope | nindent 12 }}
             {{- include "common.extraEnv" $scope | nindent 12 }}
           ports:
             {{- range $name, $port := $served }}

@@ -9,14 +9,13 @@ from recmesh.serving import tracing
 from recmesh.serving.channels import as_recmesh_error
 from services.rank.paddle_serving import wire
 
-_ATTRIBUTES = spans.rpc(wire.INFERENCE)
-
 
 class PaddleServing:
     """Runs rankers in Paddle Serving. One call scores all items of a request."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Call the gateway on a channel."""
+    def __init__(self, channel: grpc.aio.Channel, target: str = "") -> None:
+        """Call the gateway on a channel; spans name its `target`."""
+        self._attributes = {**spans.rpc(wire.INFERENCE), **spans.server(target)}
         self._inference = wire.inference(channel)
 
     async def infer(self, release: str, inputs: wire.Arrays, timeout: float) -> dict[str, npt.NDArray[np.float32]]:
@@ -39,7 +38,7 @@ class PaddleServing:
         """
         request = wire.make_request(release, inputs)
         try:
-            with tracing.call(wire.INFERENCE, _ATTRIBUTES):
+            with tracing.call(wire.INFERENCE, self._attributes):
                 metadata = tracing.outgoing_metadata()
                 response = await self._inference(request, timeout=timeout, metadata=metadata)
         except grpc.aio.AioRpcError as error:

@@ -2,13 +2,10 @@
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -17,12 +14,6 @@ import pytest
 import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    DESCRIPTOR,
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from local.ports import free_ports, hold
 from recmesh.contract import OK
@@ -31,6 +22,7 @@ from recmesh.stores.redis import RedisWriter
 from recmesh.stores.wire import user_encoder
 from tests.calls import UM
 from tests.passwords import ALL_ASCII
+from tests.otlp import grpc_receiver, tree
 from tests.processes import Service, health_of, port_variables, running, start_service
 from tests.servers import ROOT, RedisServer, start_redis, wait_until
 
@@ -265,8 +257,12 @@ def test_calls_in_flight_at_sigterm_are_answered(own_redis: RedisServer) -> None
 
 def test_probes_create_no_spans_log_lines_or_request_metrics(shop: RedisServer, tmp_path: Path) -> None:
     """Sampled requests, in contrast, create spans."""
-    with collector() as (endpoint, spans):
-        settings = {"RECMESH_REDIS_URL": shop.url, "RECMESH_OTLP_ENDPOINT": endpoint, "RECMESH_TRACE_RATIO": "1"}
+    with grpc_receiver() as receiver:
+        settings = {
+            "RECMESH_REDIS_URL": shop.url,
+            "RECMESH_OTLP_ENDPOINT": receiver.endpoint,
+            "RECMESH_TRACE_SLOW": "60",
+        }
         service = start_service("um", tmp_path, settings)
         lines = len(log_records(service))
         for _ in range(20):
@@ -283,51 +279,8 @@ def test_probes_create_no_spans_log_lines_or_request_metrics(shop: RedisServer, 
                 ask(channel, metadata=(("traceparent", parent),))
         service.stop(grace=20)
 
-    assert {(span.name, span.trace_id.hex(), span.parent_span_id.hex()) for span in spans} == {
-        ("/um.UMService/um_call", "12" * 16, "34" * 8)
-    }
-
-
-@pytest.mark.parametrize("kind", ["refusing", "silent"])
-def test_a_service_ends_although_the_collector_does_not_answer(kind: str, shop: RedisServer) -> None:
-    """The exporter alone would repeat the export for half a minute."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        if kind == "silent":
-            listener.listen()
-        endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        settings = {"RECMESH_REDIS_URL": shop.url, "RECMESH_OTLP_ENDPOINT": endpoint, "RECMESH_TRACE_RATIO": "1"}
-        with running("um", settings) as service, grpc.insecure_channel(service.target("um")) as channel:
-            ask(channel)
-            service.process.send_signal(signal.SIGTERM)
-            assert service.process.wait(timeout=15) == 0
-
-
-@contextmanager
-def collector() -> Iterator[tuple[str, list[Span]]]:
-    """A trace collector on a free port: its endpoint, and the spans that it receives."""
-    spans: list[Span] = []
-
-    def export(request: ExportTraceServiceRequest, _context: grpc.ServicerContext) -> ExportTraceServiceResponse:
-        for resource in request.resource_spans:
-            for scope in resource.scope_spans:
-                spans.extend(scope.spans)
-        return ExportTraceServiceResponse()
-
-    handler = grpc.unary_unary_rpc_method_handler(
-        export,
-        request_deserializer=ExportTraceServiceRequest.FromString,
-        response_serializer=ExportTraceServiceResponse.SerializeToString,
-    )
-    service = DESCRIPTOR.services_by_name["TraceService"].full_name
-    server = grpc.server(ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"http://127.0.0.1:{port}", spans
-    finally:
-        server.stop(0).wait()
+    assert {span.trace_id for span in receiver.spans} == {"12" * 16}
+    assert tree(receiver.spans, "34" * 8)[0][0] == "um.UMService/um_call"
 
 
 def test_requests_are_counted_by_status(um: Service) -> None:
