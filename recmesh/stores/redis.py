@@ -121,10 +121,10 @@ class RedisReader:
             complete = isinstance(answer, list) and len(answer) == len(keys)
             return complete and all(value is None or isinstance(value, bytes) for value in answer)
 
-        return cast("list[bytes | None]", await self._command("MGET", *keys, valid=valid))
+        return cast("list[bytes | None]", await self._command("MGET", *keys, valid=valid, keys=len(keys)))
 
-    async def _command(self, *words: str, valid: Valid) -> Any:
-        operation = {**self._database, "db.operation.name": words[0], spans.KEYS: len(words) - 1}
+    async def _command(self, *words: str, valid: Valid, keys: int = 1) -> Any:
+        operation = {**self._database, "db.operation.name": words[0], spans.KEYS: keys}
         try:
             with spans.span(words[0], operation, spans.Kind.CLIENT):
                 return await self._connections.command(*words, valid=valid)
