@@ -26,7 +26,10 @@ PROGRAMS = {
         *("onnxruntime", "scipy"),
     ],
 }
-EXPORTER = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
+EXPORTERS = [
+    "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+    *("opentelemetry.exporter.otlp.proto.http.trace_exporter", "requests"),
+]
 # Runs with the modules of all other packages hidden. Prints the packages that were imported.
 IMPORTS = """
 import importlib, json, sys
@@ -59,7 +62,7 @@ def packages(path: Path) -> set[str]:
 def imported(image: str) -> set[str]:
     """The packages that a program imports while those that its image lacks are hidden."""
     python = ROOT / (".venv-train" if image == "train" else ".venv") / "bin" / "python"
-    modules = [*PROGRAMS[image], *([EXPORTER] if image in images.SERVICES else [])]
+    modules = [*PROGRAMS[image], *(EXPORTERS if image in images.SERVICES else [])]
     chosen = sorted(packages(images.lock_file(image)))
     result = subprocess.run(
         [python, "-c", IMPORTS, json.dumps(modules), json.dumps(chosen)],

@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from recmesh import spans
 from recmesh.errors import DeadlineExceeded, Unavailable
 from recmesh.stores.milvus import Answer, Vectors
 from services.recall.coalescer import MAX_QUERIES, Coalescer
@@ -112,3 +113,28 @@ async def test_a_process_that_is_never_idle_searches_nevertheless() -> None:
 
     assert [ids for ids, _ in answers] == [[f"{n}/10"] for n in range(MAX_QUERIES)]
     assert milvus.batches == [(1, 10), (MAX_QUERIES, 10)]
+
+
+async def test_a_shared_request_has_a_span_in_each_trace() -> None:
+    milvus = Milvus()
+
+    async def traced_search(vectors: Vectors, limit: int, timeout: float) -> list[Answer]:
+        with spans.span("search", {spans.QUERIES: len(vectors)}, spans.Kind.CLIENT):
+            return await milvus.search(vectors, limit, timeout)
+
+    coalescer = Coalescer(traced_search, idle)
+
+    async def request(number: int) -> spans.Span:
+        root = spans.begin(f"request {number}", 0, {})
+        await coalescer.search(vector(number), 128, 5)
+        root.end()
+        return root
+
+    calls = [asyncio.create_task(request(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    milvus.open.set()
+
+    for root in await asyncio.gather(*calls):
+        search, ended = root.recording
+        assert (search.name, search.parent_id, ended) == ("search", root.id, root)
+        assert search.attributes == {spans.QUERIES: 3}
