@@ -21,6 +21,7 @@ from typing import Final, TypeAlias
 Attribute: TypeAlias = str | bool | int | float | Sequence[str]
 Attributes: TypeAlias = Mapping[str, Attribute]
 
+KEPT: Final = "recmesh.kept"
 RELEASE: Final = "recmesh.release"
 SEGMENT: Final = "recmesh.segment"
 CANDIDATES: Final = "recmesh.candidates"

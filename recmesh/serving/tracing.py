@@ -41,9 +41,6 @@ from recmesh.spans import Kind, Span
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
-KEPT: str = "recmesh.kept"
-"""Attribute of the span of a request: why it was exported."""
-
 _STATUS = "rpc.response.status_code"
 # What the semantic conventions of gRPC count as errors of a server, less UNIMPLEMENTED, which no method answers.
 _FAILED = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
@@ -201,7 +198,7 @@ class Tracer:
         kept = self._kept(request, status, context.trace_flags.sampled)
         if not kept:
             return None
-        request.annotate({_STATUS: status, KEPT: kept})
+        request.annotate({_STATUS: status, spans.KEPT: kept})
         if status in _FAILED:
             request.error = status
         self._export(request.recording, context)

@@ -33,7 +33,7 @@ def settings(receiver: Receiver, **more: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def collection(trained_shop: Shop) -> str:
     """The collection of the shop's release."""
-    return f"search recmesh_{trained_shop.store.active()}"
+    return trained_shop.store.manifest(str(trained_shop.store.active())).collection
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def wait_for(receiver: Receiver, service: Service, spans: int) -> None:
 
 def stages(collection: str) -> dict[str, list[Tree]]:
     """What each stage does for a request of a stored user in a process of its own."""
-    search = ("two_tower", [(collection, [])])
+    search: Tree = ("two_tower", [(f"search {collection}", [])])
     return {
         "um": [("MGET", [])],
         "recall": [("run user_tower", []), search],
@@ -77,7 +77,7 @@ def test_the_trace_of_a_request_to_one_process(trained_shop: Shop, collection: s
 
     (request,) = (span for span in spans if span.kind == "server")
     (recall,) = (span for span in spans if span.name == "recall")
-    (search,) = (span for span in spans if span.name == collection)
+    (search,) = (span for span in spans if span.name == f"search {collection}")
     (ranker,) = (span for span in spans if span.name == "run ranker")
     release = trained_shop.store.active()
     assert (request.attributes["recmesh.release"], request.attributes["recmesh.items"]) == (release, 50)
@@ -85,7 +85,7 @@ def test_the_trace_of_a_request_to_one_process(trained_shop: Shop, collection: s
     assert search.attributes == {
         "db.system.name": "milvus",
         "db.operation.name": "search",
-        "db.collection.name": f"recmesh_{release}",
+        "db.collection.name": collection,
         "recmesh.queries": 1,
         "server.address": "127.0.0.1",
         "server.port": trained_shop.milvus.port,

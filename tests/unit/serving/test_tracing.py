@@ -3,11 +3,13 @@
 import contextlib
 import contextvars
 import re
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -302,3 +304,13 @@ def test_closing_waits_two_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("recmesh.serving.tracing.threading.Thread", Thread)
     tracer.close()
     assert waits == [(True, 2.0)]
+def test_closing_does_not_wait_for_an_exporter_that_hangs() -> None:
+    released = threading.Event()
+
+    class Hanging(SpanProcessor):
+        def shutdown(self) -> None:
+            released.wait()
+
+    Tracer(0.0, 0.0, Hanging()).close()
+    assert not released.is_set()
+    released.set()
