@@ -1,7 +1,7 @@
 """Spans of the current request: what was done, from when to when, and how it ended.
 
 Every span is recorded and few are exported, so a span has to be cheap: an object and two clock readings, a fraction of
-what a span of OpenTelemetry's SDK costs (docs/adr/031-traces-are-kept-at-the-end.md). `recmesh.serving.tracing` begins
+what a span of OpenTelemetry's SDK costs (docs/adr/033-traces-are-kept-at-the-end.md). `recmesh.serving.tracing` begins
 the recording of a request, decides at its end whether to keep it, and converts what it keeps. Outside a recorded
 request, nothing here has an effect.
 

@@ -2,7 +2,7 @@
 
 The trace id goes into logs and into calls to other services, exported or not. If there is an exporter, the spans of
 every request are recorded (`recmesh.spans`). At the end of the request they are exported if the trace is sampled, or if
-the request failed, was answered incompletely or took long (docs/adr/031-traces-are-kept-at-the-end.md).
+the request failed, was answered incompletely or took long (docs/adr/033-traces-are-kept-at-the-end.md).
 
 The context is OpenTelemetry's own, and so are its wire format and parser (docs/adr/021-trace-context.md).
 """

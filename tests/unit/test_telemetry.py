@@ -20,19 +20,23 @@ def telemetry() -> dict[str, Any]:
     return loaded
 
 
-def defined() -> dict[str, MetricWrapperBase]:
-    """The metrics of the code, by the names that scrapes show."""
+def defined() -> dict[str, tuple[str, list[str], str]]:
+    """Type, labels and meaning of the metrics of the code, by the names that scrapes show."""
     found = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
-    return {metric.describe()[0].name + "_total" * (metric.describe()[0].type == "counter"): metric for metric in found}
+    families = [(metric, next(iter(metric.describe()))) for metric in found]
+    return {
+        family.name + "_total" * (family.type == "counter"): (
+            family.type,
+            list(metric._labelnames),
+            family.documentation,
+        )
+        for metric, family in families
+    }
 
 
 def test_every_metric_is_described_with_its_type_labels_and_meaning(telemetry: dict[str, Any]) -> None:
-    code = {
-        name: (metric.describe()[0].type, list(metric._labelnames), metric.describe()[0].documentation)
-        for name, metric in defined().items()
-    }
     described = {name: (of["type"], of["labels"], of["meaning"]) for name, of in telemetry["metrics"].items()}
-    assert described == code
+    assert described == defined()
 
 
 def test_units_follow_from_names(telemetry: dict[str, Any]) -> None:

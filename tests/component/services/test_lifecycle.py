@@ -21,8 +21,8 @@ from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from recmesh.stores.redis import RedisWriter
 from recmesh.stores.wire import user_encoder
 from tests.calls import UM
-from tests.passwords import ALL_ASCII
 from tests.otlp import grpc_receiver, tree
+from tests.passwords import ALL_ASCII
 from tests.processes import Service, health_of, port_variables, running, start_service
 from tests.servers import ROOT, RedisServer, start_redis, wait_until
 

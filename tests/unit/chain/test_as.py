@@ -9,7 +9,6 @@ import grpc
 import pytest
 
 from recmesh.errors import Unavailable
-from recmesh.serving.tracing import Tracer
 from tests.unit.clock import Clock
 
 app = importlib.import_module("services.as.app")
@@ -95,8 +94,7 @@ async def test_each_stage_has_the_channel_of_its_target(monkeypatch: pytest.Monk
         popular_refresh=3.5,
         as_port=99,
     )
-    tracer = Tracer("as", 0, None)
-    async with app.build(chosen, tracer) as endpoints:
+    async with app.build(chosen) as endpoints:
         assert endpoints == ["endpoint"]
         port, chain, check = made["endpoint"]
         await check()

@@ -12,7 +12,6 @@ from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving.stages import CandidateList, CandidateQuery, ChannelScores, RequestUser, ScoreList, ScoreQuery
-from recmesh.serving.tracing import Tracer
 from tests.component.services.test_chain import (
     CANDIDATES,
     CATALOGUE,
@@ -254,7 +253,7 @@ async def test_the_usual_time_fades_only_with_fewer_candidates(monkeypatch: pyte
 
 async def test_at_least_one_candidate_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages()
-    chain = Chain(stages, stages, stages, stages, PopularList(stages), 3, Tracer("test", 0, None))
+    chain = Chain(stages, stages, stages, stages, PopularList(stages), 3)
     chain._usual_seconds = 1e9
     answer = await chain.answer(Request("", PROFILE, 5), 5.0)
     assert stages.recalled[0].size == 1

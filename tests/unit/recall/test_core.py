@@ -118,9 +118,8 @@ def _release(
     encoded = None if vector is None else np.array(vector, np.float32)
     features: Any = SimpleNamespace(encode=lambda _: (encoder.user({"age": "1"}), encoded))
     vectors: Any = milvus
-    return RecallRelease(
-        encoder, Retriever(encoder), features, UnknownValues("recall", encoder), vectors, LatestNewItems(encoder)
-    )
+    unknown, new_items = UnknownValues("recall", encoder), LatestNewItems(encoder)
+    return RecallRelease(encoder, Retriever(encoder), features, unknown, vectors, new_items, Drift(encoder))
 
 
 async def _asked(

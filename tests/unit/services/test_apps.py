@@ -12,7 +12,6 @@ import pytest
 from recmesh.serving import redis as serving_redis
 from recmesh.serving.redis import open_redis
 from recmesh.serving.stages import ANONYMOUS
-from recmesh.serving.tracing import Tracer
 from recmesh.stores.keys import Keys
 from services.cm import app as cm_app
 from services.cm.settings import CmSettings
@@ -24,8 +23,6 @@ from services.recall.core import RecallCore
 from services.recall.settings import RecallSettings
 from services.um import app as um_app
 from services.um.settings import UmSettings
-
-TRACER = Tracer("test", 0, None)
 
 
 class _Reader:
@@ -75,7 +72,7 @@ async def test_a_check_of_redis_has_a_connection_of_its_own(readers: list[_Reade
 async def test_um_and_cm_serve_their_method_with_the_check_of_redis(
     readers: list[_Reader], app: Any, settings: Any, port: int, service: str, method: str
 ) -> None:
-    async with app.build(settings, TRACER) as endpoints:
+    async with app.build(settings) as endpoints:
         (endpoint,) = endpoints
     assert (endpoint.name, endpoint.port) == (service[:2], port)
     assert (endpoint.descriptor.full_name, set(endpoint.methods)) == (service, {method})
@@ -129,7 +126,7 @@ async def test_rank_follows_its_releases_and_loads_them_with_a_backend(monkeypat
     monkeypatch.setattr(rank_app, "background", _background)
     monkeypatch.setattr(rank_app, "Encoder", SimpleNamespace(load=lambda folder: ("encoder of", folder)))
     settings = RankSettings(rank_port=9, model_store="/store", home=Path("/home"), release_poll=3.5)
-    async with rank_app.build(settings, TRACER) as endpoints:
+    async with rank_app.build(settings) as endpoints:
         (endpoint,) = endpoints
     (releases,) = _Releases.made
     assert releases.arguments == ("rank", "/store", Path("/home/releases"))
@@ -207,7 +204,7 @@ async def test_recall_follows_its_releases_and_their_new_items(monkeypatch: pyte
         milvus_uri="http://m:1",
         channel_timeout=0.25,
     )
-    async with recall_app.build(settings, TRACER) as endpoints:
+    async with recall_app.build(settings) as endpoints:
         (endpoint,) = endpoints
     (releases,) = _Releases.made
     assert (releases.arguments, kept["uri"]) == (("recall", "/store", Path("/home/releases")), "http://m:1")

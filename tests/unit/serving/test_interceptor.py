@@ -61,7 +61,7 @@ class _Service:
     def __init__(self, name: str, load: Load | None = None) -> None:
         self.name = name
         self.load = load or Load(8, 1_000, Congestion())
-        self.interceptor = Interceptor(name, self.load, Tracer("test", 0, None), 2.5)
+        self.interceptor = Interceptor(name, self.load, Tracer(), 2.5)
         self.method: Method | None = None
 
     async def handler(self, path: str = PATH, metadata: Sequence[tuple[str, str]] = ()) -> Any:

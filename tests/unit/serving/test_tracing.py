@@ -304,6 +304,8 @@ def test_closing_waits_two_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("recmesh.serving.tracing.threading.Thread", Thread)
     tracer.close()
     assert waits == [(True, 2.0)]
+
+
 def test_closing_does_not_wait_for_an_exporter_that_hangs() -> None:
     released = threading.Event()
 

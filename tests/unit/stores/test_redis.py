@@ -12,6 +12,7 @@ import redis.asyncio
 
 from recmesh.contract import without_credentials
 from recmesh.errors import Overloaded, SettingsError, Unavailable
+from recmesh.stores.credentials import NO_CREDENTIALS
 from recmesh.stores.keys import Keys
 from recmesh.stores.redis import RedisReader, RedisWriter
 from recmesh.stores.redis_connections import Connections
@@ -94,7 +95,7 @@ class _Server:
 
 
 def pool(server: _Server, limit: int = 2, timeout: float = 5.0) -> Connections:
-    connections = Connections(URL, limit, timeout)
+    connections = Connections(URL, NO_CREDENTIALS, limit, timeout)
     connections._make = server.make  # type: ignore[assignment]
     return connections
 
@@ -218,7 +219,7 @@ def test_a_pool_retries_once_without_a_pause_and_speaks_the_second_protocol(monk
         return type("Pool", (), {"make_connection": None})
 
     monkeypatch.setattr(redis.asyncio.ConnectionPool, "from_url", from_url)
-    Connections(URL, 2, 1.0)
+    Connections(URL, NO_CREDENTIALS, 2, 1.0)
     ((url, options),) = made
     retry = options.pop("retry")
     assert (url, options) == (URL, {"protocol": 2, "driver_info": None})
