@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -107,7 +107,8 @@ def _frozen(current: LocalSettings, name: str, _: Notes) -> Iterator[None]:
     try:
         yield
     finally:
-        os.killpg(group, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # Paddle Serving's gateway replaces a pipeline that hangs
+            os.killpg(group, signal.SIGCONT)
 
 
 @contextmanager

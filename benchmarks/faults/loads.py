@@ -105,14 +105,19 @@ async def expected_answers(targets: Targets, users: Sequence[str]) -> Expected:
     """The items that each user gets while all is well.
 
     Raises:
-        Unavailable: An answer is degraded.
+        Unavailable: Answers are still degraded after a minute.
     """
     answers = {}
+    ends_at = time.monotonic() + _SETTLE_SECONDS
     async with Mesh(targets) as mesh:
         for user_id in users:
             response = await mesh.call(AS, _request(user_id))
-            if response.degraded:
-                raise Unavailable(f"answers lack {', '.join(response.degraded)} before any fault; see `make status`")
+            while response.degraded:  # on a busy machine some are
+                if time.monotonic() > ends_at:
+                    raise Unavailable(
+                        f"answers lack {', '.join(response.degraded)} before any fault; see `make status`"
+                    )
+                response = await mesh.call(AS, _request(user_id))
             answers[user_id] = _ids(response)
     return answers
 
