@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17recmesh/pb/milvus.proto\x12\x0erecmesh.milvus\"*\n\x0cKeyValuePair\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xce\x01\n\rSearchRequest\x12\x17\n\x0f\x63ollection_name\x18\x03 \x01(\t\x12\x19\n\x11placeholder_group\x18\x06 \x01(\x0c\x12\x10\n\x08\x64sl_type\x18\x07 \x01(\x05\x12\x33\n\rsearch_params\x18\t \x03(\x0b\x32\x1c.recmesh.milvus.KeyValuePair\x12\x1b\n\x13guarantee_timestamp\x18\x0b \x01(\x04\x12\n\n\x02nq\x18\x0c \x01(\x03\x12\x19\n\x11\x63onsistency_level\x18\x0e \x01(\x05\"J\n\x10PlaceholderGroup\x12\x36\n\x0cplaceholders\x18\x01 \x03(\x0b\x32 .recmesh.milvus.PlaceholderValue\"=\n\x10PlaceholderValue\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\x05\x12\x0e\n\x06values\x18\x03 \x03(\x0c\"j\n\rSearchResults\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.recmesh.milvus.Status\x12\x31\n\x07results\x18\x02 \x01(\x0b\x32 .recmesh.milvus.SearchResultData\":\n\x06Status\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\"S\n\x10SearchResultData\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12 \n\x03ids\x18\x05 \x01(\x0b\x32\x13.recmesh.milvus.IDs\x12\r\n\x05topks\x18\x06 \x03(\x03\"2\n\x03IDs\x12+\n\x06str_id\x18\x02 \x01(\x0b\x32\x1b.recmesh.milvus.StringArray\"\x1b\n\x0bStringArray\x12\x0c\n\x04\x64\x61ta\x18\x01 \x03(\tB8\n\x0erecmesh.milvusP\x01Z\x13recmesh/pb/milvuspb\xaa\x02\x0eRecmesh.Milvusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17recmesh/pb/milvus.proto\x12\x0erecmesh.milvus\"*\n\x0cKeyValuePair\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"\xce\x01\n\rSearchRequest\x12\x17\n\x0f\x63ollection_name\x18\x03 \x01(\t\x12\x19\n\x11placeholder_group\x18\x06 \x01(\x0c\x12\x10\n\x08\x64sl_type\x18\x07 \x01(\x05\x12\x33\n\rsearch_params\x18\t \x03(\x0b\x32\x1c.recmesh.milvus.KeyValuePair\x12\x1b\n\x13guarantee_timestamp\x18\x0b \x01(\x04\x12\n\n\x02nq\x18\x0c \x01(\x03\x12\x19\n\x11\x63onsistency_level\x18\x0e \x01(\x05\"J\n\x10PlaceholderGroup\x12\x36\n\x0cplaceholders\x18\x01 \x03(\x0b\x32 .recmesh.milvus.PlaceholderValue\"=\n\x10PlaceholderValue\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\x05\x12\x0e\n\x06values\x18\x03 \x03(\x0c\"j\n\rSearchResults\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.recmesh.milvus.Status\x12\x31\n\x07results\x18\x02 \x01(\x0b\x32 .recmesh.milvus.SearchResultData\":\n\x06Status\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\"S\n\x10SearchResultData\x12\x0e\n\x06scores\x18\x04 \x03(\x02\x12 \n\x03ids\x18\x05 \x01(\x0b\x32\x13.recmesh.milvus.IDs\x12\r\n\x05topks\x18\x06 \x03(\x03\"2\n\x03IDs\x12+\n\x06str_id\x18\x02 \x01(\x0b\x32\x1b.recmesh.milvus.StringArray\"\x1b\n\x0bStringArray\x12\x0c\n\x04\x64\x61ta\x18\x01 \x03(\t\":\n\x1fGetPersistentSegmentInfoRequest\x12\x17\n\x0f\x63ollection_name\x18\x03 \x01(\t\"\x80\x01\n GetPersistentSegmentInfoResponse\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.recmesh.milvus.Status\x12\x34\n\x05infos\x18\x02 \x03(\x0b\x32%.recmesh.milvus.PersistentSegmentInfo\"L\n\x15PersistentSegmentInfo\x12\x12\n\nsegment_id\x18\x01 \x01(\x03\x12\x10\n\x08num_rows\x18\x04 \x01(\x03\x12\r\n\x05state\x18\x05 \x01(\x05\"5\n\x1aGetQuerySegmentInfoRequest\x12\x17\n\x0f\x63ollection_name\x18\x03 \x01(\t\"v\n\x1bGetQuerySegmentInfoResponse\x12&\n\x06status\x18\x01 \x01(\x0b\x32\x16.recmesh.milvus.Status\x12/\n\x05infos\x18\x02 \x03(\x0b\x32 .recmesh.milvus.QuerySegmentInfo\":\n\x10QuerySegmentInfo\x12\x12\n\nsegment_id\x18\x01 \x01(\x03\x12\x12\n\nindex_name\x18\x06 \x01(\tB8\n\x0erecmesh.milvusP\x01Z\x13recmesh/pb/milvuspb\xaa\x02\x0eRecmesh.Milvusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,4 +40,16 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_IDS']._serialized_end=738
   _globals['_STRINGARRAY']._serialized_start=740
   _globals['_STRINGARRAY']._serialized_end=767
+  _globals['_GETPERSISTENTSEGMENTINFOREQUEST']._serialized_start=769
+  _globals['_GETPERSISTENTSEGMENTINFOREQUEST']._serialized_end=827
+  _globals['_GETPERSISTENTSEGMENTINFORESPONSE']._serialized_start=830
+  _globals['_GETPERSISTENTSEGMENTINFORESPONSE']._serialized_end=958
+  _globals['_PERSISTENTSEGMENTINFO']._serialized_start=960
+  _globals['_PERSISTENTSEGMENTINFO']._serialized_end=1036
+  _globals['_GETQUERYSEGMENTINFOREQUEST']._serialized_start=1038
+  _globals['_GETQUERYSEGMENTINFOREQUEST']._serialized_end=1091
+  _globals['_GETQUERYSEGMENTINFORESPONSE']._serialized_start=1093
+  _globals['_GETQUERYSEGMENTINFORESPONSE']._serialized_end=1211
+  _globals['_QUERYSEGMENTINFO']._serialized_start=1213
+  _globals['_QUERYSEGMENTINFO']._serialized_end=1271
 # @@protoc_insertion_point(module_scope)

@@ -86,3 +86,49 @@ class StringArray(_message.Message):
     DATA_FIELD_NUMBER: _ClassVar[int]
     data: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, data: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetPersistentSegmentInfoRequest(_message.Message):
+    __slots__ = ("collection_name",)
+    COLLECTION_NAME_FIELD_NUMBER: _ClassVar[int]
+    collection_name: str
+    def __init__(self, collection_name: _Optional[str] = ...) -> None: ...
+
+class GetPersistentSegmentInfoResponse(_message.Message):
+    __slots__ = ("status", "infos")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    INFOS_FIELD_NUMBER: _ClassVar[int]
+    status: Status
+    infos: _containers.RepeatedCompositeFieldContainer[PersistentSegmentInfo]
+    def __init__(self, status: _Optional[_Union[Status, _Mapping]] = ..., infos: _Optional[_Iterable[_Union[PersistentSegmentInfo, _Mapping]]] = ...) -> None: ...
+
+class PersistentSegmentInfo(_message.Message):
+    __slots__ = ("segment_id", "num_rows", "state")
+    SEGMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    NUM_ROWS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    segment_id: int
+    num_rows: int
+    state: int
+    def __init__(self, segment_id: _Optional[int] = ..., num_rows: _Optional[int] = ..., state: _Optional[int] = ...) -> None: ...
+
+class GetQuerySegmentInfoRequest(_message.Message):
+    __slots__ = ("collection_name",)
+    COLLECTION_NAME_FIELD_NUMBER: _ClassVar[int]
+    collection_name: str
+    def __init__(self, collection_name: _Optional[str] = ...) -> None: ...
+
+class GetQuerySegmentInfoResponse(_message.Message):
+    __slots__ = ("status", "infos")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    INFOS_FIELD_NUMBER: _ClassVar[int]
+    status: Status
+    infos: _containers.RepeatedCompositeFieldContainer[QuerySegmentInfo]
+    def __init__(self, status: _Optional[_Union[Status, _Mapping]] = ..., infos: _Optional[_Iterable[_Union[QuerySegmentInfo, _Mapping]]] = ...) -> None: ...
+
+class QuerySegmentInfo(_message.Message):
+    __slots__ = ("segment_id", "index_name")
+    SEGMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_NAME_FIELD_NUMBER: _ClassVar[int]
+    segment_id: int
+    index_name: str
+    def __init__(self, segment_id: _Optional[int] = ..., index_name: _Optional[str] = ...) -> None: ...

@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import numpy as np
+from google.protobuf.message import Message
 
 from recmesh import spans
 from recmesh.contract import DIRECT, KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MILVUS_PORT, address, without_credentials
@@ -48,7 +49,10 @@ Answer = tuple[Sequence[str], Vectors]
 
 SERVICE = "/milvus.proto.milvus.MilvusService/"
 VECTOR = "vector"
-_BOOLEAN_EXPRESSION, _EVENTUALLY, _FLOAT_VECTOR = 1, 3, 101
+_BOOLEAN_EXPRESSION, _EVENTUALLY, _FLOAT_VECTOR, _FLUSHED = 1, 3, 101, 4
+_MIN_INDEXED_ROWS = 1_024
+"""Milvus builds no index for smaller segments and scans them."""
+
 _CHANNEL_OPTIONS = (
     DIRECT,
     # A new channel has a new connection. By default, channels to the same target share one.
@@ -94,6 +98,7 @@ class MilvusReader:
         self._metadata = authorization(token_of(uri, credentials))
         self._target, self._secure = target_of(uri)
         self.database: spans.Attributes = {"db.system.name": "milvus", **spans.server(self._target)}
+        self._lite = is_file(uri)
         self._uri = without_credentials(uri)
         self._clock = clock
         self._closing: set[asyncio.Task[None]] = set()
@@ -106,31 +111,18 @@ class MilvusReader:
         else:
             self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
         self._missed, self._opened_at = 0, self._clock()
-        self._search: _Call = self._channel.unary_unary(
-            f"{SERVICE}Search", response_deserializer=milvus_pb2.SearchResults.FromString
-        )
-        self._version: _Call = self._channel.unary_unary(
-            # The content of the answer does not matter.
-            f"{SERVICE}GetVersion",
-            response_deserializer=None,
-        )
+        self._search = self._call("Search", milvus_pb2.SearchResults)
+        self._stored = self._call("GetPersistentSegmentInfo", milvus_pb2.GetPersistentSegmentInfoResponse)
+        self._loaded = self._call("GetQuerySegmentInfo", milvus_pb2.GetQuerySegmentInfoResponse)
+
+    def _call(self, method: str, answer: type[Message]) -> _Call:
+        """A method of Milvus that takes serialized requests."""
+        call: _Call = self._channel.unary_unary(f"{SERVICE}{method}", response_deserializer=answer.FromString)
+        return call
 
     def collection(self, name: str, index: Index) -> "CollectionSearch":
         """Return the search of a collection with the index of its release."""
         return CollectionSearch(self, name, index)
-
-    async def ping(self, timeout: float) -> None:
-        """Wait for an answer from Milvus.
-
-        Args:
-            timeout: Seconds.
-
-        Raises:
-            DeadlineExceeded: If there is no answer in time.
-            Unavailable: If Milvus reports an error or cannot be reached.
-        """
-        with self._errors():
-            await self._version(b"", timeout=timeout, metadata=self._metadata)
 
     async def close(self) -> None:
         """Close the channel."""
@@ -156,12 +148,42 @@ class MilvusReader:
             DeadlineExceeded: If there is no answer in time.
             Unavailable: If Milvus reports an error or cannot be reached.
         """
+        return (await self._ask(self._search, "search", request, timeout)).results
+
+    async def uses_index(self, name: str, timeout: float) -> bool:
+        """Tell whether searches use the index of a collection, in all of its segments that get one.
+
+        Milvus scans segments that it has loaded without their index, up to 12 s after a build: searches find
+        everything, slowly. milvus-lite has no such segments.
+
+        Args:
+            name: The collection.
+            timeout: Seconds for each of two calls.
+
+        Raises:
+            DeadlineExceeded: If there is no answer in time.
+            Unavailable: If Milvus reports an error or cannot be reached.
+        """
+        if self._lite:
+            return True
+        of_stored = milvus_pb2.GetPersistentSegmentInfoRequest(collection_name=name).SerializeToString()
+        stored = await self._ask(self._stored, "reading segments", of_stored, timeout)
+        of_loaded = milvus_pb2.GetQuerySegmentInfoRequest(collection_name=name).SerializeToString()
+        loaded = await self._ask(self._loaded, "reading loaded segments", of_loaded, timeout)
+        indexed = {segment.segment_id for segment in loaded.infos if segment.index_name}
+        return all(
+            segment.segment_id in indexed
+            for segment in stored.infos
+            if segment.state == _FLUSHED and segment.num_rows >= _MIN_INDEXED_ROWS
+        )
+
+    async def _ask(self, call: _Call, what: str, request: bytes, timeout: float) -> Any:
         with self._errors():
-            response = await self._search(request, timeout=timeout, metadata=self._metadata)
+            response = await call(request, timeout=timeout, metadata=self._metadata)
         status = response.status
         if status.code or status.error_code:
-            raise Unavailable(f"Milvus {self._uri}: search failed: {status.reason}")
-        return response.results
+            raise Unavailable(f"Milvus {self._uri}: {what} failed: {status.reason}")
+        return response
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -212,6 +234,21 @@ class CollectionSearch:
             # Concatenated messages are parsed as their merge.
             results = await self._reader.search(prepared + _queries(vectors), timeout)
         return _answers(results)
+
+    async def check(self, dim: int, timeout: float) -> None:
+        """Pass if Milvus answers searches of the collection, with its index. After a start, it still has to load it.
+
+        Args:
+            dim: The dimension of vectors.
+            timeout: Seconds for each of up to three calls.
+
+        Raises:
+            DeadlineExceeded: If there is no answer in time.
+            Unavailable: If Milvus has not loaded the collection, or searches do not use the index yet.
+        """
+        await self.search(np.zeros((1, dim), np.float32), 1, timeout)
+        if self._index.kind == "HNSW" and not await self._reader.uses_index(self._name, timeout):
+            raise Unavailable(f"Milvus: searches of {self._name} do not use its index yet")
 
 
 def _prepare(name: str, index: Index, limit: int) -> bytes:

@@ -1,5 +1,6 @@
 """Writing item vectors to Milvus with pymilvus, for jobs and operators. `milvus` is the module for the services."""
 
+import asyncio
 import json
 import logging
 import os
@@ -11,14 +12,13 @@ import grpc
 import numpy as np
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
-from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc
 
-from recmesh.contract import DIRECT, MAX_ID_BYTES, without_credentials
-from recmesh.errors import RecmeshError, Unavailable
+from recmesh.contract import MAX_ID_BYTES, without_credentials
+from recmesh.errors import DeadlineExceeded, RecmeshError, Unavailable
 from recmesh.releases import Index
 from recmesh.stores.ann import Vectors, extended, extended_queries
 from recmesh.stores.credentials import NO_CREDENTIALS, Credentials
-from recmesh.stores.milvus import VECTOR, authorization, is_file, reason, target_of, token_of
+from recmesh.stores.milvus import VECTOR, MilvusReader, is_file, reason, target_of, token_of
 
 # pymilvus logs every error that it raises, with a traceback.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -27,9 +27,6 @@ HNSW_PARAMS: Mapping[str, int] = {"M": 16, "efConstruction": 200}
 _PREFIX = "recmesh_"
 _NO_PROXY = "no_grpc_proxy"
 _KEY = "sku_id"
-_MIN_INDEXED_ROWS = 1_024
-"""Milvus builds no index for smaller segments and scans them."""
-
 _CALL_SECONDS, _BUILD_SECONDS, _POLL_SECONDS = 30.0, 1_800.0, 0.2
 
 
@@ -55,10 +52,8 @@ class MilvusWriter:
         """
         token = token_of(uri, credentials)
         self._uri = without_credentials(uri)
-        self._authorization = authorization(token)
-        self._lite = is_file(uri)
-        self._target, self._secure = ("", False) if self._lite else target_of(uri)
-        _bypass_proxy(self._target)
+        self._place = uri, credentials
+        _bypass_proxy("" if is_file(uri) else target_of(uri)[0])
         scheme, separator, rest = uri.partition("://")
         with self._errors("connect"):
             # pymilvus takes user and password as a token only.
@@ -139,7 +134,8 @@ class MilvusWriter:
                 self._client.create_index(name, wanted, timeout=_BUILD_SECONDS)
         with self._errors(f"load {name}"):
             self._client.load_collection(name, timeout=_BUILD_SECONDS)
-            self._wait_until_served(name, index)
+            if index.kind == "HNSW":
+                asyncio.run(self._wait_for_index(name))
 
     def count(self, name: str) -> int:
         """Return the exact number of rows, without deleted rows; 0 if there is no such collection."""
@@ -184,42 +180,19 @@ class MilvusWriter:
             return None
         return str(self._client.describe_index(name, VECTOR, timeout=_CALL_SECONDS)["index_type"])
 
-    def _wait_until_served(self, name: str, index: Index) -> None:
-        """Wait for the query nodes, which use an index up to 12 s after it has been built.
-
-        Until then, they scan what has just been written: searches find everything, slowly.
-        """
-        if self._lite or index.kind == "FLAT":
-            return
-        if self._secure:
-            channel = grpc.secure_channel(self._target, grpc.ssl_channel_credentials(), options=[DIRECT])
-        else:
-            channel = grpc.insecure_channel(self._target, options=[DIRECT])
+    async def _wait_for_index(self, name: str) -> None:
         deadline = time.monotonic() + _BUILD_SECONDS
-        with channel:
-            stub = milvus_pb2_grpc.MilvusServiceStub(channel)
-            while not self._written(stub, name) <= self._served(stub, name):
+        uri, credentials = self._place
+        reader = MilvusReader(uri, credentials=credentials)
+        try:
+            while not await reader.uses_index(name, _CALL_SECONDS):
                 if time.monotonic() > deadline:
                     raise Unavailable(
-                        f"Milvus {self._uri}: {name} is not served with its index after {_BUILD_SECONDS:.0f} s"
+                        f"Milvus {self._uri}: searches of {name} do not use its index after {_BUILD_SECONDS:.0f} s"
                     )
-                time.sleep(_POLL_SECONDS)
-
-    def _written(self, stub: milvus_pb2_grpc.MilvusServiceStub, name: str) -> set[int]:
-        """The segments that hold the rows of a collection and get an index."""
-        request = milvus_pb2.GetPersistentSegmentInfoRequest(collectionName=name)
-        found = stub.GetPersistentSegmentInfo(request, timeout=_CALL_SECONDS, metadata=self._authorization)
-        return {
-            segment.segmentID
-            for segment in found.infos
-            if segment.state == common_pb2.Flushed and segment.num_rows >= _MIN_INDEXED_ROWS
-        }
-
-    def _served(self, stub: milvus_pb2_grpc.MilvusServiceStub, name: str) -> set[int]:
-        """The segments that searches use with an index."""
-        request = milvus_pb2.GetQuerySegmentInfoRequest(collectionName=name)
-        found = stub.GetQuerySegmentInfo(request, timeout=_CALL_SECONDS, metadata=self._authorization)
-        return {segment.segmentID for segment in found.infos if segment.index_name}
+                await asyncio.sleep(_POLL_SECONDS)
+        finally:
+            await reader.close()
 
     @contextmanager
     def _errors(self, action: str) -> Iterator[None]:
@@ -230,5 +203,5 @@ class MilvusWriter:
             cause = error.__cause__
             why = reason(cause) if isinstance(cause, grpc.RpcError) else error.message
             raise Unavailable(f"Milvus {self._uri}: cannot {action}: {why}") from error
-        except grpc.RpcError as error:
-            raise Unavailable(f"Milvus {self._uri}: cannot {action}: {reason(error)}") from error
+        except DeadlineExceeded as error:
+            raise Unavailable(f"{error}: cannot {action}") from error

@@ -105,7 +105,7 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         await stack.enter_async_context(background(new_items.follow(store, recall_releases, settings.release_poll)))
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
         await stack.enter_async_context(background(ingestion_facts.follow(redis)))
-        recall_check = recall_app.ready(releases.check, milvus)
+        recall_check = recall_app.ready(recall_releases)
         yield [
             um_app.endpoint(settings.um_port, um, redis_check),
             cm_app.endpoint(settings.cm_port, cm, redis_check),

@@ -10,18 +10,15 @@ from recmesh.pb import recall_pb2
 from recmesh.releases import Manifest, ModelStore
 from recmesh.serving import Endpoint, background
 from recmesh.serving.compute_gate import ComputeGate
-from recmesh.serving.health import Check, every, once
+from recmesh.serving.health import Check, once
 from recmesh.serving.milvus import open_milvus
 from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.serving.rpc import Method
-from recmesh.serving.warm import WarmReleases
-from recmesh.stores.milvus import MilvusReader
+from recmesh.serving.warm import Releases, WarmReleases
 from services.recall import new_items
 from services.recall.core import RecallCore, RecallRelease
 from services.recall.servicer import RecallServicer
 from services.recall.settings import RecallSettings
-
-_PING_TIMEOUT_SECONDS = 1.0
 
 
 def endpoint(port: int, core: RecallCore, check: Check) -> Endpoint:
@@ -31,13 +28,14 @@ def endpoint(port: int, core: RecallCore, check: Check) -> Endpoint:
     return Endpoint("recall", port, descriptor, methods, check, MAX_STAGE_REQUEST_BYTES, core.congestion)
 
 
-def ready(release_check: Check, milvus: MilvusReader) -> Check:
+def ready(releases: Releases[RecallRelease]) -> Check:
     """A check that requires a release, and Milvus at the start only: later, the other channels answer without it."""
 
-    async def milvus_answers() -> None:
-        await milvus.ping(_PING_TIMEOUT_SECONDS)
+    async def milvus_serves() -> None:
+        _, release = releases.get()
+        await release.milvus_serves()
 
-    return every(release_check, once(milvus_answers))
+    return once(milvus_serves)
 
 
 @asynccontextmanager
@@ -58,4 +56,4 @@ async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
             background(releases.follow(settings.release_poll)),
             background(new_items.follow(store, releases, settings.release_poll)),
         ):
-            yield [endpoint(settings.recall_port, core, ready(releases.check, milvus))]
+            yield [endpoint(settings.recall_port, core, ready(releases))]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from recmesh.serving import metrics
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.deadline import Deadline, within
 from recmesh.serving.drift import Drift
+from recmesh.serving.health import Check
 from recmesh.serving.lazy_ids import LazyIds
 from recmesh.serving.models import UnknownValues, UserFeatureCache, Vector
 from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, ChannelScores
@@ -37,6 +39,9 @@ _LIMIT_STEP = 64
 _DROPPED_MARGIN = 2
 _CANDIDATES = {channel: metrics.CHANNEL_CANDIDATES.labels(channel) for channel in CHANNELS}
 
+_CHECK_TIMEOUT_SECONDS = 0.5
+"""For each call of a health check, which has a second."""
+
 
 class NoChannelAnswered(Unavailable):
     """None of the channels that were asked could answer."""
@@ -44,7 +49,11 @@ class NoChannelAnswered(Unavailable):
 
 @dataclass(frozen=True)
 class RecallRelease:
-    """One release, as recall holds it."""
+    """One release, as recall holds it.
+
+    Attributes:
+        milvus_serves: Passes if Milvus serves the collection of the release: see `CollectionSearch.check`.
+    """
 
     encoder: Encoder
     retriever: Retriever
@@ -53,6 +62,7 @@ class RecallRelease:
     vectors: Coalescer
     new_items: LatestNewItems
     drift: Drift
+    milvus_serves: Check
 
     @classmethod
     def warmed(
@@ -65,12 +75,13 @@ class RecallRelease:
         gate: ComputeGate,
     ) -> "RecallRelease":
         """A release with a loaded encoder, warmed up by one query that runs every part except Milvus."""
-        vectors = Coalescer(milvus.collection(manifest.collection, manifest.index).search, gate.idle)
+        collection = milvus.collection(manifest.collection, manifest.index)
+        vectors = Coalescer(collection.search, gate.idle)
+        serves = partial(collection.check, manifest.dim, _CHECK_TIMEOUT_SECONDS)
         drift = Drift(encoder)
         drift.export()
-        release = cls(
-            encoder, Retriever(encoder), user_features, unknown_values, vectors, LatestNewItems(encoder), drift
-        )
+        new_items = LatestNewItems(encoder)
+        release = cls(encoder, Retriever(encoder), user_features, unknown_values, vectors, new_items, drift, serves)
         retrieval = _Retrieval(release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
         retrieval.candidates(manifest.id, retrieval.in_memory(), ())
         return release

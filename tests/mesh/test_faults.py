@@ -21,6 +21,7 @@ from recmesh.pb.user_info_pb2 import UserInfo
 from tests.calls import RANK, RECALL
 from tests.mesh.conftest import ask_as, ids
 from tests.processes import Service, running, start_service
+from tests.scripted_milvus import scripted_milvus
 from tests.servers import Server, wait_until
 from tests.shop import Shop, running_apart
 
@@ -132,6 +133,23 @@ def test_without_milvus_the_other_channels_answer(
     assert all_complete(answers)
     assert ask_as(target, user_id) == before
     assert service.process.poll() is None
+
+
+def test_recall_serves_once_milvus_has_loaded_the_collection_and_from_then_on(trained_shop: Shop) -> None:
+    """The health status does not change if Milvus loses the collection later: the other channels answer."""
+    with scripted_milvus() as milvus:
+        settings = {**trained_shop.environment, "RECMESH_MILVUS_URI": milvus.uri}
+        with running("recall", settings, ready=False) as service:
+            wait_until(lambda: "search failed: collection not loaded" in service.log.read_text(), service, "recall")
+            assert not service.serving("recall")
+            milvus.failure = ""
+            wait_until(lambda: service.serving("recall"), service, "recall")
+            milvus.failure = "collection not loaded"
+            assert recall_two_tower(service).error.code == FAILED
+            every_channel = RecallRequest(user_info=UserInfo(user_id="7"))
+            assert RECALL.call(service.target("recall"), every_channel).degraded == ["two_tower"]
+            assert service.serving("recall")
+            assert '"not serving"' not in service.log.read_text().rpartition('"serving"')[2]
 
 
 def recall_two_tower(service: Service) -> RecallResponse:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +101,7 @@ class Serving:
             vectors,
             LatestNewItems(self.encoder),
             Drift(self.encoder),
+            AsyncMock(),
         )
         self.new_items = recall.new_items
         rank = RankRelease(self.encoder, self.user_features, unknown, self.ranker)

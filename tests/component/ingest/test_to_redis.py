@@ -9,7 +9,6 @@ import pytest
 import redis
 from rich.console import Console
 
-from benchmarks.relay import LinkFault, Relay
 from jobs.ingest.shard import Shard
 from jobs.ingest.to_redis import to_redis
 from recmesh.dataset import DataSet, read

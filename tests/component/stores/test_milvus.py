@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ import pytest
 from recmesh.errors import DeadlineExceeded, RecmeshError, SettingsError, Unavailable
 from recmesh.releases import Index
 from recmesh.stores.ann import longest, smallest_ef
-from recmesh.stores.milvus import MilvusReader, Vectors
+from recmesh.stores.milvus import CollectionSearch, MilvusReader, Vectors
 from recmesh.stores.milvus_writer import HNSW_PARAMS, MilvusWriter
-from tests.servers import MilvusServer
+from tests.scripted_milvus import FLUSHED, GROWING, scripted_milvus
+from tests.servers import MilvusServer, start_milvus
 
 DIM, ROWS = 16, 3_000
+NARROW = Index(kind="HNSW", params=dict(HNSW_PARAMS), ef=5)
 HNSW = Index(kind="HNSW", params=dict(HNSW_PARAMS), ef=512)
 FLAT = Index(kind="FLAT")
 
@@ -65,7 +68,6 @@ def filled(writer: MilvusWriter) -> Iterator[Filled]:
 
 async def test_a_search_finds_the_largest_inner_products(milvus_server: MilvusServer, filled: Filled) -> None:
     reader = MilvusReader(milvus_server.uri)
-    await reader.ping(5)
     answers = await reader.collection(filled.name, HNSW).search(filled.queries, 20, 5)
     for (ids, scores), exact, query in zip(answers, filled.exact(20), filled.queries, strict=True):
         assert list(ids) == exact
@@ -170,6 +172,70 @@ def test_searches_use_the_index_once_it_is_built(writer: MilvusWriter) -> None:
     writer.drop(name)
 
 
+def restartable(uri: str) -> None:
+    """Build a collection of which narrow searches miss items."""
+    writer = MilvusWriter(uri)
+    vectors = np.random.default_rng(5).normal(size=(6_000, DIM)).astype(np.float32)
+    writer.create("recmesh_restarted", DIM)
+    writer.insert("recmesh_restarted", [f"i{row}" for row in range(len(vectors))], vectors, longest(vectors))
+    writer.build("recmesh_restarted", HNSW)
+    writer.close()
+
+
+async def passes(collection: CollectionSearch) -> None:
+    """Repeat the check of a collection until it passes."""
+    while True:
+        with suppress(Unavailable, DeadlineExceeded):
+            await collection.check(DIM, 1)
+            return
+        await asyncio.sleep(0.02)
+
+
+async def test_after_a_restart_answers_are_as_before_from_the_first_check_that_passes(tmp_path: Path) -> None:
+    """Milvus has to load the collection again. A scan without the index would find items that the index misses."""
+    queries = np.random.default_rng(6).normal(size=(100, DIM)).astype(np.float32)
+    server = await asyncio.to_thread(start_milvus, tmp_path)
+    try:
+        await asyncio.to_thread(restartable, server.uri)
+        reader = MilvusReader(server.uri)
+        collection = reader.collection("recmesh_restarted", NARROW)
+        before = await collection.search(queries, 5, 5)
+        exact = await collection.search(queries, 1_000, 5)
+        assert [list(ids) for ids, _ in before] != [list(ids[:5]) for ids, _ in exact]
+        server.kill()
+        with pytest.raises(Unavailable):
+            await collection.check(DIM, 1)
+        server = await asyncio.to_thread(start_milvus, tmp_path, server.port)
+        await passes(collection)
+        after = await collection.search(queries, 5, 5)
+        assert [list(ids) for ids, _ in after] == [list(ids) for ids, _ in before]
+        await reader.close()
+    finally:
+        server.kill()
+
+
+async def test_the_check_of_a_collection_waits_for_the_collection_and_for_its_index() -> None:
+    with scripted_milvus() as milvus:
+        reader = MilvusReader(milvus.uri)
+        flat, graph = reader.collection("c", FLAT), reader.collection("c", HNSW)
+        milvus.stored = [(1, 5_000, FLUSHED), (2, 1_024, FLUSHED), (3, 1_023, FLUSHED), (4, 5_000, GROWING)]
+        for collection in (flat, graph):
+            with pytest.raises(Unavailable, match="search failed: collection not loaded"):
+                await collection.check(DIM, 5)
+        milvus.failure, milvus.scanned = "", [1, 2, 3]
+        with pytest.raises(Unavailable, match="searches of c do not use its index yet"):
+            await graph.check(DIM, 5)
+        milvus.indexed, milvus.scanned = [1], [2, 3]
+        with pytest.raises(Unavailable, match="searches of c do not use its index yet"):
+            await graph.check(DIM, 5)
+        milvus.indexed, milvus.scanned = [1, 2], [3]
+        await graph.check(DIM, 5)
+        milvus.calls.clear()
+        await flat.check(DIM, 5)
+        assert milvus.calls == ["Search"], "an exact index is a scan"
+        await reader.close()
+
+
 async def test_a_proxy_in_the_environment_is_not_used(
     milvus_server: MilvusServer, filled: Filled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -181,7 +247,7 @@ async def test_a_proxy_in_the_environment_is_not_used(
     writer, reader = MilvusWriter(milvus_server.uri), MilvusReader(milvus_server.uri)
     assert os.environ[variable].split(",") == ["example.org", "127.0.0.1", "localhost"]
     assert filled.name in writer.collections()
-    await reader.ping(10)
+    await answered(reader, 10)
     await reader.close()
     writer.close()
 
@@ -217,6 +283,12 @@ async def half_open(target: str) -> AsyncIterator[tuple[str, Callable[[], None]]
         server.close()
 
 
+async def answered(reader: MilvusReader, timeout: float) -> None:
+    """Wait for an answer, which says that there is no such collection."""
+    with pytest.raises(Unavailable, match="not found"):
+        await reader.uses_index("recmesh_none", timeout)
+
+
 class Broken:
     """A reader whose connection has died without a word. The test sets the time."""
 
@@ -228,14 +300,14 @@ class Broken:
         """Make calls that find no answer."""
         for _ in range(calls):
             with pytest.raises(DeadlineExceeded):
-                await self.reader.ping(0.1)
+                await answered(self.reader, 0.1)
 
 
 @pytest.fixture
 async def broken(milvus_server: MilvusServer) -> AsyncIterator[Broken]:
     async with half_open(milvus_server.uri.removeprefix("http://")) as (uri, die):
         made = Broken(uri)
-        await made.reader.ping(5)
+        await answered(made.reader, 5)
         die()
         yield made
         await made.reader.close()
@@ -245,7 +317,7 @@ async def test_a_half_open_connection_is_given_up(broken: Broken) -> None:
     """Three calls find no answer; the next one has a new connection."""
     broken.now = 60.0
     await broken.misses(3)
-    await broken.reader.ping(5)
+    await answered(broken.reader, 5)
 
 
 async def test_a_slow_milvus_keeps_its_connection_for_a_second(broken: Broken) -> None:
@@ -253,4 +325,4 @@ async def test_a_slow_milvus_keeps_its_connection_for_a_second(broken: Broken) -
     await broken.misses(6)
     broken.now = 1.0
     await broken.misses(1)
-    await broken.reader.ping(5)
+    await answered(broken.reader, 5)

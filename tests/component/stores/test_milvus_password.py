@@ -30,7 +30,7 @@ async def messages(uri: str, credentials: Credentials) -> list[str]:
         MilvusWriter(uri, credentials)
     reader = MilvusReader(uri, credentials)
     with pytest.raises(Unavailable) as of_reader:
-        await reader.ping(5.0)
+        await reader.uses_index("recmesh_none", 5.0)
     await reader.close()
     return [str(of_writer.value), str(of_reader.value)]
 

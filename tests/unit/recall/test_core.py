@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ async def _recalled(milvus: _Milvus, timeout: float = 5.0, seen: Sequence[str] =
     unknown: Any = SimpleNamespace(count=lambda: None)
     vectors: Any = milvus
     release = RecallRelease(
-        encoder, Retriever(encoder), features, unknown, vectors, LatestNewItems(encoder), Drift(encoder)
+        encoder, Retriever(encoder), features, unknown, vectors, LatestNewItems(encoder), Drift(encoder), AsyncMock()
     )
     releases: Any = SimpleNamespace(get=lambda _="": ("one", release))
     return await RecallCore(releases, ComputeGate(), 1.0).recall(CandidateQuery(user, **query), timeout)
@@ -119,7 +120,8 @@ def _release(
     features: Any = SimpleNamespace(encode=lambda _: (encoder.user({"age": "1"}), encoded))
     vectors: Any = milvus
     unknown, new_items = UnknownValues("recall", encoder), LatestNewItems(encoder)
-    return RecallRelease(encoder, Retriever(encoder), features, unknown, vectors, new_items, Drift(encoder))
+    drift = Drift(encoder)
+    return RecallRelease(encoder, Retriever(encoder), features, unknown, vectors, new_items, drift, AsyncMock())
 
 
 async def _asked(

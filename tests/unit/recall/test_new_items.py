@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ def _release() -> RecallRelease:
     unknown: Any = SimpleNamespace(count=lambda: None)
     vectors: Any = _Unlisted()
     release = RecallRelease(
-        encoder, Retriever(encoder), features, unknown, vectors, LatestNewItems(encoder), Drift(encoder)
+        encoder, Retriever(encoder), features, unknown, vectors, LatestNewItems(encoder), Drift(encoder), AsyncMock()
     )
     # By hand: tea gets 1 * 1 + 3 * 2 - 1 = 6, mug 1, and the best of the catalogue's new items, c, 5.
     release.new_items.replace(_INGESTED)

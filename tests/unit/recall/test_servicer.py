@@ -1,12 +1,14 @@
 """recall on the wire."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
 
-from recmesh.errors import InvalidRequest
+from recmesh.errors import InvalidRequest, Unavailable
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving import deadline
@@ -130,21 +132,12 @@ def test_the_endpoint_is_that_of_the_contract() -> None:
     assert made.max_request_bytes == 16 << 20
 
 
-async def test_milvus_must_answer_within_a_second_at_the_start_only() -> None:
-    asked: list[float] = []
-
-    class Milvus:
-        async def ping(self, timeout: float) -> None:
-            asked.append(timeout)
-
-    milvus: Any = Milvus()
-    releases = 0
-
-    async def release() -> None:
-        nonlocal releases
-        releases += 1
-
-    check = ready(release, milvus)
+async def test_milvus_must_serve_the_release_at_the_start_only() -> None:
+    serves = AsyncMock(side_effect=[Unavailable("not loaded"), None])
+    releases: Any = SimpleNamespace(get=lambda: ("one", SimpleNamespace(milvus_serves=serves)))
+    check = ready(releases)
+    with pytest.raises(Unavailable, match="not loaded"):
+        await check()
     for _ in range(3):
         await check()
-    assert (asked, releases) == ([1.0], 3)
+    assert serves.await_count == 2
