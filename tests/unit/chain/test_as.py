@@ -100,8 +100,8 @@ async def test_each_stage_has_the_channel_of_its_target(monkeypatch: pytest.Monk
         await check()
         await asyncio.sleep(0)
     users, candidates, ranker, items, popular, count = made["Chain"]
-    assert (made["RemoteUserStage"], made["RemoteCandidateStage"]) == (("um:1",), ("recall:1",))
-    assert (made["RemoteRankStage"], made["RemoteItemStage"]) == (("rank:1",), ("cm:1",))
+    assert (made["RemoteUserStage"], made["RemoteCandidateStage"]) == (("um:1", "um:1"), ("recall:1", "recall:1"))
+    assert (made["RemoteRankStage"], made["RemoteItemStage"]) == (("rank:1", "rank:1"), ("cm:1", "cm:1"))
     stages = ("RemoteUserStage", "RemoteCandidateStage", "RemoteRankStage", "RemoteItemStage")
     assert (users, candidates, ranker, items) == stages
     assert made["popular"] == ("RemoteCandidateStage",)

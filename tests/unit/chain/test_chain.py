@@ -136,10 +136,13 @@ async def test_an_item_of_two_channels_has_two_reasons_and_one_of_none_has_none(
 
 async def test_without_explain_there_are_no_reasons() -> None:
     stages = Stages()
-    assert (await ask(stages, profile=PROFILE)).reasons == ()
-    assert not stages.recalled[0].explain
-    await ask(stages, profile=PROFILE, explain=True)
-    assert stages.recalled[0].explain
+    chain = chain_over(stages, PopularList(stages))
+    assert (await chain.answer(Request("7", PROFILE, 5), 5.0)).reasons == ()
+    assert stages.recalled[0].explain, "the first of sixteen answers is among those whose channels are counted"
+    assert (await chain.answer(Request("7", PROFILE, 5), 5.0)).reasons == ()
+    assert not stages.recalled[1].explain
+    assert (await chain.answer(Request("7", PROFILE, 5, explain=True), 5.0)).reasons
+    assert stages.recalled[2].explain
 
 
 class _RankFailsTheSecondTime(Stages):

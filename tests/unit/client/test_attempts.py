@@ -115,6 +115,7 @@ def test_the_options_of_the_channels_of_clients() -> None:
         "grpc.dns_min_time_between_resolutions_ms": 1_000,
         "grpc.keepalive_time_ms": 30_000,
         "grpc.keepalive_timeout_ms": 5_000,
+        "grpc.http2.ping_timeout_ms": 5_000,
         "grpc.max_receive_message_length": -1,
     }
 

@@ -258,7 +258,7 @@ async def test_the_answer_names_the_release_and_its_missing_values() -> None:
 
 async def test_values_outside_the_vocabularies_are_counted() -> None:
     release = _release(_Milvus(["b"]))
-    unknown = added("recmesh_unknown_values_total", service="recall")
+    unknown = added("recmesh_unknown_values_total", service="recall", field="user.age")
     release.encoder.user({"age": "unheard of"})
     await _asked(release, size=3)
     assert unknown() == 1

@@ -12,6 +12,7 @@ import pytest
 from recmesh.serving import redis as serving_redis
 from recmesh.serving.redis import open_redis
 from recmesh.serving.stages import ANONYMOUS
+from recmesh.stores.credentials import NO_CREDENTIALS
 from recmesh.stores.keys import Keys
 from services.cm import app as cm_app
 from services.cm.settings import CmSettings
@@ -56,8 +57,8 @@ async def test_a_check_of_redis_has_a_connection_of_its_own(readers: list[_Reade
         assert check == probe.ping
         given: Any = reader
         assert given is reading
-        assert reading.arguments == ("redis://r:1/0", 7, 1.5, Keys.of("shop:"))
-        assert probe.arguments == ("redis://r:1/0", 1, 1.5)
+        assert reading.arguments == ("redis://r:1/0", 7, 1.5, Keys.of("shop:"), NO_CREDENTIALS)
+        assert probe.arguments == ("redis://r:1/0", 1, 1.5, Keys.of("shop:"), NO_CREDENTIALS)
         assert not reading.closed and not probe.closed
     assert reading.closed and probe.closed
 
@@ -207,13 +208,13 @@ async def test_recall_follows_its_releases_and_their_new_items(monkeypatch: pyte
     async with recall_app.build(settings) as endpoints:
         (endpoint,) = endpoints
     (releases,) = _Releases.made
-    assert (releases.arguments, kept["uri"]) == (("recall", "/store", Path("/home/releases")), "http://m:1")
+    assert (releases.arguments, kept["uri"]) == (("recall", "/store", Path("/home/releases")), settings)
     assert releases.intervals == [3.5]
     store, followed, interval = kept["new items"]
     assert (store.url, followed, interval) == ("/store", releases, 3.5)
     assert (kept["core"][0], kept["core"][2]) == (releases, 0.25)
     check: Any = endpoint.check
-    assert (endpoint.port, check, kept["ready"]) == (9, "ready", (releases.check, "milvus"))
+    assert (endpoint.port, check, kept["ready"]) == (9, "ready", (releases,))
     assert releases.load(Path("/r1"), "manifest") == "warmed"
     encoder = ("encoder of", Path("/r1"))
     gate = kept["core"][1]

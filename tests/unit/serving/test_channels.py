@@ -48,6 +48,7 @@ def test_the_options_of_a_channel(monkeypatch: pytest.MonkeyPatch) -> None:
         "grpc.dns_min_time_between_resolutions_ms": 5_000,
         "grpc.keepalive_time_ms": 10_000,
         "grpc.keepalive_timeout_ms": 3_000,
+        "grpc.http2.ping_timeout_ms": 3_000,
         "grpc.keepalive_permit_without_calls": 1,
         "grpc.max_receive_message_length": -1,
     }

@@ -93,8 +93,8 @@ class _Service:
             assert await (await self.handler()).unary_unary(Received(message, 100), context) is ANSWER
         return context
 
-    def counted(self, status: str) -> Callable[[], float]:
-        return added("recmesh_requests_total", service=self.name, method="um_call", status=status)
+    def counted(self, status: str, caller: str = "online") -> Callable[[], float]:
+        return added("recmesh_requests_total", service=self.name, method="um_call", status=status, caller=caller)
 
 
 async def answers(_request: UserModelRequest, _context: Any) -> UserModelResponse:
@@ -226,7 +226,8 @@ async def test_a_method_knows_whether_its_call_can_wait(metadata: Sequence[tuple
 
 async def test_without_room_calls_are_refused_before_they_are_read_and_batch_calls_first() -> None:
     service = _Service("full", Load(2, 1_000, Congestion()))
-    refused = service.counted("RESOURCE_EXHAUSTED")
+    refused, of_batch = service.counted("RESOURCE_EXHAUSTED"), service.counted("RESOURCE_EXHAUSTED", "batch")
+    by_reason = added("recmesh_refused_requests_total", service="full", reason="limit")
     accepting = await service.handler()
     service.load.enter(1, 1.0)
     assert (await service.handler()).unary_unary
@@ -238,7 +239,10 @@ async def test_without_room_calls_are_refused_before_they_are_read_and_batch_cal
         await refusing.stream_unary(None, context)
     text = "all capacity is in use (docs/services.md): retry later, or add replicas"
     assert context.aborted == (grpc.StatusCode.RESOURCE_EXHAUSTED, text, (("grpc-retry-pushback-ms", "-1"),))
-    assert refused() == 1
+    assert (refused(), of_batch(), by_reason()) == (1, 0, 1)
+    with pytest.raises(_Aborted):
+        await refusing.stream_unary(None, _Context(1.0, ((PRIORITY, BATCH),)))
+    assert (refused(), of_batch(), by_reason()) == (1, 1, 2)
     service.load.leave(1)
     assert await service.handler() is accepting
     # Seven tenths of two calls are 1.4.

@@ -105,7 +105,8 @@ def test_a_user_has_the_fields_and_the_actions_of_the_request() -> None:
 def test_unknown_values_are_counted_from_the_start_of_the_release() -> None:
     encoder = with_new_items()
     encoder.user({"age": "unheard of"})
-    unknown, counted = UnknownValues("encoding", encoder), added("recmesh_unknown_values_total", service="encoding")
+    unknown = UnknownValues("encoding", encoder)
+    counted = added("recmesh_unknown_values_total", service="encoding", field="user.age")
     unknown.count()
     assert counted() == 0
     encoder.user({"age": "unheard of"})

@@ -27,13 +27,17 @@ DEFAULTS: dict[str, Any] = {
     "connection_age": 45.0,
     "otlp_endpoint": "",
     "trace_ratio": 0.01,
+    "trace_slow": 0.25,
 }
 
 
 def test_the_defaults() -> None:
     assert dict(ServerSettings()) == DEFAULTS
     redis = {"redis_url": "redis://127.0.0.1:6389/0", "redis_prefix": "recmesh:", "redis_pool": 16}
-    assert dict(RedisSettings()) == {**DEFAULTS, **redis}
+    no_password = {"redis_username": "", "redis_password": "", "redis_password_file": None}
+    settings = RedisSettings()
+    shown = {**dict(settings), "redis_password": settings.redis_password.get_secret_value()}
+    assert shown == {**DEFAULTS, **redis, **no_password}
     release = {"home": Path(".recmesh"), "model_store": ".recmesh/store", "release_poll": 2.0}
     assert dict(ReleaseSettings()) == {**DEFAULTS, **release}
     assert ReleaseSettings(home=Path("here")).releases == Path("here/releases")
@@ -100,6 +104,7 @@ def test_the_options_of_a_server(monkeypatch: pytest.MonkeyPatch, jitter: float,
         "grpc.max_connection_age_grace_ms": 10_000,
         "grpc.keepalive_time_ms": 10_000,
         "grpc.keepalive_timeout_ms": 3_000,
+        "grpc.http2.ping_timeout_ms": 3_000,
         "grpc.keepalive_permit_without_calls": 1,
         "grpc.http2.min_ping_interval_without_data_ms": 5_000,
         "grpc.http2.min_recv_ping_interval_without_data_ms": 5_000,
