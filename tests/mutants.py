@@ -255,8 +255,10 @@ def _left_out(tree: ast.Module) -> Iterator[tuple[Position, Position]]:
                 given = (node,)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "cast":
             given = node.args[:1]
+        elif isinstance(node, ast.keyword) and node.arg == "strict":  # a guard, too: of `zip`
+            given = (node,)
         for part in given:
-            if part is not None and isinstance(part, ast.expr | ast.stmt):
+            if isinstance(part, ast.expr | ast.stmt | ast.keyword):
                 end = (part.end_lineno or part.lineno, part.end_col_offset or 0)
                 yield (part.lineno, part.col_offset), end
 

@@ -1,6 +1,7 @@
 """A clock that tests move, in place of the system's."""
 
 import asyncio
+import importlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -22,10 +23,10 @@ class Clock:
         self.now = 1_000.0
         self.pauses: list[float] = []
         self.at_pause: Callable[[], object] = lambda: None
-        for module in modules:
+        for module in map(importlib.import_module, modules):
             times = SimpleNamespace(monotonic=self, perf_counter=self, sleep=self._paused)
-            monkeypatch.setattr(f"{module}.time", times, raising=False)
-            monkeypatch.setattr(f"{module}.asyncio", _Asyncio(self), raising=False)
+            monkeypatch.setattr(module, "time", times, raising=False)
+            monkeypatch.setattr(module, "asyncio", _Asyncio(self), raising=False)
 
     def __call__(self) -> float:
         """The present time."""

@@ -13,6 +13,7 @@ from recmesh.releases import (
     Compared,
     Difference,
     Index,
+    Manifest,
     ModelStore,
     SegmentMetrics,
     beats_popularity,
@@ -138,6 +139,60 @@ def test_rollback_goes_back_in_the_history_of_activations(store: ModelStore, mak
     with pytest.raises(ReleaseError, match="no earlier release"):
         store.rollback()
     assert store.active() == "r1"
+
+
+def activated(store: ModelStore, make_release: MakeRelease, *releases: str) -> ModelStore:
+    """Activate releases one after the other."""
+    for release_id in releases:
+        store.put(make_release(release_id))
+        store.activate(release_id)
+    return store
+
+
+def test_a_rollback_onto_damaged_files_fails_and_changes_nothing(tmp_path: Path, make_release: MakeRelease) -> None:
+    store = activated(ModelStore(str(tmp_path / "store")), make_release, "r1", "r2", "r3")
+    before = store.active_record()
+    damaged = tmp_path / "store" / "releases" / "r2" / "ranker.onnx"
+    damaged.write_bytes(b"x" * damaged.stat().st_size)
+    for _ in range(2):
+        with pytest.raises(ReleaseError, match=r"ranker\.onnx is damaged in the store: its SHA-256 differs"):
+            store.rollback()
+        assert store.active_record() == before
+    damaged.write_bytes(b"ranker of r2")
+    assert store.rollback().id == "r2"
+
+
+def test_a_rollback_skips_releases_that_are_gone(store: ModelStore, make_release: MakeRelease) -> None:
+    activated(store, make_release, "r1", "r2", "r3")
+    store.delete("r2")
+    assert store.rollback().id == "r1"
+    record = store.active_record()
+    assert record is not None and (record.id, record.history) == ("r1", ())
+
+
+def test_a_rollback_that_fails_a_check_changes_nothing(store: ModelStore, make_release: MakeRelease) -> None:
+    activated(store, make_release, "r1", "r2")
+    checked: list[str] = []
+
+    def check(manifest: Manifest) -> None:
+        checked.append(manifest.id)
+        raise ReleaseError("no")
+
+    with pytest.raises(ReleaseError, match="no"):
+        store.rollback([check])
+    assert (checked, store.active()) == (["r1"], "r2")
+
+
+def test_the_history_names_each_release_once_and_twenty_at_most(store: ModelStore, make_release: MakeRelease) -> None:
+    names = [f"r{number:02}" for number in range(23)]
+    activated(store, make_release, *names)
+    record = store.active_record()
+    assert record is not None
+    assert record.history == tuple(names[-2:-22:-1])
+    store.activate("r20")
+    record = store.active_record()
+    assert record is not None
+    assert record.history == ("r22", "r21", *names[19:1:-1])
 
 
 @pytest.mark.parametrize(("chain", "popularity"), [(0.1, 0.1), (0.05, 0.1), (float("nan"), 0.1)])

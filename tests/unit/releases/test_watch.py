@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from recmesh.errors import Unavailable
 from recmesh.releases import ModelStore, watch
+from tests.unit.clock import Clock
 from tests.unit.releases.conftest import MakeRelease
 
 
@@ -44,3 +45,33 @@ async def test_watch_survives_a_failing_store_and_logs_it_once(
     with capture_logs() as logs:
         assert [await anext(changes), await anext(changes)] == ["r1", "r2"]
     assert [entry["log_level"] for entry in logs] == ["warning", "info"]
+
+
+class _Ended(Exception):
+    """Ends the endless watching."""
+
+
+async def test_watch_polls_at_the_interval_whatever_the_store_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an active release, with one, and without an answer."""
+    clock, store = Clock(monkeypatch, "recmesh.releases.watch"), ModelStore(str(tmp_path / "store"))
+    answers: list[str | Exception | None] = [None, "r1", Unavailable("no answer"), None, "r2"]
+
+    def active() -> str | None:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def end() -> None:
+        if not answers:
+            raise _Ended
+
+    monkeypatch.setattr(store, "active", active)
+    clock.at_pause = end
+    found: list[str] = []
+    with pytest.raises(_Ended):
+        async for release in watch(store, 2.5):
+            found.append(release)
+    assert (found, clock.pauses) == (["r1", "r2"], [2.5] * 5)
