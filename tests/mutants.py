@@ -2,15 +2,15 @@
 
 Each mutant is one change of one module, made by an operator of cosmic-ray or of this file, in a copy of the checkout.
 The tests nearest to the module run first, then those of a wider circle (`CIRCLES`). A mutant that breaks the collection
-of tests, such as a module that no longer imports, says nothing about the tests: it is counted, but neither as caught
-nor as survived.
+of tests, such as a module that no longer imports, says nothing about the tests, nor does one that changes nothing: such
+mutants are invalid, neither caught nor survived.
 
 A draw chooses modules in proportion to their positions, and then one operator for each position, so that an expression
 with eleven possible replacements counts no more than one with two. It leaves out docstrings, annotations, calls of
 loggers and the decorators of classes.
 
-mutmut 3 would be faster, but changes neither the constants of modules nor decorated functions, and cannot run tests
-that start processes. cosmic-ray runs one command for all modules, so it makes the changes only.
+mutmut 3.8 makes mutants of functions only, and none of decorated ones, such as properties and context managers; limits
+and pauses are constants of modules here. cosmic-ray runs one command for all modules, so it makes the changes only.
 """
 
 import argparse
@@ -96,7 +96,7 @@ CIRCLES: dict[str, tuple[str, ...]] = {
 }
 """The tests of modules, by the beginning of their path: those that run first, and those for what is left."""
 
-CAUGHT, TIMED_OUT, SURVIVED, BROKEN = "caught", "timed out", "survived", "broken"
+CAUGHT, TIMED_OUT, SURVIVED, INVALID = "caught", "timed out", "survived", "invalid"
 
 # pytest's exit codes: tests failed; interrupted, which errors of collection are; no tests.
 _PASSED, _FAILED, _NO_TESTS = 0, 1, 5
@@ -244,10 +244,8 @@ def _left_out(tree: ast.Module) -> Iterator[tuple[Position, Position]]:
             given = (node.returns,)
         elif isinstance(node, ast.ClassDef):
             given = node.decorator_list  # frozen=True and the like guard against mistakes of programmers
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        elif isinstance(node, ast.Expr) and (isinstance(node.value, ast.Constant) or _logs(node.value)):
             given = (node,)
-        elif isinstance(node, ast.Expr | ast.If) and _logs(node):
-            given = (node,) if isinstance(node, ast.Expr) else ()
         elif isinstance(node, ast.Assign):
             names = [target.id for target in node.targets if isinstance(target, ast.Name)]
             called = node.value.func if isinstance(node.value, ast.Call) else None
@@ -263,9 +261,8 @@ def _left_out(tree: ast.Module) -> Iterator[tuple[Position, Position]]:
                 yield (part.lineno, part.col_offset), end
 
 
-def _logs(node: ast.Expr | ast.If) -> bool:
-    value = node.value if isinstance(node, ast.Expr) else None
-    function = value.func if isinstance(value, ast.Call) else None
+def _logs(expression: ast.expr) -> bool:
+    function = expression.func if isinstance(expression, ast.Call) else None
     holder = function.value if isinstance(function, ast.Attribute) else None
     return isinstance(holder, ast.Name) and holder.id in ("log", "_log", "logger")
 
@@ -321,6 +318,8 @@ class Copy:
         after = mutate_code(before, operators()[mutant.operator], mutant.occurrence)
         lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
         diff = "".join(difflib.unified_diff(*lines, mutant.module, mutant.operator, n=1))
+        if ast.dump(ast.parse(after)) == ast.dump(ast.parse(before)):  # 3e38 + 1
+            return INVALID, diff
         found = SURVIVED
         for tests in circles(mutant.module):
             limit = max(_MIN_LIMIT_SECONDS, _LIMIT_FACTOR * self._usual(tests))
@@ -336,7 +335,7 @@ class Copy:
             if code == _FAILED:
                 return CAUGHT, diff
             if code not in (_PASSED, _NO_TESTS):
-                return BROKEN, diff
+                return INVALID, diff
         return found, diff
 
     def _usual(self, tests: str) -> float:
@@ -426,7 +425,7 @@ def main() -> None:
     tested = total[CAUGHT] + total[TIMED_OUT] + total[SURVIVED]
     if tested:
         share = (tested - total[SURVIVED]) / tested
-        print(f"{share:.1%} of {tested} mutants caught; {total[BROKEN]} more do not import")
+        print(f"{share:.1%} of {tested} mutants caught; {total[INVALID]} more were invalid")
 
 
 if __name__ == "__main__":
