@@ -57,7 +57,7 @@ class Catalogue:
             with np.load(folder / "catalogue.npz") as arrays:
                 codes = [arrays[f"codes_{number}"] for number in range(len(arrays.files) - 1)]
                 numbers = arrays["numbers"]
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise ReleaseError(f"{folder}: damaged catalogue ({error}); train again") from error
         return cls(sku_ids, codes, numbers, {sku: number for number, sku in enumerate(sku_ids)})
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -272,7 +273,7 @@ def load_vectors(path: Path) -> Floats:
     """
     try:
         vectors: Floats = np.load(path)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
         raise ReleaseError(f"{path}: damaged item vectors ({error}); train again") from error
     return vectors
 

@@ -65,7 +65,7 @@ class MappedModels:
                     for name, mapping in named.items()
                 }
             )
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise ReleaseError(f"{path}: damaged tables of an imported model ({error}); import again") from error
 
 

@@ -143,7 +143,7 @@ class Statistics:
                 for name in _BY_FIELD:
                     found[name] = [arrays[f"{name}_{number}"] for number in range(item_fields)]
                 return cls(as_of=int(arrays["as_of"]), **found)
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise ReleaseError(f"{path}: damaged statistics ({error}); train again") from error
 
 

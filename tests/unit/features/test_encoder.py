@@ -191,8 +191,38 @@ def test_a_saved_encoder_computes_the_same_inputs(tmp_path: Path) -> None:
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
-def test_the_error_names_a_damaged_file(tmp_path: Path) -> None:
-    encoder().save(tmp_path)
-    (tmp_path / "features" / "statistics.npz").write_bytes(b"x")
-    with pytest.raises(ReleaseError, match=r"statistics\.npz"):
+def saved(folder: Path) -> Path:
+    encoder().save(folder)
+    np.save(folder / ITEM_VECTORS, np.eye(5, 3, dtype=np.float32))
+    return folder
+
+
+@pytest.mark.parametrize("content", [None, b"", b"x", b"PK\x03\x04 of no archive", b"{}"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "features/statistics.npz",
+        "features/catalogue.npz",
+        "features/spec.json",
+        "features/vocabularies.json",
+        "item_vectors.npy",
+    ],
+)
+def test_the_error_names_a_damaged_or_missing_file(tmp_path: Path, name: str, content: bytes | None) -> None:
+    damaged = saved(tmp_path) / name
+    if content is None:
+        damaged.unlink()
+    else:
+        damaged.write_bytes(content)
+    with pytest.raises(ReleaseError, match=rf"{damaged.stem}|damaged catalogue|damaged release") as raised:
+        Encoder.load(tmp_path)
+    assert "train again" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["statistics.npz", "catalogue.npz"])
+def test_an_archive_without_an_array_is_damaged(tmp_path: Path, name: str) -> None:
+    saved(tmp_path)
+    with (tmp_path / "features" / name).open("wb") as file:
+        np.savez(file, other=np.zeros(1))
+    with pytest.raises(ReleaseError, match="train again"):
         Encoder.load(tmp_path)
