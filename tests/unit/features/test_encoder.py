@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recmesh.errors import InvalidRequest, ReleaseError
-from recmesh.features import Encoder, User
+from recmesh.features import Catalogue, Encoder, User
 from recmesh.features.encoder import ITEM_VECTORS
 from recmesh.features.spec import DAY_MS, Array
 from recmesh.values import ActionWeights, ValueRule
@@ -226,3 +226,33 @@ def test_an_archive_without_an_array_is_damaged(tmp_path: Path, name: str) -> No
         np.savez(file, other=np.zeros(1))
     with pytest.raises(ReleaseError, match="train again"):
         Encoder.load(tmp_path)
+
+
+def test_towers_without_fields_get_a_field_of_zeros() -> None:
+    made = encoder()
+    bare = Encoder(
+        made.spec, [], [], Catalogue.build(["a"], [], np.zeros((1, 0), np.float32)), made.statistics, made.item_vectors
+    )
+    assert {name: array.tolist() for name, array in bare.item_tower_inputs({}).items()} == {
+        "item": [0],
+        "fields": [[0]],
+    }
+    assert {name: array.tolist() for name, array in bare.item_tower_row(0).items()} == {"item": [1], "fields": [[0]]}
+    assert bare.tower_inputs(bare.user({}))["fields"].tolist() == [[0]]
+
+
+def test_an_item_is_described_to_its_tower_by_its_number_and_its_codes() -> None:
+    made = encoder()
+    tea = {"item": [0], "fields": [[2, 3]]}
+    assert {
+        name: array.tolist() for name, array in made.item_tower_inputs({"cate": "tea", "price": "7"}).items()
+    } == tea
+    assert {name: array.tolist() for name, array in made.item_tower_row(1).items()} == {"item": [2], "fields": [[2, 3]]}
+
+
+def test_a_user_is_described_to_the_tower_by_the_newest_items() -> None:
+    """The tower of the release reads four."""
+    made = encoder()
+    inputs = made.tower_inputs(buyer(made, ("a", 1), ("b", 2), ("c", 3), ("d", 4), ("00123", 5)))
+    assert inputs["items"].tolist() == [[1, 2, 3, 4]]
+    assert inputs["weights"].tolist() == [[1, 1, 1, 1]]
