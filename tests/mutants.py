@@ -315,7 +315,10 @@ class Copy:
         """
         path = self.root / mutant.module
         before = path.read_text()
-        after = mutate_code(before, operators()[mutant.operator], mutant.occurrence)
+        try:
+            after = mutate_code(before, operators()[mutant.operator], mutant.occurrence)
+        except AttributeError:  # cosmic-ray cannot replace exceptions with dots, such as grpc.RpcError
+            return INVALID, ""
         lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
         diff = "".join(difflib.unified_diff(*lines, mutant.module, mutant.operator, n=1))
         if ast.dump(ast.parse(after)) == ast.dump(ast.parse(before)):  # 3e38 + 1
