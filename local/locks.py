@@ -57,7 +57,7 @@ def _image(*extras: str, core: bool = True, constraints: tuple[str, ...] = ("ser
 
 # A lock file follows those whose pins it takes.
 LOCKS = {
-    "serving": Lock(("serving", "dataset", "excel", "ingest", "cli", "local")),
+    "serving": Lock(("serving", "dataset", "excel", "ingest", "cli", "explore", "local")),
     "kubernetes": Lock(("kubernetes",), core=False, constraints=("serving",)),
     "dev": Lock(("dev",), core=False, constraints=("serving",), options=(*_UNIVERSAL, *_DEV)),
     # Without the core: training never calls a service, and Paddle 2.6 is locked with protobuf 3.

@@ -1,4 +1,4 @@
-"""The operator's command line: `recmesh dataset ...`, `recmesh release ...`, `recmesh evaluate`, `recmesh job ...`.
+"""The operator's command line: `recmesh dataset ...`, `release ...`, `evaluate`, `explore`, `job ...`.
 
 Commands import what they need when they run, so that `recmesh --help` works with typer and rich alone.
 """
@@ -9,6 +9,7 @@ import typer
 
 from recmesh.cli import dataset, job, release
 from recmesh.cli.evaluate import evaluate
+from recmesh.cli.explore import explore
 from recmesh.errors import RecmeshError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Operate recmesh.")
@@ -16,6 +17,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(release.app, name="release")
 app.add_typer(job.app, name="job")
 app.command()(evaluate)
+app.command()(explore)
 
 
 def main() -> int:
