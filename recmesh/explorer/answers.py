@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from itertools import islice
 
+import numpy as np
+
 from recmesh.chain.chain import Answer, Chain, Request
 from recmesh.chain.popular import PopularList
 from recmesh.client import wire
@@ -58,6 +60,15 @@ class Row:
     score: float | None
     debiased: float | None
     outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """An input of the ranker: its value for an item, and the median over the candidates."""
+
+    name: str
+    value: float
+    median: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +190,20 @@ class Explorer:
         infos = await self.stages.items.get(ids, _SECONDS) if ids else ()
         return {sku_id: fields_of(info) for sku_id, info in zip(ids, infos, strict=True) if info is not None}
 
-    async def features(self, explained: Explained, sku_id: str) -> dict[str, float]:
-        """The inputs of the ranker for an item of an answer, by name.
+    async def features(self, explained: Explained, sku_id: str) -> list[Feature]:
+        """The inputs of the ranker for an item and the user of an answer, apart from those that are always 0.
 
         Raises:
             RecmeshError: The release that answered does not load.
         """
         release = await self.shelf.get(explained.release)
-        return release.features(explained.user, sku_id, explained.new_only)
+        candidates = [row.item.sku_id for row in explained.rows] or [sku_id]
+        inputs = release.features(explained.user, [sku_id, *candidates], explained.new_only)
+        return [
+            Feature(name, float(column[0]), float(np.median(column[1:])))
+            for name, column in inputs.items()
+            if column.any()
+        ]
 
     async def _local(self, inquiry: Inquiry, active: str) -> LocalRelease | None:
         return await self.shelf.get(inquiry.release) if inquiry.release and inquiry.release != active else None

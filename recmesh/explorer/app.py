@@ -22,7 +22,7 @@ from recmesh.contract import CHAIN_CANDIDATES, without_credentials
 from recmesh.errors import InvalidRequest, RecmeshError, ReleaseError, Unavailable
 from recmesh.evaluation import METRICS_FILE, PAGE_FILE, Report
 from recmesh.evaluation.report import Example
-from recmesh.explorer.answers import Explained, Explorer, Row
+from recmesh.explorer.answers import Explained, Explorer, Feature, Row
 from recmesh.explorer.inquiry import Inquiry
 from recmesh.explorer.items import shown
 from recmesh.explorer.pages import templates
@@ -176,7 +176,7 @@ class Pages:
         sku_id, inquiry = request.query_params.get("item", ""), Inquiry.of(request.query_params)
         catalogue = await self._catalogue()
         row: Row | None = None
-        features: Mapping[str, float] = {}
+        features: list[Feature] = []
         fields: Mapping[str, str] = {}
         explained, error = await self._explain(inquiry, catalogue)
         try:

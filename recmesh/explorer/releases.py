@@ -44,13 +44,13 @@ class LocalRelease:
         """See `recmesh.serving.stages.RankStage.rank`."""
         return await asyncio.to_thread(self._rank, query)
 
-    def features(self, user: RequestUser, sku_id: str, new_only: bool) -> dict[str, float]:
-        """The ranker's dense inputs for an item, by name. Imported rankers have numbers for names."""
-        row = self._inputs(user, [sku_id], new_only)["dense"][0].tolist()
+    def features(self, user: RequestUser, sku_ids: Sequence[str], new_only: bool) -> dict[str, Floats]:
+        """The ranker's dense inputs for items, float32 [items] by name. Imported rankers have numbers for names."""
+        columns = self._inputs(user, sku_ids, new_only)["dense"].T
         names = dense_names(self.encoder.spec)
-        if len(names) != len(row):
-            names = tuple(f"input {number}" for number in range(len(row)))
-        return dict(zip(names, row, strict=True))
+        if len(names) != len(columns):
+            names = tuple(f"input {number}" for number in range(len(columns)))
+        return dict(zip(names, columns, strict=True))
 
     def _recall(self, query: CandidateQuery) -> CandidateList:
         merged = self._merged(query)
