@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from itertools import islice
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from recmesh.stores.wire import user_fields
 _SECONDS = 5.0
 _TRACER = Tracer("explorer", 0.0, None)  # makes no spans
 _MAX_ACTIONS = 100
-_MAX_CATEGORIES, _MAX_VALUES = 40, 12
+_MAX_VALUES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +130,16 @@ class Explained:
 
     @property
     def categories(self) -> dict[str, list[tuple[str, int]]]:
-        """For each field with few values: the most frequent values, each with its number of candidates."""
+        """For each field: the most frequent values that several candidates share, each with their number."""
         counts: dict[str, Counter[str]] = {}
         for row in self.rows:
             for name, value in row.item.fields.items():
                 counts.setdefault(name, Counter())[value] += 1
-        few = {name: values for name, values in counts.items() if 1 < len(values) <= max(len(self.rows) // 3, 2)}
-        return {name: values.most_common(_MAX_VALUES) for name, values in islice(few.items(), _MAX_CATEGORIES)}
+        shared = {
+            name: [(value, count) for value, count in values.most_common(_MAX_VALUES) if count > 1]
+            for name, values in counts.items()
+        }
+        return {name: values for name, values in shared.items() if values}
 
     def matching(self, channel: str, category: str) -> list[Row]:
         """The rows that a channel proposed and whose item has a field value, `name=value`; empty texts match all."""

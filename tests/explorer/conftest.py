@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from local.ports import free_ports
 from recmesh.client import Targets
@@ -23,6 +23,8 @@ from tests.shop import Shop
 
 TWIN = "twin-of-the-active-release"
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# Ends a hang; Playwright's 5 seconds would be a limit for tests that share two cores.
+_HANG_MS = 120_000
 # Chromium's own calls home, which a closed network refuses.
 _OPTIONS = ("--disable-background-networking", "--disable-component-update", "--disable-gpu", "--disable-sync")
 
@@ -95,6 +97,7 @@ def browser() -> Iterator[Browser]:
         # As root, which CI is, Chromium has no sandbox.
         options = [*_OPTIONS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         started = playwright.chromium.launch(executable_path=path, args=options)
+        expect.set_options(timeout=_HANG_MS)
         yield started
         started.close()
 
@@ -103,6 +106,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser) -> Iterator[Page]:
     """A page in a browser of its own, which must ask no other origin and report no fault of the page."""
     context = browser.new_context()
+    context.set_default_timeout(_HANG_MS)
     opened, origins, faults = context.new_page(), set[str](), list[str]()
     opened.on("request", lambda request: origins.add(request.url.split("/")[2]))
     opened.on("pageerror", lambda error: faults.append(str(error)))

@@ -113,13 +113,13 @@ def test_candidates_are_filtered_by_channel_and_category(
     user_id = trained_shop.user_ids[0]
     candidates = mesh.recall(mesh.um(user_id), size=400).candidates
     page.goto(f"{explorer.url}/?user={user_id}")
-    page.get_by_label("Channel").select_option("neighbours")
+    page.get_by_label("Channel", exact=True).select_option("neighbours")
     proposed = [candidate.sku_id for candidate in candidates if "neighbours" in candidate.channels]
     expect(page.get_by_text(f"of {len(proposed)} matching candidates")).to_be_visible()
     assert rows(page).get_by_role("link").all_inner_texts() == proposed[:50]
 
-    page.get_by_label("Category").select_option(index=1)
-    name, value = page.get_by_label("Category").input_value().split("=")
+    page.get_by_label("Category", exact=True).select_option(index=1)
+    name, value = page.get_by_label("Category", exact=True).input_value().split("=")
     expect(page).to_have_url(re.compile(f"category={name}"))
     items = mesh.cm(proposed).found
     matching = [item.sku_id for item in items if item.fields.get(name) == value]
