@@ -36,6 +36,8 @@ def explore(
         if (error.name or "recmesh").partition(".")[0] == "recmesh":
             raise
         raise SettingsError("this command needs the extra \"explore\": pip install 'recmesh[explore]'") from None
+    except ImportError as error:  # the kernels are not compiled; the message says how
+        raise SettingsError(str(error)) from None
     from recmesh.client import Targets
 
     run(Settings(Targets.from_environment(), store, home, host, candidates, images), port, open_browser=open_browser)

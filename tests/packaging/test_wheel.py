@@ -15,6 +15,7 @@ from tests.servers import ROOT
 
 # Without an extra: a command says which one it needs.
 NEEDS_CLI = "recmesh: this command needs the extra \"cli\": pip install 'recmesh[cli]'\n"
+EXPLORER_PAGES = ("base", "compare", "explore", "item", "items", "parts", "problem")
 GOOD = """
 import asyncio
 
@@ -87,6 +88,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     info = f"recmesh-{recmesh.__version__}.dist-info/"
     assert [name for name in names if not name.startswith(("recmesh/", info))] == []
     assert {name for name in names if name.startswith("recmesh/") and not name.endswith((".py", ".pyi"))} == {
+        "recmesh/explorer/static/htmx.min.js",
+        *(f"recmesh/explorer/templates/{name}.html.j2" for name in EXPLORER_PAGES),
         "recmesh/kernels/kernels.c",
         "recmesh/pages/templates/document.html.j2",
         "recmesh/pages/templates/tables.html.j2",
@@ -119,7 +122,7 @@ def test_the_core_has_help_that_names_the_commands_and_their_extra(core: Path, c
     helped = run([core.parent / "recmesh", "--help"], tmp_path)
     assert (helped.returncode, helped.stderr) == (0, "")
     commands = re.findall(r"(?m)^  (\w+)  ", helped.stdout)
-    assert commands == ["evaluate", "dataset", "release", "job"]
+    assert commands == ["evaluate", "explore", "dataset", "release", "job"]
     assert "pip install 'recmesh[cli]'" in helped.stdout
     whole = run([cli.parent / "recmesh", "--help"], tmp_path)
     assert re.findall(r"(?m)^│ (\w+) ", whole.stdout) == commands
@@ -142,6 +145,9 @@ def test_commands_name_the_extras_that_only_they_need(cli: Path, tmp_path: Path)
     jobs = run([cli.parent / "recmesh", "job", "list"], tmp_path)
     assert jobs.returncode == 2
     assert jobs.stderr == "recmesh: this command needs the extra \"kubernetes\": pip install 'recmesh[kubernetes]'\n"
+    pages = run([cli.parent / "recmesh", "explore"], tmp_path)
+    assert (pages.returncode, pages.stdout) == (2, "")
+    assert pages.stderr == "recmesh: this command needs the extra \"explore\": pip install 'recmesh[explore]'\n"
     listed = run([cli.parent / "recmesh", "release", "list", "--store", "s3://bucket/store"], tmp_path)
     assert listed.returncode == 4
     assert listed.stderr == (
