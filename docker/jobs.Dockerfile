@@ -1,4 +1,5 @@
-# The jobs: --build-arg JOB=train, or JOB=ingest, which also contains the client and the operator's command line.
+# The jobs: --build-arg JOB=train, or JOB=ingest, which also contains the client, the operator's command line and the
+# explorer.
 # BASE can be a digest. The build context is the repository.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 

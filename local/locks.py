@@ -78,7 +78,7 @@ LOCKS = {
     "images/recall": _image("models", "server", "s3", constraints=("s3", "serving")),
     "images/rank": _image("models", "server", "s3", constraints=("s3", "serving")),
     "images/compact": _image("serving", "s3", constraints=("s3", "serving")),
-    "images/ingest": _image("ingest", "s3", constraints=("s3", "serving")),
+    "images/ingest": _image("ingest", "explore", "s3", constraints=("s3", "serving")),
     "images/train": _image("training", "s3", core=False, constraints=("s3", "train")),
     "images/milvus": _image("milvus-server", core=False),
 }

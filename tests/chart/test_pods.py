@@ -138,6 +138,14 @@ def test_as_calls_the_stages_through_their_services() -> None:
     }
 
 
+def test_the_explorer_finds_the_stages_and_only_reads_the_model_store() -> None:
+    assert not any("explorer" in name for name in pod_templates(render("default")))
+    (container,) = find(render("all"), "Deployment", "explorer")["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["recmesh", "explore", "--host", "::"]
+    assert environment(container)["RECMESH_UM_TARGET"] == "dns:///shop-um:8910"
+    assert {"name": "model-store", "mountPath": "/model-store", "readOnly": True} in container["volumeMounts"]
+
+
 def test_paddle_serving_runs_on_gpu_nodes() -> None:
     spec = find(render("all"), "Deployment", "paddle-serving")["spec"]["template"]["spec"]
     (container,) = spec["containers"]

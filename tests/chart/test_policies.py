@@ -80,6 +80,17 @@ def test_clients_may_call_as_but_no_stage() -> None:
     assert {component: ports for component, ports in allowed.items() if ports} == {"as": [8930]}
 
 
+@pytest.mark.parametrize("values", ["default", "local"])
+def test_the_explorer_calls_the_stages_and_is_open_to_operators_alone(values: str) -> None:
+    rules = policies(render(values, "--set=explorer.enabled=true"))
+    stages = {("explorer", "compact" if values == "local" else stage, PORTS[stage]) for stage in STAGES}
+    assert {connection for connection in connections(rules, "egress", "to") if connection[0] == "explorer"} == stages
+    received = {(source, target, port) for target, source, port in connections(rules, "ingress", "from")}
+    assert {connection for connection in received if connection[0] == "explorer"} == stages
+    (rule,) = rules["explorer"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"recmesh.io/operator": "true"}}}]
+
+
 def test_only_rank_may_call_paddle_serving() -> None:
     (rule, metrics) = policies(render("all"))["paddle-serving"]["ingress"]
     assert [peer["podSelector"]["matchLabels"][COMPONENT] for peer in rule["from"]] == ["rank"]

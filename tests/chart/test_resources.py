@@ -43,6 +43,7 @@ EXPECTED = {
     "all": DEFAULT
     | workload("paddle-serving")
     | {("HorizontalPodAutoscaler", name) for name in (*SERVICES, "paddle-serving")}
+    | {(kind, "explorer") for kind in ("Deployment", "Service", "NetworkPolicy")}
     | {(kind, "launcher") for kind in ("Role", "RoleBinding", "ServiceAccount")}
     | {(kind, "retrain") for kind in ("CronJob", "NetworkPolicy")}
     | {

@@ -30,6 +30,14 @@ spec:
       ports:
         - {port: {{ index $ports .component }}, protocol: TCP}
     {{- end }}
+    {{- if and $root.Values.explorer.enabled (ne .component "as") }}
+    - from:
+        {{- include "common.peer" (dict "root" $root "component" "explorer") | nindent 8 }}
+      ports:
+        {{- range omit $served "as" }}
+        - {port: {{ . }}, protocol: TCP}
+        {{- end }}
+    {{- end }}
     - from: # operators, who call single services
         {{- toYaml $root.Values.networkPolicy.operators | nindent 8 }}
         {{- include "common.peer" (dict "root" $root "component" "test") | nindent 8 }}

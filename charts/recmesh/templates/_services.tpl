@@ -136,12 +136,17 @@ livenessProbe:
 {{- end }}
 {{- end }}
 {{- if eq .component "as" }}
-{{- range $name, $port := omit (include "recmesh.ports" . | fromYaml) "as" }}
-- {name: RECMESH_{{ upper $name }}_TARGET, value: "dns:///{{ include "common.name" (dict "root" $.root "component" $name) }}:{{ $port }}"}
-{{- end }}
+{{ include "recmesh.stageTargets" .root }}
 {{- end }}
 {{- range $name, $value := merge dict .values.settings .root.Values.settings }}
 - {name: RECMESH_{{ $name }}, value: {{ $value | toString | quote }}}
+{{- end }}
+{{- end -}}
+
+{{- /* Addresses of the stages of the chain, for their clients. Argument: the chart's scope. */ -}}
+{{- define "recmesh.stageTargets" -}}
+{{- range $name, $port := omit (include "recmesh.ports" . | fromYaml) "as" }}
+- {name: RECMESH_{{ upper $name }}_TARGET, value: "dns:///{{ include "common.name" (dict "root" $ "component" $name) }}:{{ $port }}"}
 {{- end }}
 {{- end -}}
 
