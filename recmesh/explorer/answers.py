@@ -18,11 +18,9 @@ from recmesh.explorer.recorder import PASTED, Recorder, StageCall, Stages
 from recmesh.explorer.releases import LocalRelease, ReleaseShelf
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving.stages import ANONYMOUS, RequestUser, ScoreQuery
-from recmesh.serving.tracing import Tracer
 from recmesh.stores.wire import user_fields
 
 _SECONDS = 5.0
-_TRACER = Tracer("explorer", 0.0, None)  # makes no spans
 _MAX_ACTIONS = 100
 _MAX_VALUES = 30
 
@@ -230,7 +228,7 @@ class Explorer:
             new_only=bool(inquiry.new_only),
             explain=True,
         )
-        chain = Chain(recorder, recorder, recorder, recorder, self._popular, self._candidates, _TRACER)
+        chain = Chain(recorder, recorder, recorder, recorder, self._popular, self._candidates)
         return await chain.answer(request, _SECONDS)
 
     async def _explained(self, inquiry: Inquiry, recorder: Recorder, answer: Answer, *, is_local: bool) -> Explained:
