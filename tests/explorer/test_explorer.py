@@ -1,6 +1,7 @@
 """The pages of the explorer."""
 
 import re
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -212,6 +213,19 @@ def test_an_unknown_user_is_a_new_one(page: Page, explorer: Explorer) -> None:
     page.goto(f"{explorer.url}/?user=nobody-has-this-id")
     expect(page.get_by_text("User nobody-has-this-id is not stored: a new user.")).to_be_visible()
     assert len(listed(page)) == 10
+
+
+@pytest.mark.parametrize(
+    ("method", "host", "status"),
+    [("GET", "127.0.0.1", 200), ("GET", "shop.example", 400), ("POST", "127.0.0.1", 405)],
+)
+def test_it_only_reads_and_answers_to_its_own_name_alone(
+    explorer: Explorer, method: str, host: str, status: int
+) -> None:
+    connection = HTTPConnection("127.0.0.1", explorer.port)
+    connection.request(method, "/", headers={"Host": host})
+    assert connection.getresponse().status == status
+    connection.close()
 
 
 def test_missing_parts_are_named(page: Page, compact: Service, trained_shop: Shop, tmp_path: Path) -> None:
