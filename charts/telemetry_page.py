@@ -37,6 +37,17 @@ def _lines(telemetry: dict[str, Any]) -> Iterator[str]:
     for name, label in telemetry["labels"].items():
         values = ", ".join(f"`{value}`" for value in label.get("values", ()))
         yield f"| `{name}` | {values} | {label['meaning']} |"
+    yield "\n## Spans\n\n[tracing.md](tracing.md) says which requests have spans, and how they are exported.\n"
+    yield "| span | kinds | meaning |\n|---|---|---|"
+    for name, span in telemetry["spans"].items():
+        yield f"| `{name}` | {', '.join(span['kinds'])} | {span['meaning']} |"
+    yield "\n| attribute | unit | meaning |\n|---|---|---|"
+    for name, attribute in telemetry["span_attributes"].items():
+        yield f"| `{name}` | {attribute['unit']} | {attribute['meaning']} |"
+    yield "\n## Log lines\n\nLogs are JSON, an object in each line. The first line of a process has its settings.\n"
+    yield "| field | meaning |\n|---|---|"
+    for name, field in telemetry["log_fields"].items():
+        yield f"| `{name}` | {field['meaning']} |"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """telemetry.yaml describes the metrics of the code, and docs/telemetry.md is generated from it."""
 
+import ast
+import re
 import subprocess
 import sys
 from typing import Any
@@ -8,10 +10,14 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from recmesh.contract import PORTS
+from recmesh import spans
+from recmesh.contract import METHOD_PATHS, PORTS
 from recmesh.features import CHANNELS
 from recmesh.serving import metrics
 from tests.servers import ROOT
+
+# `write` is log.info or log.error in the interceptor.
+_LOGGING = re.compile(r"log\.(debug|info|warning|error)|write")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +59,31 @@ def test_every_label_is_described(telemetry: dict[str, Any]) -> None:
     values = {name: label.get("values") for name, label in telemetry["labels"].items()}
     assert set(values["service"]) == {*PORTS, "compact", "paddle-serving"}
     assert set(values["channel"]) == set(CHANNELS)
+
+
+def test_every_attribute_of_recmesh_is_described(telemetry: dict[str, Any]) -> None:
+    code = {value for name, value in vars(spans).items() if name.isupper() and str(value).startswith("recmesh.")}
+    assert {name for name in telemetry["span_attributes"] if name.startswith("recmesh.")} == code
+
+
+def test_the_spans_of_requests_are_those_of_the_contract(telemetry: dict[str, Any]) -> None:
+    requests = {name for name, span in telemetry["spans"].items() if "server" in span["kinds"]}
+    gateway = "baidu.paddle_serving.pipeline_serving.PipelineService/inference"
+    assert requests == {*(path[1:] for path in METHOD_PATHS.values()), gateway}
+    assert set(METHOD_PATHS) - {"as"} <= set(telemetry["spans"])
+
+
+def logged() -> set[str]:
+    """The fields that the code gives to its log lines, besides those of the settings."""
+    paths = [path for folder in ("recmesh", "services") for path in (ROOT / folder).rglob("*.py")]
+    nodes = [node for path in paths for node in ast.walk(ast.parse(path.read_text()))]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and _LOGGING.fullmatch(ast.unparse(node.func))]
+    return {keyword.arg for call in calls for keyword in call.keywords if keyword.arg}
+
+
+def test_every_field_of_log_lines_is_described(telemetry: dict[str, Any]) -> None:
+    added = {"event", "level", "timestamp", "service", "trace_id", "span_id", "log_id", "exception"}
+    assert set(telemetry["log_fields"]) == added | (logged() - {"exc_info"})
 
 
 def test_the_page_is_current() -> None:
