@@ -1,5 +1,6 @@
 """One request is one trace: the whole tree of its spans, with the calls to Redis, Milvus and ONNX Runtime."""
 
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -95,6 +96,21 @@ def test_the_trace_of_a_request_to_one_process(trained_shop: Shop, collection: s
         "recmesh.runtime": "onnxruntime",
         "recmesh.rows": recall.attributes["recmesh.candidates"],
     }
+
+
+def test_the_times_of_exported_requests_lead_to_their_traces(trained_shop: Shop) -> None:
+    with grpc_receiver() as receiver, traced_compact(trained_shop, receiver) as service:
+        ask(service, trained_shop.user_ids[0], sampled=False)
+        ask(service, trained_shop.user_ids[0])
+        url = f"http://127.0.0.1:{service.ports['metrics']}/metrics"
+        scrape = urllib.request.Request(url, headers={"Accept": "application/openmetrics-text"})
+        with urllib.request.urlopen(scrape, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    exemplars = [line for line in lines if "trace_id" in line]
+    assert len(exemplars) == 1
+    assert exemplars[0].startswith('recmesh_request_seconds_bucket{le="')
+    assert 'method="as_call",service="as"}' in exemplars[0]
+    assert f'# {{trace_id="{TRACE_ID}"}}' in exemplars[0]
 
 
 def test_the_trace_of_a_request_through_five_processes(trained_shop: Shop, collection: str) -> None:
