@@ -79,7 +79,7 @@ def import_models(
             f"release {base} was trained on another state of {dataset}; its items that are missing there get no fields"
         )
     with claimed(work / identity) as target:
-        differences = write(given, Base(folder, manifest, encoder), data, target, reporter)
+        differences = write(given, Base(folder, manifest, encoder), data, identity, target, reporter)
         store.put(target)
     return Outcome(identity, False, differences)
 

@@ -35,8 +35,10 @@ class Base:
     encoder: Encoder
 
 
-def write(given: Mapping[str, Given], base: Base, data: DataSet, target: Path, reporter: Reporter) -> dict[str, float]:
-    """Write a release to the folder `target`, whose name is its id.
+def write(
+    given: Mapping[str, Given], base: Base, data: DataSet, identity: str, target: Path, reporter: Reporter
+) -> dict[str, float]:
+    """Write the release `identity` to the folder `target`.
 
     Returns:
         The largest difference between ONNX Runtime and Paddle Inference, by model.
@@ -59,7 +61,7 @@ def write(given: Mapping[str, Given], base: Base, data: DataSet, target: Path, r
         with reporter.step("towers: conversion, checks and item vectors"):
             written.append(write_towers(given, encoder, requests, texts, target))
     differences = {name: value for models in written for name, value in models.differences.items()}
-    described = _described(given, base.manifest, target.name, differences)
+    described = _described(given, base.manifest, identity, differences)
     for models in written:
         described |= models.described
     write_manifest(target, base.manifest.model_copy(update=described))
