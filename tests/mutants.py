@@ -321,7 +321,7 @@ class Copy:
             return INVALID, ""
         lines = (before.splitlines(keepends=True), after.splitlines(keepends=True))
         diff = "".join(difflib.unified_diff(*lines, mutant.module, mutant.operator, n=1))
-        if ast.dump(ast.parse(after)) == ast.dump(ast.parse(before)):  # 3e38 + 1
+        if not _differ(before, after):
             return INVALID, diff
         found = SURVIVED
         for tests in circles(mutant.module):
@@ -387,6 +387,14 @@ class Copy:
         for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
             del sys.modules[name]
         os._exit(int(pytest.main(["-x", "-p", "no:cacheprovider", *tests])))
+
+
+def _differ(before: str, after: str) -> bool:
+    """Whether a mutant is another program, and neither a syntax error (`not x := y`) nor the same (3e38 + 1)."""
+    try:
+        return ast.dump(ast.parse(after)) != ast.dump(ast.parse(before))
+    except SyntaxError:
+        return False
 
 
 def modules_of(patterns: Iterable[str]) -> list[str]:

@@ -118,6 +118,15 @@ async def test_long_computations_run_in_a_thread(in_thread: bool) -> None:
     assert not gate.busy
 
 
+async def test_by_default_models_have_no_thread_of_their_own() -> None:
+    gate, here = ComputeGate(), threading.get_ident()
+    computing = asyncio.create_task(gate.run(lambda: None))
+    await asyncio.sleep(0)
+    assert gate.busy
+    assert await gate.run_model(threading.get_ident) == here
+    await computing
+
+
 async def test_models_have_a_thread_of_their_own_only_while_others_compute() -> None:
     gate, here, release = ComputeGate(model_thread=True), threading.get_ident(), threading.Event()
     assert await gate.run_model(threading.get_ident) == here

@@ -63,7 +63,7 @@ def shop(
         {
             "sku_id": ITEMS,
             "cate": ["tea", None, *["mug"] * 8],
-            "tags": ["x; y", "y", " ; x;x", None, "z", *["x"] * 5],
+            "tags": ["x; ;y", "y", " ; x;x", None, "z", *["x"] * 5],
             "price": ["0", "1", "3", "odd", None, *["1"] * 5],
         }
     )

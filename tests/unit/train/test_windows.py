@@ -114,6 +114,8 @@ def test_the_roles_of_a_split_by_date() -> None:
     assert [(w.role, w.cold) for w in found] == [(role, cold) for role in roles for cold in (False, True)]
     assert [w.held_out for w in found[-2:]] == [True, True]
     usable = {Role.EARLY, Role.TRAINING, Role.FOLD}
+    # Reports show these.
+    assert [role.value for role in Role] == ["training", "early", "overlapping", "fold", "held-out"]
     assert {role for role in Role if role.usable_before_evaluation} == usable
 
 
