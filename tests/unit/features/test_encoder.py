@@ -1,6 +1,7 @@
 """The inputs that the encoder computes for requests."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from recmesh.errors import InvalidRequest, ReleaseError
 from recmesh.features import Catalogue, Encoder, User
 from recmesh.features.encoder import ITEM_VECTORS
+from recmesh.features.mapped_inputs import MappedInputs, MappedModels
 from recmesh.features.spec import DAY_MS, Array
 from recmesh.values import ActionWeights, ValueRule
 from tests.unit.features.toy import AS_OF, encoder
@@ -256,3 +258,29 @@ def test_a_user_is_described_to_the_tower_by_the_newest_items() -> None:
     inputs = made.tower_inputs(buyer(made, ("a", 1), ("b", 2), ("c", 3), ("d", 4), ("00123", 5)))
     assert inputs["items"].tolist() == [[1, 2, 3, 4]]
     assert inputs["weights"].tolist() == [[1, 1, 1, 1]]
+
+
+class _Imported:
+    """An imported ranker that shows what it is given."""
+
+    def of_items(self, user: User, items: object, unlisted: object) -> dict[str, Any]:
+        return {"profile": dict(user.profile), "unlisted": unlisted}
+
+
+def test_imported_models_get_fields_in_the_spelling_of_the_data_set() -> None:
+    """Legacy clients write whole numbers as "1.0"; other fields, and values that the data set lacks, stay."""
+    made, imported = encoder(), cast("MappedInputs", _Imported())
+    made = Encoder(
+        made.spec,
+        made._user_vocabularies,
+        made._item_vocabularies,
+        made.catalogue,
+        made.statistics,
+        made.item_vectors,
+        MappedModels(ranker=imported),
+    )
+    user = made.user({"age": "1.0", "job": "3.0"})
+    inputs: Any = made.ranker_inputs(user, np.array([0], np.int32), False, [{"cate": "tea", "price": "7.0"}])
+    assert inputs["profile"] == {"age": "1", "job": "3.0"}
+    assert inputs["unlisted"] == [{"cate": "tea", "price": "7.0"}]
+    assert made.user({"age": "9.0"}).profile == {"age": "9.0"}

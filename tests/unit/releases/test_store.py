@@ -183,6 +183,23 @@ def test_a_rollback_that_fails_a_check_changes_nothing(store: ModelStore, make_r
     assert (checked, store.active()) == (["r1"], "r2")
 
 
+def test_a_deletion_that_is_interrupted_leaves_no_release(
+    store: ModelStore, make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest goes first: a folder without one is no release."""
+    activated(store, make_release, "r1", "r2")
+
+    def interrupted(_path: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "_remove_folder", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.delete("r1")
+    assert [release.id for release in store.list()] == ["r2"]
+    with pytest.raises(ReleaseError, match="no release r1"):
+        store.manifest("r1")
+
+
 def test_the_history_names_each_release_once_and_twenty_at_most(store: ModelStore, make_release: MakeRelease) -> None:
     names = [f"r{number:02}" for number in range(23)]
     activated(store, make_release, *names)
