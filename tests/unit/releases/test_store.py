@@ -23,6 +23,7 @@ from recmesh.releases import (
     same_data_as,
     write_manifest,
 )
+from recmesh.releases.abandoned import remove_abandoned
 from tests.strange import STRANGE
 from tests.unit.releases.conftest import MakeRelease
 
@@ -434,3 +435,32 @@ def test_a_mark_names_the_release_of_the_latest_training(store: ModelStore, make
         assert store.marked("nightly").id == name
     with pytest.raises(ReleaseError, match="is not a valid mark"):
         store.set_mark("../active", "r1")
+
+
+@pytest.mark.parametrize(
+    ("url", "needed"),
+    [("s3://bucket/store", r"needs the extra \"s3\": pip install 'recmesh\[s3\]'"), ("gs://bucket/store", "no gcsfs")],
+)
+def test_a_store_that_needs_another_package_says_which(url: str, needed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_url: str) -> None:
+        raise ImportError("no gcsfs")
+
+    monkeypatch.setattr("recmesh.releases.store._opened", missing)
+    with pytest.raises(ReleaseError, match=f"^model store {url}: {needed}$"):
+        ModelStore(url)
+
+
+def test_an_abandoned_folder_that_cannot_be_removed_completely_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".r1.abc").mkdir()
+    (tmp_path / ".r1.abc.lock").touch()
+    removed: list[tuple[str, bool]] = []
+
+    def rmtree(folder: Path, ignore_errors: bool = False) -> None:
+        removed.append((folder.name, ignore_errors))
+
+    monkeypatch.setattr("recmesh.releases.abandoned.shutil.rmtree", rmtree)
+    remove_abandoned(tmp_path)
+    assert removed == [(".r1.abc", True)]
+    assert [path.name for path in tmp_path.iterdir()] == [".r1.abc"]

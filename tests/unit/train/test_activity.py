@@ -80,3 +80,8 @@ def test_periods_begin_and_end_with_their_actions() -> None:
 def test_going_back_skips_gaps(back: int, at: int) -> None:
     found = ActiveTime(np.array([0, 30]), np.array([20, 40]))
     assert found.back(back) == at
+
+
+def test_only_the_last_period_is_rounded_up_to_midnight() -> None:
+    found = ActiveTime(np.array([0, 10 * DAY_MS]), np.array([HOUR, 12 * DAY_MS + HOUR])).ending_at_midnight()
+    assert (found.begins.tolist(), found.ends.tolist()) == ([0, 10 * DAY_MS], [HOUR, 13 * DAY_MS])
