@@ -123,6 +123,41 @@ async def test_ranked_items_are_counted() -> None:
     assert (_observed()[0] - before[0], _observed()[1] - before[1]) == (1, 3)
 
 
+async def test_more_than_500_items_are_encoded_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[bool] = []
+    run = ComputeGate.run
+
+    async def observed(gate: ComputeGate, compute: Any, *, in_thread: bool = False) -> Any:
+        kept.append(in_thread)
+        return await run(gate, compute, in_thread=in_thread)
+
+    monkeypatch.setattr(ComputeGate, "run", observed)
+    for count in (1, 500, 501):
+        await _ranked(_Backend([1] * count), ids=["a"] * count)
+    assert kept == [False, False, True]
+
+
+async def test_2000_items_are_not_too_many() -> None:
+    assert len((await _ranked(_Backend([1] * 2_000), ids=["a"] * 2_000)).ids) == 2_000
+
+
+async def test_values_outside_the_vocabularies_and_the_release_of_the_query_reach_the_release() -> None:
+    counted: list[str] = []
+    asked: list[str] = []
+    encoder, backend = with_new_items(), _Backend([1])
+    features: Any = SimpleNamespace(encode=lambda _: (encoder.user({"age": "1"}), None))
+    unknown: Any = SimpleNamespace(count=lambda: counted.append("counted"))
+    served: Any = backend
+
+    def get(release: str) -> tuple[str, RankRelease]:
+        asked.append(release)
+        return "one", RankRelease(encoder, features, unknown, served)
+
+    releases: Any = SimpleNamespace(get=get)
+    await RankCore(releases, ComputeGate()).rank(ScoreQuery(USER, ["a"], release="r0"), 1.0)
+    assert (asked, counted) == (["r0"], ["counted"])
+
+
 def _observed() -> tuple[float, float]:
     """The number of requests so far, and of their items."""
     return (

@@ -32,6 +32,12 @@ def test_recall_is_the_share_of_the_best_items_that_was_found() -> None:
     assert recall(worst, ITEMS, VECTORS, QUERIES, 10) == 0
 
 
+def test_items_just_below_the_best_ones_do_not_count() -> None:
+    """Ranks 6 to 15, of which five are among the ten best."""
+    shifted = [ids[5:15] for ids in _best(QUERIES, 50)]
+    assert recall(shifted, ITEMS, VECTORS, QUERIES, 10) == pytest.approx(0.5)
+
+
 def test_an_item_with_the_same_score_as_the_last_best_item_counts() -> None:
     vectors = np.ones((50, 4), np.float32)
     assert recall([ITEMS[-3:]], ITEMS, vectors, np.ones((1, 4), np.float32), 3) == 1
