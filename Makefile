@@ -29,7 +29,7 @@ CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status logs clean test test-long check protos bench bench-faults lock environments \
-	environments-dev helm images sbom values telemetry cluster-smoke cluster-test environments-cluster mutants
+	environments-dev helm images sbom values telemetry cluster-smoke cluster-test environments-cluster mutants dashboards
 .SILENT:
 
 help: ## List the targets
@@ -88,6 +88,9 @@ sbom: ## Print what is in the images, as CycloneDX. IMAGES= some
 
 values: environments-dev ## Write docs/values.md from the charts' values.schema.json
 	$(BIN)/python charts/values_page.py > docs/values.md
+
+dashboards: environments-dev ## Write the dashboards and alerts of the chart from charts/observability
+	$(BIN)/python -m charts.observability
 
 telemetry: environments-dev ## Write docs/telemetry.md from telemetry.yaml
 	$(BIN)/python charts/telemetry_page.py > docs/telemetry.md

@@ -1,0 +1,77 @@
+"""Capacity: what the processes use, and how much room is left."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from charts.observability.panels import Query, dashboard, graph
+from charts.observability.promql import RATE, rate
+
+_OURS = "and on (instance) recmesh_event_loop_lag_seconds"
+
+
+def page() -> Dashboard:
+    """The dashboard."""
+    return dashboard(
+        "Capacity",
+        "What the processes use, and how much room is left.",
+        {"Use": _use(), "Room": _room()},
+    )
+
+
+def _use() -> list[object]:
+    return [
+        graph(
+            "CPU",
+            "Cores that each process uses.",
+            "none",
+            Query(f"rate(process_cpu_seconds_total[{RATE}]) {_OURS}", "{{instance}}"),
+        ),
+        graph(
+            "Memory",
+            "Resident memory of each process.",
+            "bytes",
+            Query(f"process_resident_memory_bytes {_OURS}", "{{instance}}"),
+        ),
+        graph(
+            "Requests by process",
+            "Requests per second of each process, to see whether clients balance their calls.",
+            "reqps",
+            Query(rate("recmesh_requests_total", "service, instance"), "{{service}} {{instance}}"),
+        ),
+    ]
+
+
+def _room() -> list[object]:
+    return [
+        graph(
+            "Use of the limit",
+            "Requests in flight as a share of the limit of the process; at 1 it refuses requests.",
+            "percentunit",
+            Query("recmesh_requests_in_flight / recmesh_requests_limit", "{{service}} {{instance}}"),
+            width=6,
+            high=1.0,
+        ),
+        graph(
+            "Limit",
+            "Requests that may be in progress in a process; congestion lowers the limit.",
+            "none",
+            Query("recmesh_requests_limit", "{{service}} {{instance}}"),
+            width=6,
+        ),
+        graph(
+            "Event loop lag",
+            "Delay of the latest timer on the event loop of each process.",
+            "s",
+            Query("recmesh_event_loop_lag_seconds", "{{instance}}"),
+            width=6,
+        ),
+        graph(
+            "Refused requests",
+            "Requests per second that a process refused before any work, by reason.",
+            "reqps",
+            Query(
+                rate("recmesh_refused_requests_total", "service, reason, instance"),
+                "{{service}} {{reason}} {{instance}}",
+            ),
+            width=6,
+        ),
+    ]

@@ -1,0 +1,120 @@
+"""Recommendations: what is shown, where it comes from, and how good the release was when it was trained."""
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+
+from charts.observability.objectives import ANSWERS
+from charts.observability.panels import Query, bars, dashboard, graph, rows
+from charts.observability.promql import mean, rate
+
+
+def page() -> Dashboard:
+    """The dashboard."""
+    return dashboard(
+        "Recommendations",
+        "What is shown, where it comes from, and how good the release was when it was trained.",
+        {"Shown items": _shown(), "Channels": _channels(), "Users": _users(), "Held-out figures": _held_out()},
+    )
+
+
+def _shown() -> list[object]:
+    return [
+        graph(
+            "Catalogue coverage",
+            "Share of the catalogue in the answers of the last hour, of the process that has shown the most items.",
+            "percentunit",
+            Query("max(recmesh_distinct_recommended_items) / scalar(max(recmesh_release_items))", "coverage"),
+        ),
+        graph(
+            "Popular items",
+            "Share of the shown items that are among the 100 most popular ones.",
+            "percentunit",
+            Query(
+                f"{rate('recmesh_recommended_popular_items_total')} / {rate('recmesh_recommended_items_total')}",
+                "popular",
+            ),
+        ),
+        graph(
+            "Empty answers",
+            "Share of answers without items.",
+            "percentunit",
+            Query(f"{rate('recmesh_empty_answers_total')} / {rate(ANSWERS)}", "empty"),
+            high=0.01,
+        ),
+    ]
+
+
+def _channels() -> list[object]:
+    proposed = rate("recmesh_explained_channel_items_total", "channel")
+    return [
+        graph(
+            "Channels of shown items",
+            "Share of the shown items that a channel proposed; several channels may propose the same item.",
+            "percentunit",
+            Query(f"{proposed} / scalar({rate('recmesh_explained_items_total')})", "{{channel}}"),
+            width=12,
+        ),
+        graph(
+            "Candidates by channel",
+            "Mean number of candidates of a channel for one request.",
+            "none",
+            Query(mean("recmesh_channel_candidates", by="channel"), "{{channel}}"),
+            width=12,
+        ),
+    ]
+
+
+def _users() -> list[object]:
+    return [
+        graph(
+            "Input drift",
+            "Population stability index of each field against the training: above 0.25 the training is out of date.",
+            "none",
+            Query("max by (field) (recmesh_input_drift)", "{{field}}"),
+            high=0.25,
+        ),
+        graph(
+            "Unknown values",
+            "Field values per second that the vocabularies of the release do not contain.",
+            "cps",
+            Query(rate("recmesh_unknown_values_total", "field"), "{{field}}"),
+        ),
+        graph(
+            "Catalogue",
+            "Items in the catalogue of the active release.",
+            "none",
+            Query("max by (release) (recmesh_release_items)", "{{release}}"),
+        ),
+    ]
+
+
+def _held_out() -> list[object]:
+    figures = "max by (release, segment, system, metric) (recmesh_release_held_out)"
+    return [
+        rows(
+            "Figures of the active release",
+            "Means over held-out users, by segment of the users and by what was evaluated.",
+            "none",
+            Query(figures, "mean"),
+        ),
+        bars(
+            "recall@10 by segment",
+            "Mean recall@10 over held-out users: the chain, and the list of popular items.",
+            "none",
+            "segment",
+            *(Query(_recall(system), system) for system in ("chain", "popularity")),
+        ),
+        graph(
+            "Figures of each release",
+            "Means of the chain over held-out users; a new release starts a new line.",
+            "none",
+            Query(
+                'max by (release, segment, metric) (recmesh_release_held_out{system="chain"})',
+                "{{segment}} {{metric}} {{release}}",
+            ),
+            width=24,
+        ),
+    ]
+
+
+def _recall(system: str) -> str:
+    return f'max by (segment) (recmesh_release_held_out{{system="{system}", metric="recall@10"}})'
