@@ -9,6 +9,8 @@ TESTS ?= tests/unit tests/packaging tests/component tests/contract tests/clients
 MUTANTS ?= 200
 SEED ?= 1
 MODULES ?=
+
+TESTS ?= tests/unit tests/packaging tests/component tests/contract tests/clients tests/train tests/mesh tests/paddle_serving tests/local tests/chart tests/observe
 IMAGES ?=
 UPGRADE ?=
 
@@ -29,7 +31,8 @@ CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
 .PHONY: help up down status logs clean test test-long check protos bench bench-faults lock environments \
-	environments-dev helm images sbom values telemetry cluster-smoke cluster-test environments-cluster mutants dashboards
+	environments-dev helm images sbom values telemetry cluster-smoke cluster-test environments-cluster mutants dashboards \
+	prometheus
 .SILENT:
 
 help: ## List the targets
@@ -51,10 +54,10 @@ logs: ## Show the end of a log. SERVICE= um, cm, recall, rank, as, redis, milvus
 clean: ## Stop everything and delete .recmesh: downloads, data sets, releases, stores, logs
 	$(LOCAL) clean
 
-test: check helm ## Check the code, then run all tests that need no Kubernetes, on servers of their own. TESTS= some
+test: check helm prometheus ## Check the code, then run all tests that need no Kubernetes, on servers of their own. TESTS= some
 	exec $(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(TESTS)
 
-test-long: environments-dev helm ## Run the tests that take minutes each
+test-long: environments-dev helm prometheus ## Run the tests that take minutes each
 	exec $(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m long $(TESTS)
 
 check: environments-dev ## Lint, formatting, types, spelling, prose, protos
@@ -106,6 +109,9 @@ lock: environments-dev ## Make requirements/*.txt from pyproject.toml. UPGRADE=-
 
 helm: environments-dev ## Fetch helm and kubectl into .venv/bin, unless they are there
 	$(BIN)/python -m local.helm
+
+prometheus: environments ## Fetch Prometheus and Alertmanager into .venv, unless they are installed
+	$(BIN)/python -m local.prometheus
 
 environments-cluster: helm
 	$(ENVIRONMENTS) kubernetes

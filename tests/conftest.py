@@ -18,7 +18,7 @@ _SHOP_TESTS = ("contract", "explorer", "mesh", "paddle_serving")
 _SHARED_TRAINING = tuple(
     f"tests/train/test_{name}.py" for name in ("debiased_score", "import", "new_items", "orders", "report", "training")
 )
-_ORDER = ("local", *_SHOP_TESTS, "train", "clients", "component", "chart", "packaging", "unit", "cluster")
+_ORDER = ("local", *_SHOP_TESTS, "train", "clients", "component", "chart", "observe", "packaging", "unit", "cluster")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
