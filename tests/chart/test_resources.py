@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import referencing
 
+from charts.observability.dashboards import ALL
 from tests.chart.conftest import VALUES, Resource, chart_path, render, run_helm
 
 KUBERNETES = ("1.28", "1.31", "1.34")
@@ -47,6 +48,7 @@ EXPECTED = {
     | {(kind, "launcher") for kind in ("Role", "RoleBinding", "ServiceAccount")}
     | {(kind, "retrain") for kind in ("CronJob", "NetworkPolicy")}
     | {
+        *(("ConfigMap", f"dashboard-{name}") for name in ALL),
         ("NetworkPolicy", "import"),
         ("PersistentVolumeClaim", "dataset"),
         ("PriorityClass", "jobs"),
