@@ -32,7 +32,7 @@ CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 .DEFAULT_GOAL := help
 .PHONY: help up down status logs clean test test-long check protos bench bench-faults lock environments \
 	environments-dev helm images sbom values telemetry cluster-smoke cluster-test environments-cluster mutants dashboards \
-	prometheus
+	prometheus observe
 .SILENT:
 
 help: ## List the targets
@@ -42,13 +42,16 @@ help: ## List the targets
 up: environments ## Bring the mesh up and show recommendations. DATASET= folder or name (docs/datasets.md); MODE= compact, services; BACKEND= onnx, paddle-serving
 	exec $(BIN)/python -m local up --dataset $(call quoted,$(value DATASET)) --mode $(call quoted,$(MODE)) --backend $(call quoted,$(BACKEND))
 
+observe: ## Run Prometheus beside `make up`, with the alerts of the chart, and print its address
+	$(LOCAL) observe
+
 down: ## Stop everything that `make up` started; data and releases stay
 	$(LOCAL) down
 
 status: ## Show every process: address, state, uptime, memory. JSON=1 for machines
 	$(LOCAL) status $(if $(JSON),--json)
 
-logs: ## Show the end of a log. SERVICE= um, cm, recall, rank, as, redis, milvus; FOLLOW=1 goes on
+logs: ## Show the end of a log. SERVICE= um, cm, recall, rank, as, redis, milvus, prometheus; FOLLOW=1 goes on
 	$(LOCAL) logs --service $(call quoted,$(value SERVICE)) $(if $(FOLLOW),--follow)
 
 clean: ## Stop everything and delete .recmesh: downloads, data sets, releases, stores, logs

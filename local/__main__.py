@@ -49,6 +49,14 @@ def down() -> None:
 
 
 @app.command()
+def observe() -> None:
+    """Run Prometheus beside the running mesh, with the alerts of the chart; `down` stops it."""
+    from local.observe import observe as run
+
+    run(settings.load(), Console())
+
+
+@app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show address, state, uptime and memory of every process."""
     current = settings.load()
@@ -57,7 +65,9 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 @app.command()
 def logs(
-    service: Annotated[str, typer.Option(help="um, cm, recall, rank, as, compact, redis, milvus or paddle-serving.")],
+    service: Annotated[
+        str, typer.Option(help="um, cm, recall, rank, as, compact, redis, milvus, paddle-serving or prometheus.")
+    ],
     follow: Annotated[bool, typer.Option(help="Keep printing new lines.")] = False,
 ) -> None:
     """Print the last lines of the log of a process."""
@@ -92,8 +102,9 @@ def _backend(text: str) -> Backend:
 
 def _log(current: LocalSettings, service: str) -> Path:
     """The log of a process. Services that share a process share its log."""
-    if service not in programs.ALL:
-        raise SettingsError(f"SERVICE={service}: expected one of {', '.join(programs.ALL)}")
+    known = (*programs.ALL, settings.PROMETHEUS)
+    if service not in known:
+        raise SettingsError(f"SERVICE={service}: expected one of {', '.join(known)}")
     running = {state.name for state in Supervisor(current).states()}
     name = "compact" if service in settings.SERVICES and "compact" in running else service
     path = current.logs / f"{name}.log"

@@ -29,6 +29,10 @@ SERVICES: tuple[ServiceName, ...] = ("um", "cm", "recall", "rank", "as")
 
 PADDLE_SERVING = "paddle-serving"
 
+PROMETHEUS = "prometheus"
+
+_PROMETHEUS_PORT = 9090
+
 _UNBROKEN = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 Mode = Literal["compact", "services"]
@@ -67,6 +71,7 @@ class LocalSettings(BaseSettings):
     redis_port: Port = REDIS_PORT
     redis_prefix: str = DEFAULT_REDIS_PREFIX
     milvus_port: Port = MILVUS_PORT
+    prometheus_port: Port = _PROMETHEUS_PORT
     model_store: str = ""
     keep_release: bool = False
     milvus_lite: bool = False

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from local import programs
-from local.settings import PADDLE_SERVING, SERVICES, LocalSettings, Mode
+from local.settings import PADDLE_SERVING, PROMETHEUS, SERVICES, LocalSettings, Mode
 from local.supervisor import ProcessState
 from recmesh.client import Recommendation
 from recmesh.contract import address
@@ -93,6 +93,8 @@ def _address(settings: LocalSettings, program: str) -> str:
         return f"127.0.0.1:{settings.redis_port}"
     if program == "milvus":
         return f"127.0.0.1:{settings.milvus_port}"
+    if program == PROMETHEUS:
+        return f"127.0.0.1:{settings.prometheus_port}"
     if program == "compact":
         host = address(settings.reachable_host, settings.port(SERVICES[0])).rpartition(":")[0]
         return f"{host}:" + ",".join(str(settings.port(name)) for name in SERVICES)

@@ -14,11 +14,12 @@ from tests.servers import ROOT, MilvusServer, RedisServer, running_milvus, runni
 from tests.shop import Shop, open_shop, running_apart, trained_once
 
 _SHOP_TESTS = ("contract", "explorer", "mesh", "paddle_serving")
+_SHOP_TESTS = ("contract", "mesh", "observe", "paddle_serving")
 # The files of tests/train whose tests share one training. The others train data sets of their own.
 _SHARED_TRAINING = tuple(
     f"tests/train/test_{name}.py" for name in ("debiased_score", "import", "new_items", "orders", "report", "training")
 )
-_ORDER = ("local", *_SHOP_TESTS, "train", "clients", "component", "chart", "observe", "packaging", "unit", "cluster")
+_ORDER = ("local", *_SHOP_TESTS, "train", "clients", "component", "chart", "packaging", "unit", "cluster")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from local.health import serving
 from local.ports import free_ports
@@ -26,7 +28,7 @@ from recmesh.dataset import synthetic
 from tests.servers import ROOT
 
 SERVICES = ("um", "cm", "recall", "rank", "as")
-PORTS = (*SERVICES, "redis", "milvus", "metrics", "paddle_serving")
+PORTS = (*SERVICES, "redis", "milvus", "metrics", "paddle_serving", "prometheus")
 
 
 def _ports() -> dict[str, int]:
@@ -162,6 +164,28 @@ def test_status_and_logs_describe_the_processes(home: Home) -> None:
     assert all(row["memory_bytes"] > 0 and row["uptime_seconds"] >= 0 for row in rows)
     assert f"127.0.0.1:{home.ports['as']}" in [row["address"] for row in rows if row["name"] == "as"]
     assert home.make("logs", "SERVICE=rank").strip()
+
+
+def test_observe_runs_prometheus_with_the_alerts_of_the_chart(home: Home) -> None:
+    address = f"http://127.0.0.1:{home.ports['prometheus']}"
+    assert f"{address}/alerts" in home.make("observe")
+    before = home.pids()["prometheus"]
+    home.make("observe")
+    assert home.pids()["prometheus"] == before, "the second run started it again"
+
+    def served() -> set[str]:
+        answer = prometheus(address, "/api/v1/query?query=recmesh_serving==1")
+        return {series["metric"]["service"] for series in answer["data"]["result"]}
+
+    eventually(lambda: served() == {*SERVICES, "paddle-serving"}, "all services are scraped")
+    groups = prometheus(address, "/api/v1/rules")["data"]["groups"]
+    alerts = yaml.safe_load((ROOT / "charts" / "recmesh" / "alerts.yaml").read_text())["groups"][0]["rules"]
+    assert [rule["name"] for rule in groups[0]["rules"]] == [alert["alert"] for alert in alerts]
+
+
+def prometheus(address: str, path: str) -> Any:
+    with urllib.request.urlopen(address + path) as answer:
+        return json.load(answer)
 
 
 def test_everything_listens_on_loopback_only(home: Home) -> None:
