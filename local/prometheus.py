@@ -30,6 +30,11 @@ def program(name: str) -> Path:
     return fetched
 
 
+def root(name: str) -> Path:
+    """The folder that the files of a program's package are relative to: the working directory of Alertmanager."""
+    return program(name).parent.parent.parent
+
+
 def assets(prometheus: Path) -> Path | None:
     """The folder of Prometheus' pages, which Debian keeps in a package's folder, not in the program."""
     folder = prometheus.parent.parent / _ASSETS
@@ -45,8 +50,15 @@ def _fetch() -> None:
             raise SettingsError(f"prometheus is missing, and apt cannot download it: install {' and '.join(_PACKAGES)}")
         for package in folder.glob("*.deb"):
             subprocess.run(["dpkg-deb", "--extract", str(package), str(folder / "root")], check=True)
+        _make_relative(folder / "root" / "usr" / "bin" / "prometheus-alertmanager")
         shutil.rmtree(_FOLDER, ignore_errors=True)
         (folder / "root").rename(_FOLDER)
+
+
+def _make_relative(alertmanager: Path) -> None:
+    """Let Alertmanager find its templates in its working directory: Debian compiles an absolute path into it."""
+    installed = b"/usr/share/prometheus/alertmanager"
+    alertmanager.write_bytes(alertmanager.read_bytes().replace(installed, b"usr//" + installed.removeprefix(b"/usr/")))
 
 
 def _download(folder: Path) -> bool:
