@@ -5,12 +5,10 @@ MODE ?= compact
 BACKEND ?= $(or $(RECMESH_RANK_BACKEND),onnx)
 SERVICE ?=
 FOLLOW ?=
-TESTS ?= tests/unit tests/packaging tests/component tests/contract tests/clients tests/train tests/mesh tests/explorer tests/paddle_serving tests/local tests/chart
+TESTS ?= tests/unit tests/packaging tests/component tests/contract tests/clients tests/train tests/mesh tests/explorer tests/observe tests/paddle_serving tests/local tests/chart
 MUTANTS ?= 200
 SEED ?= 1
 MODULES ?=
-
-TESTS ?= tests/unit tests/packaging tests/component tests/contract tests/clients tests/train tests/mesh tests/paddle_serving tests/local tests/chart tests/observe
 IMAGES ?=
 UPGRADE ?=
 

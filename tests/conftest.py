@@ -13,8 +13,7 @@ from tests.processes import Service, running
 from tests.servers import ROOT, MilvusServer, RedisServer, running_milvus, running_redis
 from tests.shop import Shop, open_shop, running_apart, trained_once
 
-_SHOP_TESTS = ("contract", "explorer", "mesh", "paddle_serving")
-_SHOP_TESTS = ("contract", "mesh", "observe", "paddle_serving")
+_SHOP_TESTS = ("contract", "explorer", "mesh", "observe", "paddle_serving")
 # The files of tests/train whose tests share one training. The others train data sets of their own.
 _SHARED_TRAINING = tuple(
     f"tests/train/test_{name}.py" for name in ("debiased_score", "import", "new_items", "orders", "report", "training")
