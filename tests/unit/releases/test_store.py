@@ -464,3 +464,17 @@ def test_an_abandoned_folder_that_cannot_be_removed_completely_stops_nothing(
     remove_abandoned(tmp_path)
     assert removed == [(".r1.abc", True)]
     assert [path.name for path in tmp_path.iterdir()] == [".r1.abc"]
+
+
+def test_activation_looks_at_the_store_itself_and_not_at_what_it_knew(
+    store: ModelStore, make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File systems such as s3fs keep listings; another process may have changed the files since."""
+    store.put(make_release("r1"))
+    invalidated: list[str] = []
+    monkeypatch.setattr(type(store._fs), "invalidate_cache", lambda *_: invalidated.append("all"))
+    store.activate("r1")
+    assert invalidated
+    invalidated.clear()
+    assert [release.id for release in store.list()] == ["r1"]
+    assert invalidated

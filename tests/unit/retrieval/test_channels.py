@@ -138,6 +138,20 @@ def test_exact_retrieval_runs_the_channels_of_the_segment_with_their_depths() ->
     assert set(retriever.exact(buyer(made, "a"), vector, vectors, exclude, new_only=True)) == {"new"}
 
 
+def test_exact_retrieval_has_the_depths_of_the_segment_of_the_request() -> None:
+    made = encoder()
+    depths = {
+        segment: {"popular": Channel(depth=depth)} for segment, depth in (("cold", 1), ("novel", 2), ("repeat", 3))
+    }
+    made.spec = made.spec.model_copy(update={"channels": depths})
+    vector, vectors = np.ones(3, np.float32), np.eye(5, 3, dtype=np.float32)
+    found = [
+        Retriever(made).exact(user, vector, vectors, NO_ITEMS, new_only)["popular"].items
+        for user, new_only in ((buyer(made), False), (buyer(made, "a"), True), (buyer(made, "a"), False))
+    ]
+    assert [len(items) for items in found] == [1, 2, 3]
+
+
 def test_items_are_excluded_by_id_and_by_the_history_if_only_new_ones_are_wanted() -> None:
     for repeats, new_only, expected in ((True, False, [3]), (True, True, [0, 3]), (False, False, [0, 3])):
         made = encoder(repeats)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recmesh.serving import milvus as serving_milvus
 from recmesh.serving import redis as serving_redis
+from recmesh.serving.milvus import open_milvus
 from recmesh.serving.redis import open_redis
 from recmesh.serving.stages import ANONYMOUS
 from recmesh.stores.credentials import NO_CREDENTIALS
@@ -61,6 +63,14 @@ async def test_a_check_of_redis_has_a_connection_of_its_own(readers: list[_Reade
         assert probe.arguments == ("redis://r:1/0", 1, 1.5, Keys.of("shop:"), NO_CREDENTIALS)
         assert not reading.closed and not probe.closed
     assert reading.closed and probe.closed
+
+
+async def test_a_reader_of_milvus_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving_milvus, "MilvusReader", _Reader)
+    async with open_milvus("http://m:1") as opened:
+        reader: Any = opened
+        assert (reader.arguments, reader.closed) == (("http://m:1",), False)
+    assert reader.closed
 
 
 @pytest.mark.parametrize(
