@@ -206,7 +206,8 @@ def _numeric_field(name: str, column: pl.Series) -> Field:
         return Field(name=name, kind="numeric")
     bounds = np.unique(np.quantile(parsed, np.linspace(0, 1, MAX_BUCKETS + 1)[1:-1]))
     logs = np.array([signed_log(number) for number in parsed])
-    scale = float(logs.std()) or 1.0
+    # Rounding makes the deviation of equal values 4e-16 or so, and any other value infinitely far away.
+    scale = float(logs.std()) if np.ptp(logs) > 0 else 1.0
     return Field(name=name, kind="numeric", bounds=tuple(bounds.tolist()), center=float(logs.mean()), scale=scale)
 
 

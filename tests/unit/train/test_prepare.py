@@ -203,11 +203,13 @@ def test_a_numeric_field_without_numbers(cells: list[str | None]) -> None:
     assert (field.kind, field.center, field.scale, field.bounds) == ("numeric", 0, 1, ())
 
 
-def test_a_numeric_field_without_spread_is_not_scaled() -> None:
+@pytest.mark.parametrize(("price", "center"), [("0", 0), ("7", pytest.approx(2.0794415))])
+def test_a_numeric_field_without_spread_is_not_scaled(price: str, center: float) -> None:
+    """The computed deviation of ten times log 8 is not 0."""
     data = shop()
-    price = pl.Series("price", ["0"] * 10)
-    field = prepare(DataSet(**{**vars(data), "items": data.items.with_columns(price)})).item_vocabularies[2].field
-    assert (field.center, field.scale, field.bounds) == (0, 1, (0.0,))
+    prices = pl.Series("price", [price] * 10)
+    field = prepare(DataSet(**{**vars(data), "items": data.items.with_columns(prices)})).item_vocabularies[2].field
+    assert (field.center, field.scale, field.bounds) == (center, 1, (float(price),))
 
 
 def test_without_fields_users_have_no_codes() -> None:
