@@ -211,8 +211,8 @@ def test_redis_takes_its_password_from_a_secret_and_not_from_an_argument() -> No
     (redis,) = find(resources, "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
     assert redis["command"] == ["sh", "/etc/redis/start.sh", "/etc/redis/redis.conf"]
     assert environment(redis)["REDISCLI_AUTH"] == ("redis-password", "password")
-    ping = ["redis-cli", "-e", "--tls", "--cacert", "/etc/redis-tls/ca.crt", "ping"]
-    assert [redis[probe]["exec"]["command"] for probe in ("startupProbe", "readinessProbe")] == [ping, ping]
+    read = ["redis-cli", "-e", "--tls", "--cacert", "/etc/redis-tls/ca.crt", "exists", "recmesh"]
+    assert [redis[probe]["exec"]["command"] for probe in ("startupProbe", "readinessProbe")] == [read, read]
     script = find(resources, "ConfigMap", "redis")["data"]["start.sh"]
     assert script.strip() == (CHARTS / "redis/files/start.sh").read_text().strip()
 
