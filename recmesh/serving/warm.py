@@ -39,6 +39,7 @@ class WarmReleases(Generic[T]):
         folder: Path,
         load: Callable[[Path, Manifest], T],
         ready: Callable[[T], Awaitable[None]] | None = None,
+        switched: Callable[[T], None] | None = None,
     ) -> None:
         """Hold no release yet; `follow` loads them.
 
@@ -48,12 +49,14 @@ class WarmReleases(Generic[T]):
             folder: Releases are downloaded into it.
             load: Loads a release and warms it up. Runs in a thread.
             ready: Waits until the dependencies of a loaded release are ready.
+            switched: Called with the release that new requests use from now on.
         """
         self._service = service
         self._store = store
         self._folder = folder
         self._load = load
         self._wait_until_ready = ready
+        self._switched = switched
         self._ready: dict[str, T] = {}
         self._manifests: dict[str, Manifest] = {}
         self._active = ""
@@ -86,6 +89,8 @@ class WarmReleases(Generic[T]):
         metrics.RELEASE_SWITCHES.labels(self._service).inc()
         self._manifests = {held: self._manifests[held] for held in self._ready}
         release_facts.export(self._manifests[release])
+        if self._switched:
+            self._switched(loaded)
         log.info("release is ready", service=self._service, release=release)
 
     def _fetch(self, release: str) -> T:

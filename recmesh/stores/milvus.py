@@ -49,7 +49,10 @@ Answer = tuple[Sequence[str], Vectors]
 
 SERVICE = "/milvus.proto.milvus.MilvusService/"
 VECTOR = "vector"
-_BOOLEAN_EXPRESSION, _EVENTUALLY, _FLOAT_VECTOR, _FLUSHED = 1, 3, 101, 4
+_BOOLEAN_EXPRESSION, _EVENTUALLY, _FLOAT_VECTOR = 1, 3, 101
+_COMPLETE = frozenset({3, 4, 5})
+"""States of segments that get no more rows: sealed, flushed, and being flushed."""
+
 _MIN_INDEXED_ROWS = 1_024
 """Milvus builds no index for smaller segments and scans them."""
 
@@ -174,7 +177,7 @@ class MilvusReader:
         return all(
             segment.segment_id in indexed
             for segment in stored.infos
-            if segment.state == _FLUSHED and segment.num_rows >= _MIN_INDEXED_ROWS
+            if segment.state in _COMPLETE and segment.num_rows >= _MIN_INDEXED_ROWS
         )
 
     async def _ask(self, call: _Call, what: str, request: bytes, timeout: float) -> Any:

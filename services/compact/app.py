@@ -83,6 +83,10 @@ async def _ready(release: SharedRelease) -> None:
     await release.rank.backend.ready()
 
 
+def _export(release: SharedRelease) -> None:
+    release.recall.drift.export()
+
+
 @asynccontextmanager
 async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve the five endpoints, with a chain that calls the cores of the services."""
@@ -92,7 +96,7 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         gate = ComputeGate(model_thread=True)
         backends = await stack.enter_async_context(open_backends(settings, gate))
         store, load = ModelStore(settings.model_store), loader(milvus, gate, backends)
-        releases = WarmReleases("compact", store, settings.releases, load, _ready)
+        releases = WarmReleases("compact", store, settings.releases, load, _ready, _export)
 
         um, cm = UmCore(redis), CmCore(redis)
         recall_releases = ReleasesOf(releases, lambda release: release.recall)

@@ -50,7 +50,7 @@ async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
             return RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate)
 
         store = ModelStore(settings.model_store)
-        releases = WarmReleases("recall", store, settings.releases, load)
+        releases = WarmReleases("recall", store, settings.releases, load, switched=lambda new: new.drift.export())
         core = RecallCore(releases, gate, settings.channel_timeout)
         async with (
             background(releases.follow(settings.release_poll)),

@@ -79,7 +79,6 @@ class RecallRelease:
         vectors = Coalescer(collection.search, gate.idle)
         serves = partial(collection.check, manifest.dim, _CHECK_TIMEOUT_SECONDS)
         drift = Drift(encoder)
-        drift.export()
         new_items = LatestNewItems(encoder)
         release = cls(encoder, Retriever(encoder), user_features, unknown_values, vectors, new_items, drift, serves)
         retrieval = _Retrieval(release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))

@@ -78,7 +78,7 @@ class Trainings:
             found[f"{folder}/{METRICS_FILE}"] = report
             names = set(release.files) - {METRICS_FILE, PAGE_FILE}
             found[f"{folder}/{MANIFEST}"] = {
-                **release.model_dump(exclude={"created", "files"}),
+                **release.model_dump(exclude={"created": True, "files": True, "training": {"seconds"}}),
                 "files": {name: release.files[name] for name in names},
             }
         return found

@@ -13,7 +13,7 @@ from recmesh.dataset import read
 from recmesh.evaluation import Report
 from tests.train.serving import Serving, Stored
 
-_OTHERS = 60
+_OTHERS = 200
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def stored(shop_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Stored:
 async def test_a_new_item_is_retrieved_where_a_popular_item_with_its_fields_is(
     shop_data: Path, release: Path, serving: Serving, stored: Stored, tmp_path: Path
 ) -> None:
-    """Sixty copies of other items compete with it for the places of new items."""
+    """Two hundred copies of other items compete with it for the places of new items."""
     data = read(shop_data, rejects=tmp_path / "rejects.csv")
     actions = Counter(data.actions["sku_id"].cast(pl.String).to_list())
     popular = actions.most_common(1)[0][0]

@@ -126,9 +126,12 @@ class Installation:
         """Everything that an ingestion may have changed, except what differs from run to run.
 
         That is when the release was activated; the number of its collection, and whether the run found it empty, which
-        a killed run may have filled; and whether the index was known when the release was fetched.
+        a killed run may have filled; whether the index was known when the release was fetched; and when the ingestion
+        was, and how long it took.
         """
         found: State = {f"Redis {key}": value for key, value in self._keys()}
+        latest = found["Redis recmesh:ingest:latest"]
+        assert isinstance(latest, dict) and float(latest.pop(b"time")) > float(latest.pop(b"seconds")) > 0
         found |= {f"Milvus {name}": True for name in self._milvus.collections()}
         collection = self.store.manifest(NEW).collection
         found[f"rows of {collection}"] = total = self._milvus.count(collection)

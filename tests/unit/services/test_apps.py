@@ -67,9 +67,9 @@ async def test_a_check_of_redis_has_a_connection_of_its_own(readers: list[_Reade
 
 async def test_a_reader_of_milvus_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving_milvus, "MilvusReader", _Reader)
-    async with open_milvus("http://m:1") as opened:
+    async with open_milvus(RecallSettings(milvus_uri="http://m:1")) as opened:
         reader: Any = opened
-        assert (reader.arguments, reader.closed) == (("http://m:1",), False)
+        assert (reader.arguments, reader.closed) == (("http://m:1", NO_CREDENTIALS), False)
     assert reader.closed
 
 
@@ -95,9 +95,17 @@ class _Releases:
 
     made: list["_Releases"] = []  # noqa: RUF012
 
-    def __init__(self, service: str, store: Any, folder: Path, load: Callable[..., Any], ready: Any = None) -> None:
+    def __init__(
+        self,
+        service: str,
+        store: Any,
+        folder: Path,
+        load: Callable[..., Any],
+        ready: Any = None,
+        switched: Callable[[Any], None] | None = None,
+    ) -> None:
         self.arguments = (service, store.url, folder)
-        self.load, self.ready = load, ready
+        self.load, self.ready, self.switched = load, ready, switched
         self.intervals: list[float] = []
         self.made.append(self)
 
@@ -226,6 +234,10 @@ async def test_recall_follows_its_releases_and_their_new_items(monkeypatch: pyte
     check: Any = endpoint.check
     assert (endpoint.port, check, kept["ready"]) == (9, "ready", (releases,))
     assert releases.load(Path("/r1"), "manifest") == "warmed"
+    exported: list[str] = []
+    assert releases.switched is not None
+    releases.switched(SimpleNamespace(drift=SimpleNamespace(export=lambda: exported.append("drift"))))
+    assert exported == ["drift"]
     encoder = ("encoder of", Path("/r1"))
     gate = kept["core"][1]
     assert kept["warmed"] == ("manifest", encoder, "UserFeatureCache", "UnknownValues", "milvus", gate)

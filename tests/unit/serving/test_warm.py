@@ -33,7 +33,8 @@ class _Scene:
         self.folder = tmp_path / "held"
         self.loaded: list[tuple[Path, str]] = []
         self.broken: set[str] = set()
-        self.releases = WarmReleases(name, self.store, self.folder, self._load, ready)
+        self.switched: list[str] = []
+        self.releases = WarmReleases(name, self.store, self.folder, self._load, ready, self.switched.append)
 
     def _load(self, folder: Path, manifest: Manifest) -> str:
         self.loaded.append((folder, manifest.id))
@@ -76,6 +77,8 @@ async def test_the_active_and_the_previous_release_are_held(scene: _Scene) -> No
         ("r3", "R3"),
     ]
     assert (scene.active("r1", "r2", "r3"), switches()) == ([0, 0, 1], 3)
+    await scene.switch("r2")
+    assert scene.switched == ["R1", "R2", "R3", "R2"], "the one before is held, and is not loaded again"
     assert scene.loaded == [(scene.folder / release, release) for release in ("r1", "r2", "r3")]
 
 
