@@ -50,9 +50,7 @@ class Part:
         return dict(zip(keys, self.values(rows), strict=True))
 
 
-def to_redis(
-    data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter, clock: Callable[[], float] = time.monotonic
-) -> bool:
+def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter) -> bool:
     """Write this shard's share of the data set; the last shard removes stale keys and verifies Redis.
 
     Returns:
@@ -62,7 +60,7 @@ def to_redis(
         SettingsError: Another application has keys with our prefix.
         RecmeshError: Redis does not hold what was written.
     """
-    began = clock()
+    began = time.monotonic()
     parts = _parts(data, redis.keys)
     ownership.check(redis)
     marks = Marks(redis, "redis", _content(data), shard)
@@ -84,7 +82,7 @@ def to_redis(
         marks.restart()
         raise RecmeshError(f"Redis does not hold what was written: {'; '.join(faults)}; run the ingestion again")
     marks.set_current()
-    _record(data, redis, clock() - began)
+    _record(data, redis, time.monotonic() - began)
     reporter.say(f"Redis: verified, {_summary(parts)}, {stale:,} stale keys removed")
     ownership.remove_unprefixed(redis, reporter)
     return True

@@ -205,11 +205,10 @@ class Chain:
         for part in progress.degraded:
             metrics.DEGRADED.labels(part).inc()
         _annotate(progress, items, found.release)
-        reasons: Sequence[Reason] = _reasons(items, found) if progress.explain else ()
+        reasons = _reasons(items, found) if progress.explain else ()
         self._shown.count([item.sku_id for item in items], [[name for name, _ in of.channels] for of in reasons])
-        if not request.explain:
-            reasons = ()
-        return Answer(items, found.release, progress.degraded, progress.unknown_user, reasons)
+        shown = reasons if request.explain else ()
+        return Answer(items, found.release, progress.degraded, progress.unknown_user, shown)
 
     def _candidates_for(self, progress: _Progress) -> int:
         """How many candidates there is time for."""

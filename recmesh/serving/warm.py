@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -27,6 +28,14 @@ class Releases(Protocol[T_co]):
             Unavailable: No release is ready.
         """
         ...
+
+
+@dataclass(frozen=True)
+class _Held(Generic[T]):
+    """A release in memory."""
+
+    manifest: Manifest
+    loaded: T
 
 
 class WarmReleases(Generic[T]):
@@ -57,16 +66,15 @@ class WarmReleases(Generic[T]):
         self._load = load
         self._wait_until_ready = ready
         self._switched = switched
-        self._ready: dict[str, T] = {}
-        self._manifests: dict[str, Manifest] = {}
+        self._held: dict[str, _Held[T]] = {}
         self._active = ""
 
     def get(self, release: str = "") -> tuple[str, T]:
         """See `Releases.get`."""
-        chosen = release if release in self._ready else self._active
+        chosen = release if release in self._held else self._active
         if not chosen:
             raise Unavailable(f"{self._service}: no release is ready yet: it is being loaded, or none is active")
-        return chosen, self._ready[chosen]
+        return chosen, self._held[chosen].loaded
 
     async def check(self) -> None:
         """Pass once a release is ready: a `recmesh.serving.health.Check`."""
@@ -77,23 +85,22 @@ class WarmReleases(Generic[T]):
         await following.follow(self._service, self._store, interval, self._switch_to)
 
     async def _switch_to(self, release: str) -> None:
-        loaded = self._ready[release] if release in self._ready else await asyncio.to_thread(self._fetch, release)
+        new = self._held[release] if release in self._held else await asyncio.to_thread(self._fetch, release)
         if self._wait_until_ready:
-            await self._wait_until_ready(loaded)
-        previous = {self._active: self._ready[self._active]} if self._active else {}
-        self._ready = {**previous, release: loaded}
+            await self._wait_until_ready(new.loaded)
+        previous = {self._active: self._held[self._active]} if self._active else {}
+        self._held = {**previous, release: new}
         for held in previous:
             metrics.RELEASE_ACTIVE.labels(self._service, held).set(0)
         self._active = release
         metrics.RELEASE_ACTIVE.labels(self._service, release).set(1)
         metrics.RELEASE_SWITCHES.labels(self._service).inc()
-        self._manifests = {held: self._manifests[held] for held in self._ready}
-        release_facts.export(self._manifests[release])
+        release_facts.export(new.manifest)
         if self._switched:
-            self._switched(loaded)
+            self._switched(new.loaded)
         log.info("release is ready", service=self._service, release=release)
 
-    def _fetch(self, release: str) -> T:
+    def _fetch(self, release: str) -> "_Held[T]":
         folder = self._store.fetch(release, self._folder)
-        manifest = self._manifests[release] = read_manifest(folder)
-        return self._load(folder, manifest)
+        manifest = read_manifest(folder)
+        return _Held(manifest, self._load(folder, manifest))
