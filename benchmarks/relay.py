@@ -72,6 +72,8 @@ class Relay:
     Attributes:
         port: Where clients connect.
         accepted: Number of connections so far.
+        pieces: Number of pieces that clients have sent. A piece is what arrives at once: a short request, or up to
+            64 KiB of a long one.
 
     Example:
         with Relay(6389) as relay:
@@ -83,13 +85,14 @@ class Relay:
     def __init__(self, target_port: int, *, delay: float = 0.3) -> None:
         self.port = ports.free_ports(1)[0]
         self.accepted = 0
+        self.pieces = 0
         self._target_port = target_port
         self._delay = delay
         self._fault: LinkFault | None = None
         self._random = random.Random(1)
         self._connections: set[_Connection] = set()
         self._listener: asyncio.Server | None = None
-        self._countdown: tuple[int, LinkFault, threading.Event] | None = None
+        self._break: tuple[int, LinkFault, threading.Event] | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"relay {self.port}", daemon=True)
 
@@ -112,10 +115,10 @@ class Relay:
         """Break the link, or let new connections work again (None). It is so when the call returns."""
         self._run(self._set(fault))
 
-    def break_after(self, sent: int, fault: LinkFault) -> threading.Event:
-        """Break the link once clients have sent more than `sent` bytes from now on. The event is set then."""
+    def break_before(self, piece: int, fault: LinkFault) -> threading.Event:
+        """Break the link before this piece is forwarded, the first of all being 1. The event is set then."""
         broken = threading.Event()
-        self._countdown = (sent, fault, broken)
+        self._break = (piece, fault, broken)
         return broken
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -183,7 +186,7 @@ class Relay:
     ) -> None:
         while data := await source.read(_CHUNK_BYTES):
             if not is_answer:
-                await self._count(len(data))
+                await self._count()
             if self._fault is LinkFault.WRONG_BYTES:
                 data = self._random.randbytes(INJECTED_BYTES) + data
             is_slow = is_answer and self._fault is LinkFault.SLOW
@@ -205,13 +208,10 @@ class Relay:
         if not connection.is_half_open and sink.can_write_eof():
             sink.write_eof()
 
-    async def _count(self, sent: int) -> None:
-        if self._countdown is None:
-            return
-        left, fault, broken = self._countdown
-        self._countdown = (left - sent, fault, broken)
-        if left < sent:
-            self._countdown = None
+    async def _count(self) -> None:
+        self.pieces += 1
+        if self._break and self._break[0] == self.pieces:
+            _, fault, broken = self._break
             await self._set(fault)
             broken.set()
 

@@ -1,46 +1,19 @@
 """The seams of both clients: TLS, interceptors, channels of one's own."""
 
-import datetime
-import ipaddress
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 import grpc
 import grpc.aio
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from recmesh.client import Mesh, Unavailable, sync
+from tests.certificates import self_signed
 from tests.component.client.conftest import LoopbackMesh
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 Options = Sequence[tuple[str, str | int]]
-
-
-def self_signed() -> tuple[bytes, bytes]:
-    """A private key and a certificate of 127.0.0.1, as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "recmesh test")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return secret, certificate.public_bytes(pem)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,12 @@ import numpy as np
 import pytest
 import redis
 
+from benchmarks.relay import LinkFault, Relay
 from recmesh.dataset import DataSet, synthetic
 from recmesh.releases import ModelStore, NewItems
 from recmesh.releases.manifest import verify_folder
 from recmesh.stores.milvus_writer import MilvusWriter
 from tests.component.ingest.conftest import DIM, releases_of
-from tests.component.ingest.proxy import StallingProxy
 from tests.kills import Point, changes, command, files, points
 from tests.servers import ROOT, MilvusServer, RedisServer
 
@@ -94,15 +95,14 @@ class Installation:
 
     def ingest(self, point: Point | None = None) -> Ended:
         """Run the ingestion to its end, or to a point where it is killed."""
-        stall = {point.kind: point.number} if point else {}
-        with (
-            StallingProxy(self._redis_port, stall.get("Redis", 0)) as redis_proxy,
-            StallingProxy(self._milvus_port, stall.get("Milvus", 0)) as milvus_proxy,
-        ):
+        with Relay(self._redis_port) as to_redis, Relay(self._milvus_port) as to_milvus:
+            relays, stalled = {"Redis": to_redis, "Milvus": to_milvus}, threading.Event()
+            if point and point.kind in relays:
+                stalled = relays[point.kind].break_before(point.number, LinkFault.HALF_OPEN)
             home = str(self._root / "home")
             options = ["--dataset", str(self._data), "--store", self.store.url, "--home", home, "--prune"]
-            urls = ["--redis-url", f"redis://127.0.0.1:{redis_proxy.port}/0"]
-            urls += ["--milvus-uri", f"http://127.0.0.1:{milvus_proxy.port}"]
+            urls = ["--redis-url", f"redis://127.0.0.1:{to_redis.port}/0"]
+            urls += ["--milvus-uri", f"http://127.0.0.1:{to_milvus.port}"]
             process = subprocess.Popen(
                 command(sys.executable, self._root, point, "jobs.ingest", *options, *urls),
                 cwd=ROOT,
@@ -112,14 +112,13 @@ class Installation:
                 text=True,
             )
             while process.poll() is None:
-                stalled = redis_proxy.stalled if point and point.kind == "Redis" else milvus_proxy.stalled
                 if stalled.wait(0.02):
                     process.kill()
             output, errors = process.communicate()
         assert process.returncode in ((0, -9) if point else (0,)), errors
         if process.returncode:
             return Ended(True, output, {})
-        events = {"Redis": redis_proxy.pieces, "Milvus": milvus_proxy.pieces, **changes(errors)}
+        events = {**{kind: relay.pieces for kind, relay in relays.items()}, **changes(errors)}
         return Ended(False, output, events)
 
     def state(self) -> State:

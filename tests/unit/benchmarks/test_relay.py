@@ -157,8 +157,8 @@ def test_wrong_bytes_come_before_the_right_ones_in_both_directions(relay: Relay,
     assert answer[:INJECTED_BYTES] != sent[:INJECTED_BYTES]
 
 
-def test_a_link_breaks_after_some_bytes(relay: Relay, echo: Echo) -> None:
-    broken = relay.break_after(10, LinkFault.HALF_OPEN)
+def test_a_link_breaks_before_a_piece(relay: Relay, echo: Echo) -> None:
+    broken = relay.break_before(2, LinkFault.HALF_OPEN)
     with connect(relay) as client:
         assert echoes(client, b"0123456789")
         assert not broken.is_set()
@@ -166,6 +166,7 @@ def test_a_link_breaks_after_some_bytes(relay: Relay, echo: Echo) -> None:
         assert broken.wait()
         assert is_silent(client)
     assert echo.got == [b"0123456789"]
+    assert relay.pieces == 2
 
 
 def test_a_relay_to_nowhere_resets_connections(echo: Echo) -> None:
