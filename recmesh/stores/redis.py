@@ -1,10 +1,8 @@
 """Users, histories and items in Redis, as serialized protobuf messages. `keys` has the names."""
 
-import asyncio
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -13,11 +11,12 @@ import redis
 
 from recmesh import spans
 from recmesh.contract import DEFAULT_REDIS_PREFIX, without_credentials
-from recmesh.errors import Overloaded, SettingsError, Unavailable
+from recmesh.errors import Overloaded, Unavailable
 from recmesh.numbers import parse_number
-from recmesh.stores.credentials import NO_CREDENTIALS, Credentials, login, refused
+from recmesh.stores.credentials import NO_CREDENTIALS, Credentials, login
 from recmesh.stores.keys import UNPREFIXED, Keys
 from recmesh.stores.redis_connections import Connections, Valid
+from recmesh.stores.redis_errors import settings_errors, store_errors
 
 KEYS_PER_COMMAND = 2_000
 """Keys in an MSET, MGET, EXISTS or UNLINK of the writer. 2 M keys load in 4.5 s, but in 20 s with pipelined SETs."""
@@ -59,7 +58,7 @@ class RedisReader:
             SettingsError: If the URL is invalid, or has credentials although others are given.
         """
         credentials = login("REDIS", url, credentials)
-        with _settings(url):
+        with settings_errors(url):
             self._connections = Connections(url, credentials, connections, timeout)
         self._url = without_credentials(url)
         self._database = {"db.system.name": "redis", **_server(url)}
@@ -126,13 +125,10 @@ class RedisReader:
     async def _command(self, *words: str, valid: Valid, keys: int = 1) -> Any:
         operation = {**self._database, "db.operation.name": words[0], spans.KEYS: keys}
         try:
-            with spans.span(words[0], operation, spans.Kind.CLIENT):
+            with store_errors(self._url), spans.span(words[0], operation, spans.Kind.CLIENT):
                 return await self._connections.command(*words, valid=valid)
         except Overloaded as error:
             raise Overloaded(f"Redis {self._url}: {error}") from error
-        except (redis.RedisError, OSError, asyncio.TimeoutError) as error:
-            cause = _without_arguments(error)
-            raise _unavailable(self._url, cause) from cause
 
 
 class RedisWriter:
@@ -162,7 +158,7 @@ class RedisWriter:
             SettingsError: If the URL is invalid, or has credentials although others are given.
         """
         credentials = login("REDIS", url, credentials)
-        with _settings(url):
+        with settings_errors(url):
             self._redis = redis.Redis.from_url(
                 url,
                 username=credentials.username,
@@ -180,75 +176,67 @@ class RedisWriter:
 
     def ping(self) -> None:
         """Wait for an answer from Redis."""
-        with self._errors():
+        with store_errors(self.url):
             self._redis.ping()
 
     def write(self, pairs: Mapping[str, bytes]) -> None:
         """Set the values of keys."""
-        with self._errors():
+        with store_errors(self.url):
             iterator = iter(pairs.items())
             while chunk := dict(islice(iterator, KEYS_PER_COMMAND)):
                 self._redis.mset(chunk)
 
     def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values of keys; None for a missing key."""
-        with self._errors():
+        with store_errors(self.url):
             return [value for chunk in _chunks(keys) for value in cast("list[bytes | None]", self._redis.mget(chunk))]
 
     def count(self, keys: Sequence[str]) -> int:
         """Return how many of the keys exist."""
-        with self._errors():
+        with store_errors(self.url):
             return sum(int(self._redis.exists(*chunk)) for chunk in _chunks(keys))
 
     def delete(self, keys: Sequence[str]) -> int:
         """Delete keys and return how many existed. Redis frees the memory in the background."""
-        with self._errors():
+        with store_errors(self.url):
             return sum(int(self._redis.unlink(*chunk)) for chunk in _chunks(keys))
 
     def scan(self, pattern: str) -> Iterator[str]:
         """Yield all keys that match a pattern, in no particular order. A key may be repeated."""
-        with self._errors():
+        with store_errors(self.url):
             for key in self._redis.scan_iter(match=pattern, count=KEYS_PER_COMMAND):
                 yield cast(bytes, key).decode(errors="backslashreplace")
 
     def has_owner(self, name: str) -> bool:
         """Return whether a key is a hash that was claimed."""
-        with self._errors():
+        with store_errors(self.url):
             return self._redis.type(name) == b"hash" and bool(self._redis.hexists(name, "owner"))
 
     def rename(self, name: str, other: str) -> None:
         """Give a key another name."""
-        with self._errors():
+        with store_errors(self.url):
             self._redis.rename(name, other)
 
     def hash(self, name: str) -> dict[str, str]:
         """Return all fields of a hash; none if it does not exist."""
-        with self._errors():
+        with store_errors(self.url):
             fields = cast("dict[bytes, bytes]", self._redis.hgetall(name))
         return {key.decode(): value.decode() for key, value in fields.items()}
 
     def claim(self, name: str, owner: str) -> None:
         """Make `owner` the owner of the hash `name`. In the same atomic step, a hash of another owner is emptied."""
-        with self._errors():
+        with store_errors(self.url):
             self._redis.eval(_CLAIM, 1, name, owner)
 
     def set_fields(self, name: str, fields: Mapping[str, str | int]) -> None:
         """Set fields of a hash."""
-        with self._errors():
+        with store_errors(self.url):
             self._redis.hset(name, mapping={field: str(value) for field, value in fields.items()})
 
     def delete_fields(self, name: str, fields: Sequence[str]) -> None:
         """Delete fields of a hash."""
-        with self._errors():
+        with store_errors(self.url):
             self._redis.hdel(name, *fields)
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.RedisError, OSError) as error:
-            cause = _without_arguments(error)
-            raise _unavailable(self.url, cause) from cause
 
 
 def _is_hash(answer: Any) -> bool:
@@ -274,22 +262,3 @@ end
 
 def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:
     return (keys[start : start + KEYS_PER_COMMAND] for start in range(0, len(keys), KEYS_PER_COMMAND))
-
-
-@contextmanager
-def _settings(url: str) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise SettingsError(f"RECMESH_REDIS_URL {without_credentials(url)}: {error}") from error
-
-
-def _without_arguments(error: Exception) -> Exception:
-    """An error without the arguments of a command that Redis does not know: where AUTH is renamed, it quotes them."""
-    message, quoted, _ = str(error).partition(", with args")
-    return type(error)(message) if quoted else error
-
-
-def _unavailable(url: str, error: Exception) -> Unavailable:
-    advice = f"; {refused('REDIS')}" if isinstance(error, redis.AuthenticationError) else ""
-    return Unavailable(f"Redis {url}: {type(error).__name__}: {str(error).rstrip('.') if advice else error}{advice}")
