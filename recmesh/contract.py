@@ -52,6 +52,9 @@ __all__ = [
 
 ServiceName: TypeAlias = Literal["um", "cm", "recall", "rank", "as"]
 
+FEED_PORT = 8940
+"""The gRPC port of feed, the service that writes. All others only read."""
+
 PORTS: dict[ServiceName, int] = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930}
 """The gRPC port of each service."""
 
@@ -98,6 +101,9 @@ MAX_LOOKED_UP = 2_000
 
 MAX_EXCLUDED = 10_000
 """The largest number of `exclude_ids` in a request to `as` or recall."""
+
+MAX_ENTRIES = 1_000
+"""The largest number of entries in a request to feed."""
 
 MAX_ID_BYTES = 128
 """The longest id of a user or an item, in bytes of UTF-8."""

@@ -10,6 +10,15 @@ from google.protobuf.message import Message
 from recmesh.contract import METHOD_PATHS
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
 from recmesh.pb.cm_pb2 import CMRequest, CMResponse
+from recmesh.pb.feed_pb2 import (
+    DeleteUserRequest,
+    FeedResponse,
+    PutItemsRequest,
+    PutUsersRequest,
+    RecordActionsRequest,
+    RemoveItemsRequest,
+    SetAvailabilityRequest,
+)
 from recmesh.pb.rank_pb2 import RankRequest, RankResponse
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
@@ -53,3 +62,10 @@ CM = Method(METHOD_PATHS["cm"], CMRequest, CMResponse)
 RECALL = Method(METHOD_PATHS["recall"], RecallRequest, RecallResponse)
 RANK = Method(METHOD_PATHS["rank"], RankRequest, RankResponse)
 AS = Method(METHOD_PATHS["as"], ASRequest, ASResponse)
+
+RECORD_ACTIONS = Method("/feed.FeedService/record_actions", RecordActionsRequest, FeedResponse)
+PUT_USERS = Method("/feed.FeedService/put_users", PutUsersRequest, FeedResponse)
+PUT_ITEMS = Method("/feed.FeedService/put_items", PutItemsRequest, FeedResponse)
+REMOVE_ITEMS = Method("/feed.FeedService/remove_items", RemoveItemsRequest, FeedResponse)
+SET_AVAILABILITY = Method("/feed.FeedService/set_availability", SetAvailabilityRequest, FeedResponse)
+DELETE_USER = Method("/feed.FeedService/delete_user", DeleteUserRequest, FeedResponse)

@@ -63,7 +63,8 @@ def start_service(
     ready: bool = True,
 ) -> Service:
     """Start `python -m services.<name>` on the given ports or on free ports. If `ready`, wait until it is SERVING."""
-    mesh = dict(ports or zip(NAMES, free_ports(len(NAMES)), strict=True))
+    names = (*NAMES, "feed")
+    mesh = dict(ports or zip(names, free_ports(len(names)), strict=True))
     mesh["metrics"] = free_ports(1, exclude=list(mesh.values()))[0]
     log = folder / f"{name}.log"
     command = [sys.executable, "-m", f"services.{name}"]

@@ -2,24 +2,31 @@
 
 Redis is never emptied: new values replace old ones, then keys that the data set no longer has are removed. The last
 shard to finish removes them and verifies Redis. Keys of other applications are neither replaced nor removed.
+
+What feed has recorded stays: its users and items are not removed, and it applies its log again to what was written.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from operator import attrgetter
+from typing import cast
 
 import polars as pl
 
 from jobs.ingest import ownership
 from jobs.ingest.histories import Histories
+from jobs.ingest.live import Live, apply_again
 from jobs.ingest.marks import Marks
 from jobs.ingest.shard import Shard
 from recmesh.dataset import DataSet
+from recmesh.dataset.times import DAY_MS
 from recmesh.errors import RecmeshError
 from recmesh.progress import Meter, Reporter
-from recmesh.stores.keys import KeyKind, Keys
+from recmesh.stores.keys import KeyKind
 from recmesh.stores.redis import KEYS_PER_COMMAND, RedisWriter
+from recmesh.stores.rules import Rules
 from recmesh.stores.wire import Row, item_encoder, user_encoder
 
 _FORMAT = 1
@@ -37,17 +44,31 @@ class Part:
         kind: Names the keys.
         ids: The key of row k is `kind(ids[k])`.
         values: Serializes a range of rows.
+        live: The ids whose values feed may change at any time.
     """
 
     name: str
     kind: KeyKind
     ids: Sequence[str]
     values: Callable[[range], list[bytes]]
+    live: Callable[[Live], Collection[str]]
 
     def pairs(self, rows: range) -> dict[str, bytes]:
         """Keys and values of a range of rows."""
         keys = [self.kind(identity) for identity in self.ids[rows.start : rows.stop]]
         return dict(zip(keys, self.values(rows), strict=True))
+
+    def without(self, excluded: Callable[[str], bool]) -> "Part":
+        """This part without the rows of some ids."""
+        kept = [row for row, identity in enumerate(self.ids) if not excluded(identity)]
+        if len(kept) == len(self.ids):
+            return self
+        ids = [self.ids[row] for row in kept]
+
+        def values(rows: range) -> list[bytes]:
+            return [value for row in kept[rows.start : rows.stop] for value in self.values(range(row, row + 1))]
+
+        return replace(self, ids=ids, values=values)
 
 
 def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter) -> bool:
@@ -61,8 +82,9 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter
         RecmeshError: Redis does not hold what was written.
     """
     began = time.monotonic()
-    parts = _parts(data, redis.keys)
     ownership.check(redis)
+    live = Live.read(redis)
+    parts = _parts(data, redis, live)
     marks = Marks(redis, "redis", _content(data), shard)
     if marks.current:
         if not any(_faults(part, redis) for part in parts):
@@ -76,12 +98,14 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter
     if not marks.finish():
         reporter.say(f"Redis: shard {marks.shard} written; the last shard to finish verifies Redis")
         return True
-    stale = sum(ownership.remove(redis, part.kind, set(part.ids), reporter) for part in parts)
+    stale = sum(ownership.remove(redis, part.kind, {*part.ids, *part.live(live)}, reporter) for part in parts)
+    apply_again(redis)
     faults = [fault for part in parts for fault in _faults(part, redis)]
     if faults:
         marks.restart()
         raise RecmeshError(f"Redis does not hold what was written: {'; '.join(faults)}; run the ingestion again")
     marks.set_current()
+    redis.write({redis.keys.schema: rules(data).model_dump_json().encode()})
     _record(data, redis, time.monotonic() - began)
     reporter.say(f"Redis: verified, {_summary(parts)}, {stale:,} stale keys removed")
     ownership.remove_unprefixed(redis, reporter)
@@ -94,14 +118,36 @@ def _record(data: DataSet, redis: RedisWriter, seconds: float) -> None:
     redis.set_fields(redis.keys.latest_ingestion, {"time": int(time.time()), "seconds": f"{seconds:.3f}", **rows})
 
 
-def _parts(data: DataSet, keys: Keys) -> tuple[Part, ...]:
-    histories = Histories(data)
-    items, users = data.items.cast(pl.String), data.users.cast(pl.String)
-    return (
-        Part("items", keys.item, items["sku_id"].to_list(), _rows(items, item_encoder(items.columns[1:]))),
-        Part("users", keys.user, users["user_id"].to_list(), _rows(users, user_encoder(users.columns[1:]))),
-        Part("histories", keys.history, histories.user_ids, histories.encode),
+def rules(data: DataSet) -> Rules:
+    """What the data set allows in entries of the log of feed."""
+    schema, times = data.schema, data.actions["time"]
+    types = sorted({*schema.action.weights, *cast(pl.Enum, data.actions["type"].dtype).categories})
+    return Rules(
+        user_fields={name: field.kind for name, field in schema.user.fields.items()},
+        item_fields={name: field.kind for name, field in schema.item.fields.items()},
+        action_types=tuple(sorted(types or ["action"], key=lambda name: -schema.weight(name))),
+        missing=schema.missing,
+        resolution=1 if (times % DAY_MS != 0).any() else DAY_MS,
     )
+
+
+def _parts(data: DataSet, redis: RedisWriter, live: Live) -> tuple[Part, ...]:
+    """The parts of the data set, without deleted users. Items that are not offered stay hidden, with new fields."""
+    keys, histories = redis.keys, Histories(data)
+    items, users = data.items.cast(pl.String), data.users.cast(pl.String)
+    of_items, of_users = attrgetter("items"), attrgetter("users")
+    offered = Part(
+        "items", keys.item, items["sku_id"].to_list(), _rows(items, item_encoder(items.columns[1:])), of_items
+    )
+    profiles = Part(
+        "users", keys.user, users["user_id"].to_list(), _rows(users, user_encoder(users.columns[1:])), of_users
+    )
+    actions = Part("histories", keys.history, histories.user_ids, histories.encode, of_users)
+    parts = [offered.without(live.hidden.__contains__)]
+    hidden = replace(offered, name="hidden items", kind=keys.hidden).without(lambda sku: live.hidden.get(sku, True))
+    if hidden.ids:
+        parts.append(hidden)
+    return (*parts, *(part.without(live.is_deleted) for part in (profiles, actions)))
 
 
 def _rows(frame: pl.DataFrame, encode: Callable[[Row], bytes]) -> Callable[[range], list[bytes]]:
@@ -126,7 +172,14 @@ def _write(part: Part, redis: RedisWriter, marks: Marks, reporter: Reporter) -> 
 
 
 def _faults(part: Part, redis: RedisWriter) -> list[str]:
-    """Differences between Redis and the data set, by the number of keys and a sample of values."""
+    """Differences between Redis and the data set, by the number of keys and a sample of values, without live ids."""
+    live = Live.read(redis)
+    faults = _differences(part.without(set(part.live(live)).__contains__), redis)
+    # feed may have changed a value after the log was read.
+    return faults if not faults or part.live(Live.read(redis)) == part.live(live) else _faults(part, redis)
+
+
+def _differences(part: Part, redis: RedisWriter) -> list[str]:
     total = len(part.ids)
     faults = []
     found = redis.count([part.kind(identity) for identity in part.ids])

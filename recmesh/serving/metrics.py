@@ -71,6 +71,18 @@ PADDLE_SERVING_ANSWERS = Counter(
 )
 PIPELINE_RESTARTS = Counter("recmesh_pipeline_restarts", "Restarts of Paddle Serving pipelines")
 
+# feed
+FEED_ENTRIES = Counter(
+    "recmesh_feed_entries", "Entries of requests to feed by what became of them", ["kind", "outcome"]
+)
+FEED_APPLY_SECONDS = Histogram(
+    "recmesh_feed_apply_seconds",
+    "Time from an entry's arrival in the log until the other services see its effect",
+    buckets=_SECONDS,
+)
+FEED_APPLY_FAILURES = Counter("recmesh_feed_apply_failures", "Failed attempts to apply the next entries of a stream")
+FEED_UNKNOWN_ITEMS = Counter("recmesh_feed_unknown_items", "Recorded actions on items that are not stored")
+
 # Recommendations
 CHANNEL_CANDIDATES = Histogram(
     "recmesh_channel_candidates",

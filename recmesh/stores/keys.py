@@ -1,12 +1,18 @@
 """The keys of recmesh in Redis. All begin with a prefix, since Redis may hold the data of other applications.
 
 <prefix>{u:<id>}:user UserInfo     <prefix>{u:<id>}:history History     <prefix>item:<sku> ItemInfo
+<prefix>hidden:<sku> ItemInfo of an item that is not offered at the moment; empty if it was removed
+<prefix>{items}:changes            items that came, went or changed, in the order of their latest change
+<prefix>deleted                    the users that were deleted, as hashes
+<prefix>{log:<stream>}:<part>      the log of feed: see `recmesh.stores.log`
 <prefix>ingest:<target>            progress of an ingestion
 <prefix>ingest:latest              what the latest ingestion did
+<prefix>ingest:schema              the schema of the data set that was ingested
 
 In a Redis Cluster the part in braces decides about the slot, so that one command can read both keys of a user.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +23,7 @@ from recmesh.contract import DEFAULT_REDIS_PREFIX
 from recmesh.errors import SettingsError
 from recmesh.stores.wire import stored_history, stored_item, stored_user
 
+_HASH_BYTES = 16
 _PREFIX = re.compile(r"[A-Za-z0-9:._-]{1,64}")
 
 
@@ -59,12 +66,14 @@ class Keys:
         user: Keys of users.
         history: Keys of histories.
         item: Keys of items.
+        hidden: Keys of items that are not offered.
     """
 
     prefix: str
     user: KeyKind
     history: KeyKind
     item: KeyKind
+    hidden: KeyKind
 
     @classmethod
     def of(cls, prefix: str = DEFAULT_REDIS_PREFIX) -> "Keys":
@@ -80,12 +89,27 @@ class Keys:
             KeyKind(f"{prefix}{{u:", "}:user", _is_user),
             KeyKind(f"{prefix}{{u:", "}:history", _is_history),
             KeyKind(f"{prefix}item:", "", _is_item),
+            KeyKind(f"{prefix}hidden:", "", _is_hidden),
         )
 
     @property
     def kinds(self) -> tuple[KeyKind, ...]:
-        """The kinds of data."""
+        """The kinds of data that an ingestion writes, and removes where the data set has them no longer."""
         return (self.item, self.user, self.history)
+
+    @property
+    def item_changes(self) -> str:
+        """The key of the items that came, went or changed: a sorted set, by the number of the latest change."""
+        return f"{self.prefix}{{items}}:changes"
+
+    @property
+    def deleted(self) -> str:
+        """The key of the users that were deleted: a set of `user_hash`."""
+        return f"{self.prefix}deleted"
+
+    def log(self, stream: str, part: str) -> str:
+        """Return the key of a part of a stream of the log."""
+        return f"{self.prefix}{{log:{stream}}}:{part}"
 
     def ingest(self, target: str) -> str:
         """Return the key of the progress of an ingestion into a target."""
@@ -96,14 +120,26 @@ class Keys:
         """The key of what the latest ingestion did."""
         return self.ingest("latest")
 
+    @property
+    def schema(self) -> str:
+        """The key of the schema of the data set that was ingested, and the resolution of its times."""
+        return self.ingest("schema")
+
     def local(self, name: str) -> str:
         """Return a key of the local runner."""
         return f"{self.prefix}local:{name}"
 
     def foreign(self, key: str) -> bool:
         """Whether recmesh writes no such key."""
-        others = (self.ingest(""), self.local(""))
+        others = (self.ingest(""), self.local(""), self.hidden.before, f"{self.prefix}{{log:")
+        if key in (self.item_changes, self.deleted):
+            return False
         return not key.startswith(others) and all(kind.id_of(key) is None for kind in self.kinds)
+
+
+def user_hash(user_id: str) -> bytes:
+    """Return what is kept of a user who was deleted."""
+    return hashlib.sha256(user_id.encode()).digest()[:_HASH_BYTES]
 
 
 def _is_user(identity: str, value: bytes) -> bool:
@@ -112,6 +148,10 @@ def _is_user(identity: str, value: bytes) -> bool:
 
 def _is_item(identity: str, value: bytes) -> bool:
     return _written(stored_item(identity, value), value)
+
+
+def _is_hidden(identity: str, value: bytes) -> bool:
+    return not value or _is_item(identity, value)
 
 
 def _is_history(_identity: str, value: bytes) -> bool:
@@ -124,6 +164,10 @@ def _written(message: Message | None, value: bytes) -> bool:
 
 
 UNPREFIXED = Keys(
-    "", KeyKind("user:", "", _is_user), KeyKind("history:", "", _is_history), KeyKind("item:", "", _is_item)
+    "",
+    KeyKind("user:", "", _is_user),
+    KeyKind("history:", "", _is_history),
+    KeyKind("item:", "", _is_item),
+    KeyKind("hidden:", "", _is_hidden),  # version 0.1.0 had none
 )
 """The keys of version 0.1.0."""

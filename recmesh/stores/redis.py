@@ -207,6 +207,20 @@ class RedisWriter:
             for key in self._redis.scan_iter(match=pattern, count=KEYS_PER_COMMAND):
                 yield cast(bytes, key).decode(errors="backslashreplace")
 
+    def stream(self, name: str) -> Iterator[Mapping[bytes, bytes]]:
+        """Yield the fields of all entries of a stream, in order; none if it does not exist."""
+        after = "-"
+        with store_errors(self.url):
+            while chunk := self._redis.xrange(name, after, "+", KEYS_PER_COMMAND):
+                for position, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", chunk):
+                    yield fields
+                    after = f"({position.decode()}"
+
+    def members(self, name: str) -> set[bytes]:
+        """Return the members of a set; none if it does not exist."""
+        with store_errors(self.url):
+            return cast("set[bytes]", self._redis.smembers(name))
+
     def has_owner(self, name: str) -> bool:
         """Return whether a key is a hash that was claimed."""
         with store_errors(self.url):

@@ -59,7 +59,11 @@ def stored_history(value: bytes) -> History | None:
 
 
 def encode_history(
-    sku_ids: Sequence[str], times: Sequence[int], types: Sequence[str], values: Sequence[float]
+    sku_ids: Sequence[str],
+    times: Sequence[int],
+    types: Sequence[str],
+    values: Sequence[float],
+    older_sku_ids: Sequence[str] = (),
 ) -> bytes:
     """Serialize the actions of a user as a History.
 
@@ -70,6 +74,7 @@ def encode_history(
         times: The times, milliseconds UTC.
         types: The names of the action types.
         values: The values.
+        older_sku_ids: The items of still older actions.
     """
     detailed = list(sku_ids[:DETAILED_ACTIONS])
     kinds = list(dict.fromkeys(types[:DETAILED_ACTIONS]))
@@ -81,7 +86,7 @@ def encode_history(
         types=[number[kind] for kind in types[:DETAILED_ACTIONS]],
         values=values[:DETAILED_ACTIONS],
         type_names=kinds,
-        older_sku_ids=[sku for sku in dict.fromkeys(sku_ids[DETAILED_ACTIONS:]) if sku not in known],
+        older_sku_ids=[sku for sku in dict.fromkeys([*sku_ids[DETAILED_ACTIONS:], *older_sku_ids]) if sku not in known],
     )
     return history.SerializeToString()
 

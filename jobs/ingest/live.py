@@ -1,0 +1,63 @@
+"""What feed has changed in Redis, which an ingestion of a data set must leave in place."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from recmesh.pb.log_entry_pb2 import LogEntry
+from recmesh.stores.keys import user_hash
+from recmesh.stores.log import START, STREAMS
+from recmesh.stores.redis import RedisWriter
+
+
+@dataclass(frozen=True)
+class Live:
+    """The state of feed's log at some time.
+
+    Attributes:
+        users: The users in the log. Their values in Redis are not those of the data set.
+        items: The items in the log, likewise.
+        hidden: The items that are not offered at the moment, and whether they were removed.
+        deleted: The users that were deleted, as `user_hash`.
+    """
+
+    users: frozenset[str]
+    items: frozenset[str]
+    hidden: dict[str, bool]
+    deleted: frozenset[bytes]
+
+    @classmethod
+    def read(cls, redis: RedisWriter) -> "Live":
+        """Read the log."""
+        entries = [_entry(fields) for name in STREAMS for fields in redis.stream(redis.keys.log(name, "entries"))]
+        users = {entry.action.user_id or entry.put_user.user_id or entry.delete_user for entry in entries}
+        items = {entry.put_item.sku_id or entry.remove_item or entry.show_item or entry.hide_item for entry in entries}
+        keys = sorted(set(redis.scan(redis.keys.hidden.pattern)))
+        hidden = {
+            redis.keys.hidden.id_of(key) or "": not value for key, value in zip(keys, redis.read(keys), strict=True)
+        }
+        deleted = frozenset(redis.members(redis.keys.deleted))
+        return cls(frozenset(users - {""}), frozenset(items - {""}), hidden, deleted)
+
+    @property
+    def is_deleted(self) -> Callable[[str], bool]:
+        """Tell whether a user was deleted."""
+        if not self.deleted:
+            return lambda user_id: False
+        return lambda user_id: user_hash(user_id) in self.deleted
+
+
+def apply_again(redis: RedisWriter) -> None:
+    """Have feed apply its log again from the beginning, to what this ingestion has written."""
+    for stream in STREAMS:
+        applied = redis.keys.log(stream, "applied")
+        if redis.count([applied]):
+            redis.write({applied: START.encode()})
+
+
+def _entry(fields: Mapping[bytes, bytes]) -> LogEntry:
+    try:
+        return LogEntry.FromString(fields.get(b"e", b""))
+    except DecodeError:
+        return LogEntry()

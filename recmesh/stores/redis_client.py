@@ -1,0 +1,66 @@
+"""redis-py's asynchronous client, for a service that writes."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from recmesh.contract import without_credentials
+from recmesh.stores.credentials import Credentials, login
+from recmesh.stores.redis_errors import settings_errors, store_errors
+
+
+@dataclass(frozen=True)
+class RedisClient:
+    """A client.
+
+    Attributes:
+        redis: redis-py's client. It repeats no command by itself: that could repeat a write.
+        url: The URL, without credentials.
+    """
+
+    redis: Redis
+    url: str
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Raise Unavailable if Redis fails during the block."""
+        return store_errors(self.url)
+
+
+@asynccontextmanager
+async def open_client(
+    url: str, credentials: Credentials, connections: int, timeout: float
+) -> AsyncIterator[RedisClient]:
+    """A client, which is closed at the end of the block.
+
+    Args:
+        url: `redis://host:port/db`.
+        credentials: User and password.
+        connections: The size of the pool. Further commands wait.
+        timeout: Seconds to wait for a connection, and then for an answer.
+
+    Raises:
+        SettingsError: If the URL is invalid, or has credentials although others are given.
+    """
+    credentials = login("REDIS", url, credentials)
+    with settings_errors(url):
+        pool = BlockingConnectionPool.from_url(
+            url,
+            username=credentials.username,
+            password=credentials.password,
+            max_connections=connections,
+            timeout=timeout,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+    client = Redis(connection_pool=pool)
+    try:
+        yield RedisClient(client, without_credentials(url))
+    finally:
+        await client.aclose()
+        await pool.aclose()

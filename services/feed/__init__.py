@@ -1,0 +1,1 @@
+"""feed: records actions, and changes users and items; the only service that writes."""

@@ -1,0 +1,45 @@
+"""The endpoint of feed, and what applies the log."""
+
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from recmesh.pb import feed_pb2
+from recmesh.serving import Endpoint, background
+from recmesh.serving.health import Check, every
+from recmesh.serving.redis import open_redis
+from recmesh.stores.editor import Editor
+from recmesh.stores.keys import Keys
+from recmesh.stores.log import STREAMS, Log
+from recmesh.stores.redis_client import open_client
+from services.feed.applier import Applier
+from services.feed.core import FeedCore
+from services.feed.current_rules import LatestRules
+from services.feed.servicer import FeedServicer
+from services.feed.settings import FeedSettings
+
+
+def endpoint(port: int, core: FeedCore, check: Check) -> Endpoint:
+    """feed.FeedService on a port."""
+    descriptor = feed_pb2.DESCRIPTOR.services_by_name["FeedService"]
+    return Endpoint("feed", port, descriptor, FeedServicer(core).methods, check)
+
+
+@asynccontextmanager
+async def build(settings: FeedSettings) -> AsyncIterator[Sequence[Endpoint]]:
+    """Serve feed, and apply the streams that no other process applies."""
+    url, credentials, timeout = settings.redis_url, settings.redis_credentials, settings.default_timeout
+    keys = Keys.of(settings.redis_prefix)
+    async with AsyncExitStack() as stack:
+        _, redis_check = await stack.enter_async_context(open_redis(settings))
+        calls = await stack.enter_async_context(open_client(url, credentials, settings.redis_pool, timeout))
+        # Each stream waits for its next entry with a connection of its own.
+        applying = await stack.enter_async_context(open_client(url, credentials, 2 * len(STREAMS), timeout))
+        rules = LatestRules(Editor(calls, keys), keys)
+        applier = Applier(Log(applying, keys, settings.event_window), Editor(applying, keys), keys, uuid.uuid4().hex)
+        stack.push_async_callback(applier.leave, STREAMS)
+        await stack.enter_async_context(background(rules.follow()))
+        for stream in STREAMS:
+            await stack.enter_async_context(background(applier.follow(stream)))
+        core = FeedCore(Log(calls, keys, settings.event_window), rules)
+        yield [endpoint(settings.feed_port, core, every(redis_check, rules.check))]

@@ -1,0 +1,172 @@
+"""Applies the log to the stores that the other services read, each stream in order.
+
+One process at a time applies a stream. If it dies, another one takes the stream once its lease has ended, begins at the
+recorded position, and may apply some entries again, which changes nothing.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from recmesh.errors import RecmeshError, Unavailable
+from recmesh.pb.log_entry_pb2 import LogEntry
+from recmesh.serving import metrics
+from recmesh.serving.logs import Limit, reason
+from recmesh.stores.changes import Pair, item_after, user_after
+from recmesh.stores.editor import Change, Editor
+from recmesh.stores.keys import KeyKind, Keys
+from recmesh.stores.log import Log, Logged
+
+BATCH = 500
+"""Entries that are applied together."""
+
+LEASE_SECONDS = 3.0
+_WAIT_SECONDS = 0.5
+_MAX_ATTEMPTS = 10
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Users or items: the keys of their two values, and what entries change."""
+
+    first: KeyKind
+    second: KeyKind
+    after: Callable[[str, Pair, Iterable[LogEntry]], Pair]
+
+
+class Applier:
+    """Applies streams."""
+
+    def __init__(
+        self, entries: Log, editor: Editor, keys: Keys, owner: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Apply a log.
+
+        Args:
+            entries: The log.
+            editor: Changes the stores.
+            keys: The names of the keys.
+            owner: Identifies this process.
+            clock: Seconds since 1970.
+        """
+        self._log = entries
+        self._editor = editor
+        self._keys = keys
+        self._users = _Side(keys.user, keys.history, user_after)
+        self._items = _Side(keys.item, keys.hidden, item_after)
+        self._owner = owner
+        self._clock = clock
+        self._log_limit = Limit()
+
+    async def follow(self, stream: str) -> None:
+        """Apply a stream until cancelled, as long as no other process does."""
+        while True:
+            try:
+                await self._turn(stream)
+            except RecmeshError as error:
+                metrics.FEED_APPLY_FAILURES.inc()
+                if attempts := self._log_limit.due("failed"):
+                    log.warning("the log is not applied", attempts=attempts, reason=reason(error))
+                await asyncio.sleep(_WAIT_SECONDS)
+
+    async def leave(self, streams: Collection[str]) -> None:
+        """Let other processes go on with streams at once. Nothing may follow them any more."""
+        await asyncio.gather(*(self._log.leave(stream, self._owner) for stream in streams), return_exceptions=True)
+
+    async def _turn(self, stream: str) -> None:
+        """Apply the next entries of a stream, or wait for some."""
+        applied = await self._log.take(stream, self._owner, LEASE_SECONDS)
+        if applied is None:
+            await asyncio.sleep(_WAIT_SECONDS)
+            return
+        logged = await self._log.read(stream, applied, BATCH, _WAIT_SECONDS)
+        if not logged:
+            return
+        await self.apply([entry.entry for entry in logged])
+        if await self._log.advance(stream, self._owner, applied, logged[-1].position):
+            self._count(logged)
+
+    def _count(self, logged: Sequence[Logged]) -> None:
+        now = self._clock() * 1000
+        for entry in logged:
+            metrics.FEED_APPLY_SECONDS.observe(max(0.0, now - entry.time) / 1000)
+
+    async def apply(self, entries: Sequence[LogEntry]) -> None:
+        """Apply entries of users and items. Those of one id are applied in order.
+
+        Raises:
+            Unavailable: Redis does not answer, or others keep changing the same values.
+        """
+        users, items = _by_user(entries), _by_item(entries)
+        metrics.DAMAGED_VALUES.labels("log_entry").inc(sum(entry.WhichOneof("change") is None for entry in entries))
+        if deleted := [entry.delete_user for entry in entries if entry.delete_user]:
+            await self._editor.note_deleted(deleted)
+        await self._count_unknown(entries)
+        await self._change(self._users, users)
+        await self._change(self._items, items)
+        if items:
+            await self._editor.note_items(list(items))
+
+    async def _change(self, side: _Side, entries: Mapping[str, Sequence[LogEntry]]) -> None:
+        """Change values, again and again for those that others have changed meanwhile: an ingestion, for example."""
+        waiting = entries
+        for _ in range(_MAX_ATTEMPTS):
+            waiting = await self._attempt(side, waiting)
+            if not waiting:
+                return
+        raise Unavailable(f"{len(waiting)} values were changed by others {_MAX_ATTEMPTS} times")
+
+    async def _attempt(
+        self, side: _Side, entries: Mapping[str, Sequence[LogEntry]]
+    ) -> Mapping[str, Sequence[LogEntry]]:
+        """Change the values of ids. Returns the ids whose values were changed by others, with their entries."""
+        values = await self._editor.read([key for identity in entries for key in _keys(side, identity)])
+        changes, identities = list[Change](), list[str]()
+        for number, (identity, of_identity) in enumerate(entries.items()):
+            before = Pair(*values[2 * number : 2 * number + 2])
+            made = _changes(_keys(side, identity), before, side.after(identity, before, of_identity))
+            changes += made
+            identities += [identity] * len(made)
+        made_all = await self._editor.replace(changes)
+        again = {identity for identity, made in zip(identities, made_all, strict=True) if not made}
+        return {identity: entries[identity] for identity in entries if identity in again}
+
+    async def _count_unknown(self, entries: Sequence[LogEntry]) -> None:
+        """Count the actions on items that are not stored."""
+        sku_ids = [entry.action.sku_id for entry in entries if entry.HasField("action")]
+        if sku_ids:
+            keys = [key for sku_id in sku_ids for key in _keys(self._items, sku_id)]
+            found = await self._editor.exist(keys)
+            metrics.FEED_UNKNOWN_ITEMS.inc(sum(not any(found[at : at + 2]) for at in range(0, len(found), 2)))
+
+
+def _keys(side: _Side, identity: str) -> tuple[str, str]:
+    return side.first(identity), side.second(identity)
+
+
+def _changes(keys: tuple[str, str], before: Pair, after: Pair) -> list[Change]:
+    """The changes of a pair. A new value is written before the other one is deleted, so that an item is never lost."""
+    changed = [Change(*parts) for parts in zip(keys, before, after, strict=True) if parts[1] != parts[2]]
+    return sorted(changed, key=lambda change: change.after is None)
+
+
+def _by_user(entries: Iterable[LogEntry]) -> Mapping[str, Sequence[LogEntry]]:
+    found = defaultdict[str, list[LogEntry]](list)
+    for entry in entries:
+        if user_id := entry.action.user_id or entry.put_user.user_id or entry.delete_user:
+            found[user_id].append(entry)
+    return found
+
+
+def _by_item(entries: Iterable[LogEntry]) -> Mapping[str, Sequence[LogEntry]]:
+    found = defaultdict[str, list[LogEntry]](list)
+    for entry in entries:
+        if sku_id := entry.put_item.sku_id or entry.remove_item or entry.show_item or entry.hide_item:
+            found[sku_id].append(entry)
+    return found
