@@ -73,7 +73,7 @@ PIPELINE_RESTARTS = Counter("recmesh_pipeline_restarts", "Restarts of Paddle Ser
 
 # feed
 FEED_ENTRIES = Counter(
-    "recmesh_feed_entries", "Entries of requests to feed by what became of them", ["kind", "outcome"]
+    "recmesh_feed_entries", "Entries of requests to feed by what became of them", ["change", "result"]
 )
 FEED_APPLY_SECONDS = Histogram(
     "recmesh_feed_apply_seconds",
@@ -82,6 +82,7 @@ FEED_APPLY_SECONDS = Histogram(
 )
 FEED_APPLY_FAILURES = Counter("recmesh_feed_apply_failures", "Failed attempts to apply the next entries of a stream")
 FEED_UNKNOWN_ITEMS = Counter("recmesh_feed_unknown_items", "Recorded actions on items that are not stored")
+LIVE_ITEMS = Gauge("recmesh_live_items", "Items that feed has changed, as recall knows them", ["state"])
 
 # Recommendations
 CHANNEL_CANDIDATES = Histogram(

@@ -11,6 +11,7 @@ import onnxruntime
 
 from recmesh import spans
 from recmesh.features import Encoder, User
+from recmesh.features.item_tower import ITEM_TOWER
 from recmesh.features.mapping import USER_ID
 from recmesh.serving import metrics
 from recmesh.serving.stages import RequestUser
@@ -35,6 +36,12 @@ def session(path: Path) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _LOG_ERRORS_ONLY
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def item_tower(folder: Path) -> Any:
+    """The session of the item tower of a release; None if the release has no towers."""
+    path = folder / ITEM_TOWER
+    return session(path) if path.exists() else None
 
 
 def run_span(model: str, rows: int = 1) -> AbstractContextManager[None]:

@@ -89,6 +89,27 @@ class RedisReader:
         numbers = {name: parse_number(text) for name, text in zip(texts[::2], texts[1::2], strict=True)}
         return {name: number for name, number in numbers.items() if not math.isnan(number)}
 
+    async def changed_items(self, after: int, count: int) -> list[tuple[str, int]]:
+        """Return the ids of items that feed has changed, each with the number of its latest change, in that order.
+
+        Args:
+            after: Only changes with higher numbers.
+            count: At most so many.
+        """
+        words: list[bytes] = await self._command(
+            "ZRANGEBYSCORE",
+            self._keys.item_changes,
+            f"({after}",
+            "+inf",
+            "WITHSCORES",
+            "LIMIT",
+            "0",
+            str(count),
+            valid=_is_hash,
+        )
+        texts = [word.decode(errors="replace") for word in words]
+        return [(sku_id, int(float(number))) for sku_id, number in zip(texts[::2], texts[1::2], strict=True)]
+
     async def ping(self) -> None:
         """Wait until Redis answers a read. It refuses PING while its disk is full, although it can be read."""
         await self._command("EXISTS", self._keys.ingest("redis"), valid=_is_integer)

@@ -15,7 +15,7 @@ from recmesh.serving import Endpoint, background, ingestion_facts
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import every
 from recmesh.serving.milvus import open_milvus
-from recmesh.serving.models import UnknownValues, UserFeatureCache
+from recmesh.serving.models import UnknownValues, UserFeatureCache, item_tower
 from recmesh.serving.redis import open_redis
 from recmesh.serving.warm import WarmReleases
 from recmesh.stores.milvus import MilvusReader
@@ -28,6 +28,8 @@ from services.rank.core import RankCore, RankRelease
 from services.recall import app as recall_app
 from services.recall import new_items
 from services.recall.core import RecallCore, RecallRelease
+from services.recall.live_items import LiveItems
+from services.recall.new_items import LatestNewItems
 from services.um import app as um_app
 from services.um.core import UmCore
 
@@ -64,15 +66,18 @@ class ReleasesOf(Generic[P]):
         return release_id, self._select(shared)
 
 
-def loader(milvus: MilvusReader, gate: ComputeGate, backends: Backends) -> Callable[[Path, Manifest], SharedRelease]:
+def loader(
+    milvus: MilvusReader, gate: ComputeGate, backends: Backends, live: LiveItems
+) -> Callable[[Path, Manifest], SharedRelease]:
     """A function that loads a release from its folder and its manifest."""
 
     def load(folder: Path, manifest: Manifest) -> SharedRelease:
         encoder = Encoder.load(folder)
         user_features = UserFeatureCache(encoder, folder, _CACHED_USERS)
         unknown_values = UnknownValues("compact", encoder)
+        items = LatestNewItems(encoder, live, item_tower(folder))
         return SharedRelease(
-            RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate),
+            RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate, items),
             rank_app.warmed(encoder, user_features, unknown_values, backends(folder, manifest)),
         )
 
@@ -95,7 +100,8 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         milvus = await stack.enter_async_context(open_milvus(settings))
         gate = ComputeGate(model_thread=True)
         backends = await stack.enter_async_context(open_backends(settings, gate))
-        store, load = ModelStore(settings.model_store), loader(milvus, gate, backends)
+        store, live = ModelStore(settings.model_store), LiveItems()
+        load = loader(milvus, gate, backends, live)
         releases = WarmReleases("compact", store, settings.releases, load, _ready, _export)
 
         um, cm = UmCore(redis), CmCore(redis)
@@ -107,6 +113,7 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
 
         await stack.enter_async_context(background(releases.follow(settings.release_poll)))
         await stack.enter_async_context(background(new_items.follow(store, recall_releases, settings.release_poll)))
+        await stack.enter_async_context(background(new_items.follow_live(redis, live, recall_releases)))
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
         await stack.enter_async_context(background(ingestion_facts.follow(redis)))
         recall_check = recall_app.ready(recall_releases)

@@ -129,15 +129,15 @@ class FeedCore:
         return await self._accept_items("hide_item", sku_ids, lambda sku_id: LogEntry(hide_item=sku_id), timeout)
 
     async def _accept_items(
-        self, kind: str, sku_ids: Sequence[str], entry: Callable[[str], LogEntry], timeout: float
+        self, change: str, sku_ids: Sequence[str], entry: Callable[[str], LogEntry], timeout: float
     ) -> Outcome:
         def draft(sku_id: str) -> Draft:
             check_sku_id(sku_id)
             return Draft(ITEMS, entry(sku_id))
 
-        return await self._accept(kind, sku_ids, draft, timeout)
+        return await self._accept(change, sku_ids, draft, timeout)
 
-    async def _accept(self, kind: str, given: Iterable[T], draft: Callable[[T], Draft], timeout: float) -> Outcome:
+    async def _accept(self, change: str, given: Iterable[T], draft: Callable[[T], Draft], timeout: float) -> Outcome:
         outcome, drafts = Outcome(), defaultdict[str, list[Draft]](list)
         for position, value in enumerate(given):
             try:
@@ -151,7 +151,7 @@ class FeedCore:
                 appended = asyncio.gather(*(self._log.append(stream, entries) for stream, entries in drafts.items()))
                 new = [flag for flags in await within(timeout, "Redis", appended) for flag in flags]
             outcome.accepted, outcome.repeated = len(new), new.count(False)
-        metrics.FEED_ENTRIES.labels(kind, "accepted").inc(outcome.accepted - outcome.repeated)
-        metrics.FEED_ENTRIES.labels(kind, "repeated").inc(outcome.repeated)
-        metrics.FEED_ENTRIES.labels(kind, "rejected").inc(len(outcome.rejected))
+        metrics.FEED_ENTRIES.labels(change, "accepted").inc(outcome.accepted - outcome.repeated)
+        metrics.FEED_ENTRIES.labels(change, "repeated").inc(outcome.repeated)
+        metrics.FEED_ENTRIES.labels(change, "rejected").inc(len(outcome.rejected))
         return outcome

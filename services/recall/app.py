@@ -12,11 +12,14 @@ from recmesh.serving import Endpoint, background
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import Check, once
 from recmesh.serving.milvus import open_milvus
-from recmesh.serving.models import UnknownValues, UserFeatureCache
+from recmesh.serving.models import UnknownValues, UserFeatureCache, item_tower
+from recmesh.serving.redis import open_redis
 from recmesh.serving.rpc import Method
 from recmesh.serving.warm import Releases, WarmReleases
 from services.recall import new_items
 from services.recall.core import RecallCore, RecallRelease
+from services.recall.live_items import LiveItems
+from services.recall.new_items import LatestNewItems
 from services.recall.servicer import RecallServicer
 from services.recall.settings import RecallSettings
 
@@ -40,14 +43,15 @@ def ready(releases: Releases[RecallRelease]) -> Check:
 
 @asynccontextmanager
 async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
-    """Serve recall with Milvus and the active release."""
-    async with open_milvus(settings) as milvus:
-        gate = ComputeGate()
+    """Serve recall with Milvus, the active release, and the items that feed changes in Redis."""
+    async with open_milvus(settings) as milvus, open_redis(settings) as (redis, _):
+        gate, live = ComputeGate(), LiveItems()
 
         def load(folder: Path, manifest: Manifest) -> RecallRelease:
             encoder = Encoder.load(folder)
             user_features, unknown_values = UserFeatureCache(encoder, folder), UnknownValues("recall", encoder)
-            return RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate)
+            items = LatestNewItems(encoder, live, item_tower(folder))
+            return RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate, items)
 
         store = ModelStore(settings.model_store)
         releases = WarmReleases("recall", store, settings.releases, load, switched=lambda new: new.drift.export())
@@ -55,5 +59,6 @@ async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
         async with (
             background(releases.follow(settings.release_poll)),
             background(new_items.follow(store, releases, settings.release_poll)),
+            background(new_items.follow_live(redis, live, releases)),
         ):
             yield [endpoint(settings.recall_port, core, ready(releases))]

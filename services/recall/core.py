@@ -73,13 +73,13 @@ class RecallRelease:
         unknown_values: UnknownValues,
         milvus: MilvusReader,
         gate: ComputeGate,
+        new_items: LatestNewItems,
     ) -> "RecallRelease":
         """A release with a loaded encoder, warmed up by one query that runs every part except Milvus."""
         collection = milvus.collection(manifest.collection, manifest.index)
         vectors = Coalescer(collection.search, gate.idle)
         serves = partial(collection.check, manifest.dim, _CHECK_TIMEOUT_SECONDS)
         drift = Drift(encoder)
-        new_items = LatestNewItems(encoder)
         release = cls(encoder, Retriever(encoder), user_features, unknown_values, vectors, new_items, drift, serves)
         retrieval = _Retrieval(release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
         retrieval.candidates(manifest.id, retrieval.in_memory(), ())
@@ -201,7 +201,7 @@ class _Retrieval:
 
     def _excluded_ids(self) -> set[str]:
         history = self._query.user.history
-        excluded = set(self._query.exclude)
+        excluded = {*self._query.exclude, *self._release.new_items.withdrawn}
         if self._new_only:
             excluded.update(history.sku_ids, history.older_sku_ids)
         return excluded

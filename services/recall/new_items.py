@@ -1,36 +1,56 @@
-"""Follows what an ingestion changed after the training of the active release: items that came, and that went."""
+"""Follows what has changed after the training of the active release: items that came, and items that went."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
 import structlog
 
-from recmesh.errors import ReleaseError, Unavailable
+from recmesh.errors import RecmeshError, ReleaseError, Unavailable
 from recmesh.features import Encoder
+from recmesh.features.item_tower import Tower, item_vectors
 from recmesh.releases import ModelStore, NewItems
 from recmesh.serving import metrics
 from recmesh.serving.logs import reason
+from recmesh.serving.models import Vector
 from recmesh.serving.warm import Releases
+from services.recall.live_items import ChangedItems, ItemReader, LiveItems
+
+LIVE_INTERVAL_SECONDS = 0.25
 
 log = structlog.get_logger(__name__)
 
 
 class LatestNewItems:
-    """The new items of one release that are known so far, and the dropped ones.
+    """The new items of one release that are known so far, and the dropped ones: by the latest ingestion and by feed.
 
     Attributes:
         items: The new items.
         dropped: int32, the numbers of the dropped items in the catalogue.
+        withdrawn: The ids outside the catalogue that are not offered.
+        changes: Up to which change of feed.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
-        """Know none. The encoder is that of the release."""
+    def __init__(self, encoder: Encoder, live: LiveItems | None = None, tower: Tower | None = None) -> None:
+        """Know what feed has changed so far.
+
+        Args:
+            encoder: Of the release.
+            live: What feed changes.
+            tower: The item tower of the release. Without it, feed adds no items.
+        """
         self._encoder = encoder
+        self._live = live or LiveItems()
+        self._tower = tower
         self._version = ""
-        self.replace(NewItems.none())
+        self._ingested = NewItems.none()
+        # The vectors of items that feed has added, with the fields that they are made of.
+        self._encoded: dict[str, tuple[Mapping[str, str], Vector]] = {}
+        self.update()
 
     def replace(self, items: NewItems) -> None:
-        """Use these items.
+        """Use these items of an ingestion.
 
         Raises:
             ReleaseError: If their vectors do not fit those of the release.
@@ -39,8 +59,40 @@ class LatestNewItems:
         if len(vectors) and listed.size and vectors.shape[1] != listed.shape[1]:
             numbers = f"their vectors have {vectors.shape[1]} numbers, the release's {listed.shape[1]}"
             raise ReleaseError(f"new items: {numbers}; run the ingestion again")
-        dropped = self._encoder.catalogue.encode(items.dropped)
-        self.items, self.dropped = items, dropped[dropped >= 0]
+        self._ingested = items
+        self.update()
+
+    def update(self) -> None:
+        """Use the latest changes of feed."""
+        live, listed = self._live.latest, self._encoder.catalogue.index
+        dropped = self._encoder.catalogue.encode(
+            sorted((set(self._ingested.dropped) - live.offered.keys()) | live.withdrawn)
+        )
+        self.items, self.dropped = self._with_live(live), dropped[dropped >= 0]
+        self.withdrawn = frozenset(sku_id for sku_id in live.withdrawn if sku_id not in listed)
+        self.changes = live.changes
+
+    def _with_live(self, live: ChangedItems) -> NewItems:
+        """The items of the ingestion that are still offered, and those that feed has added."""
+        listed, ingested = self._encoder.catalogue.index, self._ingested
+        added = {sku_id: fields for sku_id, fields in live.offered.items() if sku_id not in listed and self._tower}
+        rows = [
+            row for row, sku_id in enumerate(ingested.sku_ids) if sku_id not in added and sku_id not in live.withdrawn
+        ]
+        if not added and len(rows) == len(ingested.sku_ids):
+            return ingested
+        sku_ids = [*(ingested.sku_ids[row] for row in rows), *added]
+        vectors = [*(ingested.vectors[row] for row in rows), *self._vectors(added)]
+        return NewItems(sku_ids, np.stack(vectors)) if vectors else NewItems.none()
+
+    def _vectors(self, added: Mapping[str, Mapping[str, str]]) -> list[Vector]:
+        known = {sku_id: entry for sku_id, entry in self._encoded.items() if added.get(sku_id) == entry[0]}
+        missing = {sku_id: fields for sku_id, fields in added.items() if sku_id not in known}
+        if missing and self._tower:
+            vectors = item_vectors(self._encoder, self._tower, missing.items())
+            known |= {sku_id: (missing[sku_id], vector) for sku_id, vector in zip(missing, vectors, strict=True)}
+        self._encoded = known
+        return [known[sku_id][1] for sku_id in added]
 
     def refresh(self, store: ModelStore, release: str) -> None:
         """Read the items of a release from the store if they have changed.
@@ -80,5 +132,27 @@ async def follow(store: ModelStore, releases: Releases[HasNewItems], interval: f
             if not failing:
                 metrics.RELEASE_FAILURES.labels("recall").inc()
                 log.error("new items not loaded", reason=reason(error))
+            failing = True
+        await asyncio.sleep(interval)
+
+
+async def follow_live(
+    reader: ItemReader, live: LiveItems, releases: Releases[HasNewItems], interval: float = LIVE_INTERVAL_SECONDS
+) -> None:
+    """Read what feed has changed every `interval` seconds, and tell the active release, until cancelled.
+
+    While Redis does not answer, recall goes on with what it knows.
+    """
+    failing = False
+    while True:
+        try:
+            await live.refresh(reader)
+            _, release = releases.get()
+            if release.new_items.changes != live.latest.changes:
+                await asyncio.to_thread(release.new_items.update)
+            failing = False
+        except RecmeshError as error:
+            if not failing:
+                log.warning("changed items are not read", reason=reason(error))
             failing = True
         await asyncio.sleep(interval)

@@ -2,11 +2,11 @@
 
 from pydantic import PositiveFloat
 
-from recmesh.serving import ReleaseSettings
+from recmesh.serving import RedisSettings, ReleaseSettings
 from recmesh.serving.settings import MilvusSettings
 
 
-class RecallSettings(MilvusSettings, ReleaseSettings):
+class RecallSettings(MilvusSettings, ReleaseSettings, RedisSettings):
     """Settings of recall.
 
     Attributes:

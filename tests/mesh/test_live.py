@@ -1,0 +1,139 @@
+"""What feed records is in the next answers of the other services."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from recmesh.contract import NEW
+from recmesh.pb.as_pb2 import ASRequest, ASResponse
+from recmesh.pb.cm_pb2 import CMRequest
+from recmesh.pb.feed_pb2 import (
+    Action,
+    ItemUpdate,
+    PutItemsRequest,
+    PutUsersRequest,
+    RecordActionsRequest,
+    RemoveItemsRequest,
+    SetAvailabilityRequest,
+    UserUpdate,
+)
+from recmesh.pb.recall_pb2 import RecallRequest
+from recmesh.pb.um_pb2 import UserModelRequest
+from recmesh.stores.wire import item_fields, user_fields
+from tests.calls import AS, CM, PUT_ITEMS, PUT_USERS, RECALL, RECORD_ACTIONS, REMOVE_ITEMS, SET_AVAILABILITY, UM
+from tests.mesh.conftest import ids
+from tests.mesh.test_release_switch import copied_release
+from tests.processes import Service, running
+from tests.servers import MilvusServer, running_redis
+from tests.shop import Shop, open_shop
+from tests.waiting import eventually
+
+SIZE = 20
+CHANNELS = ("two_tower", "neighbours", "popular", "bought_before", "new", "")
+
+
+@dataclass(frozen=True)
+class Live:
+    """A shop of its own, with feed beside compact."""
+
+    shop: Shop
+    compact: Service
+    feed: Service
+
+    def recommend(self, user_id: str) -> ASResponse:
+        return AS.call(self.compact.target("as"), ASRequest(user_id=user_id, size=SIZE))
+
+    def recall(self, user_id: str, channel: str = "", size: int = 400) -> list[str]:
+        user = UM.call(self.compact.target("um"), UserModelRequest(user_id=user_id))
+        request = RecallRequest(
+            user_info=user.user_info, history=user.history, recall_type=channel, request_num=size, columnar=True
+        )
+        return list(RECALL.call(self.compact.target("recall"), request).candidates.ids)
+
+    def set_available(self, sku_id: str, available: bool) -> None:
+        request = SetAvailabilityRequest(sku_ids=[sku_id], available=available)
+        assert SET_AVAILABILITY.call(self.feed.target("feed"), request).accepted == 1
+
+    def fields(self, sku_id: str) -> dict[str, str]:
+        (info,) = CM.call(self.compact.target("cm"), CMRequest(item_ids=[sku_id])).item_infos
+        return item_fields(info)
+
+    def put_item(self, sku_id: str, fields: dict[str, str]) -> None:
+        request = PutItemsRequest(items=[ItemUpdate(sku_id=sku_id, fields=fields)])
+        assert PUT_ITEMS.call(self.feed.target("feed"), request).accepted == 1
+
+    def shows(self, user_id: str, sku_id: str) -> bool:
+        """Whether an answer of any service has the item."""
+        found = any(sku_id in self.recall(user_id, channel) for channel in CHANNELS)
+        items = CM.call(self.compact.target("cm"), CMRequest(item_ids=[sku_id])).item_infos
+        return found or bool(items) or sku_id in ids(self.recommend(user_id))
+
+
+@pytest.fixture(scope="module")
+def live(
+    training_folder: Path, milvus_server: MilvusServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Live]:
+    with running_redis() as redis:
+        shop = open_shop(training_folder, tmp_path_factory.mktemp("live"), redis, milvus_server)
+        with running("compact", shop.environment) as compact, running("feed", shop.environment) as feed:
+            yield Live(shop, compact, feed)
+
+
+def test_a_user_with_the_recorded_actions_of_another_one_gets_the_same_list(live: Live) -> None:
+    original = live.shop.user_ids[0]
+    stored = UM.call(live.compact.target("um"), UserModelRequest(user_id=original))
+    expected, history = live.recommend(original), stored.history
+    assert len(ids(expected)) == SIZE
+    assert live.recommend("twin").unknown_user
+    actions = [
+        Action(user_id="twin", sku_id=sku_id, time=time, type=history.type_names[kind], value=value)
+        for sku_id, time, kind, value in zip(history.sku_ids, history.times, history.types, history.values, strict=True)
+    ]
+    # Oldest first, as they happened.
+    recorded = RECORD_ACTIONS.call(live.feed.target("feed"), RecordActionsRequest(actions=actions[::-1]))
+    assert recorded.accepted == len(actions)
+    users = [UserUpdate(user_id="twin", fields=user_fields(stored.user_info))]
+    assert PUT_USERS.call(live.feed.target("feed"), PutUsersRequest(users=users)).accepted == 1
+
+    def same() -> bool:
+        return list(live.recommend("twin").item_infos) == list(expected.item_infos)
+
+    eventually(same, lambda: (ids(live.recommend("twin")), ids(expected)))
+    assert not live.recommend("twin").unknown_user
+
+
+def test_a_new_item_is_recalled_with_the_vector_of_its_fields(live: Live) -> None:
+    user = live.shop.user_ids[1]
+    best = live.recall(user, "two_tower", 1)[0]
+    live.put_item("fresh-1", live.fields(best))
+    live.put_item("fresh-2", live.fields(best))
+    eventually(lambda: {"fresh-1", "fresh-2"} <= set(live.recall(user, NEW)), lambda: live.recall(user, NEW))
+    stored = UM.call(live.compact.target("um"), UserModelRequest(user_id=user))
+    request = RecallRequest(user_info=stored.user_info, history=stored.history, recall_type=NEW, request_num=400)
+    answer = RECALL.call(live.compact.target("recall"), request)
+    scores = {pair.nid: pair.score for pair in answer.score_pairs}
+    assert scores["fresh-1"] == scores["fresh-2"]
+    assert {"fresh-1", "fresh-2"} <= set(answer.unlisted_ids)
+    assert {"fresh-1", "fresh-2"} <= set(live.recall(user))
+    removal = RemoveItemsRequest(sku_ids=["fresh-1", "fresh-2"])
+    assert REMOVE_ITEMS.call(live.feed.target("feed"), removal).accepted == 2
+    eventually(lambda: not live.shows(user, "fresh-1") and not live.shows(user, "fresh-2"), lambda: live.recall(user))
+
+
+def test_an_unavailable_item_is_in_no_answer_until_it_comes_back(live: Live, tmp_path: Path) -> None:
+    user = live.shop.user_ids[2]
+    before = ids(live.recommend(user))
+    live.set_available(before[0], False)
+    eventually(lambda: not live.shows(user, before[0]), lambda: ids(live.recommend(user)))
+    during = live.recommend(user)
+    assert len(during.item_infos) == SIZE
+    assert not during.degraded
+    # A release that is loaded meanwhile does not show it either.
+    copied_release(live.shop, tmp_path, "another-release")
+    live.shop.store.activate("another-release", ())
+    eventually(lambda: live.recommend(user).release == "another-release", lambda: live.recommend(user).release)
+    assert not live.shows(user, before[0])
+    live.set_available(before[0], True)
+    eventually(lambda: ids(live.recommend(user)) == before, lambda: (ids(live.recommend(user)), before))
