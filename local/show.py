@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from local import programs
-from local.settings import PADDLE_SERVING, PROMETHEUS, SERVICES, LocalSettings, Mode
+from local.settings import FEED, PADDLE_SERVING, PROMETHEUS, SERVICES, LocalSettings, Mode
 from local.supervisor import ProcessState
 from recmesh.client import Recommendation
 from recmesh.contract import address
@@ -46,6 +46,7 @@ def addresses(console: Console, settings: LocalSettings, mode: Mode) -> None:
     tries = {"um": "um USER", "cm": "cm ITEM", "recall": "recall USER", "rank": "rank", "as": "as USER"}
     for name in SERVICES:
         table.add_row(f"{name} (gRPC)", settings.target(name), f"client.py {tries[name]}")
+    table.add_row("feed (gRPC)", settings.target(FEED), "")
     if settings.rank_backend == PADDLE_SERVING:
         table.add_row("Paddle Serving (gRPC)", settings.target(PADDLE_SERVING), "")
     for program in programs.names(settings, mode):

@@ -19,7 +19,7 @@ from local import datasets, health, machine, programs, show
 from local.datasets import Checked
 from local.interrupts import Interrupts
 from local.jobs import run_job
-from local.settings import PADDLE_SERVING, ROOT, SERVICES, LocalSettings, Mode
+from local.settings import FEED, PADDLE_SERVING, ROOT, SERVICES, LocalSettings, Mode
 from local.supervisor import Supervisor
 from recmesh.client import Mesh, Recommendation, Targets
 from recmesh.errors import ReleaseError, SettingsError, Unavailable
@@ -173,7 +173,7 @@ def _start_services(run: _Run) -> None:
     run.supervisor.remove(set(programs.ALL) - set(wanted) - set(programs.STORES))
     run.supervisor.ensure(programs.services(settings, mode))
     checks = {}
-    for name in (PADDLE_SERVING, *SERVICES) if PADDLE_SERVING in wanted else SERVICES:
+    for name in (PADDLE_SERVING, *SERVICES, FEED) if PADDLE_SERVING in wanted else (*SERVICES, FEED):
         target = settings.target(name)
         program = name if name in wanted else "compact"
         checks[f"{name} {target}"] = (program, lambda target=target: health.serving(target))

@@ -86,6 +86,7 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter
     live = Live.read(redis)
     parts = _parts(data, redis, live)
     marks = Marks(redis, "redis", _content(data), shard)
+    redis.write({redis.keys.schema: rules(data).model_dump_json().encode()})
     if marks.current:
         if not any(_faults(part, redis) for part in parts):
             reporter.say(f"Redis: current ({_summary(parts)})")
@@ -105,7 +106,6 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter
         marks.restart()
         raise RecmeshError(f"Redis does not hold what was written: {'; '.join(faults)}; run the ingestion again")
     marks.set_current()
-    redis.write({redis.keys.schema: rules(data).model_dump_json().encode()})
     _record(data, redis, time.monotonic() - began)
     reporter.say(f"Redis: verified, {_summary(parts)}, {stale:,} stale keys removed")
     ownership.remove_unprefixed(redis, reporter)

@@ -27,7 +27,7 @@ from recmesh.contract import METRICS_PORT_OFFSET
 from recmesh.dataset import synthetic
 from tests.servers import ROOT
 
-SERVICES = ("um", "cm", "recall", "rank", "as")
+SERVICES = ("um", "cm", "recall", "rank", "as", "feed")
 PORTS = (*SERVICES, "redis", "milvus", "metrics", "paddle_serving", "prometheus")
 
 
@@ -140,7 +140,7 @@ def test_up_starts_the_mesh_reuses_it_and_changes_its_mode(home: Home) -> None:
     for name in (*SERVICES, "redis", "milvus"):
         assert f"127.0.0.1:{home.ports[name]}" in output
     pids = home.pids()
-    assert set(pids) == {"compact", "redis", "milvus"}
+    assert set(pids) == {"compact", "feed", "redis", "milvus"}
     assert home.folder.stat().st_mode & 0o077 == 0, "others may read the home"
 
     began = time.monotonic()
