@@ -4,6 +4,7 @@ The v0 contract (docs/architecture.md) fixes names, ports, paths and codes, and 
 imports only the standard library, so the client, the services, the jobs and the local runner can all use it.
 """
 
+import hashlib
 import re
 from typing import Literal, TypeAlias
 
@@ -162,6 +163,11 @@ DEFAULT_MILVUS_URI = f"http://127.0.0.1:{MILVUS_PORT}"
 
 
 _QUERY_CREDENTIALS = re.compile(r"([?&](?:password|username)=).*", re.DOTALL)
+
+
+def user_hash(user_id: str) -> str:
+    """Return what is kept of a user who was deleted: a hash of the id, so that later trainings leave the user out."""
+    return hashlib.sha256(user_id.encode()).hexdigest()[:32]
 
 
 def default_target(service: ServiceName) -> str:

@@ -23,6 +23,7 @@ from recmesh.contract import (
     DEFAULT_REDIS_URL,
 )
 from recmesh.dataset import DataSet, read
+from recmesh.dataset.merging import merged
 from recmesh.errors import ReleaseError
 from recmesh.progress import Reporter
 from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, loads, not_worse_than, rows_match
@@ -67,6 +68,12 @@ def ingest(
     home: Annotated[Path, typer.Option(envvar="RECMESH_HOME", help="Folder for the cache of releases.")] = Path(
         DEFAULT_HOME
     ),
+    archive: Annotated[
+        str,
+        typer.Option(
+            envvar="RECMESH_ARCHIVE", help="Archive of the log of feed (jobs.archive): a folder or an fsspec URL."
+        ),
+    ] = "",
     only: Annotated[Target | None, typer.Option(help="Ingest into this store only.")] = None,
     rejects: Annotated[
         Path | None, typer.Option(help="CSV file to write rejected rows to, each with its reason.")
@@ -83,13 +90,13 @@ def ingest(
     """Ingest a data set and a release. A repeated run only verifies; a run that was killed resumes."""
     reporter = Reporter(Console(highlight=False))
     shard, keys = Shard.from_environment(), Keys.of(redis_prefix)
-    data = read(dataset, rejects)
+    data, _, in_log = merged(read(dataset, rejects), archive)
     reporter.warn(data.report.warnings)
     retry_window = RetryWindow(wait, reporter)
     redis = RedisWriter(redis_url, keys=keys, credentials=Credentials.from_environment("REDIS"))
     retry_window.get("Redis", redis.ping)
     if only is not Target.milvus:
-        to_redis(data, redis, shard, reporter)
+        to_redis(data, redis, shard, reporter, in_log)
     if only is not Target.redis:
         models = ModelStore(store)
         manifest = retry_window.get("the release", lambda: _chosen(models, release, mark))

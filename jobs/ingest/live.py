@@ -1,13 +1,10 @@
 """What feed has changed in Redis, which an ingestion of a data set must leave in place."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from google.protobuf.message import DecodeError
-
-from recmesh.pb.log_entry_pb2 import LogEntry
-from recmesh.stores.keys import user_hash
-from recmesh.stores.log import START, STREAMS
+from recmesh.contract import user_hash
+from recmesh.stores.log import START, STREAMS, entry_of
 from recmesh.stores.redis import RedisWriter
 
 
@@ -30,7 +27,7 @@ class Live:
     @classmethod
     def read(cls, redis: RedisWriter) -> "Live":
         """Read the log."""
-        entries = [_entry(fields) for name in STREAMS for fields in redis.stream(redis.keys.log(name, "entries"))]
+        entries = [entry_of(fields) for name in STREAMS for _, fields in redis.stream(redis.keys.log(name, "entries"))]
         users = {entry.action.user_id or entry.put_user.user_id or entry.delete_user for entry in entries}
         items = {entry.put_item.sku_id or entry.remove_item or entry.show_item or entry.hide_item for entry in entries}
         keys = sorted(set(redis.scan(redis.keys.hidden.pattern)))
@@ -45,7 +42,7 @@ class Live:
         """Tell whether a user was deleted."""
         if not self.deleted:
             return lambda user_id: False
-        return lambda user_id: user_hash(user_id) in self.deleted
+        return lambda user_id: user_hash(user_id).encode() in self.deleted
 
 
 def apply_again(redis: RedisWriter) -> None:
@@ -54,10 +51,3 @@ def apply_again(redis: RedisWriter) -> None:
         applied = redis.keys.log(stream, "applied")
         if redis.count([applied]):
             redis.write({applied: START.encode()})
-
-
-def _entry(fields: Mapping[bytes, bytes]) -> LogEntry:
-    try:
-        return LogEntry.FromString(fields.get(b"e", b""))
-    except DecodeError:
-        return LogEntry()

@@ -8,6 +8,7 @@ What feed has recorded stays: its users and items are not removed, and it applie
 
 import time
 from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from operator import attrgetter
@@ -71,8 +72,17 @@ class Part:
         return replace(self, ids=ids, values=values)
 
 
-def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter) -> bool:
+def to_redis(
+    data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter, in_log: AbstractSet[str] = frozenset()
+) -> bool:
     """Write this shard's share of the data set; the last shard removes stale keys and verifies Redis.
+
+    Args:
+        data: The data set, without what deleted users did before.
+        redis: Redis.
+        shard: The share of this run.
+        reporter: Shows the progress.
+        in_log: The users whom the data set has from the log of feed: if they were deleted, they have come again.
 
     Returns:
         Whether anything had to be written.
@@ -84,7 +94,7 @@ def to_redis(data: DataSet, redis: RedisWriter, shard: Shard, reporter: Reporter
     began = time.monotonic()
     ownership.check(redis)
     live = Live.read(redis)
-    parts = _parts(data, redis, live)
+    parts = _parts(data, redis, live, in_log)
     marks = Marks(redis, "redis", _content(data), shard)
     redis.write({redis.keys.schema: rules(data).model_dump_json().encode()})
     if marks.current:
@@ -131,7 +141,7 @@ def rules(data: DataSet) -> Rules:
     )
 
 
-def _parts(data: DataSet, redis: RedisWriter, live: Live) -> tuple[Part, ...]:
+def _parts(data: DataSet, redis: RedisWriter, live: Live, in_log: AbstractSet[str]) -> tuple[Part, ...]:
     """The parts of the data set, without deleted users. Items that are not offered stay hidden, with new fields."""
     keys, histories = redis.keys, Histories(data)
     items, users = data.items.cast(pl.String), data.users.cast(pl.String)
@@ -147,7 +157,9 @@ def _parts(data: DataSet, redis: RedisWriter, live: Live) -> tuple[Part, ...]:
     hidden = replace(offered, name="hidden items", kind=keys.hidden).without(lambda sku: live.hidden.get(sku, True))
     if hidden.ids:
         parts.append(hidden)
-    return (*parts, *(part.without(live.is_deleted) for part in (profiles, actions)))
+    is_deleted = live.is_deleted
+    gone = (part.without(lambda user_id: user_id not in in_log and is_deleted(user_id)) for part in (profiles, actions))
+    return (*parts, *gone)
 
 
 def _rows(frame: pl.DataFrame, encode: Callable[[Row], bytes]) -> Callable[[range], list[bytes]]:

@@ -30,18 +30,24 @@ def main(
     work: Annotated[Path, typer.Option(help="Folder for rejects.csv and temporary files.")] = Path(
         DEFAULT_HOME, "train"
     ),
+    archive: Annotated[
+        str,
+        typer.Option(
+            help="Archive of the log of feed (jobs.archive): a folder or an fsspec URL.", envvar="RECMESH_ARCHIVE"
+        ),
+    ] = "",
     mark: Annotated[str, typer.Option(help="Name under which `jobs.ingest --mark` finds the release.")] = "",
 ) -> None:
     """Train on a data set and put the release into the model store; the last line printed is `release <id>`."""
     limit_threads(threads)
     try:
-        _run(dataset, store, seed, work, Budget.parse(budget), mark)
+        _run(dataset, archive, store, seed, work, Budget.parse(budget), mark)
     except RecmeshError as error:
         print(f"train: {error}", file=sys.stderr)
         raise typer.Exit(error.exit_code) from None
 
 
-def _run(dataset: Path, store: str, seed: int, work: Path, budget: Budget, mark: str) -> None:
+def _run(dataset: Path, archive: str, store: str, seed: int, work: Path, budget: Budget, mark: str) -> None:
     # The numeric libraries read the number of threads when they are imported, and Paddle's import warns about every
     # number except 1.
     with quiet():
@@ -49,7 +55,7 @@ def _run(dataset: Path, store: str, seed: int, work: Path, budget: Budget, mark:
         from recmesh.progress import TimedReporter
         from recmesh.releases import ModelStore
 
-    outcome: Outcome = train(dataset, ModelStore(store), work, seed, TimedReporter(), budget)
+    outcome: Outcome = train(dataset, ModelStore(store), work, seed, TimedReporter(), budget, archive)
     if mark:
         ModelStore(store).set_mark(mark, outcome.release)
     console = Console(highlight=False)

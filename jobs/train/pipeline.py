@@ -27,6 +27,7 @@ from jobs.train.selection.budget import Budget
 from jobs.train.selection.quotas import STRONG, quotas
 from jobs.train.selection.trials import Lists
 from recmesh.dataset import read
+from recmesh.dataset.merging import merged
 from recmesh.errors import ReleaseError
 from recmesh.features import CHANNELS, Encoder, FeatureSpec, Segment, Statistics
 from recmesh.features.encoder import padded
@@ -64,7 +65,13 @@ class Outcome:
 
 
 def train(
-    folder: Path, store: ModelStore, work: Path, seed: int, reporter: Reporter, budget: Budget | None = None
+    folder: Path,
+    store: ModelStore,
+    work: Path,
+    seed: int,
+    reporter: Reporter,
+    budget: Budget | None = None,
+    archive: str = "",
 ) -> Outcome:
     """Train on a data set and put the release into the store.
 
@@ -75,6 +82,7 @@ def train(
         seed: Random seed.
         reporter: Shows the progress.
         budget: With a time limit, further ways to rank are tried while it lasts.
+        archive: URL of the archive of feed's log, which continues the data set; empty for none.
 
     Raises:
         DataError: The data set cannot be used, or is too small.
@@ -85,7 +93,7 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     remove_abandoned(work)
     with reporter.step("reading the data set"):
-        dataset = read(folder, rejects=work / "rejects.csv")
+        dataset, positions, _ = merged(read(folder, rejects=work / "rejects.csv"), archive)
     reporter.warn(dataset.report.warnings)
     identities = release_ids(dataset.fingerprint, seed, budget.seconds)
     for identity in identities:
@@ -111,7 +119,7 @@ def train(
             report = document.write(sources, target, identity)
         schema_hash = hashlib.sha256(dataset.schema.dump().encode()).hexdigest()
         read_rows = dataset.report.tally("actions").outcomes
-        facts = TrainingFacts(seconds=round(time.monotonic() - began, 1), rows=read_rows)
+        facts = TrainingFacts(seconds=round(time.monotonic() - began, 1), rows=read_rows, log=dict(positions))
         release.seal(trained, report, differences, target, dataset.fingerprint, schema_hash, facts)
         store.put(target)
     return Outcome(identity, False, trained.metrics)

@@ -139,10 +139,12 @@ class TrainingFacts(_Frozen):
         seconds: Its duration.
         rows: Number of actions of the data set by what became of them: `used`, `duplicates`, `anonymous`, `unlisted`
             and `rejected`.
+        log: Up to which position of each stream of feed's log; empty without an archive.
     """
 
     seconds: float
     rows: dict[str, int]
+    log: dict[str, str] = Field(default_factory=dict)
 
 
 class Manifest(_Frozen):

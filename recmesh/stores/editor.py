@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-from recmesh.stores.keys import Keys, user_hash
+from recmesh.contract import user_hash
+from recmesh.stores.keys import Keys
 from recmesh.stores.redis_client import RedisClient
 
 

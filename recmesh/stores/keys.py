@@ -12,7 +12,6 @@
 In a Redis Cluster the part in braces decides about the slot, so that one command can read both keys of a user.
 """
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from recmesh.contract import DEFAULT_REDIS_PREFIX
 from recmesh.errors import SettingsError
 from recmesh.stores.wire import stored_history, stored_item, stored_user
 
-_HASH_BYTES = 16
 _PREFIX = re.compile(r"[A-Za-z0-9:._-]{1,64}")
 
 
@@ -135,11 +133,6 @@ class Keys:
         if key in (self.item_changes, self.deleted):
             return False
         return not key.startswith(others) and all(kind.id_of(key) is None for kind in self.kinds)
-
-
-def user_hash(user_id: str) -> bytes:
-    """Return what is kept of a user who was deleted."""
-    return hashlib.sha256(user_id.encode()).digest()[:_HASH_BYTES]
 
 
 def _is_user(identity: str, value: bytes) -> bool:

@@ -128,7 +128,7 @@ class Log:
             found = await self._client.redis.xread({name: after}, count=count, block=max(1, int(seconds * 1000)))
         # The stubs are those of protocol 3.
         entries = cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", found or [])
-        return [Logged(position.decode(), _entry(fields)) for _, read in entries for position, fields in read]
+        return [Logged(position.decode(), entry_of(fields)) for _, read in entries for position, fields in read]
 
     async def take(self, stream: str, owner: str, seconds: float) -> str | None:
         """Become, or stay, the process that applies a stream.
@@ -162,7 +162,8 @@ class Log:
             await self._leave(keys=[self._keys.log(stream, "lease")], args=[owner])
 
 
-def _entry(fields: Mapping[bytes, bytes]) -> LogEntry:
+def entry_of(fields: Mapping[bytes, bytes]) -> LogEntry:
+    """Return an entry as the stream holds it; without a change if it is damaged."""
     try:
         return LogEntry.FromString(fields[_FIELD])
     except (KeyError, DecodeError):

@@ -228,14 +228,23 @@ class RedisWriter:
             for key in self._redis.scan_iter(match=pattern, count=KEYS_PER_COMMAND):
                 yield cast(bytes, key).decode(errors="backslashreplace")
 
-    def stream(self, name: str) -> Iterator[Mapping[bytes, bytes]]:
-        """Yield the fields of all entries of a stream, in order; none if it does not exist."""
-        after = "-"
+    def stream(self, name: str, after: str = "0-0") -> Iterator[tuple[str, Mapping[bytes, bytes]]]:
+        """Yield the position and the fields of each entry of a stream, in order; none if it does not exist.
+
+        Args:
+            name: The key of the stream.
+            after: Only entries after this position.
+        """
         with store_errors(self.url):
-            while chunk := self._redis.xrange(name, after, "+", KEYS_PER_COMMAND):
+            while chunk := self._redis.xrange(name, f"({after}", "+", KEYS_PER_COMMAND):
                 for position, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", chunk):
-                    yield fields
-                    after = f"({position.decode()}"
+                    after = position.decode()
+                    yield after, fields
+
+    def trim(self, name: str, position: str) -> int:
+        """Remove the entries of a stream before a position. Returns how many."""
+        with store_errors(self.url):
+            return int(self._redis.xtrim(name, minid=position, approximate=False))
 
     def members(self, name: str) -> set[bytes]:
         """Return the members of a set; none if it does not exist."""

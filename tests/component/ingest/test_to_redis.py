@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import polars as pl
@@ -63,11 +64,13 @@ def expected(data: DataSet) -> dict[str, bytes]:
     return result
 
 
-def ingest(data: DataSet, server: RedisServer, shard: Shard = ALL_ROWS) -> tuple[bool, str]:
+def ingest(
+    data: DataSet, server: RedisServer, shard: Shard = ALL_ROWS, in_log: AbstractSet[str] = frozenset()
+) -> tuple[bool, str]:
     output = io.StringIO()
     writer = RedisWriter(server.url)
     try:
-        return to_redis(data, writer, shard, Reporter(Console(file=output))), output.getvalue()
+        return to_redis(data, writer, shard, Reporter(Console(file=output)), in_log), output.getvalue()
     finally:
         writer.close()
 
