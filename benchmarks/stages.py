@@ -4,14 +4,13 @@ import os
 import urllib.error
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from local.ports import direct
 from recmesh.client import Targets
-from recmesh.contract import METRICS_PORT_OFFSET, ServiceName, address
+from recmesh.contract import ServiceName, metrics_address
 
 Totals: TypeAlias = Mapping[str, tuple[float, float]]
 """Total seconds and number of calls, by stage."""
@@ -49,10 +48,11 @@ def means(before: Totals, after: Totals) -> dict[str, float]:
 
 def _samples(targets: Targets, service: ServiceName) -> Iterator[Sample]:
     """The metrics of a service; none if its metrics port does not answer."""
-    place = urlsplit(f"//{targets[service]}")
-    port = os.environ.get("RECMESH_METRICS_PORT") or (place.port or 0) + METRICS_PORT_OFFSET
+    place = metrics_address(targets[service])
+    if port := os.environ.get("RECMESH_METRICS_PORT"):
+        place = f"{place.rpartition(':')[0]}:{port}"
     try:
-        with direct.open(f"http://{address(place.hostname or '', int(port))}/metrics", timeout=5) as answer:
+        with direct.open(f"http://{place}/metrics", timeout=5) as answer:
             text = answer.read().decode()
     except (urllib.error.URLError, TimeoutError):
         return

@@ -9,6 +9,7 @@ Usage: recmesh COMMAND [OPTIONS]
 Commands:
   evaluate  Show how good a release is on held-out data.
   explore   Show how the running mesh answers, as web pages.
+  top       Show rates, times, failures and the release of the running mesh.
   dataset   Check a data set, fetch one by name, generate one.
   release   List, inspect, import, activate, roll back and prune releases.
   job       Run, follow and list jobs in Kubernetes.

@@ -7,6 +7,7 @@ imports only the standard library, so the client, the services, the jobs and the
 import hashlib
 import re
 from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
 
 __all__ = [
     "BATCH",
@@ -173,6 +174,21 @@ def user_hash(user_id: str) -> str:
 def default_target(service: ServiceName) -> str:
     """Return the gRPC target, `host:port`, of a service on this machine."""
     return f"127.0.0.1:{PORTS[service]}"
+
+
+def metrics_address(target: str) -> str:
+    """Return `host:port` of the metrics of the service at a gRPC target, if its port is the default.
+
+    Args:
+        target: `host:port`, also with a scheme of gRPC (`dns:///as:8930`).
+
+    Raises:
+        ValueError: The target has no port.
+    """
+    place = urlsplit(f"//{target.rpartition('/')[2]}")
+    if not place.hostname or not place.port:
+        raise ValueError(f"target {target!r} has no port")
+    return address(place.hostname, place.port + METRICS_PORT_OFFSET)
 
 
 def bare_host(host: str) -> str:

@@ -183,6 +183,18 @@ def test_observe_runs_prometheus_with_the_alerts_of_the_chart(home: Home) -> Non
     assert [rule["name"] for rule in groups[0]["rules"]] == [alert["alert"] for alert in alerts]
 
 
+def test_top_finds_the_processes_without_being_told(home: Home) -> None:
+    process = home.start([sys.executable, "-m", "recmesh", "top", "--once", "--json", "--interval", "0.5"])
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    found = json.loads(output)
+    assert found["mode"] == "services"
+    assert {service: entry["error"] for entry in found["processes"] for service in entry["services"]} == dict.fromkeys(
+        SERVICES, ""
+    )
+    assert len(found["processes"]) == len(SERVICES)
+
+
 def prometheus(address: str, path: str) -> Any:
     with urllib.request.urlopen(address + path) as answer:
         return json.load(answer)
