@@ -50,9 +50,8 @@ def addresses(console: Console, settings: LocalSettings, mode: Mode) -> None:
     if settings.rank_backend == PADDLE_SERVING:
         table.add_row("Paddle Serving (gRPC)", settings.target(PADDLE_SERVING), "")
     for program in programs.names(settings, mode):
-        table.add_row(
-            f"metrics of {program}", f"http://{address(settings.reachable_host, settings.metrics(program))}/metrics", ""
-        )
+        place = address(settings.reachable_host, settings.metrics(program))
+        table.add_row(f"metrics of {program}", f"http://{place}/metrics", "recmesh top")
     table.add_row("Redis", settings.redis_url, "")
     table.add_row("milvus-lite" if settings.milvus_lite else "Milvus", settings.milvus_uri, "")
     table.add_row("model store", settings.store, "recmesh release list")

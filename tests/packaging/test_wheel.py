@@ -139,6 +139,9 @@ def test_the_command_line_works_with_its_extra(cli: Path, tmp_path: Path) -> Non
     assert "release" in helped.stdout
     listed = run([cli.parent / "recmesh", "release", "list", "--store", "store"], tmp_path)
     assert (listed.returncode, listed.stdout) == (0, "no releases in store\n"), listed.stderr
+    top = run([cli.parent / "recmesh", "top", "--once", "--interval", "0.2", "--target", "127.0.0.1:1"], tmp_path)
+    assert (top.returncode, top.stdout) == (6, "")
+    assert top.stderr.startswith("recmesh: no metrics port answers: 127.0.0.1:1 (connection refused)")
 
 
 def test_commands_name_the_extras_that_only_they_need(cli: Path, tmp_path: Path) -> None:

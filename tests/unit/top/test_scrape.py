@@ -96,6 +96,20 @@ def test_a_target_that_accepts_and_is_silent_is_given_up(monkeypatch: pytest.Mon
     assert found.error == "timed out"
 
 
+def test_a_target_that_closes_the_connection_as_a_port_forward_without_its_pod() -> None:
+    def accept_and_close() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=accept_and_close)
+        thread.start()
+        (found,) = Scraper([Target(f"127.0.0.1:{server.getsockname()[1]}")]).scrape()
+        thread.join()
+    assert found.error == "remote end closed connection without response"
+
+
 def test_targets_ignore_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with answering(200, b"recmesh_a 1\n") as target:
