@@ -13,7 +13,7 @@ import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from google.protobuf.message import DecodeError
 
@@ -114,52 +114,70 @@ class Log:
             new = await self._append(keys=keys, args=[self._window_ms, *arguments])
         return [bool(flag) for flag in new]
 
-    async def read(self, stream: str, after: str, count: int, seconds: float) -> list[Logged]:
-        """Return the next entries after a position.
+    async def read(self, after: Mapping[str, str], count: int, seconds: float) -> dict[str, list[Logged]]:
+        """Return the next entries of streams, without those that have none.
 
         Args:
-            stream: The stream.
-            after: The position.
-            count: At most so many.
-            seconds: How long to wait if there is none.
+            after: The position in each stream after which to read.
+            count: At most so many of each stream.
+            seconds: How long to wait if no stream has one.
         """
-        name = self._keys.log(stream, "entries")
+        names = {self._keys.log(stream, "entries"): stream for stream in after}
+        places: dict[Any, Any] = {name: after[stream] for name, stream in names.items()}
         with self._client.errors():
-            found = await self._client.redis.xread({name: after}, count=count, block=max(1, int(seconds * 1000)))
+            found = await self._client.redis.xread(places, count=count, block=max(1, int(seconds * 1000)))
         # The stubs are those of protocol 3.
         entries = cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", found or [])
-        return [Logged(position.decode(), entry_of(fields)) for _, read in entries for position, fields in read]
+        return {
+            names[name.decode()]: [Logged(position.decode(), entry_of(fields)) for position, fields in read]
+            for name, read in entries
+        }
 
-    async def take(self, stream: str, owner: str, seconds: float) -> str | None:
-        """Become, or stay, the process that applies a stream.
+    async def take(self, streams: Sequence[str], owner: str, seconds: float) -> dict[str, str]:
+        """Become, or stay, the process that applies streams.
 
         Args:
-            stream: The stream.
+            streams: The streams.
             owner: Identifies the process.
-            seconds: After this time, others may take the stream.
+            seconds: After this time, others may take them.
 
         Returns:
-            The position up to which the stream has been applied; None if another process has it.
+            The position up to which each stream has been applied, without the streams that another process has.
         """
-        keys = [self._keys.log(stream, "lease"), self._keys.log(stream, "applied")]
         with self._client.errors():
-            applied = await self._take(keys=keys, args=[owner, int(seconds * 1000)])
-        return applied.decode() if applied else None
+            pipeline = self._client.redis.pipeline(transaction=False)
+            for stream in streams:
+                await self._take(keys=self._lease(stream), args=[owner, int(seconds * 1000)], client=pipeline)
+            answers = await pipeline.execute()
+        return {stream: applied.decode() for stream, applied in zip(streams, answers, strict=True) if applied}
 
-    async def advance(self, stream: str, owner: str, before: str, position: str) -> bool:
-        """Record that a stream has been applied up to a position.
+    async def advance(self, owner: str, steps: Mapping[str, tuple[str, str]]) -> set[str]:
+        """Record up to where streams have been applied.
+
+        Args:
+            owner: Identifies the process.
+            steps: The position before and the new one, by stream.
 
         Returns:
-            Whether it has been recorded. Otherwise, another process has the stream, or somebody has set it back.
+            The streams for which it was recorded. Another process has the others, or somebody has set them back.
         """
-        keys = [self._keys.log(stream, "lease"), self._keys.log(stream, "applied")]
         with self._client.errors():
-            return bool(await self._advance(keys=keys, args=[owner, before, position]))
+            pipeline = self._client.redis.pipeline(transaction=False)
+            for stream, positions in steps.items():
+                await self._advance(keys=self._lease(stream), args=[owner, *positions], client=pipeline)
+            answers = await pipeline.execute()
+        return {stream for stream, recorded in zip(steps, answers, strict=True) if recorded}
 
-    async def leave(self, stream: str, owner: str) -> None:
-        """Let others take a stream at once."""
+    async def leave(self, streams: Sequence[str], owner: str) -> None:
+        """Let others take streams at once."""
         with self._client.errors():
-            await self._leave(keys=[self._keys.log(stream, "lease")], args=[owner])
+            pipeline = self._client.redis.pipeline(transaction=False)
+            for stream in streams:
+                await self._leave(keys=self._lease(stream), args=[owner], client=pipeline)
+            await pipeline.execute()
+
+    def _lease(self, stream: str) -> list[str]:
+        return [self._keys.log(stream, "lease"), self._keys.log(stream, "applied")]
 
 
 def entry_of(fields: Mapping[bytes, bytes]) -> LogEntry:

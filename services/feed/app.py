@@ -10,7 +10,7 @@ from recmesh.serving.health import Check, every
 from recmesh.serving.redis import open_redis
 from recmesh.stores.editor import Editor
 from recmesh.stores.keys import Keys
-from recmesh.stores.log import STREAMS, Log
+from recmesh.stores.log import Log
 from recmesh.stores.redis_client import open_client
 from services.feed.applier import Applier
 from services.feed.core import FeedCore
@@ -33,13 +33,11 @@ async def build(settings: FeedSettings) -> AsyncIterator[Sequence[Endpoint]]:
     async with AsyncExitStack() as stack:
         _, redis_check = await stack.enter_async_context(open_redis(settings))
         calls = await stack.enter_async_context(open_client(url, credentials, settings.redis_pool, timeout))
-        # Each stream waits for its next entry with a connection of its own.
-        applying = await stack.enter_async_context(open_client(url, credentials, 2 * len(STREAMS), timeout))
+        applying = await stack.enter_async_context(open_client(url, credentials, 1, timeout))
         rules = LatestRules(Editor(calls, keys), keys)
         applier = Applier(Log(applying, keys, settings.event_window), Editor(applying, keys), keys, uuid.uuid4().hex)
-        stack.push_async_callback(applier.leave, STREAMS)
+        stack.push_async_callback(applier.leave)
         await stack.enter_async_context(background(rules.follow()))
-        for stream in STREAMS:
-            await stack.enter_async_context(background(applier.follow(stream)))
+        await stack.enter_async_context(background(applier.follow()))
         core = FeedCore(Log(calls, keys, settings.event_window), rules)
         yield [endpoint(settings.feed_port, core, every(redis_check, rules.check))]

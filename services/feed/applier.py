@@ -1,13 +1,14 @@
-"""Applies the log to the stores that the other services read, each stream in order.
+"""Applies the log to the values that the other services read, each stream in order.
 
 One process at a time applies a stream. If it dies, another one takes the stream once its lease has ended, begins at the
 recorded position, and may apply some entries again, which changes nothing.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -19,12 +20,16 @@ from recmesh.serving.logs import Limit, reason
 from recmesh.stores.changes import Pair, item_after, user_after
 from recmesh.stores.editor import Change, Editor
 from recmesh.stores.keys import KeyKind, Keys
-from recmesh.stores.log import Log, Logged
+from recmesh.stores.log import STREAMS, Log, Logged
 
-BATCH = 500
-"""Entries that are applied together."""
+BATCH = 100
+"""Entries of one stream that are applied together."""
 
 LEASE_SECONDS = 3.0
+RENEWAL_SECONDS = 1.0
+
+# Redis is asked a few times for each batch, however small it is: entries that come in quick succession share it.
+_GATHER_SECONDS = 0.02
 _WAIT_SECONDS = 0.5
 _MAX_ATTEMPTS = 10
 
@@ -63,39 +68,53 @@ class Applier:
         self._owner = owner
         self._clock = clock
         self._log_limit = Limit()
+        self._positions: dict[str, str] = {}
+        self._renewal = 0.0
 
-    async def follow(self, stream: str) -> None:
-        """Apply a stream until cancelled, as long as no other process does."""
+    async def follow(self) -> None:
+        """Apply the streams that no other process applies, until cancelled."""
         while True:
             try:
-                await self._turn(stream)
+                if not await self._turn():
+                    await asyncio.sleep(_WAIT_SECONDS)
             except RecmeshError as error:
                 metrics.FEED_APPLY_FAILURES.inc()
                 if attempts := self._log_limit.due("failed"):
                     log.warning("the log is not applied", attempts=attempts, reason=reason(error))
+                self._renewal = 0.0
                 await asyncio.sleep(_WAIT_SECONDS)
 
-    async def leave(self, streams: Collection[str]) -> None:
-        """Let other processes go on with streams at once. Nothing may follow them any more."""
-        await asyncio.gather(*(self._log.leave(stream, self._owner) for stream in streams), return_exceptions=True)
+    async def leave(self) -> None:
+        """Let other processes go on at once. Nothing may follow the streams any more."""
+        with contextlib.suppress(RecmeshError):
+            await self._log.leave(STREAMS, self._owner)
 
-    async def _turn(self, stream: str) -> None:
-        """Apply the next entries of a stream, or wait for some."""
-        applied = await self._log.take(stream, self._owner, LEASE_SECONDS)
-        if applied is None:
-            await asyncio.sleep(_WAIT_SECONDS)
-            return
-        logged = await self._log.read(stream, applied, BATCH, _WAIT_SECONDS)
-        if not logged:
-            return
-        await self.apply([entry.entry for entry in logged])
-        if await self._log.advance(stream, self._owner, applied, logged[-1].position):
-            self._count(logged)
+    async def _turn(self) -> bool:
+        """Apply the next entries, or wait for some. Returns whether this process has any stream."""
+        if self._clock() >= self._renewal:
+            # The positions as well: an ingestion sets them back, so that the log is applied to what it has written.
+            self._positions = await self._log.take(STREAMS, self._owner, LEASE_SECONDS)
+            self._renewal = self._clock() + RENEWAL_SECONDS
+        if not self._positions:
+            return False
+        logged = await self._log.read(self._positions, BATCH, _WAIT_SECONDS)
+        if logged:
+            await self.apply([entry.entry for entries in logged.values() for entry in entries])
+            await self._advance(logged)
+            await asyncio.sleep(_GATHER_SECONDS)
+        return True
 
-    def _count(self, logged: Sequence[Logged]) -> None:
+    async def _advance(self, logged: Mapping[str, Sequence[Logged]]) -> None:
+        steps = {stream: (self._positions[stream], entries[-1].position) for stream, entries in logged.items()}
+        recorded = await self._log.advance(self._owner, steps)
         now = self._clock() * 1000
-        for entry in logged:
-            metrics.FEED_APPLY_SECONDS.observe(max(0.0, now - entry.time) / 1000)
+        for stream, entries in logged.items():
+            if stream in recorded:
+                self._positions[stream] = entries[-1].position
+                for entry in entries:
+                    metrics.FEED_APPLY_SECONDS.observe(max(0.0, now - entry.time) / 1000)
+            else:
+                self._renewal = 0.0
 
     async def apply(self, entries: Sequence[LogEntry]) -> None:
         """Apply entries of users and items. Those of one id are applied in order.
