@@ -1,6 +1,6 @@
 """recall offers items that were ingested after the training of its release."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from recmesh.contract import NEW
 from recmesh.errors import ReleaseError, Unavailable
+from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.releases import ModelStore, NewItems
 from recmesh.retrieval import Retriever
@@ -21,7 +22,8 @@ from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.drift import Drift
 from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
 from services.recall.core import RecallCore, RecallRelease
-from services.recall.new_items import LatestNewItems, follow
+from services.recall.live_items import ChangedItems, LiveItems
+from services.recall.new_items import LatestNewItems, follow, follow_live
 from tests.unit.clock import Clock
 from tests.unit.metric import added
 from tests.unit.retrieval.test_new import with_new_items
@@ -176,3 +178,109 @@ async def test_a_failure_is_counted_and_logged_once_until_a_success(monkeypatch:
         ("error", "damaged"),
         ("error", "ValueError: odd"),
     ]
+
+
+class _Tower:
+    """An item tower that gives each item the vector [number of its runs so far, 0, 1]."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def run(self, _outputs: None, inputs: Any) -> list[npt.NDArray[np.float32]]:
+        self.runs += 1
+        return [np.array([[self.runs, 0, 1]] * len(inputs["item"]), np.float32)]
+
+
+def test_what_feed_changed_goes_before_what_was_ingested() -> None:
+    encoder, live, tower = with_new_items(), LiveItems(), _Tower()
+    live.latest = ChangedItems({"tea": {"brand": "x"}, "a": {}, "cup": {}}, frozenset({"mug", "c", "nobody"}), 4)
+    latest = LatestNewItems(encoder, live, tower)
+    latest.replace(replace(_INGESTED, dropped=["a", "b"]))
+    assert list(latest.items.sku_ids) == ["found", "tea", "cup"]
+    assert latest.items.vectors.tolist() == [[0, 0, -5], [1, 0, 1], [1, 0, 1]]
+    assert latest.dropped.tolist() == encoder.catalogue.encode(["b", "c"]).tolist()
+    assert latest.withdrawn == {"mug", "nobody"}
+    assert latest.changes == 4
+    # Only an item with other fields is encoded again.
+    live.latest = ChangedItems({"tea": {"brand": "y"}, "cup": {}}, frozenset(), 7)
+    latest.update()
+    assert list(latest.items.sku_ids) == ["found", "mug", "tea", "cup"]
+    assert latest.items.vectors.tolist() == [[0, 0, -5], [1, 0, 0], [2, 0, 1], [1, 0, 1]]
+    assert latest.dropped.tolist() == encoder.catalogue.encode(["a", "b"]).tolist()
+    assert (latest.withdrawn, latest.changes, tower.runs) == (frozenset(), 7, 2)
+
+
+def test_a_release_without_towers_gets_no_items_from_feed() -> None:
+    live = LiveItems()
+    live.latest = ChangedItems({"cup": {}}, frozenset({"mug"}), 1)
+    latest = LatestNewItems(with_new_items(), live)
+    latest.replace(_INGESTED)
+    assert list(latest.items.sku_ids) == ["found", "tea"]
+
+
+async def test_withdrawn_items_are_left_out_of_every_channel() -> None:
+    release = _release()
+    release.new_items._live.latest = ChangedItems(withdrawn=frozenset({"found", "a", "tea"}), changes=1)
+    release.new_items.update()
+    for channel in ("", NEW, "popular", "two_tower", "neighbours"):
+        found = await _recalled(release, size=400, channel=channel, seen=["b"])
+        assert not {"found", "a", "tea"} & set(found.ids), channel
+
+
+class _Redis:
+    """Items and their changes, of which at most two are read at once."""
+
+    def __init__(self, values: Mapping[str, bytes | None]) -> None:
+        self.values = values
+        self.asked: list[int] = []
+
+    async def changed_items(self, after: int, count: int) -> list[tuple[str, int]]:
+        self.asked.append(after)
+        return [(sku_id, number) for number, sku_id in enumerate(self.values, 1) if number > after][:2]
+
+    async def get_items(self, sku_ids: Sequence[str]) -> list[bytes | None]:
+        return [self.values[sku_id] for sku_id in sku_ids]
+
+
+async def test_changes_are_read_once_and_completely() -> None:
+    live = LiveItems()
+    cup = ItemInfo(sku_id="cup", brand="x").SerializeToString()
+    redis = _Redis({"a": None, "cup": cup, "b": cup, "c": b"\xff", "d": None})
+    await live.refresh(redis)
+    # b and c are damaged: their values are not theirs.
+    assert live.latest == ChangedItems({"cup": {"brand": "x"}}, {"a", "b", "c", "d"}, 5)
+    assert redis.asked == [0, 2, 4, 5]
+    redis.values = {**redis.values, "e": None, "f": cup}
+    await live.refresh(redis)
+    assert redis.asked[4:] == [5, 7]
+    assert live.latest.changes == 7
+
+
+class _Told:
+    """The new items of a release, which note when they are told to update."""
+
+    def __init__(self, live: LiveItems) -> None:
+        self.live, self.changes, self.told = live, 0, list[int]()
+
+    def update(self) -> None:
+        self.changes = self.live.latest.changes
+        self.told.append(self.changes)
+
+
+async def test_the_active_release_is_told_of_each_change_and_a_failure_is_logged_once() -> None:
+    live = LiveItems()
+    items = _Told(live)
+    releases: Any = SimpleNamespace(get=lambda _="": ("one", SimpleNamespace(new_items=items)))
+    down = Unavailable("Redis is down")
+    known: list[int | Exception] = [1, 1, down, down, 1, 3, down, _Ended()]
+
+    async def refresh(_reader: object) -> None:
+        if isinstance(state := known.pop(0), Exception):
+            raise state
+        live.latest = ChangedItems(changes=state)
+
+    live.refresh = refresh  # type: ignore[method-assign, assignment]
+    with capture_logs() as lines, pytest.raises(_Ended):
+        await follow_live(_Redis({}), live, releases, 0)
+    assert items.told == [1, 3]
+    assert [line["event"] for line in lines] == ["changed items are not read"] * 2
