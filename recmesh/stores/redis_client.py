@@ -1,16 +1,21 @@
 """redis-py's asynchronous client, for a service that writes."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+import redis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from recmesh.contract import without_credentials
+from recmesh.errors import Overloaded
 from recmesh.stores.credentials import Credentials, login
 from recmesh.stores.redis_errors import settings_errors, store_errors
+
+# The message of BlockingConnectionPool, which has no class of its own for this error.
+_NO_CONNECTION = "No connection available."
 
 
 @dataclass(frozen=True)
@@ -25,9 +30,17 @@ class RedisClient:
     redis: Redis
     url: str
 
-    def errors(self) -> AbstractContextManager[None]:
-        """Raise Unavailable if Redis fails during the block."""
-        return store_errors(self.url)
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Raise Overloaded if no connection becomes free during the block, and Unavailable if Redis fails."""
+        with store_errors(self.url):
+            try:
+                yield
+            except redis.ConnectionError as error:
+                if str(error) == _NO_CONNECTION:
+                    advice = "no free connection in time; increase RECMESH_REDIS_POOL or add replicas"
+                    raise Overloaded(f"Redis {self.url}: {advice}") from error
+                raise
 
 
 @asynccontextmanager
