@@ -11,7 +11,7 @@ from tests.servers import RedisServer, running_redis
 async def test_a_command_without_a_free_connection_is_refused_as_overload(redis_server: RedisServer) -> None:
     async with open_client(redis_server.url, NO_CREDENTIALS, 1, 0.2) as client:
         pool = client.redis.connection_pool
-        held = await pool.get_connection()
+        held = await pool.get_connection()  # type: ignore[no-untyped-call]
         with pytest.raises(Overloaded, match="no free connection in time; increase RECMESH_REDIS_POOL"):
             await _answers(client)
         await pool.release(held)
