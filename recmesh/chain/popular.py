@@ -64,6 +64,7 @@ class PopularList:
             release=popular.release,
             new_only=new_only,
             channels={POPULAR: ChannelScores(range(len(kept)), scores)},
+            now=max([popular.now, *(time + 1 for time in query.user.history.times[:1])]),
         )
 
     def _list(self) -> CandidateList:

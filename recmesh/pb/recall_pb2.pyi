@@ -31,7 +31,7 @@ class RecallRequest(_message.Message):
     def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., recall_type: _Optional[str] = ..., request_num: _Optional[int] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., release: _Optional[str] = ..., columnar: bool = ..., explain: bool = ...) -> None: ...
 
 class RecallResponse(_message.Message):
-    __slots__ = ("error", "score_pairs", "release", "degraded", "channels", "candidates", "unlisted_ids", "new_only", "missing")
+    __slots__ = ("error", "score_pairs", "release", "degraded", "channels", "candidates", "unlisted_ids", "new_only", "missing", "now")
     class Error(_message.Message):
         __slots__ = ("code", "text")
         CODE_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +71,7 @@ class RecallResponse(_message.Message):
     UNLISTED_IDS_FIELD_NUMBER: _ClassVar[int]
     NEW_ONLY_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
     error: RecallResponse.Error
     score_pairs: _containers.RepeatedCompositeFieldContainer[RecallResponse.ScorePair]
     release: str
@@ -80,4 +81,5 @@ class RecallResponse(_message.Message):
     unlisted_ids: _containers.RepeatedScalarFieldContainer[str]
     new_only: bool
     missing: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, error: _Optional[_Union[RecallResponse.Error, _Mapping]] = ..., score_pairs: _Optional[_Iterable[_Union[RecallResponse.ScorePair, _Mapping]]] = ..., release: _Optional[str] = ..., degraded: _Optional[_Iterable[str]] = ..., channels: _Optional[_Iterable[_Union[RecallResponse.Channel, _Mapping]]] = ..., candidates: _Optional[_Union[RecallResponse.Candidates, _Mapping]] = ..., unlisted_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., missing: _Optional[_Iterable[str]] = ...) -> None: ...
+    now: int
+    def __init__(self, error: _Optional[_Union[RecallResponse.Error, _Mapping]] = ..., score_pairs: _Optional[_Iterable[_Union[RecallResponse.ScorePair, _Mapping]]] = ..., release: _Optional[str] = ..., degraded: _Optional[_Iterable[str]] = ..., channels: _Optional[_Iterable[_Union[RecallResponse.Channel, _Mapping]]] = ..., candidates: _Optional[_Union[RecallResponse.Candidates, _Mapping]] = ..., unlisted_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., missing: _Optional[_Iterable[str]] = ..., now: _Optional[int] = ...) -> None: ...

@@ -81,6 +81,8 @@ class CandidateList:
         unlisted: The ids that the release's catalogue does not contain.
         degraded: Names of the channels that did not answer; `RELEASE` if another release answered than the query names.
         missing: Field values that mean "missing" in the data set of the release.
+        now: The time that counts as the present for the user, in milliseconds since 1970 (docs/adr/006). It has no
+            meaning if the data set has no times.
     """
 
     ids: Sequence[str]
@@ -91,6 +93,7 @@ class CandidateList:
     unlisted: Sequence[str] = ()
     degraded: Sequence[str] = ()
     missing: Sequence[str] = ("",)
+    now: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +234,7 @@ class RemoteCandidateStage:
             unlisted=answer.unlisted_ids,
             degraded=answer.degraded,
             missing=answer.missing,
+            now=answer.now,
         )
 
 

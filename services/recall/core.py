@@ -259,6 +259,7 @@ class _Retrieval:
             unlisted=unlisted,
             degraded=degraded,
             missing=self._spec.missing,
+            now=self.user.now,
         )
 
     def _ids_of(self, items: Ints) -> tuple[Sequence[str], Sequence[str]]:

@@ -60,6 +60,7 @@ def _response(found: CandidateList, columnar: bool, explain: bool) -> RecallResp
         unlisted_ids=found.unlisted,
         new_only=found.new_only,
         missing=found.missing,
+        now=found.now,
     )
     if explain:
         for name, part in found.channels.items():

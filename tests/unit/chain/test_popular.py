@@ -106,3 +106,10 @@ async def test_it_obeys_the_query(
     ids, scores, new_only = expected
     channels = {"popular": ChannelScores(range(len(ids)), scores)}
     assert popular.candidates(query) == CandidateList(ids, scores, "r1", new_only, channels)
+
+
+async def test_the_present_is_after_the_release_and_after_the_newest_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    popular, _, _ = await followed(monkeypatch, replace(POPULAR, now=1_000))
+    for times, now in (([], 1_000), ([998, 997], 1_000), ([2_000, 1], 2_001)):
+        user = RequestUser(UserInfo(), History(sku_ids=["a"] * len(times), times=times))
+        assert popular.candidates(CandidateQuery(user, 1)).now == now

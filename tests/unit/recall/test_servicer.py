@@ -27,6 +27,7 @@ FOUND = CandidateList(
     ["a"],
     ["two_tower"],
     ["", "NA"],
+    1_700_000_000_001,
 )
 CHANNELS = [{"name": "popular", "positions": [1], "scores": [0.5]}]
 
@@ -88,6 +89,7 @@ async def test_legacy_clients_get_pairs_and_channels_and_others_columns(
         unlisted_ids=["a"],
         new_only=True,
         missing=["", "NA"],
+        now=1_700_000_000_001,
         channels=CHANNELS if explained else [],
     )
     if columnar:

@@ -93,6 +93,7 @@ async def test_recall_gets_every_field_of_a_query() -> None:
         unlisted_ids=["c"],
         new_only=True,
         missing=["", "-1"],
+        now=1_700_000_000_001,
         candidates={"ids": ["b", "c"], "scores": [2, 1]},
         channels=[{"name": "popular", "positions": [1], "scores": [9]}],
     )
@@ -120,7 +121,7 @@ async def test_recall_gets_every_field_of_a_query() -> None:
         name: list(getattr(found, name)) for name in ("ids", "scores", "unlisted", "degraded", "missing")
     }
     assert replace(found, channels={}, **columns) == CandidateList(
-        ["b", "c"], [2, 1], "r1", True, {}, ["c"], ["two_tower"], ["", "-1"]
+        ["b", "c"], [2, 1], "r1", True, {}, ["c"], ["two_tower"], ["", "-1"], 1_700_000_000_001
     )
 
 
