@@ -7,7 +7,8 @@ _CORE_HELP = """\
 Usage: recmesh COMMAND [OPTIONS]
 
 Commands:
-  evaluate  Show how good a release is on held-out data.
+  evaluate  Show how good a release is on held-out data, or what users did with logged answers.
+  replay    Ask logged requests again and name the differences.
   explore   Show how the running mesh answers, as web pages.
   top       Show rates, times, failures and the release of the running mesh.
   dataset   Check a data set, fetch one by name, generate one.

@@ -44,6 +44,7 @@ __all__ = [
     "RANK_SCORE_FIELD",
     "REDIS_PORT",
     "RELEASE",
+    "REPLAY",
     "TWO_TOWER",
     "USER_FIELDS",
     "ServiceName",
@@ -71,6 +72,9 @@ METHOD_PATHS: dict[ServiceName, str] = {
 
 PRIORITY, BATCH = "recmesh-priority", "batch"
 """The metadata, key and value, of calls that can wait: under load, services refuse them before others."""
+
+REPLAY = ("recmesh-replay", "yes")
+"""The metadata of requests that are asked again to compare their answers: `as` does not log these answers."""
 
 OK = 200
 """`error.code` of a successful answer."""

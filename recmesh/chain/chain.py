@@ -77,6 +77,7 @@ class Request:
         exclude: Ids of items that must not be in the answer.
         new_only: Whether to leave out items of the user's history.
         explain: Whether the answer contains reasons.
+        record: Whether the answer keeps what it was made of.
     """
 
     user_id: str
@@ -85,6 +86,7 @@ class Request:
     exclude: Sequence[str] = ()
     new_only: bool = False
     explain: bool = False
+    record: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,21 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What an answer was made of.
+
+    Attributes:
+        user: The user with the profile and the history that the other stages got.
+        candidates: All candidates, with their channels.
+        ranked: All of them in the order of their scores; as recall scored them if rank failed.
+    """
+
+    user: RequestUser
+    candidates: CandidateList
+    ranked: ScoreList
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Recommendations.
 
@@ -118,6 +135,7 @@ class Answer:
         degraded: The stages, and parts of stages, that are missing from the answer.
         unknown_user: Whether the request names a user who is not stored.
         reasons: One for each item, in the order of the items, if the request asks for them.
+        origin: What it was made of, if the request asks for that.
     """
 
     items: Sequence[Item]
@@ -125,6 +143,7 @@ class Answer:
     degraded: Sequence[str]
     unknown_user: bool = False
     reasons: Sequence[Reason] = ()
+    origin: Origin | None = None
 
 
 @dataclass(slots=True)
@@ -193,7 +212,7 @@ class Chain:
             InvalidRequest: A stage refused the request.
             Unavailable: recall failed, and has never answered since the start.
         """
-        explain = self._shown.explains_next() or request.explain
+        explain = self._shown.explains_next() or request.explain or request.record
         progress = _Progress(request, Deadline(timeout * (1 - _RESERVED_TIME_SHARE)), self._candidate_count, explain)
         user = await self._find_user(progress)
         began = self._clock()
@@ -208,7 +227,8 @@ class Chain:
         reasons = _reasons(items, found) if progress.explain else ()
         self._shown.count([item.sku_id for item in items], [[name for name, _ in of.channels] for of in reasons])
         shown = reasons if request.explain else ()
-        return Answer(items, found.release, progress.degraded, progress.unknown_user, shown)
+        origin = Origin(user, found, ranked) if request.record else None
+        return Answer(items, found.release, progress.degraded, progress.unknown_user, shown, origin)
 
     def _candidates_for(self, progress: _Progress) -> int:
         """How many candidates there is time for."""
@@ -268,6 +288,8 @@ class Chain:
     ) -> tuple[CandidateList, ScoreList]:
         """rank: the best candidates, scored by the release that gave them."""
         size = progress.request.size + _SPARE_ITEMS
+        if progress.request.record:
+            size = max(size, progress.candidates)
         ranked = await self._rank(progress, user, found, size)
         if ranked.release != found.release and not progress.degraded:
             # recall has switched to a new release and rank has not. recall still holds the old one, so use that.

@@ -2,6 +2,7 @@
 
 from google.protobuf.message import Message
 
+from recmesh.chain.answer_log import AnswerLog
 from recmesh.chain.chain import Answer, Chain, Request
 from recmesh.contract import DEFAULT_RECOMMENDATIONS, MAX_RECOMMENDATIONS, OK
 from recmesh.errors import InvalidRequest
@@ -9,7 +10,7 @@ from recmesh.pb import as_pb2
 from recmesh.serving import Endpoint, deadline
 from recmesh.serving.health import Check
 from recmesh.serving.limits import check_excluded, check_ids
-from recmesh.serving.rpc import with_raw_fields
+from recmesh.serving.rpc import Context, with_raw_fields
 
 _Response = with_raw_fields(as_pb2.ASResponse, "item_infos")
 
@@ -17,11 +18,12 @@ _Response = with_raw_fields(as_pb2.ASResponse, "item_infos")
 class AsServicer:
     """Implements as.ASService."""
 
-    def __init__(self, chain: Chain) -> None:
-        """Answer from a chain."""
+    def __init__(self, chain: Chain, log: AnswerLog | None = None) -> None:
+        """Answer from a chain. A sample of the answers goes to `log`."""
         self._chain = chain
+        self._log = log
 
-    async def as_call(self, request: as_pb2.ASRequest, _context: object) -> Message:
+    async def as_call(self, request: as_pb2.ASRequest, context: Context) -> Message:
         """Recommendations, best first.
 
         Raises:
@@ -31,6 +33,7 @@ class AsServicer:
             raise InvalidRequest(f"size is {request.size}: at most {MAX_RECOMMENDATIONS}")
         check_ids("user_id", [request.user_id])
         check_excluded(request.exclude_ids)
+        log = self._log if self._log is not None and self._log.wants(context.invocation_metadata()) else None
         answer = await self._chain.answer(
             Request(
                 user_id=request.user_id,
@@ -39,16 +42,19 @@ class AsServicer:
                 exclude=request.exclude_ids,
                 new_only=request.new_only,
                 explain=request.explain,
+                record=log is not None,
             ),
             deadline.remaining(),
         )
+        if log is not None:
+            log.add(request, answer)
         return _response(answer)
 
 
-def endpoint(port: int, chain: Chain, check: Check) -> Endpoint:
-    """as.ASService on a port."""
+def endpoint(port: int, chain: Chain, check: Check, log: AnswerLog | None = None) -> Endpoint:
+    """as.ASService on a port; see `AsServicer`."""
     descriptor = as_pb2.DESCRIPTOR.services_by_name["ASService"]
-    return Endpoint("as", port, descriptor, {"as_call": AsServicer(chain).as_call}, check)
+    return Endpoint("as", port, descriptor, {"as_call": AsServicer(chain, log).as_call}, check)
 
 
 def _response(answer: Answer) -> Message:

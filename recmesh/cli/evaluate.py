@@ -1,8 +1,9 @@
-"""`recmesh evaluate`: the metrics of a release or of lists in a file, and splits of a data set to measure the chain."""
+"""`recmesh evaluate`: the metrics of a release, of lists in a file, or of logged answers; splits of a data set."""
 
 import json
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 _Path = Path | None
 
 
+class Clock(str, Enum):
+    """What the horizon of a logged answer begins at."""
+
+    AUTO = "auto"
+    WALL = "wall"
+    DATA = "data"
+
+
 def evaluate(
     release: Annotated[str, typer.Argument(metavar="RELEASE", help="Default: the active one, else the newest.")] = "",
     store: StoreUrl = STORE,
@@ -31,18 +40,36 @@ def evaluate(
     as_json: AsJson = False,
     predictions: Annotated[_Path, typer.Option(help="Score this CSV (user_id, sku_id; best first) instead.")] = None,
     truth: Annotated[_Path, typer.Option(help="What users did later: CSV (user_id, sku_id).")] = None,
-    k: Annotated[str, typer.Option("--k", help="Lengths of list to evaluate.")] = "10,50,100",
+    k: Annotated[
+        str, typer.Option("--k", help="Lengths of list to evaluate. Default: 10,50,100; of --answers 1,10.")
+    ] = "",
     split: Annotated[_Path, typer.Option("--split", help="Split this data set by time instead.")] = None,
     out: Annotated[_Path, typer.Option(help="Folder for the parts of --split.")] = None,
     seed: Annotated[int, typer.Option(help="Random seed: which users --split holds out as new ones.")] = 42,
+    answers: Annotated[_Path, typer.Option(help="Evaluate logged answers instead: a file, or their folder.")] = None,
+    dataset: Annotated[_Path, typer.Option(help="Data set with what the users of --answers did next.")] = None,
+    days: Annotated[float, typer.Option(help="Days after an answer that count as its consequence.")] = 7.0,
+    clock: Annotated[
+        Clock, typer.Option(help="When an answer was given: by the wall clock, or in the time of the data set.")
+    ] = Clock.AUTO,
+    publish: Annotated[bool, typer.Option("--publish", help="Let the services export the rates as metrics.")] = False,
 ) -> None:
-    """Show the metrics of a release on held-out data or of lists in a file, or split a data set to test the chain."""
-    if (predictions is None) != (truth is None) or (split is None) != (out is None):
-        raise SettingsError("--predictions goes with --truth, and --split with --out")
-    if sum(bool(given) for given in (release or report, predictions, split)) > 1:
-        raise SettingsError("choose one of: a release, --predictions with --truth, --split with --out")
-    if predictions and truth:
-        _file(predictions, truth, _lengths(k), as_json)
+    """Show the metrics of a release, of lists in a file or of logged answers, or split a data set to test the chain."""
+    pairs = {"--predictions with --truth": (predictions, truth), "--split with --out": (split, out)}
+    pairs["--answers with --dataset"] = answers, dataset
+    for needed, (one, other) in pairs.items():
+        if (one is None) != (other is None):
+            raise SettingsError(f"one option is missing: {needed}")
+    if sum(bool(given) for given in (release or report, predictions, split, answers)) > 1:
+        raise SettingsError(f"choose one of: a release, {', '.join(pairs)}")
+    if answers and dataset:
+        from recmesh.cli.shown import Options, evaluate_answers
+
+        chosen = None if clock is Clock.AUTO else clock.value
+        options = Options(answers, dataset, _lengths(k or "1,10"), days, chosen, store if publish else "")
+        evaluate_answers(options, as_json)
+    elif predictions and truth:
+        _file(predictions, truth, _lengths(k or "10,50,100"), as_json)
     elif split and out:
         _split(split, out, seed, as_json)
     else:

@@ -1,4 +1,4 @@
-"""The operator's command line: `recmesh dataset ...`, `release ...`, `evaluate`, `explore`, `top`, `job ...`.
+"""The operator's command line: `recmesh dataset`, `release`, `evaluate`, `replay`, `explore`, `top`, `job`.
 
 Commands import what they need when they run, so that `recmesh --help` works with typer and rich alone.
 """
@@ -10,6 +10,7 @@ import typer
 from recmesh.cli import dataset, job, release
 from recmesh.cli.evaluate import evaluate
 from recmesh.cli.explore import explore
+from recmesh.cli.replay import replay
 from recmesh.cli.top.command import top
 from recmesh.errors import RecmeshError
 
@@ -18,6 +19,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(release.app, name="release")
 app.add_typer(job.app, name="job")
 app.command()(evaluate)
+app.command()(replay)
 app.command()(explore)
 app.command()(top)
 

@@ -22,7 +22,8 @@ CUTOFFS = (10, 100)
 
 _NDCG_RANKS = 10
 _GAIN = 1 / np.log2(np.arange(2, _NDCG_RANKS + 2))
-_NORMAL_95 = 1.959964
+NORMAL_95 = 1.959964
+"""The 97.5 % quantile of the standard normal distribution."""
 
 
 def names(cutoffs: Sequence[int] = CUTOFFS) -> tuple[str, ...]:
@@ -114,7 +115,7 @@ def margin(error: float) -> float:
 
     It uses the normal approximation.
     """
-    return _NORMAL_95 * error
+    return NORMAL_95 * error
 
 
 def _named(row: Array, cutoffs: Sequence[int]) -> dict[str, float]:

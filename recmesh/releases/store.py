@@ -4,6 +4,7 @@
 <url>/active                JSON: the active id and the ids that were active before, newest first
 <url>/marks/<name>          the id of the release that the latest training with that mark made
 <url>/new_items/<id>/...    the items that were ingested after the training of a release: `current` names their file
+<url>/shown_rates           JSON: how often users acted on what was shown, of the latest releases
 <url>/deletions/<id>        is there while a release is being deleted
 """
 
@@ -23,6 +24,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from recmesh.errors import RecmeshError, ReleaseError, Unavailable
 from recmesh.evaluation.report import METRICS_FILE, PAGE_FILE
+from recmesh.evaluation.shown import ShownRates
 from recmesh.releases.abandoned import claimed, remove_abandoned
 from recmesh.releases.checks import Check, beats_popularity
 from recmesh.releases.manifest import (
@@ -365,6 +367,19 @@ class ModelStore:
         if content is None:
             raise ReleaseError(f"model store {self.url}: no training with the mark {name} has finished")
         return self.manifest(content.decode())
+
+    def set_shown_rates(self, rates: ShownRates) -> None:
+        """Replace the rates that services export as metrics."""
+        self._write(self._root / "shown_rates", rates.model_dump_json(indent=2).encode())
+
+    def shown_rates(self) -> ShownRates | None:
+        """Return these rates; None if there are none.
+
+        Raises:
+            ReleaseError: They are damaged.
+        """
+        content = self._read(self._root / "shown_rates")
+        return None if content is None else ShownRates.parse(content, f"model store {self.url}: shown_rates")
 
     def _mark_path(self, name: str) -> PurePosixPath:
         if not is_release_id(name):

@@ -100,6 +100,10 @@ EXPLAINED_CHANNEL_ITEMS = Counter(
     "recmesh_explained_channel_items", "Items of that sample that a channel proposed", ["channel"]
 )
 EMPTY_ANSWERS = Counter("recmesh_empty_answers", "Answers of as without items")
+LOGGED_ANSWERS = Counter("recmesh_logged_answers", "Answers of as that were written to the answer log")
+UNLOGGED_ANSWERS = Counter(
+    "recmesh_unlogged_answers", "Answers of the sample that the answer log lost, by reason", ["reason"]
+)
 DISTINCT_ITEMS = Gauge(
     "recmesh_distinct_recommended_items", "Different items in answers of this process in the last hour"
 )
@@ -110,6 +114,15 @@ INPUT_DRIFT = Gauge(
     "recmesh_input_drift",
     "Population stability index of a field of the latest users against the users of the training",
     ["field"],
+)
+
+# What users did with logged answers, as `recmesh evaluate --answers --publish` found out
+SHOWN_TIME = Gauge("recmesh_shown_timestamp_seconds", "When logged answers were last evaluated")
+SHOWN_ANSWERS = Gauge("recmesh_shown_answers", "Logged answers of a release that were evaluated", ["release"])
+SHOWN_RATE = Gauge(
+    "recmesh_shown_rate",
+    "How often users acted on what the logged answers of a release showed",
+    ["release", "system", "metric"],
 )
 
 # Releases

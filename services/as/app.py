@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from recmesh.chain.answer_log import open_answer_log
 from recmesh.chain.chain import Chain
 from recmesh.chain.popular import PopularList
 from recmesh.chain.servicer import endpoint
@@ -41,7 +42,8 @@ async def build(settings: AsSettings) -> AsyncIterator[Sequence[Endpoint]]:
             settings.candidates,
         )
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
-        yield [endpoint(settings.as_port, chain, every(popular.check, once(_all_serving(channels))))]
+        log = await stack.enter_async_context(open_answer_log(settings))
+        yield [endpoint(settings.as_port, chain, every(popular.check, once(_all_serving(channels))), log)]
 
 
 def _all_serving(channels: Mapping[ServiceName, grpc.aio.Channel]) -> Check:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from recmesh.chain import servicer as chain_servicer
+from recmesh.chain.answer_log import open_answer_log
 from recmesh.chain.chain import Chain
 from recmesh.chain.popular import PopularList
 from recmesh.features import Encoder
 from recmesh.releases import Manifest, ModelStore
-from recmesh.serving import Endpoint, background, ingestion_facts
+from recmesh.serving import Endpoint, background, ingestion_facts, shown_facts
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import every
 from recmesh.serving.milvus import open_milvus
@@ -116,11 +117,13 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         await stack.enter_async_context(background(new_items.follow_live(redis, live, recall_releases)))
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
         await stack.enter_async_context(background(ingestion_facts.follow(redis)))
+        await stack.enter_async_context(background(shown_facts.follow(store)))
+        log = await stack.enter_async_context(open_answer_log(settings))
         recall_check = recall_app.ready(recall_releases)
         yield [
             um_app.endpoint(settings.um_port, um, redis_check),
             cm_app.endpoint(settings.cm_port, cm, redis_check),
             recall_app.endpoint(settings.recall_port, recall, recall_check),
             rank_app.endpoint(settings.rank_port, rank, releases.check),
-            chain_servicer.endpoint(settings.as_port, chain, every(popular.check, recall_check)),
+            chain_servicer.endpoint(settings.as_port, chain, every(popular.check, recall_check), log),
         ]

@@ -8,7 +8,7 @@ from recmesh.contract import MAX_STAGE_REQUEST_BYTES
 from recmesh.features import Encoder
 from recmesh.pb import recall_pb2
 from recmesh.releases import Manifest, ModelStore
-from recmesh.serving import Endpoint, background
+from recmesh.serving import Endpoint, background, shown_facts
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import Check, once
 from recmesh.serving.milvus import open_milvus
@@ -60,5 +60,6 @@ async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
             background(releases.follow(settings.release_poll)),
             background(new_items.follow(store, releases, settings.release_poll)),
             background(new_items.follow_live(redis, live, releases)),
+            background(shown_facts.follow(store)),
         ):
             yield [endpoint(settings.recall_port, core, ready(releases))]

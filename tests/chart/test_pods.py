@@ -138,6 +138,29 @@ def test_as_calls_the_stages_through_their_services() -> None:
     }
 
 
+def test_as_logs_answers_to_a_volume_of_its_own_only_if_told_to() -> None:
+    expected = {"RECMESH_ANSWER_SAMPLE": "0.05", "RECMESH_ANSWER_LOG": "/answers/log", "RECMESH_ANSWER_LOG_MIB": "256"}
+    claim: Resource = {"persistentVolumeClaim": {"claimName": "answers"}}
+    own: Resource = {"emptyDir": {}}
+    for values, options, service, volume in (
+        ("all", (), "as", claim),
+        ("local", ("--set=answers.sample=0.05",), "compact", own),
+        ("all", (), "recall", None),
+        ("default", (), "as", None),
+        ("default", ("--set-string=answers.sample=0",), "as", None),
+        ("local", (), "compact", None),
+    ):
+        spec = find(render(values, *options), "Deployment", service)["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        variables = {name: text for name, text in environment(container).items() if name.startswith("RECMESH_ANSWER")}
+        assert variables == (expected if volume else {}), (values, service)
+        mounted = {"name": "answers", "mountPath": "/answers"} in container["volumeMounts"]
+        assert mounted == bool(volume), (values, service)
+        assert [found for found in spec["volumes"] if found["name"] == "answers"] == (
+            [{"name": "answers", **volume}] if volume else []
+        )
+
+
 def test_the_explorer_finds_the_stages_and_only_reads_the_model_store() -> None:
     assert not any("explorer" in name for name in pod_templates(render("default")))
     (container,) = find(render("all"), "Deployment", "explorer")["spec"]["template"]["spec"]["containers"]
@@ -269,6 +292,7 @@ def test_a_missing_store_is_refused_by_name() -> None:
         "settings.log_level=debug",
         "ingest.shards=0",
         "external.redis.prefix=a b",
+        "answers.sample=1.5",
     ],
 )
 def test_invalid_values_are_refused(option: str) -> None:

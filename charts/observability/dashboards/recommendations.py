@@ -12,7 +12,13 @@ def page() -> Dashboard:
     return dashboard(
         "Recommendations",
         "What is shown, where it comes from, and how good the release was when it was trained.",
-        {"Shown items": _shown(), "Channels": _channels(), "Users": _users(), "Held-out figures": _held_out()},
+        {
+            "Shown items": _shown(),
+            "Channels": _channels(),
+            "Users": _users(),
+            "What users did with logged answers": _acted_on(),
+            "Held-out figures": _held_out(),
+        },
     )
 
 
@@ -83,6 +89,50 @@ def _users() -> list[object]:
             "Items in the catalogue of the active release.",
             "none",
             Query("max by (release) (recmesh_release_items)", "{{release}}"),
+        ),
+    ]
+
+
+def _acted_on() -> list[object]:
+    rates = "max by (release, system, metric) (recmesh_shown_rate)"
+    return [
+        rows(
+            "Rates by release and channel",
+            "Of the latest evaluation: how often users acted on what they were shown (docs/answers.md).",
+            "percentunit",
+            Query(rates, "rate"),
+        ),
+        graph(
+            "Rates of the chain",
+            "By release. Each evaluation moves the lines of the releases whose answers it evaluates.",
+            "percentunit",
+            Query('max by (release, metric) (recmesh_shown_rate{system="chain"})', "{{metric}} {{release}}"),
+            width=12,
+        ),
+        graph(
+            "Shown items that users acted on",
+            "Share of the shown items, by release and by the channel that proposed them.",
+            "percentunit",
+            Query('max by (release, system) (recmesh_shown_rate{metric="acted"})', "{{system}} {{release}}"),
+        ),
+        graph(
+            "Evaluated answers",
+            "Logged answers of each release that the latest evaluation could use.",
+            "none",
+            Query("max by (release) (recmesh_shown_answers)", "{{release}}"),
+        ),
+        graph(
+            "Age of the evaluation",
+            "Time since logged answers were last evaluated.",
+            "s",
+            Query("time() - max(recmesh_shown_timestamp_seconds > 0)", "age"),
+        ),
+        graph(
+            "Logged answers",
+            "Answers per second that were written to the log, and that it lost, by reason.",
+            "cps",
+            Query(rate("recmesh_logged_answers_total"), "logged"),
+            Query(rate("recmesh_unlogged_answers_total", "reason"), "lost: {{reason}}"),
         ),
     ]
 

@@ -23,6 +23,7 @@ as: 8930
 {{- $metrics := add 10000 (index $ports (ternary "as" .component (eq .component "compact"))) -}}
 {{- $scope := merge (dict "values" $values "spread" true "priority" (include "recmesh.priority" (dict "root" .root "kind" "serving"))) . -}}
 {{- $stored := has .component (list "recall" "rank" "compact") -}}
+{{- $logging := and (gt (float64 $root.Values.answers.sample) 0.0) (has .component (list "as" "compact")) -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
@@ -78,6 +79,9 @@ spec:
             - {name: home, mountPath: /var/lib/recmesh}
             {{- include "recmesh.storeMount" (dict "root" $root "readOnly" true) | nindent 12 }}
             {{- end }}
+            {{- if $logging }}
+            - {name: answers, mountPath: /answers}
+            {{- end }}
             {{- include "recmesh.caMounts" $scope | nindent 12 }}
             {{- include "common.extraVolumeMounts" $scope | nindent 12 }}
       volumes:
@@ -87,6 +91,14 @@ spec:
         - name: home
           emptyDir: {}
         {{- include "recmesh.storeVolume" $root | nindent 8 }}
+        {{- end }}
+        {{- if $logging }}
+        - name: answers
+          {{- with $root.Values.answers.existingClaim }}
+          persistentVolumeClaim: {claimName: {{ . }}}
+          {{- else }}
+          emptyDir: {}
+          {{- end }}
         {{- end }}
         {{- include "recmesh.caVolumes" $scope | nindent 8 }}
         {{- include "common.extraVolumes" $scope | nindent 8 }}
@@ -137,6 +149,11 @@ livenessProbe:
 {{- end }}
 {{- if eq .component "as" }}
 {{ include "recmesh.stageTargets" .root }}
+{{- end }}
+{{- if and (gt (float64 .root.Values.answers.sample) 0.0) (or $compact (eq .component "as")) }}
+- {name: RECMESH_ANSWER_SAMPLE, value: {{ .root.Values.answers.sample | quote }}}
+- {name: RECMESH_ANSWER_LOG, value: /answers/log}
+- {name: RECMESH_ANSWER_LOG_MIB, value: {{ .root.Values.answers.mib | quote }}}
 {{- end }}
 {{- range $name, $value := merge dict .values.settings .root.Values.settings }}
 - {name: RECMESH_{{ $name }}, value: {{ $value | toString | quote }}}

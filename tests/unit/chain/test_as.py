@@ -96,7 +96,8 @@ async def test_each_stage_has_the_channel_of_its_target(monkeypatch: pytest.Monk
     )
     async with app.build(chosen) as endpoints:
         assert endpoints == ["endpoint"]
-        port, chain, check = made["endpoint"]
+        port, chain, check, log = made["endpoint"]
+        assert log is None, "no answer is logged by default"
         await check()
         await asyncio.sleep(0)
     users, candidates, ranker, items, popular, count = made["Chain"]

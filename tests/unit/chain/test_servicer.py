@@ -34,7 +34,8 @@ async def asked(monkeypatch: pytest.MonkeyPatch, request: ASRequest) -> tuple[_C
     Clock(monkeypatch, "recmesh.serving.deadline")
     deadline.start(0.75)
     chain: Any = _Chain()
-    answer = await AsServicer(chain).as_call(request, None)
+    without_log: Any = None
+    answer = await AsServicer(chain).as_call(request, without_log)
     return chain, ASResponse.FromString(answer.SerializeToString())
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from recmesh.serving import milvus as serving_milvus
 from recmesh.serving import redis as serving_redis
+from recmesh.serving import shown_facts
 from recmesh.serving.milvus import open_milvus
 from recmesh.serving.redis import open_redis
 from recmesh.serving.stages import ANONYMOUS
@@ -203,7 +204,12 @@ async def test_recall_follows_its_releases_and_their_new_items(monkeypatch: pyte
 
     for name in ("UnknownValues", "UserFeatureCache", "ready"):
         monkeypatch.setattr(recall_app, name, _keep(kept, name))
+
+    async def export(store: Any) -> None:
+        kept["shown rates"] = store
+
     monkeypatch.setattr(new_items, "follow", follow)
+    monkeypatch.setattr(shown_facts, "follow", export)
     monkeypatch.setattr(recall_app, "open_milvus", milvus)
     monkeypatch.setattr(recall_app, "WarmReleases", _Releases)
     monkeypatch.setattr(recall_app, "background", _background)
@@ -230,6 +236,7 @@ async def test_recall_follows_its_releases_and_their_new_items(monkeypatch: pyte
     assert releases.intervals == [3.5]
     store, followed, interval = kept["new items"]
     assert (store.url, followed, interval) == ("/store", releases, 3.5)
+    assert kept["shown rates"] is store
     assert (kept["core"][0], kept["core"][2]) == (releases, 0.25)
     check: Any = endpoint.check
     assert (endpoint.port, check, kept["ready"]) == (9, "ready", (releases,))
