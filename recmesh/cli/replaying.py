@@ -14,7 +14,7 @@ from rich.console import Console
 
 from recmesh.cli.many import ask_all
 from recmesh.client import AS, Mesh, Targets, check_answer
-from recmesh.contract import REPLAY
+from recmesh.contract import NO_USER_IDS, REPLAY
 from recmesh.errors import DataError, RecmeshError
 from recmesh.evaluation.answers import answer_files, read_answers
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
@@ -99,7 +99,7 @@ class Comparison:
         for when, missing in zip(("then", "now"), self.degraded, strict=True):
             if missing:
                 what.append(f"degraded {when}: {', '.join(missing)}")
-        user = f"user {self.user_id}" if self.user_id else "new user"
+        user = "new user" if self.user_id in NO_USER_IDS else f"user {self.user_id}"
         return f"{self.place}: {user}: {'; '.join(what)}"
 
 

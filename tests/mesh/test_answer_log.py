@@ -101,6 +101,7 @@ def test_every_answer_is_logged_and_repeats_until_the_release_changes(
     wait_until(lambda: service.metric(LOGGED) - before == len(asked) + 1, service, "the log of one more answer")
     assert len(logged(log)) == len(asked) + 1, "replayed requests are not logged"
 
+    compare_with_next_actions(trained_shop, copy, asked, answers, tmp_path / "later")
     switch(trained_shop, service, tmp_path)
     try:
         code, report = replay(target, str(copy))
@@ -113,6 +114,39 @@ def test_every_answer_is_logged_and_repeats_until_the_release_changes(
     finally:
         trained_shop.store.activate(first)
         wait_until(lambda: AS.call(target, ASRequest()).release == first, service, "the release of the other tests")
+
+
+def compare_with_next_actions(
+    shop: Shop, log: Path, asked: list[ASRequest], answers: list[ASResponse], later: Path
+) -> None:
+    """Six users order what their first answer shows first, three others the third item. The data then go on for a week.
+
+    The other requests of these users are judged by the same orders. Three answers have no user of the data set.
+    """
+    places = dict.fromkeys(range(6), 0) | dict.fromkeys(range(6, 9), 2)
+    orders = {asked[number].user_id: ids(answers[number])[place] for number, place in places.items()}
+    shutil.copytree(shop.folder / "data", later)
+    with (later / "actions.csv").open("a") as file:
+        for user, item in orders.items():
+            file.write(f"{user},{item},2018-04-16T08:00:00,order\n")
+        file.write(f"{shop.user_ids[-1]},{shop.sku_ids[0]},2018-04-24T00:00:00,view\n")
+    command = [sys.executable, "-m", "recmesh", "evaluate", "--answers", str(log), "--dataset", str(later), "--json"]
+    rates = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert (rates["clock"], rates["left_out"]) == ("data", {"without a user": 2, "user not in the data set": 1})
+    (release,) = rates["releases"]
+    assert (release["release"], release["answers"], release["users"]) == (answers[0].release, 17, 12)
+    lists = [(orders.get(of.user_id), ids(answer)) for of, answer in zip(asked[:17], answers, strict=False)]
+    assert release["followed"] == sum(order is not None for order, _ in lists) == 14
+    chain = release["systems"]["chain"]
+    for cutoff in (1, 10):
+        hits = sum(order in shown[:cutoff] for order, shown in lists)
+        assert chain[f"hit@{cutoff}"]["value"] == pytest.approx(hits / 17)
+        assert chain[f"recall@{cutoff}"]["value"] == pytest.approx(hits / 14)
+    assert chain["hit@1"]["value"] >= 6 / 17 and chain["hit@10"]["value"] >= 9 / 17
+    items = sum(len(shown) for _, shown in lists)
+    assert chain["acted"]["of"] == items
+    assert chain["acted"]["value"] == pytest.approx(sum(order in shown for order, shown in lists) / items)
+    assert set(release["systems"]) <= {"chain", *CHANNELS} and len(release["systems"]) > 2
 
 
 def check(line: LoggedAnswer, request: ASRequest, answer: ASResponse, service: Service) -> None:

@@ -33,6 +33,11 @@ EMPTY = {
     "recmesh_release_switches_total",
     "recmesh_stage_failures_total",
     "recmesh_store_failures_total",
+    # No answers are logged, and none are evaluated.
+    "recmesh_shown_answers",
+    "recmesh_shown_rate",
+    "recmesh_shown_timestamp_seconds",
+    "recmesh_unlogged_answers_total",
 }
 
 # The load asks for a third of the users, who differ from all, and the machine may be so busy that answers are late.

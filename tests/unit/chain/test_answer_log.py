@@ -1,13 +1,11 @@
 """The log of answers: what it keeps of an answer, which answers, and that neither speed nor space has no limit."""
 
-import asyncio
 import errno
 import os
 import queue
 import stat
 import threading
 import time
-from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving import deadline
 from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
 from tests.component.services.test_chain import CANDIDATES, CATALOGUE, Stages, chain_over, known_users
-from tests.unit.metric import added
+from tests.unit.metric import added, eventually
 
 MIB = 1 << 20
 
@@ -298,11 +296,3 @@ def test_a_process_ends_although_the_disk_hangs(tmp_path: Path, monkeypatch: pyt
             break
     log.close()
     release.set()
-
-
-async def eventually(true: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait until something is true."""
-    limit = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < limit
-        await asyncio.sleep(0.01)

@@ -51,6 +51,8 @@ def test_a_difference_is_one_line() -> None:
         "f:1: user 7: 1 other items; came d; went a; release r1, now r2; degraded now: um"
     )
     assert "went a, b, c, d, e and 3 more" in str(compared("abcdefgh", ""))
+    nobody = compare(Logged("f:2", ASRequest(user_id="-1"), ("a", "b"), "r1", ["rank"]), response("ba"))
+    assert str(nobody) == "f:2: new user: other order; degraded then: rank"
 
 
 class _As(grpc.GenericRpcHandler):

@@ -1,19 +1,23 @@
 """Facts about the active release, the latest ingestion and the drift of fields, as metrics."""
 
+import asyncio
 import math
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from recmesh.errors import DeadlineExceeded, Unavailable
-from recmesh.releases import Manifest, SegmentMetrics, TrainingFacts
-from recmesh.serving import ingestion_facts, release_facts
+from recmesh.evaluation.shown import Rate, ReleaseRates, ShownRates
+from recmesh.releases import Manifest, ModelStore, SegmentMetrics, TrainingFacts
+from recmesh.serving import ingestion_facts, release_facts, shown_facts
 from recmesh.serving.drift import LATEST_USERS, Drift, FieldDrift
 from recmesh.serving.store_calls import StoreCalls
-from tests.unit.metric import added, value
+from tests.unit.metric import added, eventually, value
 from tests.unit.retrieval.test_new import with_new_items
 
 
@@ -66,6 +70,29 @@ def test_an_ingestion_is_exported_once_there_was_one() -> None:
     assert value("recmesh_ingestion_duration_seconds") == 2.5
     assert value("recmesh_ingestion_rows", outcome="used") == 7
     assert value("recmesh_ingestion_rows", outcome="unlisted") == 1
+
+
+async def test_rates_of_shown_items_are_followed_while_the_store_answers(tmp_path: Path) -> None:
+    store, labels = ModelStore(str(tmp_path)), {"release": "shown-1", "system": "chain", "metric": "hit@1"}
+    rate = Rate(value=0.5, low=0.1, high=0.9, of=2)
+    of_release = ReleaseRates(release="shown-1", answers=2, users=2, followed=1, systems={"chain": {"hit@1": rate}})
+    rates = ShownRates(evaluated=5.0, clock="wall", days=7, releases=(of_release,), left_out={})
+    following = asyncio.create_task(shown_facts.follow(store, 0.001))
+    try:
+        with capture_logs() as lines:
+            store.set_shown_rates(rates)
+            await eventually(lambda: value("recmesh_shown_rate", **labels) == 0.5)
+            (tmp_path / "shown_rates").write_text("damaged")
+            await eventually(lambda: bool(lines))
+        assert value("recmesh_shown_rate", **labels) == 0.5
+        assert "shown_rates: damaged" in lines[0]["reason"]
+        better = rate.model_copy(update={"value": 0.75})
+        changed = of_release.model_copy(update={"systems": {"chain": {"hit@1": better}}})
+        store.set_shown_rates(rates.model_copy(update={"releases": (changed,)}))
+        await eventually(lambda: value("recmesh_shown_rate", **labels) == 0.75)
+        assert not following.done()
+    finally:
+        following.cancel()
 
 
 def test_the_index_of_a_field_is_that_worked_out_by_hand() -> None:
