@@ -24,10 +24,10 @@ import structlog
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from recmesh.answers import PREFIX, SUFFIX, LoggedAnswer, Proposed, Scores
 from recmesh.chain.chain import Answer
 from recmesh.chain.settings import ChainSettings
 from recmesh.contract import REPLAY
-from recmesh.evaluation.answers import PREFIX, SUFFIX, LoggedAnswer, Proposed, Scores
 from recmesh.pb.as_pb2 import ASRequest
 from recmesh.pb.user_info_pb2 import History
 from recmesh.serving import logs, metrics, tracing

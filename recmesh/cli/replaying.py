@@ -12,11 +12,11 @@ import grpc
 from google.protobuf.json_format import ParseDict, ParseError
 from rich.console import Console
 
+from recmesh.answers import answer_files, read_answers
 from recmesh.cli.many import ask_all
 from recmesh.client import AS, Mesh, Targets, check_answer
 from recmesh.contract import NO_USER_IDS, REPLAY
 from recmesh.errors import DataError, RecmeshError
-from recmesh.evaluation.answers import answer_files, read_answers
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
 from recmesh.progress import Meter, Reporter
 

@@ -9,9 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from recmesh.answers import answer_files, read_answers
 from recmesh.dataset import read
 from recmesh.errors import DataError, SettingsError
-from recmesh.evaluation.answers import answer_files, read_answers
 from recmesh.evaluation.hit_rates import Clock, ShownAnswer, hit_rates
 from recmesh.evaluation.report import CHAIN
 from recmesh.evaluation.shown import Rate, ReleaseRates, ShownRates

@@ -28,12 +28,12 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from recmesh.answers import LoggedAnswer
 from recmesh.contract import NO_USER_IDS
 from recmesh.dataset import DataSet
 from recmesh.dataset.times import DAY_MS
 from recmesh.dataset.values import action_weights
 from recmesh.errors import DataError
-from recmesh.evaluation.answers import LoggedAnswer
 from recmesh.evaluation.metrics import NORMAL_95
 from recmesh.evaluation.report import CHAIN
 from recmesh.evaluation.shown import Rate, ReleaseRates, ShownRates

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.json_format import ParseDict
 
-from recmesh.evaluation.answers import LoggedAnswer, answer_files, read_answers
+from recmesh.answers import LoggedAnswer, answer_files, read_answers
 from recmesh.features import CHANNELS
 from recmesh.features.spec import FeatureSpec
 from recmesh.pb.as_pb2 import ASRequest, ASResponse

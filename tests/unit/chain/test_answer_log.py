@@ -14,13 +14,13 @@ import pytest
 from google.protobuf.json_format import MessageToDict, ParseDict
 from structlog.testing import capture_logs
 
+from recmesh.answers import LoggedAnswer, answer_files, read_answers
 from recmesh.chain import answer_log
 from recmesh.chain.answer_log import AnswerFiles, AnswerLog, open_answer_log
 from recmesh.chain.popular import PopularList
 from recmesh.chain.servicer import AsServicer
 from recmesh.chain.settings import ChainSettings
 from recmesh.contract import REPLAY
-from recmesh.evaluation.answers import LoggedAnswer, answer_files, read_answers
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving import deadline

@@ -11,11 +11,11 @@ import grpc
 import pytest
 from typer.testing import CliRunner, Result
 
+from recmesh.answers import LoggedAnswer, Scores
 from recmesh.cli.main import app
 from recmesh.cli.replaying import Comparison, Logged, compare
 from recmesh.contract import METHOD_PATHS, REPLAY
 from recmesh.errors import DataError
-from recmesh.evaluation.answers import LoggedAnswer, Scores
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
 
 

@@ -10,10 +10,10 @@ import pytest
 from prometheus_client import REGISTRY
 from typer.testing import CliRunner
 
+from recmesh.answers import LoggedAnswer, Proposed, Scores
 from recmesh.cli.main import app
 from recmesh.dataset import DataSet, read
 from recmesh.errors import DataError, ReleaseError, SettingsError
-from recmesh.evaluation.answers import LoggedAnswer, Proposed, Scores
 from recmesh.evaluation.hit_rates import ShownAnswer, hit_rates, wilson
 from recmesh.releases import ModelStore
 from recmesh.serving import shown_facts

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from recmesh.answers import LoggedAnswer, answer_files, read_answers
 from recmesh.errors import DataError
-from recmesh.evaluation.answers import LoggedAnswer, answer_files, read_answers
 
 LINE: dict[str, Any] = {
     "time": 1_764_403_200_000,
