@@ -18,6 +18,7 @@ Panel: TypeAlias = Any
 
 _SOURCE = models.DataSourceRef("prometheus", "${datasource}")
 _HEIGHT = 8
+_MIN_COLUMN = 80
 _TAG = "recmesh"
 
 
@@ -61,11 +62,21 @@ def quantiles(title: str, description: str, histogram: str, matchers: str = "", 
     )
 
 
-def number(title: str, description: str, unit: str, expression: str, *, bad_above: float | None = None) -> Panel:
-    """The current value; red above `bad_above`."""
-    steps = [models.Threshold(None, "green")]
+def number(
+    title: str,
+    description: str,
+    unit: str,
+    expression: str,
+    *,
+    bad_above: float | None = None,
+    bad_below: float | None = None,
+) -> Panel:
+    """The current value; red above `bad_above` or below `bad_below`, of which at most one is given."""
+    steps = [models.Threshold(None, "green" if bad_below is None else "red")]
     if bad_above is not None:
         steps.append(models.Threshold(bad_above, "red"))
+    if bad_below is not None:
+        steps.append(models.Threshold(bad_below, "green"))
     panel = _described(stat.Panel(), title, description, unit, 4, height=4)
     panel = panel.thresholds(builders.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE).steps(steps))
     panel = panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).graph_mode(
@@ -76,7 +87,8 @@ def number(title: str, description: str, unit: str, expression: str, *, bad_abov
 
 def rows(title: str, description: str, unit: str, *columns: Query, width: int = 12) -> Panel:
     """A table of current values: a row for each set of labels, a column for each query."""
-    panel = _described(table.Panel(), title, description, unit, width)
+    # With Grafana's 150 pixels, the values, which are the last column, would be out of sight on narrow screens.
+    panel = _described(table.Panel(), title, description, unit, width).min_width(_MIN_COLUMN)
     panel = panel.with_transformation(models.DataTransformerConfig("merge", options={}))
     panel = panel.with_transformation(_renamed(columns, hidden=("Time",)))
     return _with_queries(panel, columns, _as_table)

@@ -5,7 +5,11 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard
 from charts.observability.panels import Query, dashboard, graph
 from charts.observability.promql import RATE, rate
 
-_OURS = "and on (instance) recmesh_event_loop_lag_seconds"
+# 1 for each process, with the name of its service; a process with several services is `compact`.
+_SEVERAL = 'label_replace(count by (instance) (recmesh_serving) > 1, "service", "compact", "", "")'
+_PROCESSES = f"({_SEVERAL} or on (instance) max by (instance, service) (recmesh_serving)) ^ 0"
+_NAMED = f"* on (instance) group_left (service) ({_PROCESSES})"
+_PROCESS = "{{service}} {{instance}}"
 
 
 def page() -> Dashboard:
@@ -23,19 +27,19 @@ def _use() -> list[object]:
             "CPU",
             "Cores that each process uses.",
             "none",
-            Query(f"rate(process_cpu_seconds_total[{RATE}]) {_OURS}", "{{instance}}"),
+            Query(f"rate(process_cpu_seconds_total[{RATE}]) {_NAMED}", _PROCESS),
         ),
         graph(
             "Memory",
             "Resident memory of each process.",
             "bytes",
-            Query(f"process_resident_memory_bytes {_OURS}", "{{instance}}"),
+            Query(f"process_resident_memory_bytes {_NAMED}", _PROCESS),
         ),
         graph(
             "Requests by process",
             "Requests per second of each process, to see whether clients balance their calls.",
             "reqps",
-            Query(rate("recmesh_requests_total", "service, instance"), "{{service}} {{instance}}"),
+            Query(rate("recmesh_requests_total", "service, instance"), _PROCESS),
         ),
     ]
 
@@ -46,32 +50,29 @@ def _room() -> list[object]:
             "Use of the limit",
             "Requests in flight as a share of the limit of the process; at 1 it refuses requests.",
             "percentunit",
-            Query("recmesh_requests_in_flight / recmesh_requests_limit", "{{service}} {{instance}}"),
-            width=6,
+            Query("recmesh_requests_in_flight / recmesh_requests_limit", _PROCESS),
+            width=12,
             high=1.0,
         ),
         graph(
             "Limit",
             "Requests that may be in progress in a process; congestion lowers the limit.",
             "none",
-            Query("recmesh_requests_limit", "{{service}} {{instance}}"),
-            width=6,
+            Query("recmesh_requests_limit", _PROCESS),
+            width=12,
         ),
         graph(
             "Event loop lag",
             "Delay of the latest timer on the event loop of each process.",
             "s",
-            Query("recmesh_event_loop_lag_seconds", "{{instance}}"),
-            width=6,
+            Query(f"recmesh_event_loop_lag_seconds {_NAMED}", _PROCESS),
+            width=12,
         ),
         graph(
             "Refused requests",
-            "Requests per second that a process refused before any work, by reason.",
+            "Requests per second that a process refused before any work.",
             "reqps",
-            Query(
-                rate("recmesh_refused_requests_total", "service, reason, instance"),
-                "{{service}} {{reason}} {{instance}}",
-            ),
-            width=6,
+            Query(rate("recmesh_refused_requests_total", "service, instance"), _PROCESS),
+            width=12,
         ),
     ]

@@ -92,17 +92,21 @@ def _calls() -> list[object]:
             "Successful calls to a stage for one request to `as`.",
             "none",
             Query(f"{rate('recmesh_stage_seconds_count', 'stage')} / scalar({rate(_REQUESTS)})", "{{stage}}"),
+            width=6,
         ),
         graph(
             "Failed calls",
             "Failed calls to a stage per second, by gRPC status.",
             "cps",
             Query(rate("recmesh_stage_failures_total", "stage, status"), "{{stage}} {{status}}"),
+            width=12,
         ),
         graph(
             "Unknown users",
             "Share of requests to `as` whose user id is not stored.",
             "percentunit",
             Query(f"{rate('recmesh_unknown_users_total')} / {rate(_REQUESTS)}", "unknown"),
+            width=6,
+            high=0.1,
         ),
     ]

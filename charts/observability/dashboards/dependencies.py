@@ -23,28 +23,28 @@ def _stores() -> list[object]:
             "Successful calls to a store per second.",
             "reqps",
             Query(rate("recmesh_store_seconds_count", by), shown),
-            width=6,
+            width=12,
         ),
         graph(
             "Median time",
             "Time that half of the calls to a store exceed.",
             "s",
             Query(quantile(0.5, "recmesh_store_seconds", by=by), shown),
-            width=6,
+            width=12,
         ),
         graph(
             "p99 time",
             "Time that one of a hundred calls to a store exceeds.",
             "s",
             Query(quantile(0.99, "recmesh_store_seconds", by=by), shown),
-            width=6,
+            width=12,
         ),
         graph(
             "Failed calls",
             "Failed calls to a store per second, by gRPC status.",
             "cps",
             Query(rate("recmesh_store_failures_total", f"{by}, status"), f"{shown} {{{{status}}}}"),
-            width=6,
+            width=12,
         ),
     ]
 

@@ -23,6 +23,7 @@ def _objectives() -> list[object]:
             f"Share of online requests in the time range that did not fail; the objective is {AVAILABILITY:.1%}.",
             "percentunit",
             f"1 - ({failed_share('$__range')})",
+            bad_below=AVAILABILITY,
         ),
         number(
             "Error budget burn",
@@ -36,6 +37,7 @@ def _objectives() -> list[object]:
             f"Share of requests in the time range within {SECONDS} s; the objective is {IN_TIME:.0%}.",
             "percentunit",
             f"1 - ({late_share('$__range')})",
+            bad_below=IN_TIME,
         ),
         number(
             "Latency budget burn",
@@ -86,9 +88,9 @@ def _traffic() -> list[object]:
         ),
         graph(
             "Refused requests",
-            "Requests per second that a service refused before any work, by reason.",
+            "Requests per second that a service refused before any work.",
             "reqps",
-            Query(rate("recmesh_refused_requests_total", "service, reason"), "{{service}} {{reason}}"),
+            Query(rate("recmesh_refused_requests_total", "service"), "{{service}}"),
         ),
         graph(
             "Requests by caller",

@@ -29,6 +29,7 @@ def _shown() -> list[object]:
             "Share of the catalogue in the answers of the last hour, of the process that has shown the most items.",
             "percentunit",
             Query("max(recmesh_distinct_recommended_items) / scalar(max(recmesh_release_items))", "coverage"),
+            high=1.0,
         ),
         graph(
             "Popular items",
@@ -138,7 +139,7 @@ def _acted_on() -> list[object]:
 
 
 def _held_out() -> list[object]:
-    figures = "max by (release, segment, system, metric) (recmesh_release_held_out)"
+    figures = "max by (segment, system, metric) (recmesh_release_held_out)"
     return [
         rows(
             "Figures of the active release",
@@ -158,7 +159,8 @@ def _held_out() -> list[object]:
             "Means of the chain over held-out users; a new release starts a new line.",
             "none",
             Query(
-                'max by (release, segment, metric) (recmesh_release_held_out{system="chain"})',
+                'max by (release, segment, metric) (recmesh_release_held_out{system="chain", '
+                'metric=~"recall@10|ndcg@10"})',
                 "{{segment}} {{metric}} {{release}}",
             ),
             width=24,
