@@ -71,6 +71,18 @@ def test_expressions_use_metrics_and_labels_of_the_telemetry(path: Path, telemet
             assert {label.strip() for label in grouped.split(",") if label.strip()} <= {*labels, *_ADDED}, expression
 
 
+def test_the_page_shows_every_dashboard_panel_and_alert() -> None:
+    lines = (ROOT / "docs" / "observability.md").read_text().splitlines()
+    for path in DASHBOARDS:
+        assert any(f"(images/dashboard-{path.stem}.png)" in line for line in lines)
+        for panel in panels(path):
+            row = f"| {panel['title']} | {panel['description']} |"
+            assert any(line.startswith(row) for line in lines), f"{row}: make docs/observability.md again"
+    shown = [line.split(" ")[1] for line in lines if line.startswith("| Recmesh")]
+    rules = yaml.safe_load((CHART / "alerts.yaml").read_text())["groups"][0]["rules"]
+    assert shown == [rule["alert"] for rule in rules]
+
+
 def test_every_metric_is_on_a_dashboard(telemetry: dict[str, Any]) -> None:
     metrics = telemetry["metrics"]
     text = (expression for path in DASHBOARDS for expression in expressions(path))
