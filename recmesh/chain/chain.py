@@ -78,6 +78,7 @@ class Request:
         new_only: Whether to leave out items of the user's history.
         explain: Whether the answer contains reasons.
         record: Whether the answer keeps what it was made of.
+        history: Replaces the stored history; empty for none.
     """
 
     user_id: str
@@ -87,6 +88,7 @@ class Request:
     new_only: bool = False
     explain: bool = False
     record: bool = False
+    history: History = field(default_factory=History)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +247,10 @@ class Chain:
             self._usual_seconds *= 1 - _SMOOTHING
 
     async def _find_user(self, progress: _Progress) -> RequestUser:
-        """um: a stored user, updated by the profile in the request; for new users the profile alone."""
-        user_id, profile = progress.request.user_id, _without_missing(progress.request.profile, self._popular.missing)
-        new_user = RequestUser(profile, History()) if _has_fields(profile) else ANONYMOUS
+        """um: a stored user, updated by profile and history of the request; for new users these alone."""
+        request, given = progress.request, progress.request.history
+        user_id, profile = request.user_id, _without_missing(request.profile, self._popular.missing)
+        new_user = RequestUser(profile, given) if _has_fields(profile) or given.sku_ids else ANONYMOUS
         if user_id in NO_USER_IDS:
             return new_user
         try:
@@ -260,7 +263,9 @@ class Chain:
             progress.unknown_user = True
             metrics.UNKNOWN_USERS.inc()
             return new_user
-        return RequestUser(_updated(stored.profile, profile), stored.history) if _has_fields(profile) else stored
+        if not _has_fields(profile) and not given.sku_ids:
+            return stored
+        return RequestUser(_updated(stored.profile, profile), given if given.sku_ids else stored.history)
 
     async def _find_candidates(self, progress: _Progress, user: RequestUser, release: str = "") -> CandidateList:
         """recall: candidates from all channels; popular items for an anonymous user."""

@@ -9,7 +9,7 @@ from recmesh.errors import InvalidRequest
 from recmesh.pb import as_pb2
 from recmesh.serving import Endpoint, deadline
 from recmesh.serving.health import Check
-from recmesh.serving.limits import check_excluded, check_ids
+from recmesh.serving.limits import check_excluded, check_history, check_ids
 from recmesh.serving.rpc import Context, with_raw_fields
 
 _Response = with_raw_fields(as_pb2.ASResponse, "item_infos")
@@ -27,12 +27,14 @@ class AsServicer:
         """Recommendations, best first.
 
         Raises:
-            InvalidRequest: The request asks for too many items, excludes too many, or its user id is too long.
+            InvalidRequest: The request asks for too many items, excludes too many, or has an id that is too long, or a
+                history that is too long or whose columns do not fit each other.
         """
         if request.size > MAX_RECOMMENDATIONS:
             raise InvalidRequest(f"size is {request.size}: at most {MAX_RECOMMENDATIONS}")
         check_ids("user_id", [request.user_id])
         check_excluded(request.exclude_ids)
+        check_history(request.history)
         log = self._log if self._log is not None and self._log.wants(context.invocation_metadata()) else None
         answer = await self._chain.answer(
             Request(
@@ -43,6 +45,7 @@ class AsServicer:
                 new_only=request.new_only,
                 explain=request.explain,
                 record=log is not None,
+                history=request.history,
             ),
             deadline.remaining(),
         )

@@ -24,7 +24,7 @@ from recmesh.client import wire
 from recmesh.client._attempts import POLICY, Attempts, retried_statuses
 from recmesh.client._mesh import DEFAULT_TIMEOUT
 from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method, Request, Response, check_answer
-from recmesh.client._model import Candidates, Item, Items, Recommendation, Scores, User
+from recmesh.client._model import Candidates, History, Item, Items, Recommendation, Scores, User
 from recmesh.client._targets import Targets
 from recmesh.contract import MAX_RANKED_ITEMS, ServiceName
 from recmesh.pb import rank_pb2
@@ -256,6 +256,7 @@ class Mesh:
         exclude: Iterable[str] = (),
         new_only: bool = False,
         explain: bool = False,
+        history: History | None = None,
         timeout: float | None = None,
     ) -> Recommendation:
         """Recommend items to a user.
@@ -267,6 +268,8 @@ class Mesh:
             exclude: Items to leave out.
             new_only: Leave out items that the user has acted on.
             explain: Say which channels proposed each item.
+            history: Actions of a guest, or in place of the stored ones; never stored. With `sku_ids` alone, all are of
+                the strongest type and happened at the end of the data.
             timeout: Seconds for all attempts; None means that of the mesh.
 
         Returns:
@@ -275,7 +278,7 @@ class Mesh:
         Example:
             answer = mesh.recommend(profile={"age": "5.0", "city": "120.0"}, size=10)
         """
-        request = wire.as_request(user_id, profile, size, exclude, new_only, explain)
+        request = wire.as_request(user_id, profile, size, exclude, new_only, explain, history)
         return wire.to_recommendation(self._answer(AS, request, timeout))
 
     def _connection(self, service: ServiceName) -> "_Connection":

@@ -121,7 +121,13 @@ def rank_request(
 
 
 def as_request(
-    user_id: str, profile: Mapping[str, str] | None, size: int, exclude: Iterable[str], new_only: bool, explain: bool
+    user_id: str,
+    profile: Mapping[str, str] | None,
+    size: int,
+    exclude: Iterable[str],
+    new_only: bool,
+    explain: bool,
+    history: History | None = None,
 ) -> as_pb2.ASRequest:
     """The request of `Mesh.recommend`."""
     return as_pb2.ASRequest(
@@ -132,6 +138,7 @@ def as_request(
         exclude_ids=exclude,
         new_only=new_only,
         explain=explain,
+        history=history_message(history) if history else None,
     )
 
 

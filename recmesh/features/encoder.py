@@ -131,7 +131,8 @@ class Encoder:
             sku_ids: The items of the history, newest first.
             times: The times of the actions, milliseconds UTC.
             types: The names of the action types.
-            values: The values of the actions.
+            values: The values of the actions. If times, types and values are all empty, the actions are of the
+                strongest type, and happened at the end of the data.
             older_sku_ids: The items of older actions.
 
         Raises:
@@ -246,6 +247,11 @@ class Encoder:
         older_sku_ids: Sequence[str],
     ) -> History:
         older = self.catalogue.encode(older_sku_ids) if older_sku_ids else NO_ITEMS
+        if sku_ids and not len(times) and not len(types) and not len(values):
+            # Ids alone: of the strongest type, at the end of the data.
+            count, weights = len(sku_ids), self.spec.action_weights
+            times, values = [self.statistics.as_of] * count, [1.0] * count
+            types = [max(weights, key=weights.__getitem__)] * count
         stamps = np.array(times, np.int64)
         get = self._types.get
         kinds = np.fromiter((get(name, -1) for name in types), np.int8, len(types))

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ASRequest(_message.Message):
-    __slots__ = ("log_id", "user_id", "user_info", "size", "exclude_ids", "new_only", "explain")
+    __slots__ = ("log_id", "user_id", "user_info", "size", "exclude_ids", "new_only", "explain", "history")
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     USER_INFO_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class ASRequest(_message.Message):
     EXCLUDE_IDS_FIELD_NUMBER: _ClassVar[int]
     NEW_ONLY_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
     log_id: int
     user_id: str
     user_info: _user_info_pb2.UserInfo
@@ -23,7 +24,8 @@ class ASRequest(_message.Message):
     exclude_ids: _containers.RepeatedScalarFieldContainer[str]
     new_only: bool
     explain: bool
-    def __init__(self, log_id: _Optional[int] = ..., user_id: _Optional[str] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., size: _Optional[int] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., explain: bool = ...) -> None: ...
+    history: _user_info_pb2.History
+    def __init__(self, log_id: _Optional[int] = ..., user_id: _Optional[str] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., size: _Optional[int] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., explain: bool = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ...) -> None: ...
 
 class ASResponse(_message.Message):
     __slots__ = ("error", "item_infos", "release", "degraded", "reasons", "unknown_user")

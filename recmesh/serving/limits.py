@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
-from recmesh.contract import MAX_EXCLUDED, MAX_ID_BYTES
+from recmesh.contract import DETAILED_ACTIONS, MAX_EXCLUDED, MAX_ID_BYTES
 from recmesh.errors import InvalidRequest
+from recmesh.pb.user_info_pb2 import History
 
 
 def check_count(name: str, count: int, most: int) -> None:
@@ -31,3 +32,21 @@ def check_ids(name: str, ids: Sequence[str]) -> None:
         # Most ids are shorter than a quarter of the limit, and no character takes more than four bytes.
         if len(identity) > MAX_ID_BYTES // 4 and (size := len(identity.encode())) > MAX_ID_BYTES:
             raise InvalidRequest(f"{name}: an id has {size:,} bytes: at most {MAX_ID_BYTES}")
+
+
+def check_history(history: History) -> None:
+    """Check the history in a request to `as`.
+
+    Raises:
+        InvalidRequest: It has too many actions, an id is too long, or its columns do not fit each other.
+    """
+    count = len(history.sku_ids)
+    check_count("history.sku_ids", count, DETAILED_ACTIONS)
+    check_count("history.older_sku_ids", len(history.older_sku_ids), MAX_EXCLUDED)
+    check_ids("history.sku_ids", history.sku_ids)
+    check_ids("history.older_sku_ids", history.older_sku_ids)
+    lengths = {len(history.times), len(history.types), len(history.values)}
+    if lengths not in ({0}, {count}):
+        raise InvalidRequest("history: times, types and values must be empty, or have one entry for each of sku_ids")
+    if max(history.types, default=-1) >= len(history.type_names):
+        raise InvalidRequest("history: types has an index beyond type_names")

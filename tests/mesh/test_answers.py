@@ -282,3 +282,25 @@ def rank(compact: Service, request: RankRequest) -> RankResponse:
 
 def unknown_values(service: Service) -> float:
     return service.metric("recmesh_unknown_values_total")
+
+
+def test_a_history_in_the_request_replaces_the_stored_one(compact: Service, ask: Ask, trained_shop: Shop) -> None:
+    one, other = (
+        UM.call(compact.target("um"), UserModelRequest(user_id=user_id)) for user_id in trained_shop.user_ids[3:5]
+    )
+    expected = ask(ASRequest(user_id=one.user_info.user_id, size=20))
+    assert len(ids(expected)) == 20
+    # A guest with the profile and the history of a user, and another user with both.
+    for user_id in ("", other.user_info.user_id):
+        answer = ask(ASRequest(user_id=user_id, user_info=one.user_info, history=one.history, size=20))
+        assert list(answer.item_infos) == list(expected.item_infos)
+        assert not answer.unknown_user
+    assert UM.call(compact.target("um"), UserModelRequest(user_id=other.user_info.user_id)) == other
+
+
+def test_a_guest_with_the_ids_of_a_history_gets_a_list_of_their_own(ask: Ask, trained_shop: Shop) -> None:
+    bought = trained_shop.sku_ids[:3]
+    answer = ask(ASRequest(history={"sku_ids": bought}, new_only=True, size=20))
+    assert len(ids(answer)) == 20
+    assert not set(ids(answer)) & set(bought)
+    assert ids(answer) != ids(ask(ASRequest(size=20)))

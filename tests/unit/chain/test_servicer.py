@@ -9,7 +9,7 @@ from recmesh.chain.servicer import AsServicer, endpoint
 from recmesh.errors import InvalidRequest
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
 from recmesh.pb.item_info_pb2 import ItemInfo
-from recmesh.pb.user_info_pb2 import UserInfo
+from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving import deadline
 from tests.unit.clock import Clock
 
@@ -41,9 +41,12 @@ async def asked(monkeypatch: pytest.MonkeyPatch, request: ASRequest) -> tuple[_C
 
 async def test_every_field_of_a_request_reaches_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     profile = UserInfo(age="3")
-    request = ASRequest(user_id="5", user_info=profile, size=7, exclude_ids=["x"], new_only=True, explain=True)
+    history = History(sku_ids=["a"], times=[1], types=[0], values=[2.0], type_names=["view"], older_sku_ids=["b"])
+    request = ASRequest(
+        user_id="5", user_info=profile, size=7, exclude_ids=["x"], new_only=True, explain=True, history=history
+    )
     chain, _ = await asked(monkeypatch, request)
-    assert chain.asked == [(Request("5", profile, 7, ["x"], True, True), 0.75)]
+    assert chain.asked == [(Request("5", profile, 7, ["x"], True, True, history=history), 0.75)]
 
 
 async def test_every_field_of_an_answer_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,6 +75,16 @@ async def test_the_size_is_50_by_default_and_200_at_most(monkeypatch: pytest.Mon
     [
         (ASRequest(user_id="x" * 129), "user_id: an id has 129 bytes"),
         (ASRequest(exclude_ids=["x"] * 10_001), "exclude_ids has 10,001 entries"),
+        (ASRequest(history={"sku_ids": ["x"] * 501}), "history.sku_ids has 501 entries: at most 500"),
+        (ASRequest(history={"older_sku_ids": ["x"] * 10_001}), "history.older_sku_ids has 10,001 entries"),
+        (ASRequest(history={"sku_ids": ["x" * 129]}), "history.sku_ids: an id has 129 bytes"),
+        (ASRequest(history={"older_sku_ids": ["x" * 129]}), "history.older_sku_ids: an id has 129 bytes"),
+        (ASRequest(history={"sku_ids": ["x"], "times": [1]}), "times, types and values must be empty, or have one"),
+        (ASRequest(history={"times": [1], "types": [0], "values": [1]}), "times, types and values must be empty"),
+        (
+            ASRequest(history={"sku_ids": ["x"], "times": [1], "types": [1], "values": [1], "type_names": ["view"]}),
+            "types has an index beyond type_names",
+        ),
     ],
 )
 async def test_a_request_beyond_the_limits_is_refused(

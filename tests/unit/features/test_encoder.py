@@ -93,6 +93,17 @@ def test_columns_of_different_lengths_are_rejected() -> None:
         encoder().user({}, ["a", "b"], [1], ["order"], [1.0])
 
 
+def test_ids_alone_are_actions_of_the_strongest_type_at_the_end_of_the_data() -> None:
+    made = encoder()
+    strongest = max(made.spec.action_weights, key=made.spec.action_weights.__getitem__)
+    alone = made.user({"age": "1"}, ["b", "unknown", "a"], older_sku_ids=["c"])
+    full = made.user({"age": "1"}, ["b", "unknown", "a"], [AS_OF] * 3, [strongest] * 3, [1.0] * 3, ["c"])
+    assert alone.now == full.now
+    for name in ("items", "times", "types", "values", "older"):
+        assert getattr(alone.history, name).tolist() == getattr(full.history, name).tolist()
+    assert full.history.times.tolist() == [AS_OF] * 3
+
+
 def test_history_and_new_only_decide_the_segment() -> None:
     made, novelty = encoder(), encoder(repeats=False)
     anonymous, known, stranger = buyer(made), buyer(made, ("a", 1)), buyer(made, ("unknown", 1))
