@@ -14,7 +14,7 @@ from recmesh.contract import MAX_LOOKED_UP
 from recmesh.errors import InvalidRequest, RecmeshError
 from recmesh.explorer.inquiry import Inquiry
 from recmesh.explorer.items import ShownItem, fields_of, shown
-from recmesh.explorer.recorder import PASTED, Recorder, StageCall, Stages
+from recmesh.explorer.recorder import Recorder, StageCall, Stages
 from recmesh.explorer.releases import LocalRelease, ReleaseShelf
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving.stages import ANONYMOUS, RequestUser, ScoreQuery
@@ -176,8 +176,9 @@ class Explorer:
         """
         local = await self._local(inquiry, active)
         stages = replace(self.stages, candidates=local, ranker=local) if local else self.stages
-        recorder = Recorder(stages, await self._pasted(inquiry, local.id if local else active))
-        answer = await self._answer(inquiry, recorder)
+        history = await self._pasted(inquiry, local.id if local else active)
+        recorder = Recorder(stages)
+        answer = await self._answer(inquiry, recorder, history)
         return await self._explained(inquiry, recorder, answer, is_local=local is not None)
 
     async def look_up(self, sku_ids: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -208,25 +209,26 @@ class Explorer:
     async def _local(self, inquiry: Inquiry, active: str) -> LocalRelease | None:
         return await self.shelf.get(inquiry.release) if inquiry.release and inquiry.release != active else None
 
-    async def _pasted(self, inquiry: Inquiry, release_id: str) -> History | None:
+    async def _pasted(self, inquiry: Inquiry, release_id: str) -> History:
         """The pasted history; lines without a type have the strongest one, and those without a time are the latest."""
         if not inquiry.history:
-            return None
+            return History()
         kind, time = "", 0
         if release_id:
             spec = (await self.shelf.get(release_id)).encoder.spec
             kind, time = max(spec.action_weights, key=spec.action_weights.__getitem__), spec.as_of
         return wire.history_message(inquiry.actions(kind, time))
 
-    async def _answer(self, inquiry: Inquiry, recorder: Recorder) -> Answer:
+    async def _answer(self, inquiry: Inquiry, recorder: Recorder, history: History) -> Answer:
         fields, user_id = inquiry.profile_fields, inquiry.user_id
         request = Request(
-            user_id=user_id or (PASTED if recorder.pasted else ""),
+            user_id=user_id,
             profile=wire.user_info(user_id, fields) if fields else UserInfo(),
             size=inquiry.count,
             exclude=inquiry.excluded,
             new_only=bool(inquiry.new_only),
             explain=True,
+            history=history,
         )
         chain = Chain(recorder, recorder, recorder, recorder, self._popular, self._candidates)
         return await chain.answer(request, _SECONDS)
@@ -280,7 +282,7 @@ class Explorer:
 
 def _who(inquiry: Inquiry, recorder: Recorder, answer: Answer) -> str:
     """The kind of user, in words."""
-    pasted = ", with a pasted history that is not stored" if recorder.pasted else ""
+    pasted = ", with a pasted history that is not stored" if inquiry.history else ""
     if inquiry.user and (answer.unknown_user or recorder.user is None) and "um" not in answer.degraded:
         return f"User {inquiry.user} is not stored: a new user{pasted or (' by profile' if inquiry.profile else '')}"
     if inquiry.user:

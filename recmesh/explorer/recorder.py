@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from recmesh.contract import ServiceName
 from recmesh.errors import RecmeshError
-from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving.stages import (
     CandidateList,
     CandidateQuery,
@@ -19,9 +18,6 @@ from recmesh.serving.stages import (
     ScoreQuery,
     UserStage,
 )
-
-PASTED = "pasted"
-"""The user id that a request with a pasted history carries if it names no user."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,6 @@ class Recorder:
 
     Attributes:
         stages: Answer the calls.
-        pasted: A history that replaces the stored one.
         calls: The calls so far.
         user: The answer of um; None if the user is unknown.
         asked: The latest question to recall.
@@ -67,7 +62,6 @@ class Recorder:
     """
 
     stages: Stages
-    pasted: History | None = None
     calls: list[StageCall] = field(default_factory=list)
     user: RequestUser | None = None
     asked: CandidateQuery | None = None
@@ -77,18 +71,10 @@ class Recorder:
     _began: float = field(default_factory=time.perf_counter)
 
     async def find(self, user_id: str, timeout: float) -> RequestUser | None:
-        """See `UserStage.find`; a pasted history replaces the stored one."""
-        if self.pasted is None:
-            self.user = await self._find(user_id, timeout)
-            return self.user
-        if user_id != PASTED:
-            with suppress(RecmeshError):  # the history is there; `calls` says what failed
-                self.user = await self._find(user_id, timeout)
-        return RequestUser(self.user.profile if self.user else UserInfo(), self.pasted)
-
-    async def _find(self, user_id: str, timeout: float) -> RequestUser | None:
+        """See `UserStage.find`."""
         with self._timed("um"):
-            return await self.stages.users.find(user_id, timeout)
+            self.user = await self.stages.users.find(user_id, timeout)
+        return self.user
 
     async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
         """See `CandidateStage.recall`."""
