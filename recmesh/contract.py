@@ -53,22 +53,35 @@ __all__ = [
 ]
 
 
-ServiceName: TypeAlias = Literal["um", "cm", "recall", "rank", "as"]
+ServiceName: TypeAlias = Literal["um", "cm", "recall", "rank", "as", "feed"]
 
 FEED_PORT = 8940
 """The gRPC port of feed, the service that writes. All others only read."""
 
-PORTS: dict[ServiceName, int] = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930}
+PORTS: dict[ServiceName, int] = {
+    "um": 8910,
+    "cm": 8920,
+    "recall": 8950,
+    "rank": 8960,
+    "as": 8930,
+    "feed": FEED_PORT,
+}
 """The gRPC port of each service."""
 
-METHOD_PATHS: dict[ServiceName, str] = {
+METHOD_PATHS: dict[str, str] = {
     "um": "/um.UMService/um_call",
     "cm": "/cm.CMService/cm_call",
     "recall": "/recall.RecallService/recall",
     "rank": "/RankService/rank_predict",
     "as": "/as.ASService/as_call",
+    "record_actions": "/feed.FeedService/record_actions",
+    "put_users": "/feed.FeedService/put_users",
+    "put_items": "/feed.FeedService/put_items",
+    "remove_items": "/feed.FeedService/remove_items",
+    "set_availability": "/feed.FeedService/set_availability",
+    "delete_user": "/feed.FeedService/delete_user",
 }
-"""The path of each service's only method."""
+"""The path of each method. The only method of a service that reads has the name of the service here."""
 
 PRIORITY, BATCH = "recmesh-priority", "batch"
 """The metadata, key and value, of calls that can wait: under load, services refuse them before others."""

@@ -10,8 +10,36 @@ Example:
 """
 
 from recmesh.client._mesh import DEFAULT_TIMEOUT, ChannelFactory, Mesh
-from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method, Request, Response, check_answer
-from recmesh.client._model import Candidate, Candidates, History, Item, Items, Recommendation, Scores, User
+from recmesh.client._methods import (
+    AS,
+    CM,
+    DELETE_USER,
+    PUT_ITEMS,
+    PUT_USERS,
+    RANK,
+    RECALL,
+    RECORD_ACTIONS,
+    REMOVE_ITEMS,
+    SET_AVAILABILITY,
+    UM,
+    Method,
+    Request,
+    Response,
+    check_answer,
+)
+from recmesh.client._model import (
+    Action,
+    Candidate,
+    Candidates,
+    History,
+    Item,
+    Items,
+    Recommendation,
+    Recorded,
+    Rejected,
+    Scores,
+    User,
+)
 from recmesh.client._targets import Targets
 from recmesh.contract import ServiceName
 from recmesh.errors import AnswerFailed, DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
@@ -20,9 +48,16 @@ __all__ = [
     "AS",
     "CM",
     "DEFAULT_TIMEOUT",
+    "DELETE_USER",
+    "PUT_ITEMS",
+    "PUT_USERS",
     "RANK",
     "RECALL",
+    "RECORD_ACTIONS",
+    "REMOVE_ITEMS",
+    "SET_AVAILABILITY",
     "UM",
+    "Action",
     "AnswerFailed",
     "Candidate",
     "Candidates",
@@ -37,6 +72,8 @@ __all__ = [
     "Overloaded",
     "RecmeshError",
     "Recommendation",
+    "Recorded",
+    "Rejected",
     "Request",
     "Response",
     "Scores",

@@ -13,11 +13,28 @@ from recmesh import channels
 from recmesh.client import wire
 from recmesh.client._attempts import POLICY, retried_statuses
 from recmesh.client._connection import Connection
-from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method, Request, Response, check_answer
-from recmesh.client._model import Candidates, History, Item, Items, Recommendation, Scores, User
+from recmesh.client._methods import (
+    AS,
+    CM,
+    DELETE_USER,
+    PUT_ITEMS,
+    PUT_USERS,
+    RANK,
+    RECALL,
+    RECORD_ACTIONS,
+    REMOVE_ITEMS,
+    SET_AVAILABILITY,
+    UM,
+    Method,
+    Request,
+    Response,
+    check_answer,
+)
+from recmesh.client._model import Action, Candidates, History, Item, Items, Recommendation, Recorded, Scores, User
 from recmesh.client._targets import Targets
 from recmesh.contract import MAX_RANKED_ITEMS, ServiceName
 from recmesh.pb import rank_pb2
+from recmesh.pb.feed_pb2 import FeedResponse
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds for a call: enough for a killed process to restart and answer."""
@@ -27,7 +44,7 @@ ChannelFactory: TypeAlias = Callable[[str, Sequence[tuple[str, str | int]]], grp
 
 
 class Mesh:
-    """The five services as typed calls.
+    """The six services as typed calls.
 
     A channel to each service is opened at the first call to it. Channels belong to the event loop that runs then; use
     a mesh in one event loop.
@@ -93,7 +110,7 @@ class Mesh:
         """Call a method with its protobuf messages.
 
         Args:
-            method: `UM`, `CM`, `RECALL`, `RANK` or `AS`.
+            method: `UM`, `CM`, `RECALL`, `RANK`, `AS`, or a method of feed such as `RECORD_ACTIONS`.
             request: The request; `recmesh.client.wire` makes them.
             timeout: Seconds for all attempts; None means that of the mesh.
 
@@ -272,6 +289,107 @@ class Mesh:
         request = wire.as_request(user_id, profile, size, exclude, new_only, explain, history)
         return wire.to_recommendation(await self._answer(AS, request, timeout))
 
+    async def record(self, actions: Iterable[Action], *, timeout: float | None = None) -> Recorded:
+        """Record what users did.
+
+        More than 1,000 actions, or 1 MiB of them, are sent in several calls, one after the other. If one fails, the
+        actions of those before it are recorded.
+
+        Every action without an `event_id` gets a fresh one, so that it counts once even if a call is tried again after
+        UNAVAILABLE. To call this method again after an error, give event ids of your own: feed knows them for an hour.
+
+        Args:
+            actions: The actions.
+            timeout: Seconds for all attempts of each call; None means that of the mesh.
+
+        Returns:
+            How many are in feed's log, and which were rejected. A moment later, the other services know them.
+
+        Example:
+            recorded = await mesh.record([Action("8888", "99654", type="order")])
+        """
+        return await self._feed(RECORD_ACTIONS, wire.record_requests(actions), timeout)
+
+    async def put_users(self, users: Iterable[User], *, timeout: float | None = None) -> Recorded:
+        """Create users, or change fields of their profiles.
+
+        Args:
+            users: The users with new values of fields. An empty value removes a field; fields that are not given keep
+                their values. Histories are not sent. Any number of users; see `record`.
+            timeout: Seconds for all attempts of each call; None means that of the mesh.
+
+        Returns:
+            How many are in feed's log, and which were rejected.
+
+        Example:
+            recorded = await mesh.put_users([User("8888", {"age": "6.0"})])
+        """
+        return await self._feed(PUT_USERS, wire.put_users_requests(users), timeout)
+
+    async def put_items(self, items: Iterable[Item], *, timeout: float | None = None) -> Recorded:
+        """Create items, or change their fields.
+
+        Args:
+            items: The items with new values of fields. An empty value removes a field; fields that are not given keep
+                their values. Any number of items; see `record`.
+            timeout: Seconds for all attempts of each call; None means that of the mesh.
+
+        Returns:
+            How many are in feed's log, and which were rejected.
+
+        Example:
+            recorded = await mesh.put_items([Item("99654", {"cate": "70"})])
+        """
+        return await self._feed(PUT_ITEMS, wire.put_items_requests(items), timeout)
+
+    async def remove_items(self, sku_ids: Iterable[str], *, timeout: float | None = None) -> Recorded:
+        """Remove items from all answers and from the catalogues of later trainings.
+
+        Args:
+            sku_ids: The items. Any number; see `record`.
+            timeout: Seconds for all attempts of each call; None means that of the mesh.
+
+        Returns:
+            How many removals are in feed's log, and which were rejected.
+
+        Example:
+            recorded = await mesh.remove_items(["99654"])
+        """
+        return await self._feed(REMOVE_ITEMS, wire.remove_requests(sku_ids), timeout)
+
+    async def set_availability(
+        self, sku_ids: Iterable[str], available: bool, *, timeout: float | None = None
+    ) -> Recorded:
+        """Take items out of all answers for a while, or bring them back.
+
+        Args:
+            sku_ids: The items. Any number; see `record`.
+            available: Whether the items can be recommended.
+            timeout: Seconds for all attempts of each call; None means that of the mesh.
+
+        Returns:
+            How many changes are in feed's log, and which were rejected.
+
+        Example:
+            recorded = await mesh.set_availability(["99654"], False)
+        """
+        return await self._feed(SET_AVAILABILITY, wire.availability_requests(sku_ids, available), timeout)
+
+    async def delete_user(self, user_id: str, *, timeout: float | None = None) -> Recorded:
+        """Delete the profile and the history of a user, and keep them out of later trainings.
+
+        Args:
+            user_id: The user.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            Whether the deletion is in feed's log, or why it was rejected.
+
+        Example:
+            recorded = await mesh.delete_user("8888")
+        """
+        return await self._feed(DELETE_USER, [wire.delete_request(user_id)], timeout)
+
     def _connect(self, target: str) -> Connection:
         if self._channel_factory is not None:
             channel = self._channel_factory(target, POLICY.options())
@@ -285,3 +403,8 @@ class Mesh:
         response = await self.call(method, request, timeout=timeout)
         check_answer(method, response)
         return response
+
+    async def _feed(
+        self, method: Method[Request, FeedResponse], requests: Iterable[Request], timeout: float | None
+    ) -> Recorded:
+        return wire.to_recorded([await self._answer(method, request, timeout) for request in requests])

@@ -162,3 +162,66 @@ class Recommendation:
     degraded: tuple[str, ...]
     reasons: tuple[Mapping[str, float], ...] = ()
     unknown_user: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a user did with an item.
+
+    Attributes:
+        user_id: The user; created if it is not stored.
+        sku_id: The item; it need not be known.
+        time: Milliseconds since 1970-01-01 UTC, as in `History.times`, at most a day ahead; None means the time of
+            arrival.
+        type: Type of action, such as `"order"`; empty means the type with the greatest weight in the data set.
+        value: Rating or amount; None means 1.
+        event_id: Unique among the actions of the user, up to 128 bytes. Of actions with the same id, the first one
+            counts. If it is empty, `Mesh.record` chooses one.
+
+    Example:
+        >>> Action("8888", "99654", time=1_700_000_000_000, type="order").event_id
+        ''
+    """
+
+    user_id: str
+    sku_id: str
+    time: int | None = None
+    type: str = ""
+    value: float | None = None
+    event_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An entry that feed did not accept.
+
+    Attributes:
+        position: Its position among the entries that the caller gave, from 0.
+        reason: Why.
+
+    Example:
+        >>> Rejected(3, "sku_id is empty").position
+        3
+    """
+
+    position: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The answer of feed.
+
+    Attributes:
+        accepted: Number of entries that are in feed's log, those that were there before included.
+        repeated: Number of accepted entries that were in the log before, by their `event_id`.
+        rejected: The others, in the order of the caller's entries.
+
+    Example:
+        >>> Recorded(1, 0, (Rejected(1, "sku_id is empty"),)).accepted
+        1
+    """
+
+    accepted: int
+    repeated: int
+    rejected: tuple[Rejected, ...]

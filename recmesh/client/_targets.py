@@ -33,7 +33,7 @@ class Targets:
             environment: The variables; None means `os.environ`.
 
         Returns:
-            A target for each of the five services.
+            A target for each service.
         """
         env = os.environ if environment is None else environment
         return cls({service: _target(env, service) for service in PORTS})

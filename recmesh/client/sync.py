@@ -23,11 +23,28 @@ from recmesh import channels
 from recmesh.client import wire
 from recmesh.client._attempts import POLICY, Attempts, retried_statuses
 from recmesh.client._mesh import DEFAULT_TIMEOUT
-from recmesh.client._methods import AS, CM, RANK, RECALL, UM, Method, Request, Response, check_answer
-from recmesh.client._model import Candidates, History, Item, Items, Recommendation, Scores, User
+from recmesh.client._methods import (
+    AS,
+    CM,
+    DELETE_USER,
+    PUT_ITEMS,
+    PUT_USERS,
+    RANK,
+    RECALL,
+    RECORD_ACTIONS,
+    REMOVE_ITEMS,
+    SET_AVAILABILITY,
+    UM,
+    Method,
+    Request,
+    Response,
+    check_answer,
+)
+from recmesh.client._model import Action, Candidates, History, Item, Items, Recommendation, Recorded, Scores, User
 from recmesh.client._targets import Targets
 from recmesh.contract import MAX_RANKED_ITEMS, ServiceName
 from recmesh.pb import rank_pb2
+from recmesh.pb.feed_pb2 import FeedResponse
 
 __all__ = ["ChannelFactory", "Mesh"]
 
@@ -36,7 +53,7 @@ ChannelFactory: TypeAlias = Callable[[str, Sequence[tuple[str, str | int]]], grp
 
 
 class Mesh:
-    """The five services as typed calls that block.
+    """The six services as typed calls that block.
 
     Any number of threads may share a mesh. A channel to each service is opened at the first call to it.
 
@@ -105,7 +122,7 @@ class Mesh:
         """Call a method with its protobuf messages.
 
         Args:
-            method: `UM`, `CM`, `RECALL`, `RANK` or `AS`.
+            method: `UM`, `CM`, `RECALL`, `RANK`, `AS`, or a method of feed such as `RECORD_ACTIONS`.
             request: The request; `recmesh.client.wire` makes them.
             timeout: Seconds for all attempts; None means that of the mesh.
 
@@ -281,6 +298,105 @@ class Mesh:
         request = wire.as_request(user_id, profile, size, exclude, new_only, explain, history)
         return wire.to_recommendation(self._answer(AS, request, timeout))
 
+    def record(self, actions: Iterable[Action], *, timeout: float | None = None) -> Recorded:
+        """Record what users did.
+
+        More than 1,000 actions, or 1 MiB of them, are sent in several calls, one after the other. If one fails, the
+        actions of those before it are recorded.
+
+        Every action without an `event_id` gets a fresh one, so that it counts once even if a call is tried again after
+        UNAVAILABLE. To call this method again after an error, give event ids of your own: feed knows them for an hour.
+
+        Args:
+            actions: The actions.
+            timeout: Seconds for all attempts of each call; None means that of the mesh.
+
+        Returns:
+            How many are in feed's log, and which were rejected. A moment later, the other services know them.
+
+        Example:
+            recorded = mesh.record([Action("8888", "99654", type="order")])
+        """
+        return self._feed(RECORD_ACTIONS, wire.record_requests(actions), timeout)
+
+    def put_users(self, users: Iterable[User], *, timeout: float | None = None) -> Recorded:
+        """Create users, or change fields of their profiles.
+
+        Args:
+            users: The users with new values of fields. An empty value removes a field; fields that are not given keep
+                their values. Histories are not sent. Any number of users; see `record`.
+            timeout: Seconds for all attempts of each call; None means that of the mesh.
+
+        Returns:
+            How many are in feed's log, and which were rejected.
+
+        Example:
+            recorded = mesh.put_users([User("8888", {"age": "6.0"})])
+        """
+        return self._feed(PUT_USERS, wire.put_users_requests(users), timeout)
+
+    def put_items(self, items: Iterable[Item], *, timeout: float | None = None) -> Recorded:
+        """Create items, or change their fields.
+
+        Args:
+            items: The items with new values of fields. An empty value removes a field; fields that are not given keep
+                their values. Any number of items; see `record`.
+            timeout: Seconds for all attempts of each call; None means that of the mesh.
+
+        Returns:
+            How many are in feed's log, and which were rejected.
+
+        Example:
+            recorded = mesh.put_items([Item("99654", {"cate": "70"})])
+        """
+        return self._feed(PUT_ITEMS, wire.put_items_requests(items), timeout)
+
+    def remove_items(self, sku_ids: Iterable[str], *, timeout: float | None = None) -> Recorded:
+        """Remove items from all answers and from the catalogues of later trainings.
+
+        Args:
+            sku_ids: The items. Any number; see `record`.
+            timeout: Seconds for all attempts of each call; None means that of the mesh.
+
+        Returns:
+            How many removals are in feed's log, and which were rejected.
+
+        Example:
+            recorded = mesh.remove_items(["99654"])
+        """
+        return self._feed(REMOVE_ITEMS, wire.remove_requests(sku_ids), timeout)
+
+    def set_availability(self, sku_ids: Iterable[str], available: bool, *, timeout: float | None = None) -> Recorded:
+        """Take items out of all answers for a while, or bring them back.
+
+        Args:
+            sku_ids: The items. Any number; see `record`.
+            available: Whether the items can be recommended.
+            timeout: Seconds for all attempts of each call; None means that of the mesh.
+
+        Returns:
+            How many changes are in feed's log, and which were rejected.
+
+        Example:
+            recorded = mesh.set_availability(["99654"], False)
+        """
+        return self._feed(SET_AVAILABILITY, wire.availability_requests(sku_ids, available), timeout)
+
+    def delete_user(self, user_id: str, *, timeout: float | None = None) -> Recorded:
+        """Delete the profile and the history of a user, and keep them out of later trainings.
+
+        Args:
+            user_id: The user.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            Whether the deletion is in feed's log, or why it was rejected.
+
+        Example:
+            recorded = mesh.delete_user("8888")
+        """
+        return self._feed(DELETE_USER, [wire.delete_request(user_id)], timeout)
+
     def _connection(self, service: ServiceName) -> "_Connection":
         with self._lock:
             connection = self._connections.get(service)
@@ -301,6 +417,11 @@ class Mesh:
         response = self.call(method, request, timeout=timeout)
         check_answer(method, response)
         return response
+
+    def _feed(
+        self, method: Method[Request, FeedResponse], requests: Iterable[Request], timeout: float | None
+    ) -> Recorded:
+        return wire.to_recorded([self._answer(method, request, timeout) for request in requests])
 
 
 class _Connection:

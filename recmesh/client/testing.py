@@ -10,13 +10,31 @@ Example:
     assert mesh.requests(AS)[0].user_id == "8888"
 """
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 from google.protobuf.text_format import MessageToString
 
 from recmesh.client import _mesh, sync, wire
-from recmesh.client._methods import AnyRequest, Method, Request, Response
+from recmesh.client._fake_feed import FakeFeed
+from recmesh.client._methods import (
+    AS,
+    CM,
+    DELETE_USER,
+    PUT_ITEMS,
+    PUT_USERS,
+    RANK,
+    RECALL,
+    RECORD_ACTIONS,
+    REMOVE_ITEMS,
+    SET_AVAILABILITY,
+    UM,
+    AnyRequest,
+    Method,
+    Request,
+    Response,
+)
 from recmesh.client._model import Item, User
 from recmesh.client._targets import Targets
 from recmesh.contract import (
@@ -49,6 +67,8 @@ class FakeServices:
             users. Their order decides all scores: 1, 1/2, 1/3 and so on, continued by the other items.
         release: The release that answers name.
 
+    What feed gets changes the users and items at once. Without a schema, it accepts every type and field.
+
     Attributes:
         degraded: What the answers of recall, rank and `as` report as degraded; may be changed at any time.
 
@@ -71,7 +91,8 @@ class FakeServices:
         self._recommendations = dict(recommendations or {})
         self._release = release
         self._failures: list[_Failure] = []
-        self._calls: list[tuple[ServiceName, AnyRequest]] = []
+        self._calls: list[tuple[Method[Any, Any], AnyRequest]] = []
+        self._feed_service = FakeFeed(self._users, self._items, lambda: int(time.time() * 1000))
         self.degraded: tuple[str, ...] = ()
 
     @property
@@ -81,13 +102,13 @@ class FakeServices:
         Example:
             assert mesh.calls == ("um", "recall")
         """
-        return tuple(service for service, _ in self._calls)
+        return tuple(method.service for method, _ in self._calls)
 
     def requests(self, method: Method[Request, Response]) -> list[Request]:
         """The requests to a method, in order; failed calls count.
 
         Args:
-            method: `UM`, `CM`, `RECALL`, `RANK` or `AS`.
+            method: `UM`, `CM`, `RECALL`, `RANK`, `AS`, or a method of feed such as `RECORD_ACTIONS`.
 
         Returns:
             The protobuf messages that the service would have received.
@@ -95,7 +116,7 @@ class FakeServices:
         Example:
             assert mesh.requests(AS)[0].size == 10
         """
-        return [cast(Request, request) for service, request in self._calls if service == method.service]
+        return [cast(Request, request) for called, request in self._calls if called == method]
 
     def fail(self, error: RecmeshError, *, service: ServiceName | None = None, times: int | None = None) -> None:
         """Let the next calls fail.
@@ -119,18 +140,25 @@ class FakeServices:
         self._failures.clear()
 
     def _respond(self, method: Method[Request, Response], request: Request) -> Response:
-        self._calls.append((method.service, request))
+        self._calls.append((method, request))
         for failure in self._failures:
             if failure.applies(method.service):
                 raise failure.error
-        answers: Mapping[ServiceName, Callable[..., object]] = {
-            "um": self._um,
-            "cm": self._cm,
-            "recall": self._recall,
-            "rank": self._rank,
-            "as": self._as,
+        feed = self._feed_service
+        answers: Mapping[Method[Any, Any], Callable[..., object]] = {
+            UM: self._um,
+            CM: self._cm,
+            RECALL: self._recall,
+            RANK: self._rank,
+            AS: self._as,
+            RECORD_ACTIONS: feed.record,
+            PUT_USERS: feed.put_users,
+            PUT_ITEMS: feed.put_items,
+            REMOVE_ITEMS: feed.remove_items,
+            SET_AVAILABILITY: feed.set_availability,
+            DELETE_USER: feed.delete_user,
         }
-        return cast(Response, answers[method.service](request))
+        return cast(Response, answers[method](request))
 
     def _um(self, request: um_pb2.UserModelRequest) -> um_pb2.UserModelResponse:
         user = self._users.get(request.user_id)
@@ -145,8 +173,9 @@ class FakeServices:
         )
 
     def _cm(self, request: cm_pb2.CMRequest) -> cm_pb2.CMResponse:
-        found = [sku_id for sku_id in request.item_ids if sku_id in self._items]
-        missing = [sku_id for sku_id in request.item_ids if sku_id not in self._items]
+        there = {sku_id for sku_id in request.item_ids if sku_id in self._items and self._feed_service.offers(sku_id)}
+        found = [sku_id for sku_id in request.item_ids if sku_id in there]
+        missing = [sku_id for sku_id in request.item_ids if sku_id not in there]
         error = {"code": OK} if found else {"code": FAILED, "text": "CM server get item_info from redis fail."}
         infos = [wire.item_info(self._items[sku_id]) for sku_id in found]
         return cm_pb2.CMResponse(error=error, item_infos=infos, missing_ids=missing)
@@ -200,7 +229,10 @@ class FakeServices:
     def _list(self, user_id: str, left_out: Collection[str]) -> list[tuple[str, float]]:
         """The items for a user with their scores, best first."""
         listed = self._recommendations.get(user_id, tuple(self._items))
-        return [(sku_id, score) for sku_id, score in _scores(listed).items() if sku_id not in left_out]
+        offered = self._feed_service.offers
+        return [
+            (sku_id, score) for sku_id, score in _scores(listed).items() if sku_id not in left_out and offered(sku_id)
+        ]
 
 
 class FakeMesh(FakeServices, _mesh.Mesh):

@@ -1,28 +1,57 @@
 """Conversions between the values of `recmesh.client` and protobuf messages, for callers of `Mesh.call`."""
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
-from recmesh.client._model import Candidate, Candidates, History, Item, Items, Recommendation, Scores, User
-from recmesh.contract import ITEM_FIELDS, LEGACY_NEW_USER_ID, USER_FIELDS
-from recmesh.pb import as_pb2, cm_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
+from recmesh.client._model import (
+    Action,
+    Candidate,
+    Candidates,
+    History,
+    Item,
+    Items,
+    Recommendation,
+    Recorded,
+    Rejected,
+    Scores,
+    User,
+)
+from recmesh.contract import ITEM_FIELDS, LEGACY_NEW_USER_ID, MAX_ENTRIES, MAX_REQUEST_BYTES, USER_FIELDS
+from recmesh.pb import as_pb2, cm_pb2, feed_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
 
 __all__ = [
     "as_request",
+    "availability_requests",
     "cm_request",
+    "delete_request",
     "history_message",
     "item_info",
+    "put_items_requests",
+    "put_users_requests",
     "rank_request",
     "recall_request",
+    "record_requests",
+    "remove_requests",
     "to_candidates",
     "to_item",
     "to_items",
     "to_recommendation",
+    "to_recorded",
     "to_scores",
     "to_user",
     "um_request",
     "user_info",
 ]
+
+_REQUEST_OVERHEAD = 16
+"""The most bytes of a request to feed besides its entries: log_id and available."""
+
+_ENTRY_OVERHEAD = 5
+"""The most bytes that a request has for an entry besides the entry itself: tag and length."""
+
+E = TypeVar("E")
 
 
 def user_info(user_id: str, profile: Mapping[str, str]) -> user_info_pb2.UserInfo:
@@ -142,6 +171,43 @@ def as_request(
     )
 
 
+def record_requests(actions: Iterable[Action]) -> Iterator[feed_pb2.RecordActionsRequest]:
+    """The requests of `Mesh.record`. Actions without an `event_id` get one."""
+    for part in _parts(map(_action, actions), feed_pb2.Action.ByteSize):
+        yield feed_pb2.RecordActionsRequest(log_id=_log_id(), actions=part)
+
+
+def put_users_requests(users: Iterable[User]) -> Iterator[feed_pb2.PutUsersRequest]:
+    """The requests of `Mesh.put_users`."""
+    updates = (feed_pb2.UserUpdate(user_id=user.user_id, fields=user.profile) for user in users)
+    for part in _parts(updates, feed_pb2.UserUpdate.ByteSize):
+        yield feed_pb2.PutUsersRequest(log_id=_log_id(), users=part)
+
+
+def put_items_requests(items: Iterable[Item]) -> Iterator[feed_pb2.PutItemsRequest]:
+    """The requests of `Mesh.put_items`."""
+    updates = (feed_pb2.ItemUpdate(sku_id=item.sku_id, fields=item.fields) for item in items)
+    for part in _parts(updates, feed_pb2.ItemUpdate.ByteSize):
+        yield feed_pb2.PutItemsRequest(log_id=_log_id(), items=part)
+
+
+def remove_requests(sku_ids: Iterable[str]) -> Iterator[feed_pb2.RemoveItemsRequest]:
+    """The requests of `Mesh.remove_items`."""
+    for part in _parts(sku_ids, _text_bytes):
+        yield feed_pb2.RemoveItemsRequest(log_id=_log_id(), sku_ids=part)
+
+
+def availability_requests(sku_ids: Iterable[str], available: bool) -> Iterator[feed_pb2.SetAvailabilityRequest]:
+    """The requests of `Mesh.set_availability`."""
+    for part in _parts(sku_ids, _text_bytes):
+        yield feed_pb2.SetAvailabilityRequest(log_id=_log_id(), sku_ids=part, available=available)
+
+
+def delete_request(user_id: str) -> feed_pb2.DeleteUserRequest:
+    """The request of `Mesh.delete_user`."""
+    return feed_pb2.DeleteUserRequest(log_id=_log_id(), user_id=user_id)
+
+
 def to_user(response: um_pb2.UserModelResponse) -> User:
     """The user in an answer of um."""
     info, past = response.user_info, response.history
@@ -189,9 +255,50 @@ def to_recommendation(response: as_pb2.ASResponse) -> Recommendation:
     return Recommendation(items, response.release, tuple(response.degraded), reasons, response.unknown_user)
 
 
+def to_recorded(responses: Iterable[feed_pb2.FeedResponse]) -> Recorded:
+    """The answers of feed to the parts of one list as one answer. Positions are those in the list."""
+    accepted = repeated = 0
+    rejected = list[Rejected]()
+    for response in responses:
+        before = accepted + len(rejected)  # Feed accepts or rejects each entry.
+        rejected += [Rejected(before + entry.position, entry.reason) for entry in response.rejected]
+        accepted += response.accepted
+        repeated += response.repeated_entries
+    return Recorded(accepted, repeated, tuple(rejected))
+
+
 def to_item(info: item_info_pb2.ItemInfo) -> Item:
     """The item in a message."""
     return Item(info.sku_id, _join(info, ITEM_FIELDS), info.rank_score)
+
+
+def _action(action: Action) -> feed_pb2.Action:
+    return feed_pb2.Action(
+        user_id=action.user_id,
+        sku_id=action.sku_id,
+        time=action.time or 0,
+        type=action.type,
+        value=action.value,
+        event_id=action.event_id or uuid.uuid4().hex,
+    )
+
+
+def _parts(entries: Iterable[E], size: Callable[[E], int]) -> Iterator[list[E]]:
+    """Divide entries into parts that fit into a request to feed. A part has an entry at least, however large it is."""
+    part, total = list[E](), _REQUEST_OVERHEAD
+    for entry in entries:
+        added = size(entry) + _ENTRY_OVERHEAD
+        if part and (len(part) == MAX_ENTRIES or total + added > MAX_REQUEST_BYTES):
+            yield part
+            part, total = [], _REQUEST_OVERHEAD
+        part.append(entry)
+        total += added
+    if part:
+        yield part
+
+
+def _text_bytes(text: str) -> int:
+    return len(text.encode())
 
 
 def _split(fields: Mapping[str, str], numbered: tuple[str, ...]) -> tuple[dict[str, str], dict[str, str]]:

@@ -12,7 +12,6 @@ from recmesh.contract import (
     DEFAULT_MODEL_STORE,
     DEFAULT_REDIS_PREFIX,
     DEFAULT_REDIS_URL,
-    FEED_PORT,
     METRICS_PORT_OFFSET,
     PORTS,
     bare_host,
@@ -54,7 +53,7 @@ class ServerSettings(BaseSettings):
     recall_port: Port = PORTS["recall"]
     rank_port: Port = PORTS["rank"]
     as_port: Port = PORTS["as"]
-    feed_port: Port = FEED_PORT
+    feed_port: Port = PORTS["feed"]
     metrics_port: Annotated[int, Field(ge=0, le=MAX_PORT)] | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     max_in_flight: PositiveInt = 256

@@ -12,7 +12,8 @@ import sys
 import google.protobuf
 import grpc
 
-from recmesh.client import Mesh, Targets
+from recmesh.client import Action, Item, Mesh, Recorded, Targets
+from recmesh.client.testing import FakeMesh
 from recmesh.pb.as_pb2 import ASRequest
 from recmesh.pb.as_pb2_grpc import ASServiceStub
 
@@ -36,6 +37,13 @@ async def recommend() -> list[str]:
         return [item.sku_id for item in (await mesh.recommend(USER_ID, size=10)).items]
 
 
+async def record() -> tuple[Recorded, Recorded]:
+    """Record 1,001 actions and put an item, with the messages that would go to feed."""
+    async with FakeMesh() as mesh:
+        recorded = await mesh.record([Action(USER_ID, f"{k or ''}", value=0.5) for k in range(1_001)])
+        return recorded, await mesh.put_items([Item("99654", {"cate": "70"})])
+
+
 def recommend_by_stub() -> list[str]:
     """Recommend through the generated stub."""
     with grpc.insecure_channel(TARGET) as channel:
@@ -50,6 +58,7 @@ print(
             "protobuf": google.protobuf.__version__,
             "messages": {name: reserialize(name, text) for name, text in json.load(sys.stdin).items()},
             "client": asyncio.run(recommend()),
+            "feed": [[each.accepted, len(each.rejected)] for each in asyncio.run(record())],
             "stub": recommend_by_stub(),
         }
     )

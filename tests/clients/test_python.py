@@ -12,7 +12,7 @@ import pytest
 import tomli
 from google.protobuf.message import Message
 
-from recmesh.pb import as_pb2, cm_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
+from recmesh.pb import as_pb2, cm_pb2, feed_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
 from tests.clients.conftest import AsServer
 from tests.servers import ROOT
 
@@ -43,6 +43,13 @@ _MESSAGES: dict[str, Message] = {
         reasons=[{"sku_id": "99654", "channels": [{"channel": "popular", "score": 0.25}]}],
     ),
     "cm_pb2.CMResponse": cm_pb2.CMResponse(item_infos=[_ITEM], missing_ids=["2"]),
+    "feed_pb2.FeedResponse": feed_pb2.FeedResponse(accepted=1, rejected=[{"position": 1, "reason": "sku_id is empty"}]),
+    "feed_pb2.PutItemsRequest": feed_pb2.PutItemsRequest(
+        items=[{"sku_id": "99654", "fields": {"cate": "70", "price": ""}}]
+    ),
+    "feed_pb2.RecordActionsRequest": feed_pb2.RecordActionsRequest(
+        log_id=2**64 - 1, actions=[{"user_id": "8888", "sku_id": "99654", "time": 2**62, "value": 0, "event_id": "e"}]
+    ),
     "rank_pb2.RankRequest": rank_pb2.RankRequest(user_info=_USER, item_infos=[_ITEM], history=_HISTORY, size=5),
     "rank_pb2.RankResponse": rank_pb2.RankResponse(score_pairs=[{"nid": "99654", "score": -1.5}]),
     "recall_pb2.RecallResponse": recall_pb2.RecallResponse(
@@ -85,6 +92,7 @@ def test_client_runs(runtime: Runtime, environment: dict[str, str], as_server: A
         **runtime.versions,
         "messages": messages,
         "client": expected_ids,
+        "feed": [[1_000, 1], [1, 0]],
         "stub": expected_ids,
     }
     assert [(request.user_id, request.size) for request in as_server.requests] == [("8888", 10)] * 2

@@ -1,15 +1,17 @@
 """The facts of the wire contract agree with the protos, and URLs are masked."""
 
+from typing import get_args
+
 import pytest
 from google.protobuf.descriptor import FileDescriptor
 
 from recmesh import contract
 from recmesh.contract import ServiceName, without_credentials
-from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
+from recmesh.pb import as_pb2, cm_pb2, feed_pb2, rank_pb2, recall_pb2, um_pb2
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import UserInfo
 
-FILES: dict[ServiceName, FileDescriptor] = {
+READING: dict[ServiceName, FileDescriptor] = {
     "um": um_pb2.DESCRIPTOR,
     "cm": cm_pb2.DESCRIPTOR,
     "recall": recall_pb2.DESCRIPTOR,
@@ -18,12 +20,19 @@ FILES: dict[ServiceName, FileDescriptor] = {
 }
 
 
-@pytest.mark.parametrize("service", FILES)
-def test_method_paths_are_those_of_the_protos(service: ServiceName) -> None:
-    (descriptor,) = FILES[service].services_by_name.values()
-    (method,) = descriptor.methods
+def paths_of(file: FileDescriptor) -> dict[str, str]:
+    (service,) = file.services_by_name.values()
+    return {method.name: f"/{service.full_name}/{method.name}" for method in service.methods}
 
-    assert contract.METHOD_PATHS[service] == f"/{descriptor.full_name}/{method.name}"
+
+def test_method_paths_are_those_of_the_protos() -> None:
+    only: dict[str, str] = {service: path for service, file in READING.items() for path in paths_of(file).values()}
+    assert only | paths_of(feed_pb2.DESCRIPTOR) == contract.METHOD_PATHS
+
+
+def test_every_service_has_a_port_of_its_own() -> None:
+    assert set(contract.PORTS) == set(get_args(ServiceName)) == {*READING, "feed"}
+    assert len(set(contract.PORTS.values())) == len(contract.PORTS)
 
 
 def test_fields_have_the_numbers_of_the_protos() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from recmesh.client import AS, CM, RANK, RECALL, UM, Method, Targets
 from recmesh.pb import as_pb2, cm_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
+from tests.component.client.live import LiveMesh, running_live_mesh
 
 METHODS: tuple[Method[Any, Any], ...] = (UM, CM, RECALL, RANK, AS)
 
@@ -168,3 +169,17 @@ def environment(loopback: LoopbackMesh, monkeypatch: pytest.MonkeyPatch) -> Loop
     for method in METHODS:
         monkeypatch.setenv(f"RECMESH_{method.service.upper()}_TARGET", loopback.target)
     return loopback
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[LiveMesh]:
+    with running_live_mesh() as mesh:
+        yield mesh
+
+
+@pytest.fixture
+def live_environment(live: LiveMesh, monkeypatch: pytest.MonkeyPatch) -> LiveMesh:
+    """The live mesh, as the one that commands find."""
+    for service, target in live.targets.by_service.items():
+        monkeypatch.setenv(f"RECMESH_{service.upper()}_TARGET", target)
+    return live

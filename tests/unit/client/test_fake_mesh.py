@@ -9,13 +9,18 @@ import pytest
 
 from recmesh.client import (
     AS,
+    PUT_ITEMS,
     RANK,
+    RECORD_ACTIONS,
+    Action,
     AnswerFailed,
     DeadlineExceeded,
     History,
     InvalidRequest,
     Item,
     Mesh,
+    Recorded,
+    Rejected,
     Unavailable,
     User,
     sync,
@@ -131,3 +136,62 @@ def test_calls_are_recorded(fake: Fake) -> None:
     (request,) = fake.requests(AS)
     assert (request.user_id, request.size, request.new_only) == ("1", 2, True)
     assert fake.requests(RANK)[0].affinity
+
+
+def test_recorded_actions_are_in_the_history(fake: Fake) -> None:
+    actions = [
+        Action("1", "b", time=500, type="view", value=2.0, event_id="e1"),
+        Action("3", "c", time=2_000),
+        Action("-1", "c"),
+        Action("1", "b", time=900, event_id="e1"),
+        Action("3", ""),
+    ]
+    nobody = 'user_id is empty or "-1", which means an anonymous user'
+    recorded = result(fake.record(actions))
+    assert recorded == Recorded(3, 1, (Rejected(2, nobody), Rejected(4, "sku_id is empty")))
+    assert result(fake.um("1")).history == History(("a", "b"), (1_000, 500), ("order", "view"), (1.0, 2.0))
+    assert result(fake.um("3")) == User("3", {}, History(("c",), (2_000,), ("action",), (1.0,)))
+    (request,) = fake.requests(RECORD_ACTIONS)
+    assert [len(action.event_id) for action in request.actions] == [2, 32, 32, 2, 32]
+    assert fake.calls == ("feed", "um", "um")
+
+
+def test_more_than_1000_actions_are_recorded_in_several_calls(fake: Fake) -> None:
+    actions = [Action("1", f"i{k}" if k != 1_700 else "") for k in range(2_500)]
+    assert result(fake.record(actions)) == Recorded(2_499, 0, (Rejected(1_700, "sku_id is empty"),))
+    assert [len(request.actions) for request in fake.requests(RECORD_ACTIONS)] == [1_000, 1_000, 500]
+
+
+def test_users_change_and_go(fake: Fake) -> None:
+    result(fake.put_users([User("1", {"age": "", "city": "7"}), User("3", {"age": "6.0"})]))
+    assert result(fake.um("1")) == User("1", {"job": "cook", "city": "7"}, HISTORY)
+    assert result(fake.um("3")) == User("3", {"age": "6.0"})
+    assert result(fake.delete_user("1")) == Recorded(1, 0, ())
+    with pytest.raises(AnswerFailed):
+        result(fake.um("1"))
+
+
+def test_items_change_hide_and_go(fake: Fake) -> None:
+    result(fake.put_items([Item("a", {"brand": "x"}), Item("d")]))
+    assert result(fake.cm(["a", "d"])).found == (Item("a", {"cate": "70", "brand": "x"}), Item("d"))
+    result(fake.set_availability(["a"], False))
+    result(fake.remove_items(["c"]))
+    assert result(fake.cm(["a", "b", "c"])).missing == ("a", "c")
+    assert recommended(fake, "1") == []
+    assert recommended(fake, "2") == ["b", "d"]
+    result(fake.set_availability(["a", "c"], True))
+    assert recommended(fake, "1") == ["a"]
+    result(fake.put_items([Item("c", {"brand": "y"})]))
+    assert result(fake.cm(["c"])).found == (Item("c", {"brand": "y"}),)
+    assert recommended(fake, "1") == ["c", "a"]
+
+
+def test_feed_fails_on_demand_and_refuses_too_many_entries(fake: Fake) -> None:
+    fake.fail(Unavailable("restarting"), service="feed", times=1)
+    with pytest.raises(Unavailable, match="restarting"):
+        result(fake.put_items([Item("a")]))
+    assert result(fake.put_items([Item("a")])).accepted == 1
+    request = fake.requests(PUT_ITEMS)[0]
+    request.items.extend(request.items[0] for _ in range(1_000))
+    with pytest.raises(InvalidRequest, match="items has 1,001 entries: at most 1,000"):
+        result(fake.call(PUT_ITEMS, request))

@@ -6,6 +6,7 @@ from recmesh.client import (
     RANK,
     RECALL,
     UM,
+    Action,
     AnswerFailed,
     Candidate,
     Candidates,
@@ -19,6 +20,7 @@ from recmesh.client import (
     check_answer,
     wire,
 )
+from recmesh.contract import MAX_REQUEST_BYTES
 
 
 def test_a_history_survives_the_wire() -> None:
@@ -51,6 +53,20 @@ def test_targets_come_from_the_environment() -> None:
     )
     assert [targets[name] for name in ("as", "um", "cm")] == ["dns:///as:1", "127.0.0.1:7", "127.0.0.1:8920"]
     assert targets.having("um", "x:1")["um"] == "x:1"
+    assert Targets.from_environment({"RECMESH_FEED_PORT": "9"})["feed"] == "127.0.0.1:9"
+    assert Targets.from_environment({})["feed"] == "127.0.0.1:8940"
+
+
+def test_requests_to_feed_are_as_large_as_they_may_be() -> None:
+    def parts(*actions: Action) -> list[tuple[int, bool]]:
+        requests = wire.record_requests(actions)
+        return [(len(request.actions), request.ByteSize() <= MAX_REQUEST_BYTES) for request in requests]
+
+    assert parts(*[Action("u", "i")] * 2_001) == [(1_000, True), (1_000, True), (1, True)]
+    # Such an action counts as 2 KiB: 3 + 3 + 2,003 + 34 bytes for the fields, 5 for tag and length.
+    assert parts(*[Action("u", "i", type="t" * 2_000)] * 1_200) == [(511, True), (511, True), (178, True)]
+    assert parts(Action("u", "i", type="t" * (1 << 20)), Action("u", "i")) == [(1, False), (1, True)]
+    assert parts() == []
 
 
 USER = User("5", {"age": "3", "job": "cook", "city": ""}, History(("a",), (1,), ("view",), (1.0,), ("z",)))
