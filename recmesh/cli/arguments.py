@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,6 +135,49 @@ def score(value: str) -> str:
     if value not in ("debiased", "affinity", "list"):
         raise typer.BadParameter(f"{value!r} is neither debiased nor list")
     return "debiased" if value == "affinity" else value
+
+
+def number(value: str) -> float:
+    """Read the value of an action."""
+    try:
+        return float(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is not a number") from None
+
+
+def time(value: str) -> int:
+    """Read a time: ISO 8601, in UTC unless it has an offset, or milliseconds since 1970. Returns milliseconds."""
+    if _is_number(value):
+        return int(value)
+    try:
+        given = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", value))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{value!r} is neither ISO 8601, such as 2026-07-01T12:00:00Z, nor milliseconds since 1970"
+        ) from None
+    return round((given if given.tzinfo else given.replace(tzinfo=timezone.utc)).timestamp() * 1000)
+
+
+def availability(value: str) -> str:
+    """Read `on` or `off`."""
+    if value not in ("on", "off"):
+        raise typer.BadParameter(f"{value!r} is neither on nor off")
+    return value
+
+
+def kind(value: str) -> str:
+    """Read `item` or `user`."""
+    if value not in ("item", "user"):
+        raise typer.BadParameter(f"{value!r} is neither item nor user")
+    return value
+
+
+def field(value: str) -> tuple[str, str]:
+    """Read `name=value`; the value may be empty, and may contain `=`."""
+    name, equals, content = value.partition("=")
+    if not name or not equals:
+        raise typer.BadParameter(f"{value!r} is not of the form field=value")
+    return name, content
 
 
 def _is_number(value: str | int) -> bool:

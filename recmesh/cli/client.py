@@ -16,9 +16,18 @@ from recmesh.client import (
     AS,
     CM,
     DEFAULT_TIMEOUT,
+    DELETE_USER,
+    PUT_ITEMS,
+    PUT_USERS,
     RANK,
     RECALL,
+    RECORD_ACTIONS,
+    REMOVE_ITEMS,
+    SET_AVAILABILITY,
     UM,
+    Action,
+    InvalidRequest,
+    Item,
     Mesh,
     Method,
     RecmeshError,
@@ -26,12 +35,13 @@ from recmesh.client import (
     Response,
     ServiceName,
     Targets,
+    User,
     check_answer,
     wire,
 )
 from recmesh.contract import MAX_RECOMMENDATIONS, USER_FIELDS
 from recmesh.errors import SettingsError
-from recmesh.pb import as_pb2, cm_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
+from recmesh.pb import as_pb2, cm_pb2, feed_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
 
 Printer: TypeAlias = Callable[[Message], None]
 
@@ -53,8 +63,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Query a running mesh. A service is looked for at RECMESH_<SERVICE>_TARGET, else at 127.0.0.1 and its "
-    "standard port.",
+    help="Query a running mesh, and tell it what users do. A service is looked for at RECMESH_<SERVICE>_TARGET, else "
+    "at 127.0.0.1 and its standard port.",
     epilog="Exit codes: 0 answered, 1 other error, 2 wrong usage, 3 unusable file, 5 request violates the contract, "
     "6 service unreachable or overloaded, 7 no answer in time, 8 the answer reports a failure.",
 )
@@ -68,6 +78,7 @@ Timeout = Annotated[
 NewOnly = Annotated[bool, typer.Option("--new-only", help="Leave out items that the user has acted on.")]
 Concurrency = Annotated[int, typer.Option(parser=arguments.count, metavar="N", help="Requests in flight.")]
 UserId = Annotated[str, typer.Argument(metavar="USER_ID")]
+SkuIds = Annotated[list[str], typer.Argument(metavar="SKU_ID", help="Separated by commas or spaces.")]
 
 _command = partial(app.command, cls=arguments.Command, context_settings=arguments.CONTEXT)
 
@@ -87,7 +98,7 @@ def um(
 
 @_command()
 def cm(
-    sku_ids: Annotated[list[str], typer.Argument(metavar="SKU_ID", help="Separated by commas or spaces.")],
+    sku_ids: SkuIds,
     as_json: AsJson = False,
     as_table: AsTable = False,
     target: Target = "",
@@ -158,6 +169,90 @@ def recommend(
             f"as takes one user id, or the six fields of a new user ({_FIELDS}); {len(user)} were given"
         )
     _run(_single(AS, request, _mesh("as", target, timeout), show))
+
+
+@_command()
+def record(
+    user_id: UserId,
+    sku_id: Annotated[str, typer.Argument(metavar="SKU_ID")],
+    action_type: Annotated[
+        str, typer.Option("--type", metavar="TYPE", help="Such as order; default: the type with the greatest weight.")
+    ] = "",
+    value: Annotated[
+        float | None, typer.Option(parser=arguments.number, metavar="VALUE", help="Rating or amount; default: 1.")
+    ] = None,
+    time: Annotated[
+        int | None,
+        typer.Option(
+            parser=arguments.time,
+            metavar="TIME",
+            help="ISO 8601, or milliseconds since 1970; default: the time of arrival.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    target: Target = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Record what a user did with an item."""
+    (request,) = wire.record_requests([Action(user_id, sku_id, time, action_type, value)])
+    _run(_change(RECORD_ACTIONS, request, [f"{user_id} {sku_id}"], _mesh("feed", target, timeout), _printer(as_json)))
+
+
+@_command()
+def put(
+    kind: Annotated[str, typer.Argument(parser=arguments.kind, metavar="item|user")],
+    identity: Annotated[str, typer.Argument(metavar="ID")],
+    fields: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FIELD=VALUE", help="New values of fields. An empty value removes the field."),
+    ] = None,
+    as_json: AsJson = False,
+    target: Target = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Create an item or a user, or change its fields. Other fields keep their values."""
+    given, mesh, show = dict(map(arguments.field, fields or ())), _mesh("feed", target, timeout), _printer(as_json)
+    if kind == "item":
+        (items,) = wire.put_items_requests([Item(identity, given)])
+        _run(_change(PUT_ITEMS, items, [identity], mesh, show))
+    (users,) = wire.put_users_requests([User(identity, given)])
+    _run(_change(PUT_USERS, users, [identity], mesh, show))
+
+
+@_command()
+def remove(sku_ids: SkuIds, as_json: AsJson = False, target: Target = "", timeout: Timeout = DEFAULT_TIMEOUT) -> None:
+    """Remove items from all answers and from the catalogues of later trainings."""
+    removed = arguments.ids(sku_ids)
+    request = feed_pb2.RemoveItemsRequest(sku_ids=removed)
+    _run(_change(REMOVE_ITEMS, request, removed, _mesh("feed", target, timeout), _printer(as_json)))
+
+
+@_command()
+def available(
+    sku_id: Annotated[str, typer.Argument(metavar="SKU_ID")],
+    state: Annotated[str, typer.Argument(parser=arguments.availability, metavar="on|off")],
+    as_json: AsJson = False,
+    target: Target = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Take an item out of all answers for a while, or bring it back."""
+    request = feed_pb2.SetAvailabilityRequest(sku_ids=[sku_id], available=state == "on")
+    _run(_change(SET_AVAILABILITY, request, [sku_id], _mesh("feed", target, timeout), _printer(as_json)))
+
+
+@_command("delete-user")
+def delete_user(
+    user_id: UserId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    target: Target = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Delete the profile and the history of a user, and keep them out of later trainings. This cannot be undone."""
+    if not yes:
+        _confirm(f"Delete the profile and the history of user {user_id!r}?")
+    request = feed_pb2.DeleteUserRequest(user_id=user_id)
+    _run(_change(DELETE_USER, request, [user_id], _mesh("feed", target, timeout), _printer(as_json)))
 
 
 @_command()
@@ -286,7 +381,34 @@ async def _single(method: Method[Request, Response], request: Request, mesh: Mes
     return 0
 
 
-def _printer(as_json: bool, as_table: bool) -> Printer:
+async def _change(
+    method: Method[Request, feed_pb2.FeedResponse], request: Request, names: Sequence[str], mesh: Mesh, show: Printer
+) -> int:
+    """Send a request to feed. `names` are its entries, for messages about those that were rejected."""
+    async with mesh:
+        response = await mesh.call(method, request)
+    show(response)
+    check_answer(method, response)
+    if response.rejected:
+        raise InvalidRequest("; ".join(f"{names[entry.position]}: {entry.reason}" for entry in response.rejected))
+    return 0
+
+
+def _confirm(question: str) -> None:
+    """Ask on the terminal.
+
+    Raises:
+        SettingsError: There is no terminal.
+        RecmeshError: The answer is not yes.
+    """
+    if not sys.stdin.isatty():
+        raise SettingsError("there is no terminal to ask for confirmation; add --yes")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise RecmeshError("nothing was changed")
+
+
+def _printer(as_json: bool, as_table: bool = False) -> Printer:
     if as_json and as_table:
         raise SettingsError("--json and --table exclude each other")
     if as_json:
