@@ -4,12 +4,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 
 from rich.console import Console
 
 from recmesh.cli.csv_files import ITEM, USER, Query, read_queries, replacing, write_failures
-from recmesh.cli.journal import Answer, Journal
+from recmesh.cli.journal import Journal
 from recmesh.cli.many import PRINTED_FAILURES, Failure, ask_all, name_releases
 from recmesh.client import AS, Mesh, check_answer, wire
 from recmesh.pb import as_pb2
@@ -62,6 +63,23 @@ class BatchReport:
     failures_list: Path | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A finished query.
+
+    Attributes:
+        key: The key of the query.
+        sku_ids: The items, best first.
+        degraded: What the answer lacks.
+        release: The release that answered.
+    """
+
+    key: str
+    sku_ids: list[str]
+    degraded: list[str]
+    release: str
+
+
 async def run_batch(mesh: Mesh, options: BatchOptions, console: Console) -> BatchReport:
     """Query the mesh for each row once, and write the predictions in the order of the queries, best item first.
 
@@ -89,7 +107,8 @@ async def run_batch(mesh: Mesh, options: BatchOptions, console: Console) -> Batc
         resumed = len(queries) - len(remaining)
 
         async def ask(query: Query) -> None:
-            journal.add(await _ask(mesh, query, options))
+            answer = await _ask(mesh, query, options)
+            journal.add(answer.key, answer.sku_ids, answer.degraded, answer.release)
 
         meter = Meter(Reporter(console), "batch", len(queries), done=resumed)
         failures = await ask_all(remaining, ask, concurrency=options.concurrency, meter=meter)
@@ -116,14 +135,14 @@ def print_report(report: BatchReport, out: Path, console: Console) -> None:
             say(f"  {failure.job.key}: {failure.error}")
 
 
-async def _ask(mesh: Mesh, query: Query, options: BatchOptions) -> Answer:
+async def _ask(mesh: Mesh, query: Query, options: BatchOptions) -> _Answer:
     request = as_pb2.ASRequest(user_id=query.user_id, size=options.size, new_only=options.new_only)
     # To as, an id that um does not know, with a profile, is a new user.
     if query.profile or not query.user_id:
         request.user_info.CopyFrom(wire.user_info(query.user_id, query.profile))
     response = await mesh.call(AS, request)
     check_answer(AS, response)
-    return Answer(query.key, [item.sku_id for item in response.item_infos], list(response.degraded), response.release)
+    return _Answer(query.key, [item.sku_id for item in response.item_infos], list(response.degraded), response.release)
 
 
 def _finish(
@@ -133,7 +152,7 @@ def _finish(
     degraded: Counter[str] = Counter()
     releases: dict[str, None] = {}
     with replacing(options.out, (USER, ITEM)) as writer:
-        for answer in journal.read(query.key for query in queries):
+        for answer in starmap(_Answer, journal.read(query.key for query in queries)):
             writer.writerows((answer.key, sku_id) for sku_id in answer.sku_ids)
             items += len(answer.sku_ids)
             empty += not answer.sku_ids

@@ -1,40 +1,22 @@
-"""The finished queries of a batch on disk, from which an interrupted run resumes.
+"""The finished requests of a run on disk, from which the run resumes after an interruption.
 
-The first line identifies the run (queries, options), every other line is a finished query. A line that a crash has cut
-off is dropped.
+The first line identifies the run (files, options), every other line is a finished request: a key, and what is to be
+known about it. A line that a crash has cut off is dropped.
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from recmesh.errors import SettingsError
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A finished query.
-
-    Attributes:
-        key: The key of the query.
-        sku_ids: The items, best first.
-        degraded: What the answer lacks.
-        release: The release that answered.
-    """
-
-    key: str
-    sku_ids: list[str]
-    degraded: list[str]
-    release: str
-
-
 class Journal:
-    """The finished queries of one run. A lock keeps two batches from writing one file.
+    """The finished requests of one run. A lock keeps two runs from writing one file.
 
     Args:
         path: The file.
@@ -44,7 +26,7 @@ class Journal:
         started_over: Whether lines of another run were discarded.
 
     Raises:
-        SettingsError: Another batch has the lock.
+        SettingsError: Another run has the lock.
     """
 
     def __init__(self, path: Path, run: Mapping[str, object]) -> None:
@@ -56,7 +38,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
-            raise SettingsError(f"{path}: another batch is writing it; wait for it, or choose another --out") from None
+            raise SettingsError(f"{path}: another run is writing it; wait until it has ended") from None
         self._load(json.dumps(dict(run), sort_keys=True).encode())
 
     def __enter__(self) -> "Journal":
@@ -65,6 +47,8 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if not self._offsets:
+            self.remove()
         self._file.close()
 
     def __contains__(self, key: str) -> bool:
@@ -73,30 +57,30 @@ class Journal:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def add(self, answer: Answer) -> None:
-        """Append a finished query, in one write."""
-        line = json.dumps([answer.key, answer.sku_ids, answer.degraded, answer.release], ensure_ascii=False)
-        self._offsets[answer.key] = self._end
+    def add(self, key: str, *facts: object) -> None:
+        """Append a finished request with what is to be known about it, in one write."""
+        line = json.dumps([key, *facts], ensure_ascii=False)
+        self._offsets[key] = self._end
         self._end += self._file.write(line.encode() + b"\n")
 
-    def read(self, keys: Iterator[str]) -> Iterator[Answer]:
-        """Read the answers of the finished queries among `keys`, in that order.
+    def read(self, keys: Iterable[str]) -> Iterator[list[Any]]:
+        """Read the finished requests among `keys`, in that order.
 
         Args:
-            keys: Keys of queries.
+            keys: Keys of requests.
 
         Yields:
-            Their answers.
+            The key, and what was added with it.
         """
         with self._path.open("rb") as file:
             for key in keys:
                 if key in self._offsets:
                     file.seek(self._offsets[key])
-                    yield Answer(*json.loads(file.readline()))
+                    yield json.loads(file.readline())
 
     def remove(self) -> None:
-        """Delete the file: the run is complete."""
-        self._path.unlink()
+        """Delete the file: there is nothing to resume."""
+        self._path.unlink(missing_ok=True)
 
     def _load(self, run: bytes) -> None:
         self._file.seek(0)

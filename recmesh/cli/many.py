@@ -33,7 +33,12 @@ class Failure(Generic[Job]):
 
 
 async def ask_all(
-    jobs: Sequence[Job], ask: Callable[[Job], Awaitable[None]], *, concurrency: int, meter: Meter
+    jobs: Sequence[Job],
+    ask: Callable[[Job], Awaitable[None]],
+    *,
+    concurrency: int,
+    meter: Meter,
+    size: Callable[[Job], int] = lambda job: 1,
 ) -> list[Failure[Job]]:
     """Await `ask` for every job.
 
@@ -42,6 +47,7 @@ async def ask_all(
         ask: Makes the request of a job, and raises RecmeshError if it fails.
         concurrency: Requests in flight.
         meter: Shows the progress.
+        size: Returns the parts that a job adds to the progress.
 
     Returns:
         The jobs that failed.
@@ -64,7 +70,7 @@ async def ask_all(
                 if misses >= _MAX_MISSES:
                     raise
                 failures.append(Failure(job, error))
-            meter.advance()
+            meter.advance(size(job))
 
     with meter:
         await _together(work() for _ in range(min(concurrency, len(jobs))))

@@ -11,7 +11,7 @@ from recmesh.dataset.cells import to_number, to_text, with_point
 from recmesh.dataset.forms.batch import Wanted
 from recmesh.dataset.ids import FoundIds, ListedIds, id_columns
 from recmesh.dataset.rejects import Reason, Rejects, Rules, Tally, broken_rule
-from recmesh.dataset.rows import RowSource
+from recmesh.dataset.rows import FileRows, RowSource
 from recmesh.dataset.schema import Action, Schema, Unit
 from recmesh.dataset.strays import stray_rules, usual_days
 from recmesh.dataset.times import better_unit, fix, in_unit, to_time
@@ -42,14 +42,7 @@ def read_actions(
         DataError: A file is unusable, or too many of its rows are rejected.
     """
     columns = source.schema.action
-    named = {
-        "user": columns.user,
-        "item": columns.item,
-        "time": columns.time,
-        "type": columns.type,
-        "value": columns.value.column if columns.value else None,
-    }
-    wanted = [Wanted(column, f"action.{key}") for key, column in named.items() if column]
+    wanted = _wanted(columns)
     tally = source.tally("actions")
     coder = _Coder(source.schema, users, items)
     frames = []
@@ -67,6 +60,53 @@ def read_actions(
     actions = coder.finish(frames)
     tally.used, tally.duplicates = actions.height, rows - actions.height
     return actions
+
+
+def read_action_rows(source: RowSource, path: Path, event_ids: str | None) -> FileRows:
+    """Read a file of actions row by row. Equal actions and stray ones stay.
+
+    Args:
+        source: The folder, its schema, and where rejected rows go.
+        path: The file.
+        event_ids: The column of ids of the actions, if there is one.
+
+    Returns:
+        The columns of a DataSet's actions, with ids as pl.Categorical, and `event_id` (text; null where it is empty).
+
+    Raises:
+        DataError: The file is unusable, or too many of its rows are rejected.
+    """
+    columns, tally = source.schema.action, source.tally("actions")
+    coder = _Coder(source.schema, None, None)
+    dtypes = (coder.users, coder.items, pl.Int64(), pl.UInt8(), pl.Float32(), pl.String(), pl.Int64())
+    frames = [pl.DataFrame(schema=dict(zip((*COLUMNS, "event_id", "line"), dtypes, strict=True)))]
+    wanted = [*_wanted(columns), *([Wanted(event_ids, "event_id")] if event_ids else [])]
+    for name, batch in source.batches(tally, [path], wanted):
+        frame, broken = coder.code(batch.frame, name)
+        good = source.rejects.batch(tally, name, batch, broken, coder.rules)
+        event = (
+            to_text(batch.frame[event_ids]) if event_ids else pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+        )
+        line = pl.Series(batch.lines, dtype=pl.Int64)
+        frames.append(frame.with_columns(event_id=event.replace("", None), line=line).filter(good))
+    if columns.time:
+        _check_unit(frames, columns.unit)
+    source.check(tally)
+    # The batches of a file are not in the order of its lines.
+    rows = coder.with_types(pl.concat(frames)).sort("line")
+    tally.used = rows.height
+    return FileRows(rows.drop("line"), rows["line"])
+
+
+def _wanted(columns: Action) -> list[Wanted]:
+    named = {
+        "user": columns.user,
+        "item": columns.item,
+        "time": columns.time,
+        "type": columns.type,
+        "value": columns.value.column if columns.value else None,
+    }
+    return [Wanted(column, f"action.{key}") for key, column in named.items() if column]
 
 
 def _without_strays(
@@ -108,6 +148,7 @@ class _Coder:
         self._missing, self._decimal = schema.missing, schema.decimal
         self._users = _ids(users, "user_id", "users", schema.action.user)
         self._items = _ids(items, "sku_id", "products", schema.action.item)
+        self.users, self.items = self._users.dtype, self._items.dtype
         self._types: dict[str, int] = {}
         self._unknown = rule.unknown if (rule := schema.action.rule) else 1.0
         self._unknown_values: Counter[str] = Counter()
@@ -140,15 +181,17 @@ class _Coder:
         self._users.explain(tally)
         self._items.explain(tally)
 
+    def with_types(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return rows with the types as text."""
+        codes, names = list(self._types.values()), pl.Series(list(self._types), dtype=pl.Enum(sorted(self._types)))
+        return rows.with_columns(pl.col("type").replace_strict(codes, names, return_dtype=names.dtype))
+
     def finish(self, frames: list[pl.DataFrame]) -> pl.DataFrame:
         """Return all rows, sorted and without duplicates, with the types as text."""
-        codes = list(self._types.values())
-        names = pl.Series(list(self._types), dtype=pl.Enum(sorted(self._types)))
-        dtypes = (self._users.dtype, self._items.dtype, pl.Int64(), pl.UInt8(), pl.Float32())
+        dtypes = (self.users, self.items, pl.Int64(), pl.UInt8(), pl.Float32())
         rows = pl.concat([pl.DataFrame(schema=dict(zip(COLUMNS, dtypes, strict=True))), *frames])
         rows = rows.with_columns(self._users.finish(rows["user_id"]), self._items.finish(rows["sku_id"]))
-        rows = rows.with_columns(pl.col("type").replace_strict(codes, names, return_dtype=names.dtype))
-        rows = rows.sort(*ORDER)
+        rows = self.with_types(rows).sort(*ORDER)
         if rows.height < 2:
             return rows
         repeated = rows.select(pl.all_horizontal(pl.all() == pl.all().shift())).to_series().fill_null(False)

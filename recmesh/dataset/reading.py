@@ -67,7 +67,7 @@ def read(
         SettingsError: A setting is not a share.
     """
     folder = Path(folder)
-    limits = _limits(max_damaged, max_rejected, max_unlisted)
+    limits = limits_of(max_damaged, max_rejected, max_unlisted)
     schema = Schema.load(folder)
     user_files, item_files = side_files(folder, schema, USERS), side_files(folder, schema, ITEMS)
     action_files = sources(folder, "actions")
@@ -93,7 +93,12 @@ def _alike(key: str, actions: pl.DataFrame) -> str:
     return f"actions: of the values of {key}, {alike}; they count as different" if alike else ""
 
 
-def _limits(damaged: float | None, rejected: float | None, unlisted: float | None) -> Limits:
+def limits_of(damaged: float | None = None, rejected: float | None = None, unlisted: float | None = None) -> Limits:
+    """Return the given shares of rows that may be lost, and those of the settings for the others.
+
+    Raises:
+        SettingsError: A setting is not a share.
+    """
     try:
         settings = DatasetSettings()
     except ValidationError as error:

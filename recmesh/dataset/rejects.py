@@ -199,6 +199,12 @@ class Rejects:
                 self._writer.writerow((file, int(batch.lines[row]), texts[position], batch.text(row)))
         return good
 
+    def refused(self, tally: Tally, file: str, line: int, reason: str, row: str) -> None:
+        """Set a row aside that was read, and that its receiver refused."""
+        tally.causes.setdefault(reason, Cause("invalid", f"{file} line {line}", row)).rows += 1
+        if self._writer:
+            self._writer.writerow((file, line, reason, row))
+
     def check(self, tally: Tally, limits: Limits) -> None:
         """Check the shares of the rows that are not used.
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import polars as pl
+
 from recmesh.dataset.forms.batch import Advance, Batch, Wanted
 from recmesh.dataset.forms.files import folder_keys
 from recmesh.dataset.forms.tables import parts
@@ -13,6 +15,19 @@ from recmesh.dataset.schema import Schema
 
 Progress = Callable[[str, int, int], None]
 """A function that gets what is being read, the number of bytes read so far, and the total."""
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """The rows of a file that can be used, in the order of the file.
+
+    Attributes:
+        frame: Their columns.
+        lines: The number of each row's first line (Int64); the row number in parquet and Excel.
+    """
+
+    frame: pl.DataFrame
+    lines: pl.Series
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from recmesh.dataset.cells import has_decimal_commas, to_number, to_text, with_p
 from recmesh.dataset.forms.batch import Batch, Wanted
 from recmesh.dataset.forms.files import sources
 from recmesh.dataset.ids import id_columns, id_rules
-from recmesh.dataset.rejects import broken_rule, shortened
-from recmesh.dataset.rows import RowSource
+from recmesh.dataset.rejects import Tally, broken_rule, shortened
+from recmesh.dataset.rows import FileRows, RowSource
 from recmesh.dataset.schema import Schema, Side
 from recmesh.errors import DataError
 
@@ -75,6 +75,43 @@ def read_side(source: RowSource, kind: SideKind, paths: list[Path]) -> pl.DataFr
     """
     side, key = kind.of(source.schema), kind.key
     tally = source.tally(kind.files)
+    rows = _rows(source, tally, kind, paths).frame
+    unique = rows.unique(key, keep="last", maintain_order=True).sort(key)
+    tally.used, tally.duplicates = unique.height, rows.height - unique.height
+    source.report.warnings += [f"{kind.files}: {said}" for said in _null_marks(unique)]
+    for name in (name for name, field in side.fields.items() if field.kind == "numeric"):
+        unique, warning = _only_numbers(unique, name, kind.files, f"{kind.place}.fields.{name}")
+        source.report.warnings += [f"{kind.files}: {warning}"] if warning else []
+    return unique
+
+
+def read_side_rows(source: RowSource, kind: SideKind, path: Path) -> FileRows:
+    """Read a file of users or items row by row. Of several rows with one id, the last one stays.
+
+    Args:
+        source: The folder, its schema, and where rejected rows go.
+        kind: USERS or ITEMS.
+        path: The file.
+
+    Returns:
+        The columns that `read_side` returns, of which numeric ones may hold what is not a number.
+
+    Raises:
+        DataError: The file is unusable, or too many of its rows are rejected.
+    """
+    if not kind.of(source.schema).id:
+        raise DataError(f"{path}: the schema has no key {kind.place}; add {kind.place}: {{id: ...}}")
+    tally = source.tally(kind.files)
+    rows = _rows(source, tally, kind, [path])
+    numbered = rows.frame.select(kind.key).with_row_index("row")
+    last = numbered.unique(kind.key, keep="last", maintain_order=True)["row"]
+    tally.used, tally.duplicates = last.len(), rows.lines.len() - last.len()
+    return FileRows(rows.frame[last], rows.lines[last])
+
+
+def _rows(source: RowSource, tally: Tally, kind: SideKind, paths: list[Path]) -> FileRows:
+    """Read the usable rows of files, in the order of files and rows."""
+    side, key = kind.of(source.schema), kind.key
     wanted = [Wanted(side.id, f"{kind.place}.id")]
     wanted += [Wanted(side.column_of(name), f"{kind.place}.fields.{name}") for name in side.fields]
     frames = [pl.DataFrame(schema=dict.fromkeys((key, *side.fields), pl.String))]
@@ -84,18 +121,13 @@ def read_side(source: RowSource, kind: SideKind, paths: list[Path]) -> pl.DataFr
         broken = id_columns(batch.frame[side.id], key).select(broken_rule(rules)).to_series()
         good = source.rejects.batch(tally, name, batch, broken, rules)
         frames.append(_text_columns(batch, side, key, source.schema).filter(good))
-        place = pl.select(file=pl.lit(len(tally.files), pl.Int32), line=pl.lit(pl.Series(batch.lines, dtype=pl.Int64)))
-        places.append(place.filter(good))
+        lines = pl.lit(pl.Series(batch.lines, dtype=pl.Int64))
+        places.append(pl.select(file=pl.lit(len(tally.files), pl.Int32), line=lines).filter(good))
     source.check(tally)
     # The batches of a file are not in the order of its lines.
-    rows = pl.concat(frames)[pl.concat(places).select(pl.arg_sort_by("file", "line")).to_series()]
-    unique = rows.unique(key, keep="last", maintain_order=True).sort(key)
-    tally.used, tally.duplicates = unique.height, rows.height - unique.height
-    source.report.warnings += [f"{kind.files}: {said}" for said in _null_marks(unique)]
-    for name in (name for name, field in side.fields.items() if field.kind == "numeric"):
-        unique, warning = _only_numbers(unique, name, kind.files, f"{kind.place}.fields.{name}")
-        source.report.warnings += [f"{kind.files}: {warning}"] if warning else []
-    return unique
+    place = pl.concat(places)
+    order = place.select(pl.arg_sort_by("file", "line")).to_series()
+    return FileRows(pl.concat(frames)[order], place["line"][order])
 
 
 def _text_columns(batch: Batch, side: Side, key: str, schema: Schema) -> pl.DataFrame:

@@ -1,32 +1,29 @@
 """Samples of the files of a data set."""
 
 import io
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from recmesh.dataset.cells import to_text
 from recmesh.dataset.forms.batch import Batch, Wanted
-from recmesh.dataset.forms.excel import sheet_of
 from recmesh.dataset.forms.files import folder_keys, form_of, raw_blocks
-from recmesh.dataset.forms.tables import parts
+from recmesh.dataset.forms.tables import columns_of, parts
 from recmesh.dataset.schema import Action, Schema
 from recmesh.drafting.text import Encoding, encoding_of, has_escaped_quotes, readable, separator_of
 from recmesh.errors import DataError
 
 SAMPLE_BYTES = 32 << 20
 SAMPLE_ROWS = 400_000
-NAME_BYTES, NAME_LINES = 1 << 20, 1_000
-"""How much of a .jsonl file is searched for keys."""
-
 NULLS = frozenset({"", "-1", "NA", "N/A", "n/a", r"\N", "null", "NULL", "None", "nan", "NaN", "?"})
 """Cells that may mean "unknown"."""
+
+_ANY = Schema(action=Action(user="", item="", time=""))
+"""A schema for files whose columns are not known yet."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ def _read(path: Path, name: str) -> Table:
     if form_of(path) == ".dat":
         return _dat_table(path, name)
     columns, skipped = [], []
-    for column in _names(path):
+    for column in columns_of(path, _ANY):
         try:
             columns.append(_column(path, column))
         except DataError as error:
@@ -126,35 +123,10 @@ def _read(path: Path, name: str) -> Table:
     return Table(path, name, pl.DataFrame(columns), tuple(skipped))
 
 
-def _names(path: Path) -> list[str]:
-    """Return the columns of a .parquet or .xlsx file, or the keys of the first lines of a .jsonl file."""
-    form = form_of(path)
-    try:
-        if form == ".parquet":
-            return pl.scan_parquet(path, glob=False).collect_schema().names()
-        if form == ".xlsx":
-            return sheet_of(path).columns
-        text, _ = next(raw_blocks(path, NAME_BYTES), (b"", 0))
-        rows = [json.loads(line) for line in text.splitlines()[:NAME_LINES] if line.strip()]
-    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
-    return list(dict.fromkeys(name for row in rows for name in _dotted(row, "")))
-
-
-def _dotted(row: Any, before: str) -> Iterator[str]:
-    """Yield the names of the values in a row of JSON, with a dot for each object around them."""
-    for name, value in row.items() if isinstance(row, dict) else ():
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{before}{name}.")
-        else:
-            yield before + name
-
-
 def _column(path: Path, column: str) -> pl.Series:
     """Read the beginning of a column as reading does."""
     found, height = [], 0
-    schema = Schema(action=Action(user="", item="", time=""))
-    for part in parts(path, [Wanted(column, f"item.fields.{column}")], (), schema, {}, lambda _: None):
+    for part in parts(path, [Wanted(column, f"item.fields.{column}")], (), _ANY, {}, lambda _: None):
         if isinstance(part, Batch):
             found.append(part.frame[column])
             height += part.frame.height

@@ -178,6 +178,13 @@ def live() -> Iterator[LiveMesh]:
 
 
 @pytest.fixture
+def own_live() -> Iterator[LiveMesh]:
+    """A live mesh that a test may break or keep busy."""
+    with running_live_mesh() as mesh:
+        yield mesh
+
+
+@pytest.fixture
 def live_environment(live: LiveMesh, monkeypatch: pytest.MonkeyPatch) -> LiveMesh:
     """The live mesh, as the one that commands find."""
     for service, target in live.targets.by_service.items():

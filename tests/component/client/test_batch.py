@@ -154,7 +154,7 @@ def test_two_batches_cannot_write_one_file(
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     environment.wait_for("as", 1)
     assert batch(tmp_path, "user_id\n1\n") == 2
-    assert "another batch" in capsys.readouterr().err
+    assert "another run" in capsys.readouterr().err
     environment.gate.set()
     assert process.wait(60) == 0
 

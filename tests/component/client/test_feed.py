@@ -1,15 +1,14 @@
 """The client library over a real feed."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 
 from recmesh.client import Action, Item, Mesh, Recorded, Rejected, Targets, User, sync
-from tests.component.client.live import LiveMesh, running_live_mesh
+from tests.component.client.live import LiveMesh
 from tests.processes import Service, start_service
 from tests.waiting import eventually
 
@@ -117,13 +116,6 @@ class LostAnswer(grpc.UnaryUnaryClientInterceptor):
         if self.attempts == self._lost + 1:
             self.feed = self._restart()
         return continuation(client_call_details, request)
-
-
-@pytest.fixture
-def own_live() -> Iterator[LiveMesh]:
-    """A mesh whose feed may be killed."""
-    with running_live_mesh() as mesh:
-        yield mesh
 
 
 def test_every_action_counts_once_though_feed_is_killed_and_an_answer_lost(own_live: LiveMesh, tmp_path: Path) -> None:
