@@ -14,7 +14,7 @@ from tests.servers import RedisServer, running_redis
 from tests.waiting import eventually
 
 RULES = Rules(
-    user_fields={"age": "categorical", "income": "numeric"},
+    user_fields={"age": "categorical", "city": "categorical", "income": "numeric"},
     item_fields={"brand": "categorical", "cate": "categorical", "price": "numeric"},
     action_types=("order", "cart", "view"),
 )

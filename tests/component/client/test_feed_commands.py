@@ -52,7 +52,9 @@ def test_what_feed_rejects_is_an_error_of_one_line(live_environment: LiveMesh, c
     assert printed.err == "client.py: 8 i7: type 'vieww' is not one of order, cart, view\n"
     assert text_format.Parse(printed.out, FeedResponse()).rejected[0].position == 0
     assert main(["put", "user", "8", "aeg=3"]) == 5
-    assert capsys.readouterr().err == "client.py: 8: user field 'aeg' is not in the schema, which has: age, income\n"
+    assert (
+        capsys.readouterr().err == "client.py: 8: user field 'aeg' is not in the schema, which has: age, city, income\n"
+    )
     long = "x" * 129
     assert main(["remove", "i8", long]) == 5
     assert capsys.readouterr().err == f"client.py: {long}: sku_id has 129 bytes: at most 128\n"
