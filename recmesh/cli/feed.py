@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 30.0
 _INTERRUPTED = 130
 
-app = typer.Typer(no_args_is_help=True, help="Record actions, and change users and items, in a running mesh.")
+app = typer.Typer(no_args_is_help=True, help="Load files of actions, users and items into a running mesh.")
 
 
 def _kind(text: str) -> "RowKind":
