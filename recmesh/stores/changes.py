@@ -6,6 +6,7 @@ hidden one, which is empty if the item was removed.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import NamedTuple
 
 from recmesh.contract import DETAILED_ACTIONS, ITEM_FIELDS, USER_FIELDS
@@ -33,13 +34,14 @@ class Pair(NamedTuple):
 def user_after(user_id: str, user: Pair, entries: Iterable[LogEntry]) -> Pair:
     """Return a user after entries of the log. Damaged values count as missing."""
     profile, history = user
-    for entry in entries:
-        change = entry.WhichOneof("change")
+    for change, group in groupby(entries, lambda entry: entry.WhichOneof("change")):
         if change == "action":
-            history = with_action(stored_history(history) if history else None, entry.action)
+            history = with_actions(stored_history(history) if history else None, [entry.action for entry in group])
         elif change == "put_user":
-            known = stored_user(user_id, profile) if profile else None
-            profile = _with_fields(known or UserInfo(user_id=user_id), entry.put_user.fields, USER_FIELDS)
+            info = (stored_user(user_id, profile) if profile else None) or UserInfo(user_id=user_id)
+            for entry in group:
+                _set_fields(info, entry.put_user.fields, USER_FIELDS)
+            profile = info.SerializeToString(deterministic=True)
         elif change == "delete_user":
             profile = history = None
     return Pair(profile, history)
@@ -53,7 +55,8 @@ def item_after(sku_id: str, item: Pair, entries: Iterable[LogEntry]) -> Pair:
         known = offered or hidden
         if change == "put_item":
             info = (stored_item(sku_id, known) if known else None) or ItemInfo(sku_id=sku_id)
-            value = _with_fields(info, entry.put_item.fields, ITEM_FIELDS)
+            _set_fields(info, entry.put_item.fields, ITEM_FIELDS)
+            value = info.SerializeToString(deterministic=True)
             offered, hidden = (None, value) if hidden and not offered else (value, None)
         elif change == "remove_item":
             offered, hidden = None, _REMOVED
@@ -64,30 +67,33 @@ def item_after(sku_id: str, item: Pair, entries: Iterable[LogEntry]) -> Pair:
     return Pair(offered, hidden)
 
 
-def with_action(history: History | None, action: Action) -> bytes:
-    """Add an action to a history, at its place in time, as `encode_history` stores it.
+def with_actions(history: History | None, actions: Iterable[Action]) -> bytes:
+    """Add actions to a history, each at its place in time, as `encode_history` stores it.
 
-    It stays the same if it has the action already: equal actions count once, as in a data set. Of actions at the same
-    time, the one that was added last counts as the newest.
+    An action that the history has already changes nothing: equal actions count once, as in a data set. Of actions at
+    the same time, the one that was added last counts as the newest.
 
     Args:
         history: The history; None if there is none yet.
-        action: An action with time, type and value.
+        actions: Actions with time, type and value.
     """
     history = history or History()
     types = [history.type_names[number] for number in history.types]
     rows = list(zip(history.sku_ids, history.times, types, history.values, strict=True))
-    row = (action.sku_id, action.time, action.type, action.value)
-    full = len(rows) >= DETAILED_ACTIONS
-    known = row in rows or (full and action.time < rows[-1][1] and action.sku_id in history.older_sku_ids)
-    if not known:
-        rows.insert(bisect_left(rows, -action.time, key=lambda other: -other[1]), row)
+    known, older = set(rows), set(history.older_sku_ids)
+    for action in actions:
+        row = (action.sku_id, action.time, action.type, action.value)
+        # An older action whose item is known as an older one: it may be the same one.
+        beyond = len(rows) >= DETAILED_ACTIONS and action.time < rows[DETAILED_ACTIONS - 1][1]
+        if row not in known and not (beyond and action.sku_id in older):
+            rows.insert(bisect_left(rows, -action.time, key=lambda other: -other[1]), row)
+            known.add(row)
     sku_ids, times, kinds, values = (list(column) for column in zip(*rows, strict=True))
     return encode_history(sku_ids, times, kinds, values, history.older_sku_ids)
 
 
-def _with_fields(info: UserInfo | ItemInfo, fields: Mapping[str, str], numbered: tuple[str, ...]) -> bytes:
-    """Set fields, or remove those with an empty value. Equal messages give equal bytes."""
+def _set_fields(info: UserInfo | ItemInfo, fields: Mapping[str, str], numbered: tuple[str, ...]) -> None:
+    """Set fields, or remove those with an empty value."""
     for name, value in fields.items():
         if name in numbered:
             setattr(info, name, value)
@@ -95,4 +101,3 @@ def _with_fields(info: UserInfo | ItemInfo, fields: Mapping[str, str], numbered:
             info.attributes[name] = value
         else:
             info.attributes.pop(name, None)
-    return info.SerializeToString(deterministic=True)

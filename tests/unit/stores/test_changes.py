@@ -1,5 +1,7 @@
 """What entries of the log change in stored values: worked out by hand."""
 
+import random
+
 import pytest
 
 from recmesh.contract import DETAILED_ACTIONS
@@ -7,7 +9,7 @@ from recmesh.pb.feed_pb2 import Action, ItemUpdate, UserUpdate
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.log_entry_pb2 import LogEntry
 from recmesh.pb.user_info_pb2 import History, UserInfo
-from recmesh.stores.changes import Pair, item_after, user_after, with_action
+from recmesh.stores.changes import Pair, item_after, user_after, with_actions
 from recmesh.stores.wire import encode_history
 
 NOTHING = Pair(None, None)
@@ -31,7 +33,7 @@ def full() -> History:
 
 
 def test_the_first_action() -> None:
-    assert rows(with_action(None, action("a", 5, "cart", 2.5))) == [("a", 5, "cart", 2.5)]
+    assert rows(with_actions(None, [action("a", 5, "cart", 2.5)])) == [("a", 5, "cart", 2.5)]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +44,7 @@ def test_an_action_has_its_place_in_time_before_those_of_the_same_time(time: int
     before = History.FromString(encode_history(["c", "b", "a"], [30, 20, 10], ["view"] * 3, [1.0] * 3))
     expected = [("c", 30, "view", 1.0), ("b", 20, "view", 1.0), ("a", 10, "view", 1.0)]
     expected.insert(position, ("x", time, "order", 1.0))
-    assert rows(with_action(before, action("x", time, "order"))) == expected
+    assert rows(with_actions(before, [action("x", time, "order")])) == expected
 
 
 @pytest.mark.parametrize(
@@ -56,25 +58,37 @@ def test_an_action_has_its_place_in_time_before_those_of_the_same_time(time: int
     ],
 )
 def test_only_an_action_that_agrees_in_everything_is_the_same(other: Action, counts: bool) -> None:
-    before = with_action(None, action("a", 10))
-    assert len(rows(with_action(History.FromString(before), other))) == (2 if counts else 1)
+    before = with_actions(None, [action("a", 10)])
+    assert len(rows(with_actions(History.FromString(before), [other]))) == (2 if counts else 1)
 
 
 def test_a_full_history_moves_its_last_action_to_the_older_ones() -> None:
-    after = History.FromString(with_action(full(), action("new", 9_999)))
+    after = History.FromString(with_actions(full(), [action("new", 9_999)]))
     assert len(after.sku_ids) == DETAILED_ACTIONS
     assert (after.sku_ids[0], after.sku_ids[-1]) == ("new", "i1002")
     assert list(after.older_sku_ids) == ["i1001", "older"]
 
 
 def test_an_action_older_than_a_full_history_leaves_only_its_item() -> None:
-    after = History.FromString(with_action(full(), action("late", 5)))
+    after = History.FromString(with_actions(full(), [action("late", 5)]))
     assert list(after.sku_ids) == list(full().sku_ids)
     assert list(after.older_sku_ids) == ["late", "older"]
-    again = History.FromString(with_action(after, action("late", 5)))
+    again = History.FromString(with_actions(after, [action("late", 5)]))
     assert again == after
-    known = History.FromString(with_action(full(), action("i1300", 5)))
+    known = History.FromString(with_actions(full(), [action("i1300", 5)]))
     assert known == full()
+
+
+def test_many_actions_at_once_give_the_history_of_one_after_the_other() -> None:
+    chance = random.Random(1)
+    actions = [action(f"i{chance.randrange(300)}", chance.randrange(400), chance.choice("xy")) for _ in range(1_500)]
+    one_by_one = History()
+    for each in actions:
+        one_by_one = History.FromString(with_actions(one_by_one, [each]))
+    at_once = History.FromString(with_actions(None, actions))
+    assert rows(at_once.SerializeToString()) == rows(one_by_one.SerializeToString())
+    assert set(at_once.older_sku_ids) == set(one_by_one.older_sku_ids)
+    assert len(at_once.sku_ids) == DETAILED_ACTIONS
 
 
 def test_a_user_after_entries_in_their_order() -> None:
