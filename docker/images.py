@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-SERVICES = ("um", "cm", "as", "recall", "rank", "compact")
-"""The images of the services; `compact` runs all five in one process."""
+SERVICES = ("um", "cm", "as", "recall", "rank", "compact", "feed")
+"""The images of the services; `compact` runs the five that answer in one process."""
 IMAGES = (*SERVICES, "ingest", "train", "paddle-serving", "paddle-serving-gpu")
 
 _BUILD = "docker build --tag {tag} --file {file} {arguments} {context}"

