@@ -11,7 +11,7 @@ from tests.chart.conftest import CHARTS, Resource, containers, find, pod_templat
 
 OPERATOR = "--api-versions=monitoring.coreos.com/v1"
 KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
-METRICS = {"um": 18910, "cm": 18920, "recall": 18950, "rank": 18960, "as": 18930}
+METRICS = {"um": 18910, "cm": 18920, "recall": 18950, "rank": 18960, "as": 18930, "feed": 18940}
 
 
 def of_operator(resources: list[Resource]) -> set[str]:
@@ -69,7 +69,7 @@ def test_policies_let_prometheus_reach_every_metrics_port(values: str) -> None:
         if resource["kind"] == "NetworkPolicy"
     }
     scraped = metrics_ports(resources)
-    assert set(scraped) == ({*METRICS, "paddle-serving"} if values == "all" else {"compact"})
+    assert set(scraped) == ({*METRICS, "paddle-serving"} if values == "all" else {"compact", "feed"})
     for component, port in scraped.items():
         (rule,) = [rule for rule in policies[component] if {"port": port, "protocol": "TCP"} in rule["ports"]]
         assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]

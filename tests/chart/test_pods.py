@@ -8,7 +8,7 @@ import pytest
 
 from tests.chart.conftest import CHARTS, VALUES, Resource, containers, environment, find, pod_templates, refused, render
 
-SERVICES = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930}
+SERVICES = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930, "feed": 8940}
 GLOBAL_OPTIONS = [
     '--set-json=global.nodeSelector={"pool":"a"}',
     '--set-json=global.tolerations=[{"key":"t","operator":"Exists"}]',
@@ -123,8 +123,10 @@ def test_services_are_headless_so_that_clients_balance_their_calls() -> None:
         for service, port in SERVICES.items():
             spec = find(render(values), "Service", service)["spec"]
             assert spec["clusterIP"] == "None"
-            assert spec.get("publishNotReadyAddresses", False) is (service != "as")
-            assert spec["selector"]["app.kubernetes.io/component"] == (owner or service)
+            assert spec.get("publishNotReadyAddresses", False) is (service not in ("as", "feed"))
+            assert spec["selector"]["app.kubernetes.io/component"] == (
+                service if service == "feed" else owner or service
+            )
             assert {(entry["port"], entry["targetPort"]) for entry in spec["ports"]} >= {(port, service)}
 
 
@@ -134,7 +136,7 @@ def test_as_calls_the_stages_through_their_services() -> None:
     assert targets == {
         f"RECMESH_{name.upper()}_TARGET": f"dns:///shop-{name}:{port}"
         for name, port in SERVICES.items()
-        if name != "as"
+        if name not in ("as", "feed")
     }
 
 
@@ -159,6 +161,33 @@ def test_as_logs_answers_to_a_volume_of_its_own_only_if_told_to() -> None:
         assert [found for found in spec["volumes"] if found["name"] == "answers"] == (
             [{"name": "answers", **volume}] if volume else []
         )
+
+
+@pytest.mark.parametrize("values", ["default", "local"])
+def test_feed_needs_redis_alone_and_is_installed_unless_disabled(values: str) -> None:
+    (container,) = find(render(values), "Deployment", "feed")["spec"]["template"]["spec"]["containers"]
+    assert container["name"] == "feed"
+    assert container["image"].startswith("docker.io/recmesh/feed:")
+    assert environment(container) == {
+        "RECMESH_REDIS_URL": "redis://shop-redis:6379/0",
+        "RECMESH_REDIS_PREFIX": "recmesh:",
+    }
+    assert container["ports"] == [{"name": "feed", "containerPort": 8940}, {"name": "metrics", "containerPort": 18940}]
+    assert [mount["name"] for mount in container["volumeMounts"]] == ["tmp"]
+    without = [resource["metadata"]["name"] for resource in render(values, "--set=feed.enabled=false")]
+    assert "shop-um" in without
+    assert "shop-feed" not in without
+
+
+def test_settings_of_feed_reach_its_pods() -> None:
+    (container,) = find(render("all"), "Deployment", "feed")["spec"]["template"]["spec"]["containers"]
+    assert environment(container)["RECMESH_EVENT_WINDOW"] == "7200"
+
+
+@pytest.mark.parametrize(("values", "policy"), [("default", "everysec"), ("all", "always")])
+def test_redis_writes_its_file_before_it_answers(values: str, policy: str) -> None:
+    lines = find(render(values), "ConfigMap", "redis")["data"]["redis.conf"].splitlines()
+    assert {"appendonly yes", f"appendfsync {policy}"} <= set(lines)
 
 
 def test_the_explorer_finds_the_stages_and_only_reads_the_model_store() -> None:
@@ -206,7 +235,8 @@ def test_passwords_and_ca_certificates_come_from_secrets() -> None:
     for kind, name, expected in (
         ("Deployment", "um", inside),
         ("Deployment", "cm", inside),
-        ("Deployment", "recall", milvus),
+        ("Deployment", "feed", inside),
+        ("Deployment", "recall", {**inside, **milvus}),
         ("Deployment", "as", {}),
         ("Job", "ingest", {**inside, **milvus}),
     ):
@@ -275,7 +305,7 @@ def test_services_and_ingestion_share_the_prefix_of_the_keys_in_redis() -> None:
         assert {name for name, variables in found.items() if variables.get("RECMESH_REDIS_PREFIX") == prefix} == {
             name for name, variables in found.items() if "RECMESH_REDIS_URL" in variables
         }
-        assert {"Deployment/shop-um", "Deployment/shop-cm"} <= found.keys()
+        assert {f"Deployment/shop-{name}" for name in ("um", "cm", "recall", "feed")} <= found.keys()
 
 
 def test_a_missing_store_is_refused_by_name() -> None:
@@ -291,6 +321,8 @@ def test_a_missing_store_is_refused_by_name() -> None:
         "redis.pasword=x",
         "settings.log_level=debug",
         "ingest.shards=0",
+        "feed.enabled=maybe",
+        "redis.appendfsync=no",
         "external.redis.prefix=a b",
         "answers.sample=1.5",
     ],

@@ -7,18 +7,25 @@ import pytest
 from tests.chart.conftest import VALUES, Resource, find, pod_templates, render
 
 COMPONENT = "app.kubernetes.io/component"
-PORTS = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930}
+PORTS = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930, "feed": 8940}
 STAGES = ("um", "cm", "recall", "rank")
 CONNECTIONS = {
     *(("as", stage, PORTS[stage]) for stage in STAGES),
     ("um", "redis", 6379),
     ("cm", "redis", 6379),
+    ("recall", "redis", 6379),
+    ("feed", "redis", 6379),
     ("ingest", "redis", 6379),
     ("recall", "milvus", 19530),
     ("ingest", "milvus", 19530),
 }
 COMPACT_CONNECTIONS = {
-    (source, target, port) for source in ("compact", "ingest") for target, port in (("redis", 6379), ("milvus", 19530))
+    ("feed", "redis", 6379),
+    *(
+        (source, target, port)
+        for source in ("compact", "ingest")
+        for target, port in (("redis", 6379), ("milvus", 19530))
+    ),
 }
 
 
@@ -71,13 +78,23 @@ def test_no_egress_is_unrestricted_with_internal_stores(values: str) -> None:
         assert {} not in spec["egress"], component
 
 
-def test_clients_may_call_as_but_no_stage() -> None:
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [("default", {"as": [8930], "feed": [8940]}), ("local", {"compact": [8930], "feed": [8940]})],
+)
+def test_clients_may_call_as_and_feed_but_no_stage(values: str, expected: dict[str, list[int]]) -> None:
     client = {"podSelector": {"matchLabels": {"recmesh.io/client": "true"}}}
     allowed = {
         component: [port["port"] for rule in spec["ingress"] if client in rule["from"] for port in rule["ports"]]
-        for component, spec in policies(render("default")).items()
+        for component, spec in policies(render(values)).items()
     }
-    assert {component: ports for component, ports in allowed.items() if ports} == {"as": [8930]}
+    assert {component: ports for component, ports in allowed.items() if ports} == expected
+
+
+def test_only_clients_and_operators_may_call_feed() -> None:
+    rules = policies(render("default", "--set=explorer.enabled=true"))
+    peers = [peer["podSelector"]["matchLabels"] for rule in rules["feed"]["ingress"] for peer in rule["from"]]
+    assert peers == [{"recmesh.io/client": "true"}, {"recmesh.io/operator": "true"}]
 
 
 @pytest.mark.parametrize("values", ["default", "local"])

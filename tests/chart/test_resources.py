@@ -13,7 +13,7 @@ from charts.observability.dashboards import ALL
 from tests.chart.conftest import VALUES, Resource, chart_path, render, run_helm
 
 KUBERNETES = ("1.28", "1.31", "1.34")
-SERVICES = {"um", "cm", "recall", "rank", "as"}
+SERVICES = {"um", "cm", "recall", "rank", "as", "feed"}
 
 BASE = {
     *(
@@ -35,7 +35,7 @@ def workload(component: str) -> set[tuple[str, str]]:
 
 
 DEFAULT = BASE.union(*map(workload, SERVICES))
-COMPACT = BASE | workload("compact")
+COMPACT = BASE | workload("compact") | workload("feed")
 EXPECTED = {
     "default": DEFAULT,
     "local": COMPACT,

@@ -105,9 +105,9 @@ otlp-ca: {{ . }}
 {{- /* The CA certificates that a component needs. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.componentAuthorities" -}}
 {{- $needed := list -}}
-{{- if has .component (list "um" "cm" "compact" "ingest" "retrain") }}{{ $needed = append $needed "redis-ca" }}{{ end -}}
+{{- if has .component (list "um" "cm" "recall" "feed" "compact" "ingest" "retrain") }}{{ $needed = append $needed "redis-ca" }}{{ end -}}
 {{- if has .component (list "recall" "compact" "ingest" "retrain") }}{{ $needed = append $needed "milvus-ca" }}{{ end -}}
-{{- if has .component (list "um" "cm" "recall" "rank" "as" "compact" "paddle-serving") }}{{ $needed = append $needed "otlp-ca" }}{{ end -}}
+{{- if has .component (list "um" "cm" "recall" "rank" "as" "feed" "compact" "paddle-serving") }}{{ $needed = append $needed "otlp-ca" }}{{ end -}}
 {{- $all := include "recmesh.authorities" .root | fromYaml -}}
 {{- range $name, $secret := $all }}
 {{- if has $name $needed }}

@@ -7,7 +7,9 @@ NetworkPolicies that allow only the connections of the architecture. Arguments: 
 {{- $root := .root -}}
 {{- $ports := include "recmesh.ports" . | fromYaml -}}
 {{- $compact := eq .component "compact" -}}
-{{- $served := ternary $ports (pick $ports .component) $compact -}}
+{{- $served := ternary (omit $ports "feed") (pick $ports .component) $compact -}}
+{{- $public := ternary "as" .component $compact -}}
+{{- $stage := not (has $public (list "as" "feed")) -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
@@ -18,19 +20,18 @@ spec:
       {{- include "common.selector" . | nindent 6 }}
   policyTypes: [Ingress, Egress]
   ingress:
-    {{- if or $compact (eq .component "as") }}
-    - from: # callers of recommendations
+    {{- if not $stage }}
+    - from: # the shop: those who ask for recommendations, or record what happens
         {{- toYaml $root.Values.networkPolicy.clients | nindent 8 }}
       ports:
-        - {port: {{ $ports.as }}, protocol: TCP}
-    {{- end }}
-    {{- if not (or $compact (eq .component "as")) }}
+        - {port: {{ index $ports $public }}, protocol: TCP}
+    {{- else }}
     - from:
         {{- include "common.peer" (dict "root" $root "component" "as") | nindent 8 }}
       ports:
         - {port: {{ index $ports .component }}, protocol: TCP}
     {{- end }}
-    {{- if and $root.Values.explorer.enabled (ne .component "as") }}
+    {{- if and $root.Values.explorer.enabled (or $compact $stage) }}
     - from:
         {{- include "common.peer" (dict "root" $root "component" "explorer") | nindent 8 }}
       ports:
@@ -40,23 +41,25 @@ spec:
     {{- end }}
     - from: # operators, who call single services
         {{- toYaml $root.Values.networkPolicy.operators | nindent 8 }}
+        {{- if ne .component "feed" }}
         {{- include "common.peer" (dict "root" $root "component" "test") | nindent 8 }}
+        {{- end }}
       ports:
         {{- range $served }}
         - {port: {{ . }}, protocol: TCP}
         {{- end }}
-    {{- include "recmesh.metricsIngress" (dict "root" $root "port" (add 10000 (index $ports (ternary "as" .component $compact)))) | nindent 4 }}
+    {{- include "recmesh.metricsIngress" (dict "root" $root "port" (add 10000 (index $ports $public))) | nindent 4 }}
   egress:
     {{- include "common.dnsEgress" . | nindent 4 }}
     {{- if eq .component "as" }}
-    {{- range $name, $port := omit $ports "as" }}
+    {{- range $name, $port := omit $ports "as" "feed" }}
     - to:
         {{- include "common.peer" (dict "root" $root "component" $name) | nindent 8 }}
       ports:
         - {port: {{ $port }}, protocol: TCP}
     {{- end }}
     {{- end }}
-    {{- if or $compact (has .component (list "um" "cm")) }}
+    {{- if or $compact (has .component (list "um" "cm" "recall" "feed")) }}
     {{- include "recmesh.redisEgress" $root | nindent 4 }}
     {{- end }}
     {{- if or $compact (eq .component "recall") }}

@@ -1,13 +1,14 @@
-{{- /* Ports of the five services. The metrics port is the port + 10000; that of compact is 18930. */ -}}
+{{- /* Ports of the services; compact serves all but feed. The metrics port is the port + 10000; that of compact is 18930. */ -}}
 {{- define "recmesh.ports" -}}
 um: 8910
 cm: 8920
 recall: 8950
 rank: 8960
 as: 8930
+feed: 8940
 {{- end -}}
 
-{{- /* Arguments of the templates below: a dict with `root` and `component` (um, cm, recall, rank, as, compact). */ -}}
+{{- /* Arguments of the templates below: a dict with `root` and `component` (um, cm, recall, rank, as, feed, compact). */ -}}
 
 {{- /* The same dict with the values of the component. */ -}}
 {{- define "recmesh.image" -}}
@@ -19,7 +20,7 @@ as: 8930
 {{- $root := .root -}}
 {{- $values := index .root.Values .component -}}
 {{- $ports := include "recmesh.ports" . | fromYaml -}}
-{{- $served := ternary $ports (pick $ports .component) (eq .component "compact") -}}
+{{- $served := ternary (omit $ports "feed") (pick $ports .component) (eq .component "compact") -}}
 {{- $metrics := add 10000 (index $ports (ternary "as" .component (eq .component "compact"))) -}}
 {{- $scope := merge (dict "values" $values "spread" true "priority" (include "recmesh.priority" (dict "root" .root "kind" "serving"))) . -}}
 {{- $stored := has .component (list "recall" "rank" "compact") -}}
@@ -129,7 +130,7 @@ livenessProbe:
 {{- /* Environment variables of a service. The image sets RECMESH_HOST and RECMESH_HOME. */ -}}
 {{- define "recmesh.serviceEnv" -}}
 {{- $compact := eq .component "compact" -}}
-{{- if or $compact (has .component (list "um" "cm")) }}
+{{- if or $compact (has .component (list "um" "cm" "recall" "feed")) }}
 {{ include "recmesh.redisEnv" .root }}
 {{- end }}
 {{- if or $compact (eq .component "recall") }}
@@ -162,14 +163,14 @@ livenessProbe:
 
 {{- /* Addresses of the stages of the chain, for their clients. Argument: the chart's scope. */ -}}
 {{- define "recmesh.stageTargets" -}}
-{{- range $name, $port := omit (include "recmesh.ports" . | fromYaml) "as" }}
+{{- range $name, $port := omit (include "recmesh.ports" . | fromYaml) "as" "feed" }}
 - {name: RECMESH_{{ upper $name }}_TARGET, value: "dns:///{{ include "common.name" (dict "root" $ "component" $name) }}:{{ $port }}"}
 {{- end }}
 {{- end -}}
 
 {{- /* Headless, so that clients know every pod and balance their calls. */ -}}
 {{- define "recmesh.service" -}}
-{{- $served := ternary "compact" .component (eq .root.Values.mode "compact") -}}
+{{- $served := ternary "compact" .component (and (eq .root.Values.mode "compact") (ne .component "feed")) -}}
 {{- $port := index (include "recmesh.ports" . | fromYaml) .component -}}
 apiVersion: v1
 kind: Service
@@ -177,7 +178,7 @@ metadata:
   {{- include "common.metadata" . | nindent 2 }}
 spec:
   clusterIP: None
-  {{- if ne .component "as" }}
+  {{- if not (has .component (list "as" "feed")) }}
   # Clients check the health of each pod before they call it. Pods that are not ready do less harm than a name without
   # addresses: gRPC may take two minutes to resolve a name again after a failure.
   publishNotReadyAddresses: true
