@@ -78,7 +78,7 @@ FEED_ENTRIES = Counter(
 FEED_APPLY_SECONDS = Histogram(
     "recmesh_feed_apply_seconds",
     "Time from an entry's arrival in the log until the other services see its effect",
-    buckets=_SECONDS,
+    buckets=(*_SECONDS, 5.0, 10.0, 30.0, 60.0),
 )
 FEED_APPLY_FAILURES = Counter("recmesh_feed_apply_failures", "Failed attempts to apply the next entries of a stream")
 FEED_UNKNOWN_ITEMS = Counter("recmesh_feed_unknown_items", "Recorded actions on items that are not stored")

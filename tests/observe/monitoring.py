@@ -20,7 +20,17 @@ from tests.servers import Server, spawn, wait_until
 
 INTERVAL = "1s"
 # Prometheus needs two samples in a window: with one in each second, four seconds always have them.
-_WINDOWS = {"5m": "5s", "10m": "5s", "15m": "20s", "30m": "8s", "1h": "10s", "6h": "15s", "1d": "10m", "3d": "20s"}
+_WINDOWS = {
+    "2m": "5s",
+    "5m": "5s",
+    "10m": "5s",
+    "15m": "20s",
+    "30m": "8s",
+    "1h": "10s",
+    "6h": "15s",
+    "1d": "10m",
+    "3d": "20s",
+}
 _WINDOW = re.compile(r"\[(\w+)\]")
 
 

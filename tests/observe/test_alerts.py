@@ -54,6 +54,15 @@ def _serving(**values: str) -> Series:
     return {f'recmesh_serving{{service="as", instance="{instance}"}}': value for instance, value in values.items()}
 
 
+def _applied(in_time: int) -> Series:
+    """A hundred entries per interval, of which some have an effect within five seconds and the others within ten."""
+    bucket = "recmesh_feed_apply_seconds_bucket"
+    return {
+        f'{bucket}{{le="5.0"}}': f"0+{in_time}x60",
+        **{f'{bucket}{{le="{le}"}}': "0+100x60" for le in ("10.0", "+Inf")},
+    }
+
+
 @dataclass(frozen=True)
 class Case:
     """Series with which an alert fires, and series with which it does not, after some intervals of some minutes."""
@@ -67,6 +76,7 @@ class Case:
 _OLD, _NEW = "1x800", "1x700 2400000x100"
 _FAILURES, _LIMIT = 'recmesh_release_failures_total{service="rank"}', 'recmesh_requests_limit{service="as"}'
 _DEGRADED, _DRIFT = 'recmesh_degraded_total{part="rank"}', 'recmesh_input_drift{field="user.age"}'
+_NOT_APPLIED = "recmesh_feed_apply_failures_total"
 _CREATED = 'recmesh_release_created_timestamp_seconds{release="r"}'
 
 CASES = {
@@ -137,6 +147,10 @@ CASES = {
     ),
     "RecmeshStoreFailures": Case(
         fires=[_store("0+5x60", "0+95x60"), _store("0+5x60", "0x60")], quiet=[_store("0x60", "0+95x60")]
+    ),
+    "RecmeshFeedNotApplied": Case(
+        fires=[{_NOT_APPLIED: "0+3x60"}, _applied(in_time=98)],
+        quiet=[{_NOT_APPLIED: "0x60"}, {_NOT_APPLIED: "0x30 4x30"}, {_NOT_APPLIED: "0+3x40 120x20"}, _applied(100)],
     ),
     "RecmeshEventLoopLag": Case(
         fires=[{"recmesh_event_loop_lag_seconds": "0.2x60"}], quiet=[{"recmesh_event_loop_lag_seconds": "0.01x60"}]

@@ -1,8 +1,8 @@
-"""Dependencies: Redis, Milvus and the ranker's backend, as the services see them."""
+"""Dependencies: Redis, Milvus, the ranker's backend and the log of feed, as the services see them."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from charts.observability.panels import Query, dashboard, graph
+from charts.observability.panels import Query, dashboard, graph, quantiles
 from charts.observability.promql import mean, quantile, rate
 
 
@@ -10,8 +10,8 @@ def page() -> Dashboard:
     """The dashboard."""
     return dashboard(
         "Dependencies",
-        "Redis, Milvus and the ranker's backend, as the services see them.",
-        {"Stores": _stores(), "Requests": _sizes(), "Ranker": _ranker()},
+        "Redis, Milvus, the ranker's backend and the log of feed, as the services see them.",
+        {"Stores": _stores(), "Requests": _sizes(), "Ranker": _ranker(), "Feed": _feed()},
     )
 
 
@@ -103,5 +103,39 @@ def _ranker() -> list[object]:
             Query(rate("recmesh_paddle_serving_answers_total", "err_no"), "err_no {{err_no}}"),
             Query("sum(increase(recmesh_pipeline_restarts_total[1h]))", "restarts"),
             width=6,
+        ),
+    ]
+
+
+def _feed() -> list[object]:
+    return [
+        graph(
+            "Entries of feed",
+            "Entries of requests to feed per second, by what they change and what became of them.",
+            "cps",
+            Query(rate("recmesh_feed_entries_total", "change, result"), "{{change}} {{result}}"),
+        ),
+        quantiles(
+            "Time to effect",
+            "Time from the arrival of an entry in the log until the other services see its effect.",
+            "recmesh_feed_apply_seconds",
+        ),
+        graph(
+            "Failed applications",
+            "Failed attempts per second to apply the next entries of the log.",
+            "cps",
+            Query(rate("recmesh_feed_apply_failures_total"), "failed"),
+        ),
+        graph(
+            "Actions on unknown items",
+            "Recorded actions per second on items that are not stored.",
+            "cps",
+            Query(rate("recmesh_feed_unknown_items_total"), "actions"),
+        ),
+        graph(
+            "Changed items",
+            "Items that feed has changed since the ingestion, as recall knows them: offered, and left out of answers.",
+            "none",
+            Query("max by (state) (recmesh_live_items)", "{{state}}"),
         ),
     ]
