@@ -49,7 +49,7 @@ down: ## Stop everything that `make up` started; data and releases stay
 status: ## Show every process: address, state, uptime, memory. JSON=1 for machines
 	$(LOCAL) status $(if $(JSON),--json)
 
-logs: ## Show the end of a log. SERVICE= um, cm, recall, rank, as, redis, milvus, prometheus; FOLLOW=1 goes on
+logs: ## Show the end of a log. SERVICE= um, cm, recall, rank, as, feed, redis, milvus, prometheus; FOLLOW=1 goes on
 	$(LOCAL) logs --service $(call quoted,$(value SERVICE)) $(if $(FOLLOW),--follow)
 
 clean: ## Stop everything and delete .recmesh: downloads, data sets, releases, stores, logs

@@ -66,7 +66,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 @app.command()
 def logs(
     service: Annotated[
-        str, typer.Option(help="um, cm, recall, rank, as, compact, redis, milvus, paddle-serving or prometheus.")
+        str, typer.Option(help="um, cm, recall, rank, as, compact, feed, redis, milvus, paddle-serving or prometheus.")
     ],
     follow: Annotated[bool, typer.Option(help="Keep printing new lines.")] = False,
 ) -> None:
