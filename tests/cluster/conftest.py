@@ -56,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def images() -> None:
     """All images, built and loaded into the cluster."""
-    build_images("um", "cm", "recall", "rank", "as", "compact", "ingest", "train")
+    build_images("um", "cm", "recall", "rank", "as", "feed", "compact", "ingest", "train")
 
 
 def build_images(*names: str) -> None:
@@ -94,7 +94,7 @@ def namespace(stores: None) -> Iterator[str]:
     kube.run("kubectl", "create", "namespace", kube.NAMESPACE)
     label = "pod-security.kubernetes.io/enforce=restricted"
     kube.run("kubectl", "label", "namespace", kube.NAMESPACE, label)
-    programs = [f"--from-file={HERE / name}" for name in ("load.py", "wait.py")]
+    programs = [f"--from-file={HERE / name}" for name in ("load.py", "record.py", "wait.py")]
     kube.kubectl("create", "configmap", "programs", *programs)
     yield kube.NAMESPACE
     if os.environ.get("RECMESH_CLUSTER_KEEP") != "1":
@@ -103,7 +103,7 @@ def namespace(stores: None) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def mesh(namespace: str) -> None:
-    """The installed chart, with completed jobs and all five services ready."""
+    """The installed chart, with completed jobs and all services ready."""
     began = time.monotonic()
     kube.upgrade()  # changes nothing in an existing installation
     note(f"helm install: {time.monotonic() - began:.1f} s")
@@ -204,7 +204,7 @@ def traffic(what: str, rate: float = RATE) -> Iterator[Traffic]:
     yield seen
     seen.ended = time.time()
     time.sleep(AFTER_SECONDS)
-    seen.answers = _end(name)
+    seen.answers = Answers([line for line in end_load(name) if "began" in line])
     last = seen.ended + AFTER_SECONDS
     p99 = [seen.answers.p99(*span) for span in ((0, seen.began), (seen.began, seen.ended), (seen.ended, last))]
     note(
@@ -219,9 +219,8 @@ def pods_use() -> list[str]:
     return kube.kubectl("top", "pods", "--no-headers", check=False).splitlines()
 
 
-def _end(pod: str) -> Answers:
-    """End the load and read its answers."""
+def end_load(pod: str) -> list[dict[str, Any]]:
+    """End the load of a pod. Returns the lines of JSON that it has printed."""
     kube.kubectl("exec", pod, "--", "python", "-c", "import os, signal; os.kill(1, signal.SIGTERM)")
     kube.wait_until(lambda: kube.get("pod", pod)["status"]["phase"] == "Succeeded", "the end of the load")
-    lines = [json.loads(line) for line in kube.kubectl("logs", pod).splitlines() if line.startswith("{")]
-    return Answers([line for line in lines if "began" in line])
+    return [json.loads(line) for line in kube.kubectl("logs", pod).splitlines() if line.startswith("{")]

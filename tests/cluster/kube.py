@@ -19,7 +19,7 @@ VALUES = [
     str(ROOT / "tests" / "cluster" / "values.yaml"),
     *filter(None, os.environ.get("RECMESH_CLUSTER_VALUES", "").split(",")),
 ]
-SERVICES = ("um", "cm", "recall", "rank", "as")
+SERVICES = ("um", "cm", "recall", "rank", "as", "feed")
 
 # Generous, since the two cores of a test machine may be busy.
 TIMEOUT_SECONDS = float(os.environ.get("RECMESH_CLUSTER_PATIENCE", "900"))

@@ -42,10 +42,14 @@ def test_policies_allow_only_the_connections_of_the_architecture(operator: str) 
     start_client("outsider", "recmesh.io/nobody", "wait.py")
     recall = kube.pods("recall")[0]["metadata"]["name"]
     assert connects(recall, "recmesh-milvus", 19530)
-    assert not connects(recall, "recmesh-redis", 6379)
-    for name, port in (("redis", 6379), ("milvus", 19530), ("recall", 8950), ("as", 8930)):
+    assert connects(recall, "recmesh-redis", 6379)
+    for component in ("rank", "as"):
+        assert not connects(kube.pods(component)[0]["metadata"]["name"], "recmesh-redis", 6379), component
+    assert not connects(kube.pods("as")[0]["metadata"]["name"], "recmesh-feed", 8940)
+    for name, port in (("redis", 6379), ("milvus", 19530), ("recall", 8950), ("as", 8930), ("feed", 8940)):
         assert not connects("outsider", f"recmesh-{name}", port), name
     assert connects(operator, "recmesh-as", 8930)
+    assert connects(operator, "recmesh-feed", 8940)
 
 
 def test_an_upgrade_without_changes_starts_no_job(mesh: None) -> None:
