@@ -36,6 +36,7 @@ from recmesh.stores.keys import Keys
 from tests.calls import AS
 from tests.mesh.test_release_switch import SPOILED, copied_release
 from tests.observe import test_faults
+from tests.observe.feeding import recording
 from tests.observe.monitoring import Prometheus, running_prometheus
 from tests.observe.observed import Observed, recorded
 from tests.observe.test_faults import frozen, repeated
@@ -64,7 +65,7 @@ This page shows each dashboard of the chart with data, what each of its panels r
 fault that made each alert fire. [kubernetes.md](kubernetes.md#dashboards-and-alerts) says how to
 install them, [runbooks.md](runbooks.md) what to do about an alert.
 
-The data come from a Prometheus that scraped five services and Paddle Serving. They served a small
+The data come from a Prometheus that scraped six services and Paddle Serving. They served a small
 generated shop on loopback, to callers with stored profiles and without. The pictures show five
 minutes, in which rank, Milvus and Paddle Serving were stopped for eight seconds each, a user's
 stored profile was damaged, a release that does not load was activated, another release became
@@ -182,12 +183,16 @@ def _row(found: Observed) -> str:
 
 @contextlib.contextmanager
 def observed_mesh(folder: Path) -> Iterator[Prometheus]:
-    """Run five services under load, with faults, and yield the Prometheus that has scraped them for the whole time."""
+    """Run all services under load, with faults, and yield the Prometheus that has scraped them for the whole time."""
     with running_milvus() as milvus, running_redis() as redis:
         shop = open_shop(trained_once(folder), folder / "shop", redis, milvus)
         Redis(port=redis.port).set(Keys.of().user(shop.user_ids[0]), b"damaged")
-        with gateway(shop.environment) as paddle, running_apart(shop, with_paddle_serving(shop, paddle)) as services:
-            targets = [f"127.0.0.1:{service.ports['metrics']}" for service in (*services.values(), paddle)]
+        with (
+            gateway(shop.environment) as paddle,
+            running_apart(shop, with_paddle_serving(shop, paddle)) as services,
+            recording(shop) as (feed, _),
+        ):
+            targets = [f"127.0.0.1:{service.ports['metrics']}" for service in (*services.values(), feed, paddle)]
             with running_prometheus(targets) as prometheus, traffic(services["as"].target("as"), shop.user_ids):
                 end = time.monotonic() + _EARLY_SECONDS + _SECONDS
                 make_faults(shop, services, paddle, folder)

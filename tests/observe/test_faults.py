@@ -27,6 +27,7 @@ from recmesh.releases import read_manifest, write_manifest
 from tests.calls import AS, RECALL, UM
 from tests.mesh.test_faults import load
 from tests.mesh.test_release_switch import SPOILED, copied_release
+from tests.observe.feeding import recording
 from tests.observe.monitoring import (
     Alertmanager,
     eventually,
@@ -122,6 +123,15 @@ def test_a_frozen_redis(compact: Service, trained_shop: Shop) -> None:
         with frozen(trained_shop.redis):
             fires(manager, *names)
         resolves(manager, *names)
+
+
+@pytest.mark.long
+def test_a_log_that_cannot_be_applied(trained_shop: Shop) -> None:
+    """The Redis of feed is stopped (SIGSTOP)."""
+    with recording(trained_shop) as (feed, redis), watched(feed) as manager:
+        with frozen(redis):
+            fires(manager, "RecmeshFeedNotApplied")
+        resolves(manager, "RecmeshFeedNotApplied")
 
 
 @pytest.mark.long

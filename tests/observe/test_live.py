@@ -12,6 +12,7 @@ from charts.observability.__main__ import CHART
 from charts.observability.dashboards import ALL
 from local.observe import ALERTS
 from tests.mesh.test_faults import load
+from tests.observe.feeding import recording
 from tests.observe.monitoring import Prometheus, eventually, running_prometheus
 from tests.processes import Service
 from tests.shop import Shop
@@ -62,10 +63,12 @@ def alerts() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def prometheus(compact: Service, apart: Mapping[str, Service], trained_shop: Shop) -> Iterator[Prometheus]:
-    """Scrapes both kinds of mesh, while both answer requests."""
-    targets = [f"127.0.0.1:{service.ports['metrics']}" for service in (compact, *apart.values())]
+    """Scrapes both kinds of mesh, while both answer requests, and feed, while it records actions."""
     with (
-        running_prometheus(targets) as server,
+        recording(trained_shop) as (feed, _),
+        running_prometheus(
+            [f"127.0.0.1:{service.ports['metrics']}" for service in (compact, feed, *apart.values())]
+        ) as server,
         load(compact.target("as"), trained_shop),
         load(apart["as"].target("as"), trained_shop),
     ):
