@@ -63,7 +63,7 @@ def test_baseline_is_current() -> None:
     ("file", "old", "new", "complaint"),
     [
         ("cm.proto", "  repeated string missing_ids = 16;\n", "", 'field "16" with name "missing_ids"'),
-        ("as.proto", "uint32 size = 16;", "uint32 size = 20;", 'field "16" with name "size"'),
+        ("as.proto", "uint32 size = 16;", "uint32 size = 99;", 'field "16" with name "size"'),
         ("um.proto", "History history = 16;", "History actions = 16;", 'name from "history" to "actions"'),
         ("rank.proto", 'java_package = "recmesh.pb"', 'java_package = "recmesh.rank"', '"java_package"'),
     ],

@@ -107,7 +107,7 @@ def default_targets(environment: Mapping[str, str] | None = None) -> list[Target
     try:
         services = [Target(metrics_address(targets[service]), service) for service in PORTS]
         if port := env.get("RECMESH_METRICS_PORT"):
-            host = services[-1].address.rpartition(":")[0]
+            host = metrics_address(targets["as"]).rpartition(":")[0]
             return [Target(f"{host}:{int(port)}", "as"), *services]
     except ValueError as error:
         raise SettingsError(f"no metrics ports: {error}: name them with --target HOST:PORT") from None

@@ -190,7 +190,9 @@ def test_rank_warms_up_as_many_items_as_a_request_has(items: int, candidates: in
     assert release.backend is backend
 
 
-async def test_recall_follows_its_releases_and_their_new_items(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_recall_follows_its_releases_and_their_new_items(
+    monkeypatch: pytest.MonkeyPatch, readers: list[_Reader]
+) -> None:
     kept: dict[str, Any] = {}
     _Releases.made = []
 
@@ -202,13 +204,17 @@ async def test_recall_follows_its_releases_and_their_new_items(monkeypatch: pyte
     async def follow(*arguments: Any) -> None:
         kept["new items"] = arguments
 
-    for name in ("UnknownValues", "UserFeatureCache", "ready"):
+    async def follow_live(*arguments: Any) -> None:
+        kept["live items"] = arguments
+
+    for name in ("UnknownValues", "UserFeatureCache", "LatestNewItems", "item_tower", "ready"):
         monkeypatch.setattr(recall_app, name, _keep(kept, name))
 
     async def export(store: Any) -> None:
         kept["shown rates"] = store
 
     monkeypatch.setattr(new_items, "follow", follow)
+    monkeypatch.setattr(new_items, "follow_live", follow_live)
     monkeypatch.setattr(shown_facts, "follow", export)
     monkeypatch.setattr(recall_app, "open_milvus", milvus)
     monkeypatch.setattr(recall_app, "WarmReleases", _Releases)
@@ -247,7 +253,12 @@ async def test_recall_follows_its_releases_and_their_new_items(monkeypatch: pyte
     assert exported == ["drift"]
     encoder = ("encoder of", Path("/r1"))
     gate = kept["core"][1]
-    assert kept["warmed"] == ("manifest", encoder, "UserFeatureCache", "UnknownValues", "milvus", gate)
+    made = ("UserFeatureCache", "UnknownValues", "milvus", gate, "LatestNewItems")
+    assert kept["warmed"] == ("manifest", encoder, *made)
+    reader, live, told = kept["live items"]
+    assert (reader, told) == (readers[0], releases)
+    assert kept["LatestNewItems"] == (encoder, live, "item_tower")
+    assert kept["item_tower"] == (Path("/r1"),)
     assert (kept["UserFeatureCache"], kept["UnknownValues"]) == ((encoder, Path("/r1")), ("recall", encoder))
 
 

@@ -17,6 +17,7 @@ DEFAULTS: dict[str, Any] = {
     "recall_port": 8950,
     "rank_port": 8960,
     "as_port": 8930,
+    "feed_port": 8940,
     "metrics_port": None,
     "log_level": "info",
     "max_in_flight": 256,

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, start_http_server
 
 from local.ports import free_ports
-from local.settings import SERVICES, LocalSettings
+from local.settings import FEED, SERVICES, LocalSettings
 from recmesh.cli.top import scrape
 from recmesh.cli.top.scrape import Scraper, Target, default_targets, named_targets
 from recmesh.cli.top.window import Window
@@ -140,7 +140,7 @@ def test_a_target_that_is_none(name: str) -> None:
 
 def test_the_default_targets_are_those_of_the_local_mesh(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = LocalSettings()
-    expected = {name: address(settings.reachable_host, settings.metrics(name)) for name in SERVICES}
+    expected = {name: address(settings.reachable_host, settings.metrics(name)) for name in (*SERVICES, FEED)}
     assert {target.service: target.address for target in default_targets({})} == expected
     assert expected["as"] == address(settings.reachable_host, settings.metrics("compact"))
     monkeypatch.setenv("RECMESH_METRICS_PORT", "5000")
