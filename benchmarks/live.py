@@ -33,7 +33,7 @@ from benchmarks.overload import Offer, Outcome
 from local.settings import FEED
 from recmesh.client import Mesh, Targets, User
 from recmesh.contract import DIRECT, NEW
-from recmesh.errors import RecmeshError
+from recmesh.errors import AnswerFailed, RecmeshError
 from recmesh.pb import as_pb2, feed_pb2
 from recmesh.stores.keys import Keys
 
@@ -104,7 +104,10 @@ class _Run:
             await self.seen.follow("an action, in um", lambda: self._has(user_id, sku_id))
 
     async def _has(self, user_id: str, sku_id: str) -> bool:
-        return sku_id in (await self.mesh.um(user_id)).history.sku_ids
+        try:
+            return sku_id in (await self.mesh.um(user_id)).history.sku_ids
+        except AnswerFailed:  # the first action of the user is not applied yet
+            return False
 
     async def write(self) -> None:
         """Record actions at a steady pace."""
