@@ -96,7 +96,7 @@ def to_redis(
     live = Live.read(redis)
     parts = _parts(data, redis, live, in_log)
     marks = Marks(redis, "redis", _content(data), shard)
-    redis.write({redis.keys.schema: rules(data).model_dump_json().encode()})
+    _write_rules(data, redis)
     if marks.current:
         if not any(_faults(part, redis) for part in parts):
             reporter.say(f"Redis: current ({_summary(parts)})")
@@ -126,6 +126,12 @@ def _record(data: DataSet, redis: RedisWriter, seconds: float) -> None:
     """Record what this ingestion did, for the metrics of um."""
     rows = {f"rows.{outcome}": rows for outcome, rows in data.report.tally("actions").outcomes.items()}
     redis.set_fields(redis.keys.latest_ingestion, {"time": int(time.time()), "seconds": f"{seconds:.3f}", **rows})
+
+
+def _write_rules(data: DataSet, redis: RedisWriter) -> None:
+    key, value = redis.keys.schema, rules(data).model_dump_json().encode()
+    if redis.read([key]) != [value]:
+        redis.write({key: value})
 
 
 def rules(data: DataSet) -> Rules:

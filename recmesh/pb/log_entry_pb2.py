@@ -15,14 +15,14 @@ _sym_db = _symbol_database.Default()
 from recmesh.pb import feed_pb2 as recmesh_dot_pb_dot_feed__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arecmesh/pb/log_entry.proto\x12\x0brecmesh.log\x1a\x15recmesh/pb/feed.proto\"\xd8\x01\n\x08LogEntry\x12\x1e\n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32\x0c.feed.ActionH\x00\x12$\n\x08put_user\x18\x02 \x01(\x0b\x32\x10.feed.UserUpdateH\x00\x12\x15\n\x0b\x64\x65lete_user\x18\x03 \x01(\tH\x00\x12$\n\x08put_item\x18\x04 \x01(\x0b\x32\x10.feed.ItemUpdateH\x00\x12\x15\n\x0bremove_item\x18\x05 \x01(\tH\x00\x12\x13\n\tshow_item\x18\x06 \x01(\tH\x00\x12\x13\n\thide_item\x18\x07 \x01(\tH\x00\x42\x08\n\x06\x63hangeB/\n\x0brecmesh.logP\x01Z\x10recmesh/pb/logpb\xaa\x02\x0bRecmesh.Logb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1arecmesh/pb/log_entry.proto\x12\x0brecmesh.log\x1a\x15recmesh/pb/feed.proto\"\xd8\x01\n\x08LogEntry\x12\x1e\n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32\x0c.feed.ActionH\x00\x12$\n\x08put_user\x18\x02 \x01(\x0b\x32\x10.feed.UserUpdateH\x00\x12\x15\n\x0b\x64\x65lete_user\x18\x03 \x01(\tH\x00\x12$\n\x08put_item\x18\x04 \x01(\x0b\x32\x10.feed.ItemUpdateH\x00\x12\x15\n\x0bremove_item\x18\x05 \x01(\tH\x00\x12\x13\n\tshow_item\x18\x06 \x01(\tH\x00\x12\x13\n\thide_item\x18\x07 \x01(\tH\x00\x42\x08\n\x06\x63hangeB1\n\nrecmesh.pbP\x01Z\x14recmesh/pb;recmeshpb\xaa\x02\nRecmesh.Pbb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recmesh.pb.log_entry_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['DESCRIPTOR']._options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\013recmesh.logP\001Z\020recmesh/pb/logpb\252\002\013Recmesh.Log'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\nrecmesh.pbP\001Z\024recmesh/pb;recmeshpb\252\002\nRecmesh.Pb'
   _globals['_LOGENTRY']._serialized_start=67
   _globals['_LOGENTRY']._serialized_end=283
 # @@protoc_insertion_point(module_scope)

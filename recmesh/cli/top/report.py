@@ -9,7 +9,8 @@ from recmesh.cli.top.window import Window
 from recmesh.contract import METHOD_PATHS, ServiceName
 
 # In the order in which a request meets them.
-_SERVICES: tuple[ServiceName, ...] = ("as", "um", "recall", "rank", "cm")
+_SERVICES: tuple[ServiceName, ...] = ("as", "um", "recall", "rank", "cm", "feed")
+_FEED_METHOD = "record_actions"
 _STAGES = ("um", "recall", "rank", "cm")
 
 _MEDIAN, _TAIL = 0.5, 0.99
@@ -162,8 +163,13 @@ def report(before: Sequence[Scrape], after: Sequence[Scrape], now: datetime) -> 
 
 
 def _services(window: Window) -> dict[str, Requests]:
-    methods = {service: METHOD_PATHS[service].rpartition("/")[2] for service in _served(window)}
-    return {f"{service} {method}": _requests(window, service, method) for service, method in methods.items()}
+    called, found = window.values(_REQUESTS, "service", "method"), dict[str, Requests]()
+    for service in _served(window):
+        # Only feed has several methods: those that were called.
+        only = METHOD_PATHS.get(service, METHOD_PATHS[_FEED_METHOD]).rpartition("/")[2]
+        methods = [method for name, method in called if name == service] or [only]
+        found |= {f"{service} {method}": _requests(window, service, method) for method in methods}
+    return found
 
 
 def _served(window: Window) -> list[ServiceName]:
