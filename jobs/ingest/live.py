@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from recmesh.contract import user_hash
-from recmesh.stores.log import START, STREAMS, entry_of
+from recmesh.stores.log import START, STREAMS, entry_of, item_of, user_of
 from recmesh.stores.redis import RedisWriter
 
 
@@ -28,14 +28,13 @@ class Live:
     def read(cls, redis: RedisWriter) -> "Live":
         """Read the log."""
         entries = [entry_of(fields) for name in STREAMS for _, fields in redis.stream(redis.keys.log(name, "entries"))]
-        users = {entry.action.user_id or entry.put_user.user_id or entry.delete_user for entry in entries}
-        items = {entry.put_item.sku_id or entry.remove_item or entry.show_item or entry.hide_item for entry in entries}
         keys = sorted(set(redis.scan(redis.keys.hidden.pattern)))
         hidden = {
             redis.keys.hidden.id_of(key) or "": not value for key, value in zip(keys, redis.read(keys), strict=True)
         }
         deleted = frozenset(redis.members(redis.keys.deleted))
-        return cls(frozenset(users - {""}), frozenset(items - {""}), hidden, deleted)
+        users, items = (frozenset(map(of, entries)) - {""} for of in (user_of, item_of))
+        return cls(users, items, hidden, deleted)
 
     @property
     def is_deleted(self) -> Callable[[str], bool]:

@@ -98,7 +98,7 @@ def to_redis(
     marks = Marks(redis, "redis", _content(data), shard)
     _write_rules(data, redis)
     if marks.current:
-        if not any(_faults(part, redis) for part in parts):
+        if not _faults(parts, redis):
             reporter.say(f"Redis: current ({_summary(parts)})")
             ownership.remove_unprefixed(redis, reporter)
             return False
@@ -111,7 +111,7 @@ def to_redis(
         return True
     stale = sum(ownership.remove(redis, part.kind, {*part.ids, *part.live(live)}, reporter) for part in parts)
     apply_again(redis)
-    faults = [fault for part in parts for fault in _faults(part, redis)]
+    faults = _faults(parts, redis)
     if faults:
         marks.restart()
         raise RecmeshError(f"Redis does not hold what was written: {'; '.join(faults)}; run the ingestion again")
@@ -189,12 +189,12 @@ def _write(part: Part, redis: RedisWriter, marks: Marks, reporter: Reporter) -> 
             meter.advance(len(chunk))
 
 
-def _faults(part: Part, redis: RedisWriter) -> list[str]:
+def _faults(parts: Sequence[Part], redis: RedisWriter) -> list[str]:
     """Differences between Redis and the data set, by the number of keys and a sample of values, without live ids."""
     live = Live.read(redis)
-    faults = _differences(part.without(set(part.live(live)).__contains__), redis)
+    faults = [fault for part in parts for fault in _differences(part.without(set(part.live(live)).__contains__), redis)]
     # feed may have changed a value after the log was read.
-    return faults if not faults or part.live(Live.read(redis)) == part.live(live) else _faults(part, redis)
+    return faults if not faults or Live.read(redis) == live else _faults(parts, redis)
 
 
 def _differences(part: Part, redis: RedisWriter) -> list[str]:

@@ -180,6 +180,16 @@ class Log:
         return [self._keys.log(stream, "lease"), self._keys.log(stream, "applied")]
 
 
+def user_of(entry: LogEntry) -> str:
+    """Return the user whom an entry changes; empty if it changes none."""
+    return entry.action.user_id or entry.put_user.user_id or entry.delete_user
+
+
+def item_of(entry: LogEntry) -> str:
+    """Return the item that an entry changes; empty if it changes none."""
+    return entry.put_item.sku_id or entry.remove_item or entry.show_item or entry.hide_item
+
+
 def entry_of(fields: Mapping[bytes, bytes]) -> LogEntry:
     """Return an entry as the stream holds it; without a change if it is damaged."""
     try:

@@ -20,7 +20,7 @@ from recmesh.serving.logs import Limit, reason
 from recmesh.stores.changes import Pair, item_after, user_after
 from recmesh.stores.editor import Change, Editor
 from recmesh.stores.keys import KeyKind, Keys
-from recmesh.stores.log import STREAMS, Log, Logged
+from recmesh.stores.log import STREAMS, Log, Logged, item_of, user_of
 
 BATCH = 100
 """Entries of one stream that are applied together."""
@@ -122,7 +122,7 @@ class Applier:
         Raises:
             Unavailable: Redis does not answer, or others keep changing the same values.
         """
-        users, items = _by_user(entries), _by_item(entries)
+        users, items = _by_id(entries, user_of), _by_id(entries, item_of)
         metrics.DAMAGED_VALUES.labels("log_entry").inc(sum(entry.WhichOneof("change") is None for entry in entries))
         if deleted := [entry.delete_user for entry in entries if entry.delete_user]:
             await self._editor.note_deleted(deleted)
@@ -175,17 +175,10 @@ def _changes(keys: tuple[str, str], before: Pair, after: Pair) -> list[Change]:
     return sorted(changed, key=lambda change: change.after is None)
 
 
-def _by_user(entries: Iterable[LogEntry]) -> Mapping[str, Sequence[LogEntry]]:
+def _by_id(entries: Iterable[LogEntry], id_of: Callable[[LogEntry], str]) -> Mapping[str, Sequence[LogEntry]]:
+    """The entries by the id that they change, without those that change none."""
     found = defaultdict[str, list[LogEntry]](list)
     for entry in entries:
-        if user_id := entry.action.user_id or entry.put_user.user_id or entry.delete_user:
-            found[user_id].append(entry)
-    return found
-
-
-def _by_item(entries: Iterable[LogEntry]) -> Mapping[str, Sequence[LogEntry]]:
-    found = defaultdict[str, list[LogEntry]](list)
-    for entry in entries:
-        if sku_id := entry.put_item.sku_id or entry.remove_item or entry.show_item or entry.hide_item:
-            found[sku_id].append(entry)
+        if identity := id_of(entry):
+            found[identity].append(entry)
     return found
