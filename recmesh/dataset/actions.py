@@ -24,6 +24,15 @@ COLUMNS = ("user_id", "sku_id", "time", "type", "value")
 ORDER = ("time", "user_id", "sku_id", "type", "value")
 
 
+def distinct(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return actions sorted, each one once."""
+    rows = rows.sort(*ORDER)
+    if rows.height < 2:
+        return rows
+    repeated = rows.select(pl.all_horizontal(pl.all() == pl.all().shift())).to_series().fill_null(False)
+    return rows.filter(~repeated) if repeated.any() else rows
+
+
 def read_actions(
     source: RowSource, paths: list[Path], users: pl.DataFrame | None, items: pl.DataFrame | None
 ) -> pl.DataFrame:
@@ -191,11 +200,7 @@ class _Coder:
         dtypes = (self.users, self.items, pl.Int64(), pl.UInt8(), pl.Float32())
         rows = pl.concat([pl.DataFrame(schema=dict(zip(COLUMNS, dtypes, strict=True))), *frames])
         rows = rows.with_columns(self._users.finish(rows["user_id"]), self._items.finish(rows["sku_id"]))
-        rows = self.with_types(rows).sort(*ORDER)
-        if rows.height < 2:
-            return rows
-        repeated = rows.select(pl.all_horizontal(pl.all() == pl.all().shift())).to_series().fill_null(False)
-        return rows.filter(~repeated) if repeated.any() else rows
+        return distinct(self.with_types(rows))
 
     def notices(self) -> list[str]:
         """Say which values were taken for missing ones because of what they contain."""

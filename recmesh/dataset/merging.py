@@ -9,7 +9,7 @@ from typing import NamedTuple, cast
 import polars as pl
 
 from recmesh.contract import user_hash
-from recmesh.dataset.actions import ORDER
+from recmesh.dataset.actions import distinct
 from recmesh.dataset.archive import OF_USERS, Archive
 from recmesh.dataset.data import DataSet
 from recmesh.dataset.fingerprint import fingerprint
@@ -133,11 +133,7 @@ def _with_actions(data: DataSet, added: pl.DataFrame, users: pl.DataFrame, items
     new = added.select(pl.col("id").alias("user_id"), "sku_id", "time", "type", "value")
     if not data.schema.action.time:
         new = new.with_columns(time=pl.lit(0, pl.Int64))
-    rows = pl.concat([data.actions.with_columns(casts), new.with_columns(casts)]).sort(*ORDER)
-    if rows.height < 2:
-        return rows
-    repeated = rows.select(pl.all_horizontal(pl.all() == pl.all().shift())).to_series().fill_null(False)
-    return rows.filter(~repeated)
+    return distinct(pl.concat([data.actions.with_columns(casts), new.with_columns(casts)]))
 
 
 def _assembled(data: DataSet, users: pl.DataFrame, items: pl.DataFrame, actions: pl.DataFrame) -> DataSet:
