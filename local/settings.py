@@ -11,7 +11,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from recmesh.contract import (
     DEFAULT_HOME,
     DEFAULT_REDIS_PREFIX,
-    FEED_PORT,
     METRICS_PORT_OFFSET,
     MILVUS_PORT,
     PADDLE_SERVING_PORT,
@@ -68,7 +67,7 @@ class LocalSettings(BaseSettings):
     recall_port: Port = PORTS["recall"]
     rank_port: Port = PORTS["rank"]
     as_port: Port = PORTS["as"]
-    feed_port: Port = FEED_PORT
+    feed_port: Port = PORTS["feed"]
     paddle_serving_port: Port = PADDLE_SERVING_PORT
     rank_backend: Backend = "onnx"
     metrics_port: Port | None = None

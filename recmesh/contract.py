@@ -55,18 +55,15 @@ __all__ = [
 
 ServiceName: TypeAlias = Literal["um", "cm", "recall", "rank", "as", "feed"]
 
-FEED_PORT = 8940
-"""The gRPC port of feed, the service that writes. All others only read."""
-
 PORTS: dict[ServiceName, int] = {
     "um": 8910,
     "cm": 8920,
     "recall": 8950,
     "rank": 8960,
     "as": 8930,
-    "feed": FEED_PORT,
+    "feed": 8940,
 }
-"""The gRPC port of each service."""
+"""The gRPC port of each service. feed writes, all others only read."""
 
 METHOD_PATHS: dict[str, str] = {
     "um": "/um.UMService/um_call",
