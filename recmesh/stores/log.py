@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from google.protobuf.message import DecodeError
+from redis.commands.core import AsyncScript
 
 from recmesh.pb.log_entry_pb2 import LogEntry
 from recmesh.stores.keys import Keys
@@ -144,12 +145,8 @@ class Log:
         Returns:
             The position up to which each stream has been applied, without the streams that another process has.
         """
-        with self._client.errors():
-            pipeline = self._client.redis.pipeline(transaction=False)
-            for stream in streams:
-                await self._take(keys=self._lease(stream), args=[owner, int(seconds * 1000)], client=pipeline)
-            answers = await pipeline.execute()
-        return {stream: applied.decode() for stream, applied in zip(streams, answers, strict=True) if applied}
+        answers = await self._on_each(self._take, dict.fromkeys(streams, (owner, int(seconds * 1000))))
+        return {stream: applied.decode() for stream, applied in answers.items() if applied}
 
     async def advance(self, owner: str, steps: Mapping[str, tuple[str, str]]) -> set[str]:
         """Record up to where streams have been applied.
@@ -161,23 +158,21 @@ class Log:
         Returns:
             The streams for which it was recorded. Another process has the others, or somebody has set them back.
         """
-        with self._client.errors():
-            pipeline = self._client.redis.pipeline(transaction=False)
-            for stream, positions in steps.items():
-                await self._advance(keys=self._lease(stream), args=[owner, *positions], client=pipeline)
-            answers = await pipeline.execute()
-        return {stream for stream, recorded in zip(steps, answers, strict=True) if recorded}
+        answers = await self._on_each(self._advance, {stream: (owner, *step) for stream, step in steps.items()})
+        return {stream for stream, recorded in answers.items() if recorded}
 
     async def leave(self, streams: Sequence[str], owner: str) -> None:
         """Let others take streams at once."""
+        await self._on_each(self._leave, dict.fromkeys(streams, (owner,)))
+
+    async def _on_each(self, script: AsyncScript, arguments: Mapping[str, Sequence[str | int]]) -> dict[str, Any]:
+        """Run a script on lease and position of streams, each with its arguments. Returns the answers by stream."""
         with self._client.errors():
             pipeline = self._client.redis.pipeline(transaction=False)
-            for stream in streams:
-                await self._leave(keys=self._lease(stream), args=[owner], client=pipeline)
-            await pipeline.execute()
-
-    def _lease(self, stream: str) -> list[str]:
-        return [self._keys.log(stream, "lease"), self._keys.log(stream, "applied")]
+            for stream, words in arguments.items():
+                keys = [self._keys.log(stream, "lease"), self._keys.log(stream, "applied")]
+                await script(keys=keys, args=words, client=pipeline)
+            return dict(zip(arguments, await pipeline.execute(), strict=True))
 
 
 def user_of(entry: LogEntry) -> str:

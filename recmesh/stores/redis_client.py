@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from recmesh.contract import without_credentials
 from recmesh.errors import Overloaded
 from recmesh.stores.credentials import Credentials, login
-from recmesh.stores.redis_errors import settings_errors, store_errors
+from recmesh.stores.redis_errors import NO_FREE_CONNECTION, settings_errors, store_errors
 
 # The message of BlockingConnectionPool, which has no class of its own for this error.
 _NO_CONNECTION = "No connection available."
@@ -38,8 +38,7 @@ class RedisClient:
                 yield
             except redis.ConnectionError as error:
                 if str(error) == _NO_CONNECTION:
-                    advice = "no free connection in time; increase RECMESH_REDIS_POOL or add replicas"
-                    raise Overloaded(f"Redis {self.url}: {advice}") from error
+                    raise Overloaded(f"Redis {self.url}: {NO_FREE_CONNECTION}") from error
                 raise
 
 

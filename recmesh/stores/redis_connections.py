@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 
 from recmesh.errors import Overloaded
 from recmesh.stores.credentials import Credentials
+from recmesh.stores.redis_errors import NO_FREE_CONNECTION
 from recmesh.timeouts import in_time
 
 Valid: TypeAlias = Callable[[Any], bool]
@@ -98,7 +99,7 @@ class Connections:
             try:
                 await in_time(self._timeout, self._places.acquire())
             except asyncio.TimeoutError:
-                raise Overloaded("no free connection in time; increase RECMESH_REDIS_POOL or add replicas") from None
+                raise Overloaded(NO_FREE_CONNECTION) from None
         else:
             await self._places.acquire()
         return self._idle.pop() if self._idle else self._make()

@@ -10,6 +10,8 @@ from recmesh.contract import without_credentials
 from recmesh.errors import SettingsError, Unavailable
 from recmesh.stores.credentials import refused
 
+NO_FREE_CONNECTION = "no free connection in time; increase RECMESH_REDIS_POOL or add replicas"
+
 
 @contextmanager
 def settings_errors(url: str) -> Iterator[None]:
