@@ -34,6 +34,7 @@ _FORMAT = 1
 """Increase this when the same data set is stored as different bytes than before."""
 
 _SAMPLE = 200
+_MAX_CHECKS = 10
 
 
 @dataclass(frozen=True)
@@ -191,10 +192,15 @@ def _write(part: Part, redis: RedisWriter, marks: Marks, reporter: Reporter) -> 
 
 def _faults(parts: Sequence[Part], redis: RedisWriter) -> list[str]:
     """Differences between Redis and the data set, by the number of keys and a sample of values, without live ids."""
-    live = Live.read(redis)
-    faults = [fault for part in parts for fault in _differences(part.without(set(part.live(live)).__contains__), redis)]
-    # feed may have changed a value after the log was read.
-    return faults if not faults or Live.read(redis) == live else _faults(parts, redis)
+    faults: list[str] = []
+    for _ in range(_MAX_CHECKS):
+        live = Live.read(redis)
+        checked = (part.without(set(part.live(live)).__contains__) for part in parts)
+        faults = [fault for part in checked for fault in _differences(part, redis)]
+        # feed may have changed a value after the log was read.
+        if not faults or Live.read(redis) == live:
+            break
+    return faults
 
 
 def _differences(part: Part, redis: RedisWriter) -> list[str]:
