@@ -12,11 +12,12 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from recmesh.pb import filter_pb2 as recmesh_dot_pb_dot_filter__pb2
 from recmesh.pb import item_info_pb2 as recmesh_dot_pb_dot_item__info__pb2
 from recmesh.pb import user_info_pb2 as recmesh_dot_pb_dot_user__info__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13recmesh/pb/as.proto\x12\x02\x61s\x1a\x1arecmesh/pb/item_info.proto\x1a\x1arecmesh/pb/user_info.proto\"\xab\x01\n\tASRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\x04\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x1c\n\tuser_info\x18\x03 \x01(\x0b\x32\t.UserInfo\x12\x0c\n\x04size\x18\x10 \x01(\r\x12\x13\n\x0b\x65xclude_ids\x18\x11 \x03(\t\x12\x10\n\x08new_only\x18\x12 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\x13 \x01(\x08\x12\x19\n\x07history\x18\x14 \x01(\x0b\x32\x08.History\"\xcf\x02\n\nASResponse\x12#\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x14.as.ASResponse.Error\x12\x1d\n\nitem_infos\x18\x02 \x03(\x0b\x32\t.ItemInfo\x12\x0f\n\x07release\x18\x10 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x11 \x03(\t\x12&\n\x07reasons\x18\x12 \x03(\x0b\x32\x15.as.ASResponse.Reason\x12\x14\n\x0cunknown_user\x18\x13 \x01(\x08\x1a#\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x1a.\n\x0c\x43hannelScore\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x1aG\n\x06Reason\x12\x0e\n\x06sku_id\x18\x01 \x01(\t\x12-\n\x08\x63hannels\x18\x02 \x03(\x0b\x32\x1b.as.ASResponse.ChannelScore27\n\tASService\x12*\n\x07\x61s_call\x12\r.as.ASRequest\x1a\x0e.as.ASResponse\"\x00\x42\x31\n\nrecmesh.pbP\x01Z\x14recmesh/pb;recmeshpb\xaa\x02\nRecmesh.Pbb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13recmesh/pb/as.proto\x12\x02\x61s\x1a\x17recmesh/pb/filter.proto\x1a\x1arecmesh/pb/item_info.proto\x1a\x1arecmesh/pb/user_info.proto\"\xa3\x02\n\tASRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\x04\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x1c\n\tuser_info\x18\x03 \x01(\x0b\x32\t.UserInfo\x12\x0c\n\x04size\x18\x10 \x01(\r\x12\x13\n\x0b\x65xclude_ids\x18\x11 \x03(\t\x12\x10\n\x08new_only\x18\x12 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\x13 \x01(\x08\x12\x19\n\x07history\x18\x14 \x01(\x0b\x32\x08.History\x12\x17\n\x06\x66ilter\x18\x15 \x01(\x0b\x32\x07.Filter\x12\x10\n\x08scenario\x18\x16 \x01(\t\x12\x13\n\x0b\x63ontext_ids\x18\x17 \x03(\t\x12\r\n\x05paged\x18\x18 \x01(\x08\x12\x0e\n\x06\x63ursor\x18\x19 \x01(\t\x12\x17\n\x0f\x65xplain_missing\x18\x1a \x03(\t\"\xb6\x04\n\nASResponse\x12#\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x14.as.ASResponse.Error\x12\x1d\n\nitem_infos\x18\x02 \x03(\x0b\x32\t.ItemInfo\x12\x0f\n\x07release\x18\x10 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x11 \x03(\t\x12&\n\x07reasons\x18\x12 \x03(\x0b\x32\x15.as.ASResponse.Reason\x12\x14\n\x0cunknown_user\x18\x13 \x01(\x08\x12\x13\n\x0bnext_cursor\x18\x14 \x01(\t\x12\'\n\x07missing\x18\x15 \x03(\x0b\x32\x16.as.ASResponse.Missing\x1a#\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x1a.\n\x0c\x43hannelScore\x12\x0f\n\x07\x63hannel\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x1a.\n\rFeatureEffect\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0e\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x02\x1a\x86\x01\n\x06Reason\x12\x0e\n\x06sku_id\x18\x01 \x01(\t\x12-\n\x08\x63hannels\x18\x02 \x03(\x0b\x32\x1b.as.ASResponse.ChannelScore\x12.\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x1c.as.ASResponse.FeatureEffect\x12\r\n\x05rules\x18\x04 \x03(\t\x1a\x37\n\x07Missing\x12\x0e\n\x06sku_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t27\n\tASService\x12*\n\x07\x61s_call\x12\r.as.ASRequest\x1a\x0e.as.ASResponse\"\x00\x42\x31\n\nrecmesh.pbP\x01Z\x14recmesh/pb;recmeshpb\xaa\x02\nRecmesh.Pbb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,16 +25,20 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recmesh.pb.as_pb2', _global
 if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['DESCRIPTOR']._options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\nrecmesh.pbP\001Z\024recmesh/pb;recmeshpb\252\002\nRecmesh.Pb'
-  _globals['_ASREQUEST']._serialized_start=84
-  _globals['_ASREQUEST']._serialized_end=255
-  _globals['_ASRESPONSE']._serialized_start=258
-  _globals['_ASRESPONSE']._serialized_end=593
-  _globals['_ASRESPONSE_ERROR']._serialized_start=437
-  _globals['_ASRESPONSE_ERROR']._serialized_end=472
-  _globals['_ASRESPONSE_CHANNELSCORE']._serialized_start=474
-  _globals['_ASRESPONSE_CHANNELSCORE']._serialized_end=520
-  _globals['_ASRESPONSE_REASON']._serialized_start=522
-  _globals['_ASRESPONSE_REASON']._serialized_end=593
-  _globals['_ASSERVICE']._serialized_start=595
-  _globals['_ASSERVICE']._serialized_end=650
+  _globals['_ASREQUEST']._serialized_start=109
+  _globals['_ASREQUEST']._serialized_end=400
+  _globals['_ASRESPONSE']._serialized_start=403
+  _globals['_ASRESPONSE']._serialized_end=969
+  _globals['_ASRESPONSE_ERROR']._serialized_start=644
+  _globals['_ASRESPONSE_ERROR']._serialized_end=679
+  _globals['_ASRESPONSE_CHANNELSCORE']._serialized_start=681
+  _globals['_ASRESPONSE_CHANNELSCORE']._serialized_end=727
+  _globals['_ASRESPONSE_FEATUREEFFECT']._serialized_start=729
+  _globals['_ASRESPONSE_FEATUREEFFECT']._serialized_end=775
+  _globals['_ASRESPONSE_REASON']._serialized_start=778
+  _globals['_ASRESPONSE_REASON']._serialized_end=912
+  _globals['_ASRESPONSE_MISSING']._serialized_start=914
+  _globals['_ASRESPONSE_MISSING']._serialized_end=969
+  _globals['_ASSERVICE']._serialized_start=971
+  _globals['_ASSERVICE']._serialized_end=1026
 # @@protoc_insertion_point(module_scope)

@@ -16,7 +16,7 @@ from recmesh.pb import item_info_pb2 as recmesh_dot_pb_dot_item__info__pb2
 from recmesh.pb import user_info_pb2 as recmesh_dot_pb_dot_user__info__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15recmesh/pb/rank.proto\x1a\x1arecmesh/pb/item_info.proto\x1a\x1arecmesh/pb/user_info.proto\"\xdb\x01\n\x0bRankRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\x04\x12\x1c\n\tuser_info\x18\x02 \x01(\x0b\x32\t.UserInfo\x12\x1d\n\nitem_infos\x18\x03 \x03(\x0b\x32\t.ItemInfo\x12\x19\n\x07history\x18\x10 \x01(\x0b\x32\x08.History\x12\x0f\n\x07release\x18\x11 \x01(\t\x12\x10\n\x08new_only\x18\x12 \x01(\x08\x12\x10\n\x08item_ids\x18\x13 \x03(\t\x12\x0c\n\x04size\x18\x14 \x01(\r\x12\x10\n\x08\x61\x66\x66inity\x18\x15 \x01(\x08\x12\x0f\n\x07ordered\x18\x16 \x01(\x08\"\xd1\x01\n\x0cRankResponse\x12\"\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x13.RankResponse.Error\x12,\n\x0bscore_pairs\x18\x02 \x03(\x0b\x32\x17.RankResponse.ScorePair\x12\x0f\n\x07release\x18\x10 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x11 \x03(\t\x1a#\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x1a\'\n\tScorePair\x12\x0b\n\x03nid\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x32<\n\x0bRankService\x12-\n\x0crank_predict\x12\x0c.RankRequest\x1a\r.RankResponse\"\x00\x42\x31\n\nrecmesh.pbP\x01Z\x14recmesh/pb;recmeshpb\xaa\x02\nRecmesh.Pbb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15recmesh/pb/rank.proto\x1a\x1arecmesh/pb/item_info.proto\x1a\x1arecmesh/pb/user_info.proto\"\x82\x02\n\x0bRankRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\x04\x12\x1c\n\tuser_info\x18\x02 \x01(\x0b\x32\t.UserInfo\x12\x1d\n\nitem_infos\x18\x03 \x03(\x0b\x32\t.ItemInfo\x12\x19\n\x07history\x18\x10 \x01(\x0b\x32\x08.History\x12\x0f\n\x07release\x18\x11 \x01(\t\x12\x10\n\x08new_only\x18\x12 \x01(\x08\x12\x10\n\x08item_ids\x18\x13 \x03(\t\x12\x0c\n\x04size\x18\x14 \x01(\r\x12\x10\n\x08\x61\x66\x66inity\x18\x15 \x01(\x08\x12\x0f\n\x07ordered\x18\x16 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\x17 \x01(\x08\x12\x14\n\x0cwith_vectors\x18\x18 \x01(\x08\"\xc0\x02\n\x0cRankResponse\x12\"\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x13.RankResponse.Error\x12,\n\x0bscore_pairs\x18\x02 \x03(\x0b\x32\x17.RankResponse.ScorePair\x12\x0f\n\x07release\x18\x10 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x11 \x03(\t\x12,\n\x08\x66\x65\x61tures\x18\x12 \x03(\x0b\x32\x1a.RankResponse.FeatureGroup\x12\x0f\n\x07vectors\x18\x13 \x01(\x0c\x1a#\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x1a\'\n\tScorePair\x12\x0b\n\x03nid\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x1a.\n\x0c\x46\x65\x61tureGroup\x12\r\n\x05group\x18\x01 \x01(\t\x12\x0f\n\x07\x65\x66\x66\x65\x63ts\x18\x02 \x03(\x02\x32<\n\x0bRankService\x12-\n\x0crank_predict\x12\x0c.RankRequest\x1a\r.RankResponse\"\x00\x42\x31\n\nrecmesh.pbP\x01Z\x14recmesh/pb;recmeshpb\xaa\x02\nRecmesh.Pbb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,13 +25,15 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['DESCRIPTOR']._options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\nrecmesh.pbP\001Z\024recmesh/pb;recmeshpb\252\002\nRecmesh.Pb'
   _globals['_RANKREQUEST']._serialized_start=82
-  _globals['_RANKREQUEST']._serialized_end=301
-  _globals['_RANKRESPONSE']._serialized_start=304
-  _globals['_RANKRESPONSE']._serialized_end=513
-  _globals['_RANKRESPONSE_ERROR']._serialized_start=437
-  _globals['_RANKRESPONSE_ERROR']._serialized_end=472
-  _globals['_RANKRESPONSE_SCOREPAIR']._serialized_start=474
-  _globals['_RANKRESPONSE_SCOREPAIR']._serialized_end=513
-  _globals['_RANKSERVICE']._serialized_start=515
-  _globals['_RANKSERVICE']._serialized_end=575
+  _globals['_RANKREQUEST']._serialized_end=340
+  _globals['_RANKRESPONSE']._serialized_start=343
+  _globals['_RANKRESPONSE']._serialized_end=663
+  _globals['_RANKRESPONSE_ERROR']._serialized_start=539
+  _globals['_RANKRESPONSE_ERROR']._serialized_end=574
+  _globals['_RANKRESPONSE_SCOREPAIR']._serialized_start=576
+  _globals['_RANKRESPONSE_SCOREPAIR']._serialized_end=615
+  _globals['_RANKRESPONSE_FEATUREGROUP']._serialized_start=617
+  _globals['_RANKRESPONSE_FEATUREGROUP']._serialized_end=663
+  _globals['_RANKSERVICE']._serialized_start=665
+  _globals['_RANKSERVICE']._serialized_end=725
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,4 @@
+from recmesh.pb import filter_pb2 as _filter_pb2
 from recmesh.pb import user_info_pb2 as _user_info_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -7,7 +8,7 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class RecallRequest(_message.Message):
-    __slots__ = ("log_id", "user_info", "recall_type", "request_num", "history", "exclude_ids", "new_only", "release", "columnar", "explain")
+    __slots__ = ("log_id", "user_info", "recall_type", "request_num", "history", "exclude_ids", "new_only", "release", "columnar", "explain", "filter", "scenario", "context_ids")
     LOG_ID_FIELD_NUMBER: _ClassVar[int]
     USER_INFO_FIELD_NUMBER: _ClassVar[int]
     RECALL_TYPE_FIELD_NUMBER: _ClassVar[int]
@@ -18,6 +19,9 @@ class RecallRequest(_message.Message):
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     COLUMNAR_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    SCENARIO_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_IDS_FIELD_NUMBER: _ClassVar[int]
     log_id: int
     user_info: _user_info_pb2.UserInfo
     recall_type: str
@@ -28,7 +32,10 @@ class RecallRequest(_message.Message):
     release: str
     columnar: bool
     explain: bool
-    def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., recall_type: _Optional[str] = ..., request_num: _Optional[int] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., release: _Optional[str] = ..., columnar: bool = ..., explain: bool = ...) -> None: ...
+    filter: _filter_pb2.Filter
+    scenario: str
+    context_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., recall_type: _Optional[str] = ..., request_num: _Optional[int] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., release: _Optional[str] = ..., columnar: bool = ..., explain: bool = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., scenario: _Optional[str] = ..., context_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RecallResponse(_message.Message):
     __slots__ = ("error", "score_pairs", "release", "degraded", "channels", "candidates", "unlisted_ids", "new_only", "missing", "now")
