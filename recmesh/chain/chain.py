@@ -18,15 +18,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+import numpy as np
 import structlog
 
 from recmesh import spans
+from recmesh.chain.cursor import Cursor
 from recmesh.chain.popular import PopularList
 from recmesh.chain.shown import Shown
-from recmesh.contract import NO_USER_IDS, POPULAR, RANK_SCORE_FIELD, RELEASE, USER_FIELDS, ServiceName
+from recmesh.contract import MAX_CANDIDATES, NO_USER_IDS, POPULAR, RANK_SCORE_FIELD, RELEASE, USER_FIELDS, ServiceName
 from recmesh.errors import InvalidRequest, RecmeshError
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
+from recmesh.retrieval import below
 from recmesh.serving import metrics
 from recmesh.serving.deadline import Deadline
 from recmesh.serving.logs import Limit
@@ -79,6 +82,7 @@ class Request:
         explain: Whether the answer contains reasons.
         record: Whether the answer keeps what it was made of.
         history: Replaces the stored history; empty for none.
+        paged: Whether the answer says how the list goes on.
     """
 
     user_id: str
@@ -89,6 +93,7 @@ class Request:
     explain: bool = False
     record: bool = False
     history: History = field(default_factory=History)
+    paged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,7 @@ class Answer:
         unknown_user: Whether the request names a user who is not stored.
         reasons: One for each item, in the order of the items, if the request asks for them.
         origin: What it was made of, if the request asks for that.
+        rest: The list after these items, if the request asks for that.
     """
 
     items: Sequence[Item]
@@ -146,6 +152,7 @@ class Answer:
     unknown_user: bool = False
     reasons: Sequence[Reason] = ()
     origin: Origin | None = None
+    rest: Cursor | None = None
 
 
 @dataclass(slots=True)
@@ -221,16 +228,27 @@ class Chain:
         progress.candidates = self._candidates_for(progress)
         found = await self._find_candidates(progress, user)
         found, ranked = await self._rank_by_one_release(progress, user, found)
-        items = await self._describe_best(progress, user, found, ranked)
+        if request.paged:
+            items, rest = await self._take(progress, _with_unranked(ranked, found))
+        else:
+            items, rest = await self._describe_best(progress, user, found, ranked), None
         self._remember(progress, self._clock() - began)
-        for part in progress.degraded:
-            metrics.DEGRADED.labels(part).inc()
-        _annotate(progress, items, found.release)
+        _describe_answer(progress, items, found.release)
         reasons = _reasons(items, found) if progress.explain else ()
         self._shown.count([item.sku_id for item in items], [[name for name, _ in of.channels] for of in reasons])
         shown = reasons if request.explain else ()
         origin = Origin(user, found, ranked) if request.record else None
-        return Answer(items, found.release, progress.degraded, progress.unknown_user, shown, origin)
+        return Answer(items, found.release, progress.degraded, progress.unknown_user, shown, origin, rest)
+
+    async def go_on(self, cursor: Cursor, size: int, timeout: float) -> Answer:
+        """The next `size` items of a list, within `timeout` seconds. Only cm is asked."""
+        request = Request(user_id="", profile=UserInfo(), size=size, paged=True)
+        progress = _Progress(request, Deadline(timeout * (1 - _RESERVED_TIME_SHARE)), candidates=0, explain=False)
+        progress.mark_degraded(*cursor.degraded)
+        items, rest = await self._take(progress, ScoreList(cursor.ids, cursor.scores, cursor.release))
+        _describe_answer(progress, items, cursor.release)
+        self._shown.count([item.sku_id for item in items], ())
+        return Answer(items, cursor.release, progress.degraded, cursor.unknown_user, rest=rest)
 
     def _candidates_for(self, progress: _Progress) -> int:
         """How many candidates there is time for."""
@@ -272,7 +290,7 @@ class Chain:
         request = progress.request
         query = CandidateQuery(
             user=user,
-            size=progress.candidates,
+            size=self._recalled(progress),
             channel=POPULAR if user is ANONYMOUS else "",
             exclude=request.exclude,
             new_only=request.new_only,
@@ -288,12 +306,17 @@ class Chain:
         progress.mark_parts("recall", found.degraded)
         return found
 
+    def _recalled(self, progress: _Progress) -> int:
+        """How many candidates recall gives. A list in pages goes on after those that are ranked."""
+        whole = progress.request.paged and FEWER_CANDIDATES not in progress.degraded
+        return MAX_CANDIDATES if whole else progress.candidates
+
     async def _rank_by_one_release(
         self, progress: _Progress, user: RequestUser, found: CandidateList
     ) -> tuple[CandidateList, ScoreList]:
         """rank: the best candidates, scored by the release that gave them."""
         size = progress.request.size + _SPARE_ITEMS
-        if progress.request.record:
+        if progress.request.record or progress.request.paged:
             size = max(size, progress.candidates)
         ranked = await self._rank(progress, user, found, size)
         if ranked.release != found.release and not progress.degraded:
@@ -308,9 +331,10 @@ class Chain:
         """The `size` best candidates (0: all of them); the order of recall if rank fails."""
         if not found.ids:
             return ScoreList((), (), found.release)
-        ids, items = found.ids, await self._unlisted_items(progress, found)
+        ids, items = found.ids[: progress.candidates], list[ItemInfo]()
         if found.unlisted:
             unlisted = set(found.unlisted)
+            items = await self._look_up_fields(progress, [sku_id for sku_id in ids if sku_id in unlisted])
             ids = [sku_id for sku_id in ids if sku_id not in unlisted]
         query = ScoreQuery(user, ids, items, size, found.new_only, found.release, ordered=True)
         try:
@@ -322,9 +346,9 @@ class Chain:
         progress.mark_parts("rank", ranked.degraded)
         return ranked
 
-    async def _unlisted_items(self, progress: _Progress, found: CandidateList) -> list[ItemInfo]:
+    async def _look_up_fields(self, progress: _Progress, unlisted: Sequence[str]) -> list[ItemInfo]:
         """The fields of candidates that are newer than the release. rank can score these by their fields only."""
-        infos = await self._look_up(progress, found.unlisted) if found.unlisted else ()
+        infos = await self._look_up(progress, unlisted) if unlisted else ()
         return [ItemInfo.FromString(info) for info in infos if info is not None]
 
     async def _describe_best(
@@ -342,11 +366,22 @@ class Chain:
             ids, scores = [ranked.ids[position] for position in rest], [ranked.scores[position] for position in rest]
             items += await self._describe(progress, ids, scores)
         if not items and ranked.ids:
-            # cm knows none of them: it has lost its items. An empty answer would look like a shop that has none.
-            progress.mark_degraded("cm")
-            best = ranked.ids[:size]
-            items = _with_scores(best, ranked.scores[:size], map(_bare, best))
+            items = _without_fields(progress, ranked)
         return items[:size]
+
+    async def _take(self, progress: _Progress, ranked: ScoreList) -> tuple[list[Item], Cursor]:
+        """The first items of a complete list that cm knows, and the rest of the list."""
+        size = progress.request.size
+        first, total = size + _SPARE_ITEMS, len(ranked.ids)
+        items = await self._describe(progress, ranked.ids[:first], ranked.scores[:first])
+        if len(items) < size and total > first:
+            items += await self._describe(progress, ranked.ids[first:], ranked.scores[first:])
+        if not items and total:
+            items = _without_fields(progress, ranked)
+        items = items[:size]
+        end = ranked.ids.index(items[-1].sku_id) + 1 if len(items) == size else total
+        rest = Cursor(ranked.ids[end:], ranked.scores[end:], ranked.release, progress.degraded, progress.unknown_user)
+        return items, rest
 
     async def _describe(self, progress: _Progress, ids: Sequence[str], scores: Sequence[float]) -> list[Item]:
         return _with_scores(ids, scores, await self._look_up(progress, ids) if ids else ())
@@ -377,11 +412,31 @@ class Chain:
             log.warning("stage failed", stage=stage, requests=requests, reason=str(error))
 
 
-def _annotate(progress: _Progress, items: Sequence[Item], release: str) -> None:
-    """Describe the answer in the span of the request."""
+def _describe_answer(progress: _Progress, items: Sequence[Item], release: str) -> None:
+    """Describe the answer in metrics and in the span of the request."""
+    for part in progress.degraded:
+        metrics.DEGRADED.labels(part).inc()
     spans.annotate({spans.RELEASE: release, spans.ITEMS: len(items)})
     if progress.degraded:
         spans.annotate({spans.DEGRADED: tuple(progress.degraded)})
+
+
+def _with_unranked(ranked: ScoreList, found: CandidateList) -> ScoreList:
+    """The ranked candidates, followed by the others in the order of recall, with lower scores."""
+    listed = set(ranked.ids)
+    others = [sku_id for sku_id in found.ids if sku_id not in listed]
+    scores = below(np.array(ranked.scores[-1:], np.float32), len(others)).tolist()
+    return ScoreList([*ranked.ids, *others], [*ranked.scores, *scores], found.release, ranked.degraded)
+
+
+def _without_fields(progress: _Progress, ranked: ScoreList) -> list[Item]:
+    """The best items without their fields, since cm knows none: it has lost its items.
+
+    An empty answer would look like a shop that has none.
+    """
+    progress.mark_degraded("cm")
+    best, scores = ranked.ids[: progress.request.size], ranked.scores[: progress.request.size]
+    return _with_scores(best, scores, map(_bare, best))
 
 
 def _bare(sku_id: str) -> bytes:

@@ -4,6 +4,7 @@ from google.protobuf.message import Message
 
 from recmesh.chain.answer_log import AnswerLog
 from recmesh.chain.chain import Answer, Chain, Request
+from recmesh.chain.cursor import Cursor
 from recmesh.contract import DEFAULT_RECOMMENDATIONS, MAX_RECOMMENDATIONS, OK
 from recmesh.errors import InvalidRequest
 from recmesh.pb import as_pb2
@@ -12,6 +13,7 @@ from recmesh.serving.health import Check
 from recmesh.serving.limits import check_excluded, check_history, check_ids
 from recmesh.serving.rpc import Context, with_raw_fields
 
+_BESIDE_CURSOR = {"cursor", "size", "log_id", "paged"}
 _Response = with_raw_fields(as_pb2.ASResponse, "item_infos")
 
 
@@ -27,14 +29,17 @@ class AsServicer:
         """Recommendations, best first.
 
         Raises:
-            InvalidRequest: The request asks for too many items, excludes too many, or has an id that is too long, or a
-                history that is too long or whose columns do not fit each other.
+            InvalidRequest: The request asks for too many items, excludes too many, or has an id that is too long, a
+                history that is too long or whose columns do not fit each other, or a cursor that is damaged or stands
+                beside fields that make a list.
         """
         if request.size > MAX_RECOMMENDATIONS:
             raise InvalidRequest(f"size is {request.size}: at most {MAX_RECOMMENDATIONS}")
         check_ids("user_id", [request.user_id])
         check_excluded(request.exclude_ids)
         check_history(request.history)
+        if request.cursor:
+            return _response(await self._go_on(request))
         log = self._log if self._log is not None and self._log.wants(context.invocation_metadata()) else None
         answer = await self._chain.answer(
             Request(
@@ -46,12 +51,21 @@ class AsServicer:
                 explain=request.explain,
                 record=log is not None,
                 history=request.history,
+                paged=request.paged,
             ),
             deadline.remaining(),
         )
         if log is not None:
             log.add(request, answer)
         return _response(answer)
+
+    async def _go_on(self, request: as_pb2.ASRequest) -> Answer:
+        """The next page of a list."""
+        given = {descriptor.name for descriptor, _ in request.ListFields()} - _BESIDE_CURSOR
+        if given:
+            raise InvalidRequest(f"cursor continues a list that is made already: send it without {min(given)}")
+        size = request.size or DEFAULT_RECOMMENDATIONS
+        return await self._chain.go_on(Cursor.decode(request.cursor), size, deadline.remaining())
 
 
 def endpoint(port: int, chain: Chain, check: Check, log: AnswerLog | None = None) -> Endpoint:
@@ -67,6 +81,7 @@ def _response(answer: Answer) -> Message:
         release=answer.release,
         degraded=answer.degraded,
         unknown_user=answer.unknown_user,
+        next_cursor=answer.rest.encode() if answer.rest else "",
         reasons=[
             {
                 "sku_id": reason.sku_id,

@@ -265,6 +265,7 @@ class Mesh:
         new_only: bool = False,
         explain: bool = False,
         history: History | None = None,
+        paged: bool = False,
         timeout: float | None = None,
     ) -> Recommendation:
         """Recommend items to a user.
@@ -278,6 +279,7 @@ class Mesh:
             explain: Say which channels proposed each item.
             history: Actions of a guest, or in place of the stored ones; never stored. With `sku_ids` alone, all are of
                 the strongest type and happened at the end of the data.
+            paged: Make a list that `next_page` continues.
             timeout: Seconds for all attempts; None means that of the mesh.
 
         Returns:
@@ -286,7 +288,26 @@ class Mesh:
         Example:
             answer = await mesh.recommend(profile={"age": "5.0", "city": "120.0"}, size=10)
         """
-        request = wire.as_request(user_id, profile, size, exclude, new_only, explain, history)
+        request = wire.as_request(user_id, profile, size, exclude, new_only, explain, history, paged)
+        return wire.to_recommendation(await self._answer(AS, request, timeout))
+
+    async def next_page(self, cursor: str, *, size: int = 0, timeout: float | None = None) -> Recommendation:
+        """Recommend the next items of a list, by the release and in the order of its first page.
+
+        Args:
+            cursor: `Recommendation.next_cursor` of the page before.
+            size: Number of items, 1 to 200; 0 means the default of the service, 50.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The items that follow. Those that are no longer offered are left out. After the last page, `next_cursor` is
+            empty.
+
+        Example:
+            page = await mesh.recommend("8888", size=20, paged=True)
+            page = await mesh.next_page(page.next_cursor, size=20)
+        """
+        request = wire.next_page_request(cursor, size)
         return wire.to_recommendation(await self._answer(AS, request, timeout))
 
     async def record(self, actions: Iterable[Action], *, timeout: float | None = None) -> Recorded:

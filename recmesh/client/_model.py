@@ -151,6 +151,7 @@ class Recommendation:
         reasons: For item k, the score in each channel that proposed it; empty unless requested.
         unknown_user: Whether no user with the requested id is stored. The profile in the request was used instead, or
             popular items.
+        next_cursor: Continues the list, with `Mesh.next_page`; empty after its last items, and unless requested.
 
     Example:
         >>> Recommendation((Item("99654"),), "r1", ("rank",)).degraded
@@ -162,6 +163,7 @@ class Recommendation:
     degraded: tuple[str, ...]
     reasons: tuple[Mapping[str, float], ...] = ()
     unknown_user: bool = False
+    next_cursor: str = ""
 
 
 @dataclass(frozen=True, slots=True)

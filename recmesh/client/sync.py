@@ -274,6 +274,7 @@ class Mesh:
         new_only: bool = False,
         explain: bool = False,
         history: History | None = None,
+        paged: bool = False,
         timeout: float | None = None,
     ) -> Recommendation:
         """Recommend items to a user.
@@ -287,6 +288,7 @@ class Mesh:
             explain: Say which channels proposed each item.
             history: Actions of a guest, or in place of the stored ones; never stored. With `sku_ids` alone, all are of
                 the strongest type and happened at the end of the data.
+            paged: Make a list that `next_page` continues.
             timeout: Seconds for all attempts; None means that of the mesh.
 
         Returns:
@@ -295,7 +297,26 @@ class Mesh:
         Example:
             answer = mesh.recommend(profile={"age": "5.0", "city": "120.0"}, size=10)
         """
-        request = wire.as_request(user_id, profile, size, exclude, new_only, explain, history)
+        request = wire.as_request(user_id, profile, size, exclude, new_only, explain, history, paged)
+        return wire.to_recommendation(self._answer(AS, request, timeout))
+
+    def next_page(self, cursor: str, *, size: int = 0, timeout: float | None = None) -> Recommendation:
+        """Recommend the next items of a list, by the release and in the order of its first page.
+
+        Args:
+            cursor: `Recommendation.next_cursor` of the page before.
+            size: Number of items, 1 to 200; 0 means the default of the service, 50.
+            timeout: Seconds for all attempts; None means that of the mesh.
+
+        Returns:
+            The items that follow. Those that are no longer offered are left out. After the last page, `next_cursor` is
+            empty.
+
+        Example:
+            page = mesh.recommend("8888", size=20, paged=True)
+            page = mesh.next_page(page.next_cursor, size=20)
+        """
+        request = wire.next_page_request(cursor, size)
         return wire.to_recommendation(self._answer(AS, request, timeout))
 
     def record(self, actions: Iterable[Action], *, timeout: float | None = None) -> Recorded:

@@ -92,6 +92,7 @@ class FakeServices:
         self._release = release
         self._failures: list[_Failure] = []
         self._calls: list[tuple[Method[Any, Any], AnyRequest]] = []
+        self._rests: list[list[tuple[str, float]]] = []
         self._feed_service = FakeFeed(self._users, self._items, lambda: int(time.time() * 1000))
         self.degraded: tuple[str, ...] = ()
 
@@ -213,18 +214,32 @@ class FakeServices:
 
     def _as(self, request: as_pb2.ASRequest) -> as_pb2.ASResponse:
         size = _size("as", "size", request.size, DEFAULT_RECOMMENDATIONS, MAX_RECOMMENDATIONS)
-        user = self._users.get(request.user_id, User())
-        left_out = {*request.exclude_ids}
-        if request.new_only:
-            left_out |= {*user.history.sku_ids, *user.history.older_sku_ids}
+        listed = self._rest(request.cursor) if request.cursor else self._asked(request)
         answer = as_pb2.ASResponse(error={"code": OK}, release=self._release, degraded=self.degraded)
-        for sku_id, score in self._list(request.user_id, left_out)[:size]:
+        for sku_id, score in listed[:size]:
             info = wire.item_info(self._items.get(sku_id, Item(sku_id)))
             info.rank_score = score
             answer.item_infos.append(info)
             if request.explain:
                 answer.reasons.add(channels=[as_pb2.ASResponse.ChannelScore(channel=_CHANNEL, score=score)])
+        if (request.paged or request.cursor) and listed[size:]:
+            self._rests.append(listed[size:])
+            answer.next_cursor = str(len(self._rests))
         return answer
+
+    def _asked(self, request: as_pb2.ASRequest) -> list[tuple[str, float]]:
+        left_out = {*request.exclude_ids}
+        if request.new_only:
+            history = self._users.get(request.user_id, User()).history
+            left_out |= {*history.sku_ids, *history.older_sku_ids}
+        return self._list(request.user_id, left_out)
+
+    def _rest(self, cursor: str) -> list[tuple[str, float]]:
+        """What follows the page that gave a cursor, without items that are no longer offered."""
+        if not cursor.isdecimal() or not 0 < int(cursor) <= len(self._rests):
+            raise InvalidRequest("as: cursor is not one that this service gave")
+        rest = self._rests[int(cursor) - 1]
+        return [(sku_id, score) for sku_id, score in rest if self._feed_service.offers(sku_id)]
 
     def _list(self, user_id: str, left_out: Collection[str]) -> list[tuple[str, float]]:
         """The items for a user with their scores, best first."""

@@ -19,6 +19,7 @@ from recmesh.client._model import (
     User,
 )
 from recmesh.contract import ITEM_FIELDS, LEGACY_NEW_USER_ID, MAX_ENTRIES, MAX_REQUEST_BYTES, USER_FIELDS
+from recmesh.errors import InvalidRequest
 from recmesh.pb import as_pb2, cm_pb2, feed_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "delete_request",
     "history_message",
     "item_info",
+    "next_page_request",
     "put_items_requests",
     "put_users_requests",
     "rank_request",
@@ -157,6 +159,7 @@ def as_request(
     new_only: bool,
     explain: bool,
     history: History | None = None,
+    paged: bool = False,
 ) -> as_pb2.ASRequest:
     """The request of `Mesh.recommend`."""
     return as_pb2.ASRequest(
@@ -168,7 +171,19 @@ def as_request(
         new_only=new_only,
         explain=explain,
         history=history_message(history) if history else None,
+        paged=paged,
     )
+
+
+def next_page_request(cursor: str, size: int) -> as_pb2.ASRequest:
+    """The request of `Mesh.next_page`.
+
+    Raises:
+        InvalidRequest: The cursor is empty: the page before was the last one, or its list is not paged.
+    """
+    if not cursor:
+        raise InvalidRequest("cursor is empty: the page before was the last one, or it was asked for without `paged`")
+    return as_pb2.ASRequest(log_id=_log_id(), size=size, cursor=cursor)
 
 
 def record_requests(actions: Iterable[Action]) -> Iterator[feed_pb2.RecordActionsRequest]:
@@ -252,7 +267,8 @@ def to_recommendation(response: as_pb2.ASResponse) -> Recommendation:
     """The recommendation in an answer of `as`."""
     reasons = tuple({score.channel: score.score for score in reason.channels} for reason in response.reasons)
     items = tuple(map(to_item, response.item_infos))
-    return Recommendation(items, response.release, tuple(response.degraded), reasons, response.unknown_user)
+    degraded = tuple(response.degraded)
+    return Recommendation(items, response.release, degraded, reasons, response.unknown_user, response.next_cursor)
 
 
 def to_recorded(responses: Iterable[feed_pb2.FeedResponse]) -> Recorded:

@@ -277,8 +277,12 @@ class _Retrieval:
         if self._query.channel:
             only = found.get(self._query.channel, Scored.none())
             return Merged(only.items[:size], only.scores[:size], {self._query.channel: only})
-        merged = self._release.retriever.merge(found, self.segment, size=size)
-        minimum = size if size > self._spec.candidates else min(size, _MIN_CANDIDATES)
+        retriever, usual = self._release.retriever, self._spec.candidates
+        merged = retriever.merge(found, self.segment, size=min(size, usual))
+        if size > usual:
+            # A longer list begins like the usual one, which pages of `as` rely on.
+            merged = _continued(merged, retriever.merge(found, self.segment, size=size).items[:size])
+        minimum = size if size > usual else min(size, _MIN_CANDIDATES)
         return merged if len(merged.items) >= minimum else self._filled(merged, minimum)
 
     def _filled(self, merged: Merged, size: int) -> Merged:
@@ -295,6 +299,13 @@ class _Retrieval:
             np.concatenate([merged.scores, scores]),
             {**merged.given, POPULAR: popular},
         )
+
+
+def _continued(merged: Merged, items: Ints) -> Merged:
+    """The merged candidates, and further items after them."""
+    added = items[~np.isin(items, merged.items)][: max(len(items) - len(merged.items), 0)]
+    scores = np.concatenate([merged.scores, below(merged.scores, len(added))])
+    return Merged(np.concatenate([merged.items, added]), scores, merged.given)
 
 
 def _explained(merged: Merged) -> dict[str, ChannelScores]:

@@ -137,3 +137,33 @@ def test_an_unavailable_item_is_in_no_answer_until_it_comes_back(live: Live, tmp
     assert not live.shows(user, before[0])
     live.set_available(before[0], True)
     eventually(lambda: ids(live.recommend(user)) == before, lambda: (ids(live.recommend(user)), before))
+
+
+def test_pages_keep_one_release_and_one_order(live: Live, tmp_path: Path) -> None:
+    """Between two pages the user acts, an item goes, and another release becomes active."""
+    user, target = live.shop.user_ids[3], live.compact.target("as")
+    first = AS.call(target, ASRequest(user_id=user, size=SIZE, paged=True))
+    assert ids(first) == ids(live.recommend(user))
+    expected = ids(AS.call(target, ASRequest(user_id=user, size=3 * SIZE)))
+    gone = expected[SIZE + 1]
+    live.set_available(gone, False)
+    eventually(lambda: not live.shows(user, gone), lambda: live.recall(user))
+    actions = [Action(user_id=user, sku_id=sku_id) for sku_id in expected[-5:]]
+    assert RECORD_ACTIONS.call(live.feed.target("feed"), RecordActionsRequest(actions=actions)).accepted == 5
+    copied_release(live.shop, tmp_path, "release-of-later-pages")
+    live.shop.store.activate("release-of-later-pages", ())
+    eventually(lambda: live.recommend(user).release != first.release, lambda: live.recommend(user).release)
+    assert ids(live.recommend(user)) != ids(first)
+
+    pages, answer = [ids(first)], first
+    while answer.next_cursor:
+        answer = AS.call(target, ASRequest(cursor=answer.next_cursor, size=SIZE))
+        assert (answer.release, list(answer.degraded)) == (first.release, [])
+        pages.append(ids(answer))
+    listed = [sku_id for page in pages for sku_id in page]
+    assert listed[: 3 * SIZE - 1] == [sku_id for sku_id in expected if sku_id != gone]
+    assert {len(page) for page in pages[:-1]} == {SIZE}
+    assert len(listed) == len(set(listed))
+    assert set(listed) == set(live.shop.sku_ids) - {gone}
+    live.set_available(gone, True)
+    eventually(lambda: live.shows(user, gone), lambda: live.recall(user))

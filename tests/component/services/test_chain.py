@@ -421,3 +421,84 @@ async def test_fewer_candidates_are_ranked_if_the_time_is_shorter_than_usual() -
     # It fades to 9.7 s, and 95 % of 10.3 s are longer.
     assert (await answer(5, 10.3)).degraded == []
     assert stages.recalled[-1].size == CANDIDATES
+
+
+async def pages(stages: Stages, size: int, **degraded: set[str]) -> list[list[str]]:
+    """The pages of a list, until it ends. Stages in `degraded` fail after the first page."""
+    popular = PopularList(stages)
+    following = asyncio.create_task(popular.follow(NEVER))
+    await asyncio.sleep(0)
+    chain = chain_over(stages, popular)
+    answer = await chain.answer(Request("", PROFILE, size, paged=True), 5.0)
+    following.cancel()
+    found = [ids(answer)]
+    stages.failing |= degraded.get("later", set())
+    while answer.rest is not None and answer.rest.ids:
+        answer = await chain.go_on(answer.rest, size, 5.0)
+        found.append(ids(answer))
+    return found
+
+
+async def test_pages_show_every_candidate_once_the_ranked_ones_first() -> None:
+    stages = Stages()
+    found = await pages(stages, 70)
+    assert [len(page) for page in found] == [70, 70, 70, 70, 20]
+    assert [sku_id for page in found for sku_id in page] == [*best(CANDIDATES), *CATALOGUE[CANDIDATES:]]
+    assert [query.size for query in stages.recalled] == [1000, 1000]  # the popular list, and the request
+    assert len(stages.ranked) == 1
+
+
+async def test_later_pages_need_cm_alone() -> None:
+    found = await pages(Stages(), 100, later={"um", "recall", "rank"})
+    assert [sku_id for page in found for sku_id in page] == [*best(CANDIDATES), *CATALOGUE[CANDIDATES:]]
+
+
+async def test_pages_are_full_without_the_items_that_cm_does_not_know() -> None:
+    absent = {*best(30), *CATALOGUE[120:200]}
+    found = await pages(Stages(absent=absent), 60)
+    assert [len(page) for page in found] == [60, 60, 60, 10]
+    listed = [sku_id for page in found for sku_id in page]
+    assert listed == [sku_id for sku_id in [*best(CANDIDATES), *CATALOGUE[CANDIDATES:]] if sku_id not in absent]
+
+
+async def test_pages_without_rank_keep_the_order_of_recall_and_say_so() -> None:
+    stages, popular = Stages(failing={"rank"}), PopularList(Stages())
+    chain = chain_over(stages, popular)
+    answer = await chain.answer(Request("", PROFILE, 50, paged=True), 5.0)
+    assert (ids(answer), answer.degraded) == (CATALOGUE[:50], ["rank"])
+    assert answer.rest is not None
+    second = await chain.go_on(answer.rest, 50, 5.0)
+    assert (ids(second), second.degraded, second.release) == (CATALOGUE[50:100], ["rank"], "r1")
+
+
+async def test_a_page_without_cm_has_ids_and_goes_on() -> None:
+    stages = Stages()
+    chain = chain_over(stages, PopularList(stages))
+    answer = await chain.answer(Request("", PROFILE, 50, paged=True), 5.0)
+    assert answer.rest is not None
+    stages.failing = {"cm"}
+    second = await chain.go_on(answer.rest, 50, 5.0)
+    assert (ids(second), second.degraded) == (best(CANDIDATES)[50:], ["cm"])
+    assert second.rest is not None
+    stages.failing = set()
+    third = await chain.go_on(second.rest, 50, 5.0)
+    assert (ids(third), third.degraded) == (CATALOGUE[100:150], ["cm"])
+
+
+async def test_scores_fall_from_page_to_page() -> None:
+    chain = chain_over(stages := Stages(), PopularList(stages))
+    answer = await chain.answer(Request("", PROFILE, 200, paged=True), 5.0)
+    scores = [ItemInfo.FromString(item.info).rank_score for item in answer.items]
+    assert answer.rest is not None
+    assert scores[:CANDIDATES] == [float(sku_id[1:]) for sku_id in best(CANDIDATES)]
+    scores += answer.rest.scores
+    assert scores == sorted(scores, reverse=True)
+
+
+async def test_the_last_page_has_no_cursor() -> None:
+    chain = chain_over(stages := Stages(), PopularList(stages))
+    answer = await chain.answer(Request("", PROFILE, 300, paged=True), 5.0)
+    assert len(answer.items) == 300
+    assert answer.rest is not None
+    assert answer.rest.encode() == ""
+    assert (await chain.answer(Request("", PROFILE, 300), 5.0)).rest is None

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from recmesh.chain.chain import Answer, Item, Reason, Request
+from recmesh.chain.cursor import Cursor
 from recmesh.chain.servicer import AsServicer, endpoint
 from recmesh.errors import InvalidRequest
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
@@ -17,6 +18,7 @@ ITEM = ItemInfo(sku_id="a", brand="b")
 ANSWER = Answer(
     [Item("a", ITEM.SerializeToString())], "r1", ["um"], True, [Reason("a", [("popular", 0.5), ("new", 0.25)])]
 )
+REST = Cursor(["c"], [0.5], "r1", ["um"])
 
 
 class _Chain:
@@ -24,10 +26,15 @@ class _Chain:
 
     def __init__(self) -> None:
         self.asked: list[tuple[Request, float]] = []
+        self.continued: list[tuple[Cursor, int, float]] = []
 
     async def answer(self, request: Request, timeout: float) -> Answer:
         self.asked.append((request, timeout))
         return ANSWER
+
+    async def go_on(self, cursor: Cursor, size: int, timeout: float) -> Answer:
+        self.continued.append((cursor, size, timeout))
+        return Answer([], "r1", [], rest=REST)
 
 
 async def asked(monkeypatch: pytest.MonkeyPatch, request: ASRequest) -> tuple[_Chain, ASResponse]:
@@ -43,10 +50,31 @@ async def test_every_field_of_a_request_reaches_the_chain(monkeypatch: pytest.Mo
     profile = UserInfo(age="3")
     history = History(sku_ids=["a"], times=[1], types=[0], values=[2.0], type_names=["view"], older_sku_ids=["b"])
     request = ASRequest(
-        user_id="5", user_info=profile, size=7, exclude_ids=["x"], new_only=True, explain=True, history=history
+        user_id="5",
+        user_info=profile,
+        size=7,
+        exclude_ids=["x"],
+        new_only=True,
+        explain=True,
+        history=history,
+        paged=True,
     )
     chain, _ = await asked(monkeypatch, request)
-    assert chain.asked == [(Request("5", profile, 7, ["x"], True, True, history=history), 0.75)]
+    assert chain.asked == [(Request("5", profile, 7, ["x"], True, True, history=history, paged=True), 0.75)]
+
+
+async def test_a_cursor_continues_a_list_and_gives_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain, answer = await asked(monkeypatch, ASRequest(cursor=REST.encode(), size=7, log_id=3, paged=True))
+    assert chain.continued == [(REST, 7, 0.75)]
+    assert Cursor.decode(answer.next_cursor) == REST
+    chain, _ = await asked(monkeypatch, ASRequest(cursor=REST.encode()))
+    assert chain.continued == [(REST, 50, 0.75)]
+
+
+@pytest.mark.parametrize("field", [{"user_id": "5"}, {"exclude_ids": ["x"]}, {"new_only": True}, {"explain": True}])
+async def test_a_cursor_stands_alone(monkeypatch: pytest.MonkeyPatch, field: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=f"send it without {next(iter(field))}"):
+        await asked(monkeypatch, ASRequest(cursor=REST.encode(), **field))
 
 
 async def test_every_field_of_an_answer_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

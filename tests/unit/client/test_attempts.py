@@ -276,9 +276,10 @@ async def test_many_items_are_scored_in_parts_by_one_release(blocking: bool) -> 
 
 @both
 async def test_every_argument_of_recommend_is_sent(blocking: bool) -> None:
-    client = _Client(blocking, [as_pb2.ASResponse(error={"code": 200})] * 2)
-    await client.recommend("5", {"age": "3"}, size=7, exclude=["x"], new_only=True, explain=True)
+    client = _Client(blocking, [as_pb2.ASResponse(error={"code": 200})] * 3)
+    await client.recommend("5", {"age": "3"}, size=7, exclude=["x"], new_only=True, explain=True, paged=True)
     await client.recommend()
+    await client.next_page("rest", size=7)
     assert [call[2] for call in client.sent] == [
         as_pb2.ASRequest(
             user_id="5",
@@ -287,9 +288,13 @@ async def test_every_argument_of_recommend_is_sent(blocking: bool) -> None:
             exclude_ids=["x"],
             new_only=True,
             explain=True,
+            paged=True,
         ),
         as_pb2.ASRequest(),
+        as_pb2.ASRequest(cursor="rest", size=7),
     ]
+    with pytest.raises(InvalidRequest, match="cursor is empty"):
+        await client.next_page("")
     assert client.sent[0][1] == AS.path
 
 

@@ -96,6 +96,18 @@ def test_exclusions_sizes_and_new_items(fake: Fake) -> None:
         result(fake.recall(USERS[0], size=1_001))
 
 
+def test_pages_continue_a_list(fake: Fake) -> None:
+    first = result(fake.recommend("2", size=1, paged=True))
+    assert [item.sku_id for item in first.items] == ["a"]
+    second = result(fake.next_page(first.next_cursor, size=1))
+    assert [item.sku_id for item in second.items] == ["b"]
+    result(fake.remove_items(["c"]))
+    assert result(fake.next_page(second.next_cursor, size=1)).items == ()
+    assert result(fake.recommend("2", size=1)).next_cursor == ""
+    with pytest.raises(InvalidRequest, match="not one that this service gave"):
+        result(fake.next_page("9"))
+
+
 def test_scores_follow_the_recommendations(fake: Fake) -> None:
     assert result(fake.score(USERS[0], ["a", "b", "c", "no"])).by_sku_id == pytest.approx(
         {"c": 1.0, "a": 1 / 2, "b": 1 / 3}

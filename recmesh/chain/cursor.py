@@ -1,0 +1,72 @@
+"""Cursors: the rest of a list, as text that the caller sends back for the next page.
+
+The list travels with the caller, so every process can continue it, and nothing has to be stored or found again
+(docs/adr/041-cursors.md).
+"""
+
+import base64
+import binascii
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from recmesh.contract import MAX_CANDIDATES, MAX_ID_BYTES
+from recmesh.errors import InvalidRequest
+from recmesh.pb import cursor_pb2
+
+# The ids with their scores, tags and lengths, and what the answer says of itself.
+_MAX_BYTES = MAX_CANDIDATES * (MAX_ID_BYTES + 8) + (1 << 12)
+_NOT_OURS = "cursor is not one that this service gave: send next_cursor of the answer before, unchanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The rest of a list.
+
+    Attributes:
+        ids: The items that follow, best first.
+        scores: One for each id.
+        release: The release that gave the list.
+        degraded: What was missing when the list was made.
+        unknown_user: Whether the list was made for a user who is not stored.
+    """
+
+    ids: Sequence[str]
+    scores: Sequence[float]
+    release: str
+    degraded: Sequence[str] = ()
+    unknown_user: bool = False
+
+    def encode(self) -> str:
+        """The text for `next_cursor`; empty if nothing follows."""
+        if not self.ids:
+            return ""
+        message = cursor_pb2.Cursor(
+            release=self.release,
+            degraded=self.degraded,
+            unknown_user=self.unknown_user,
+            ids=self.ids,
+            scores=self.scores,
+        )
+        return base64.urlsafe_b64encode(zlib.compress(message.SerializeToString(), level=1)).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> "Cursor":
+        """Read what `encode` wrote.
+
+        Raises:
+            InvalidRequest: The text is something else.
+        """
+        try:
+            unpacking = zlib.decompressobj()
+            data = unpacking.decompress(base64.urlsafe_b64decode(text.encode()), _MAX_BYTES)
+            message = cursor_pb2.Cursor.FromString(data)
+        except (binascii.Error, ValueError, zlib.error, DecodeError) as error:
+            raise InvalidRequest(_NOT_OURS) from error
+        counts = len(message.ids), len(message.scores)
+        if not unpacking.eof or counts[0] != counts[1] or not 0 < counts[0] <= MAX_CANDIDATES:
+            raise InvalidRequest(_NOT_OURS)
+        ids, scores, degraded = list(message.ids), list(message.scores), list(message.degraded)
+        return cls(ids, scores, message.release, degraded, message.unknown_user)
