@@ -13,7 +13,7 @@ the answer names that too.
 
 import struct
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,6 +23,7 @@ import structlog
 
 from recmesh import spans
 from recmesh.chain.cursor import Cursor
+from recmesh.chain.missing import Absence, Missing
 from recmesh.chain.popular import PopularList
 from recmesh.chain.shown import Shown
 from recmesh.contract import MAX_CANDIDATES, NO_USER_IDS, POPULAR, RANK_SCORE_FIELD, RELEASE, USER_FIELDS, ServiceName
@@ -59,6 +60,9 @@ _SMOOTHING = 0.05
 # rank is asked for this many items more than the answer needs, to replace items that cm does not know.
 _SPARE_ITEMS = 10
 
+# An explanation names so many groups of features at most.
+_EXPLAINED_GROUPS = 5
+
 # A tag and a float, appended to a serialized ItemInfo, set its field rank_score (docs/adr/017-raw-protobuf-fields.md).
 _RANK_SCORE = struct.Struct("<Bf")
 _WIRE_TYPE_32_BITS = 5
@@ -83,6 +87,7 @@ class Request:
         record: Whether the answer keeps what it was made of.
         history: Replaces the stored history; empty for none.
         paged: Whether the answer says how the list goes on.
+        explain_missing: Items of which the answer says why they are not in the list.
     """
 
     user_id: str
@@ -94,6 +99,7 @@ class Request:
     record: bool = False
     history: History = field(default_factory=History)
     paged: bool = False
+    explain_missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +117,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """The channels that proposed an item, each with its score."""
+    """Why an item is in the list.
+
+    Attributes:
+        sku_id: The item.
+        channels: The channels that proposed it, each with its score.
+        effects: The groups of features that moved its score, each with how much; the largest effect first.
+    """
 
     sku_id: str
     channels: Sequence[tuple[str, float]]
+    effects: Sequence[tuple[str, float]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +157,7 @@ class Answer:
         reasons: One for each item, in the order of the items, if the request asks for them.
         origin: What it was made of, if the request asks for that.
         rest: The list after these items, if the request asks for that.
+        missing: For each item of `explain_missing` why it is not in the list.
     """
 
     items: Sequence[Item]
@@ -153,6 +167,7 @@ class Answer:
     reasons: Sequence[Reason] = ()
     origin: Origin | None = None
     rest: Cursor | None = None
+    missing: Sequence[Missing] = ()
 
 
 @dataclass(slots=True)
@@ -165,6 +180,7 @@ class _Progress:
     explain: bool
     degraded: list[str] = field(default_factory=list)
     unknown_user: bool = False
+    effects: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
 
     def time_for(self, stage: ServiceName) -> float:
         """Seconds for a call to a stage that starts now."""
@@ -234,11 +250,12 @@ class Chain:
             items, rest = await self._describe_best(progress, user, found, ranked), None
         self._remember(progress, self._clock() - began)
         _describe_answer(progress, items, found.release)
-        reasons = _reasons(items, found) if progress.explain else ()
+        reasons = _reasons(items, found, progress.effects) if progress.explain else ()
         self._shown.count([item.sku_id for item in items], [[name for name, _ in of.channels] for of in reasons])
         shown = reasons if request.explain else ()
         origin = Origin(user, found, ranked) if request.record else None
-        return Answer(items, found.release, progress.degraded, progress.unknown_user, shown, origin, rest)
+        missing = await self._explain_missing(progress, user, found, ranked, items) if request.explain_missing else ()
+        return Answer(items, found.release, progress.degraded, progress.unknown_user, shown, origin, rest, missing)
 
     async def go_on(self, cursor: Cursor, size: int, timeout: float) -> Answer:
         """The next `size` items of a list, within `timeout` seconds. Only cm is asked."""
@@ -316,7 +333,7 @@ class Chain:
     ) -> tuple[CandidateList, ScoreList]:
         """rank: the best candidates, scored by the release that gave them."""
         size = progress.request.size + _SPARE_ITEMS
-        if progress.request.record or progress.request.paged:
+        if progress.request.record or progress.request.paged or progress.request.explain_missing:
             size = max(size, progress.candidates)
         ranked = await self._rank(progress, user, found, size)
         if ranked.release != found.release and not progress.degraded:
@@ -336,7 +353,9 @@ class Chain:
             unlisted = set(found.unlisted)
             items = await self._look_up_fields(progress, [sku_id for sku_id in ids if sku_id in unlisted])
             ids = [sku_id for sku_id in ids if sku_id not in unlisted]
-        query = ScoreQuery(user, ids, items, size, found.new_only, found.release, ordered=True)
+        query = ScoreQuery(
+            user, ids, items, size, found.new_only, found.release, ordered=True, explain=progress.request.explain
+        )
         try:
             with self._stage("rank"):
                 ranked = await self._ranker.rank(query, progress.time_for("rank"))
@@ -344,6 +363,7 @@ class Chain:
             self._failed(progress, "rank", error)
             return ScoreList(found.ids, found.scores, found.release)
         progress.mark_parts("rank", ranked.degraded)
+        progress.effects |= _effects(ranked)
         return ranked
 
     async def _look_up_fields(self, progress: _Progress, unlisted: Sequence[str]) -> list[ItemInfo]:
@@ -382,6 +402,33 @@ class Chain:
         end = ranked.ids.index(items[-1].sku_id) + 1 if len(items) == size else total
         rest = Cursor(ranked.ids[end:], ranked.scores[end:], ranked.release, progress.degraded, progress.unknown_user)
         return items, rest
+
+    async def _explain_missing(
+        self, progress: _Progress, user: RequestUser, found: CandidateList, ranked: ScoreList, items: Sequence[Item]
+    ) -> list[Missing]:
+        """Why items are not in the list. Those that are no candidates are scored for it."""
+        request = progress.request
+        infos = await self._look_up_fields(progress, request.explain_missing)
+        scores, candidates = dict(zip(ranked.ids, ranked.scores, strict=True)), set(found.ids)
+        others = [info for info in infos if info.sku_id not in candidates]
+        if others and "rank" not in progress.degraded:
+            query = ScoreQuery(user, (), others, new_only=found.new_only, release=found.release)
+            try:
+                scored = await self._ranker.rank(query, progress.time_for("rank"))
+                scores |= zip(scored.ids, scored.scores, strict=True)
+            except RecmeshError as error:
+                self._failed(progress, "rank", error)
+        absence = Absence(
+            listed={item.sku_id: position for position, item in enumerate(items, start=1)},
+            known={info.sku_id for info in infos},
+            exclude=request.exclude,
+            user=user,
+            found=found,
+            ranked=ranked,
+            scores=scores,
+            last=scores.get(items[-1].sku_id) if items else None,
+        )
+        return [absence.explain(sku_id) for sku_id in request.explain_missing]
 
     async def _describe(self, progress: _Progress, ids: Sequence[str], scores: Sequence[float]) -> list[Item]:
         return _with_scores(ids, scores, await self._look_up(progress, ids) if ids else ())
@@ -483,10 +530,21 @@ def _updated(stored: UserInfo, given: UserInfo) -> UserInfo:
     return profile
 
 
-def _reasons(items: Sequence[Item], found: CandidateList) -> list[Reason]:
+def _effects(ranked: ScoreList) -> dict[str, list[tuple[str, float]]]:
+    """For each item the groups of features that moved its score most, the largest effect first."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    for position, sku_id in enumerate(ranked.ids if ranked.effects else ()):
+        moved = [(group, effects[position]) for group, effects in ranked.effects.items() if effects[position]]
+        found[sku_id] = sorted(moved, key=lambda effect: -abs(effect[1]))[:_EXPLAINED_GROUPS]
+    return found
+
+
+def _reasons(
+    items: Sequence[Item], found: CandidateList, effects: Mapping[str, Sequence[tuple[str, float]]]
+) -> list[Reason]:
     channels: dict[str, list[tuple[str, float]]] = {item.sku_id: [] for item in items}
     for name, part in found.channels.items():
         for position, score in zip(part.positions, part.scores, strict=True):
             if (reason := channels.get(found.ids[position])) is not None:
                 reason.append((name, float(score)))
-    return [Reason(sku_id, reason) for sku_id, reason in channels.items()]
+    return [Reason(sku_id, reason, effects.get(sku_id, ())) for sku_id, reason in channels.items()]

@@ -5,12 +5,13 @@ from google.protobuf.message import Message
 from recmesh.chain.answer_log import AnswerLog
 from recmesh.chain.chain import Answer, Chain, Request
 from recmesh.chain.cursor import Cursor
+from recmesh.chain.missing import MAX_EXPLAINED
 from recmesh.contract import DEFAULT_RECOMMENDATIONS, MAX_RECOMMENDATIONS, OK
 from recmesh.errors import InvalidRequest
 from recmesh.pb import as_pb2
 from recmesh.serving import Endpoint, deadline
 from recmesh.serving.health import Check
-from recmesh.serving.limits import check_excluded, check_history, check_ids
+from recmesh.serving.limits import check_count, check_excluded, check_history, check_ids
 from recmesh.serving.rpc import Context, with_raw_fields
 
 _BESIDE_CURSOR = {"cursor", "size", "log_id", "paged"}
@@ -38,6 +39,8 @@ class AsServicer:
         check_ids("user_id", [request.user_id])
         check_excluded(request.exclude_ids)
         check_history(request.history)
+        check_count("explain_missing", len(request.explain_missing), MAX_EXPLAINED)
+        check_ids("explain_missing", request.explain_missing)
         if request.cursor:
             return _response(await self._go_on(request))
         log = self._log if self._log is not None and self._log.wants(context.invocation_metadata()) else None
@@ -52,6 +55,7 @@ class AsServicer:
                 record=log is not None,
                 history=request.history,
                 paged=request.paged,
+                explain_missing=request.explain_missing,
             ),
             deadline.remaining(),
         )
@@ -82,10 +86,12 @@ def _response(answer: Answer) -> Message:
         degraded=answer.degraded,
         unknown_user=answer.unknown_user,
         next_cursor=answer.rest.encode() if answer.rest else "",
+        missing=[{"sku_id": one.sku_id, "reason": one.reason, "text": one.text} for one in answer.missing],
         reasons=[
             {
                 "sku_id": reason.sku_id,
                 "channels": [{"channel": channel, "score": score} for channel, score in reason.channels],
+                "features": [{"group": group, "effect": effect} for group, effect in reason.effects],
             }
             for reason in answer.reasons
         ],

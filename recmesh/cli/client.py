@@ -26,6 +26,7 @@ from recmesh.client import (
     SET_AVAILABILITY,
     UM,
     Action,
+    History,
     InvalidRequest,
     Item,
     Mesh,
@@ -140,7 +141,10 @@ def rank(
 
 @_command("as", epilog=f"The fields of a new user, in this order: {_FIELDS}.")
 def recommend(
-    user: Annotated[list[str], typer.Argument(metavar="USER", help="A user id, or the six fields of a new user.")],
+    user: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[USER]", help="A user id, or the six fields of a new user; nothing for a guest."),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(parser=arguments.size, metavar="N", help=f"Number of items, 1 to {MAX_RECOMMENDATIONS}."),
@@ -149,26 +153,56 @@ def recommend(
         list[str] | None, typer.Option(metavar="SKU_ID[,...]", help="Items to leave out; may be repeated.")
     ] = None,
     new_only: NewOnly = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Print the channels that proposed each item.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print the channels and features that brought each item into the list.")
+    ] = False,
+    why_not: Annotated[
+        list[str] | None,
+        typer.Option("--why-not", metavar="SKU_ID[,...]", help="Print why these items are not in the list."),
+    ] = None,
+    history: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SKU_ID[,...]", help="Items of a guest's history, newest first, instead of a stored one."),
+    ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD=VALUE", help="A field of the profile; overrides a stored one. May be repeated."),
+    ] = None,
     as_json: AsJson = False,
     as_table: AsTable = False,
     target: Target = "",
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Print recommendations for a known user (an id) or a new one (six fields)."""
+    """Print recommendations for a known user (an id), a new one (six fields, or --profile) or a guest (--history)."""
     show = _printer(as_json, as_table)
+    if not (user or profile or history):
+        raise SettingsError("as needs a user: an id, the six fields of a new user, --profile or --history")
+    user_id, fields = _user(user or ())
+    fields |= dict(map(arguments.field, profile or ()))
     request = as_pb2.ASRequest(
-        size=size or 0, exclude_ids=arguments.ids(exclude or ()), new_only=new_only, explain=explain
+        user_id=user_id,
+        user_info=wire.user_info(user_id, fields) if fields else None,
+        size=size or 0,
+        exclude_ids=arguments.ids(exclude or ()),
+        new_only=new_only,
+        explain=explain,
+        history=wire.history_message(History(tuple(arguments.ids(history)))) if history else None,
+        explain_missing=arguments.ids(why_not or ()),
     )
-    if len(user) == 1:
-        request.user_id = user[0]
-    elif len(user) == len(USER_FIELDS):
-        request.user_info.CopyFrom(wire.user_info("", dict(zip(USER_FIELDS, user, strict=True))))
-    else:
-        raise SettingsError(
-            f"as takes one user id, or the six fields of a new user ({_FIELDS}); {len(user)} were given"
-        )
     _run(_single(AS, request, _mesh("as", target, timeout), show))
+
+
+def _user(given: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The id and the profile of a user on the command line.
+
+    Raises:
+        SettingsError: These are neither one id nor six fields.
+    """
+    if len(given) in (0, 1):
+        return "".join(given), {}
+    if len(given) == len(USER_FIELDS):
+        return "", dict(zip(USER_FIELDS, given, strict=True))
+    raise SettingsError(f"as takes one user id, or the six fields of a new user ({_FIELDS}); {len(given)} were given")
 
 
 @_command()

@@ -1,7 +1,7 @@
 """Answers as tables on a terminal."""
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from google.protobuf.message import Message
 from rich.console import Console
@@ -17,9 +17,9 @@ def as_table(response: Message, console: Console) -> None:
         case um_pb2.UserModelResponse():
             tables = [_user(response), _history(response)]
         case cm_pb2.CMResponse():
-            tables = [_items(response.item_infos, [])]
+            tables = [_items(response.item_infos, ())]
         case as_pb2.ASResponse():
-            tables = [_items(response.item_infos, [_channels(reason.channels) for reason in response.reasons])]
+            tables = [_items(response.item_infos, response.reasons), *_missing(response.missing)]
         case recall_pb2.RecallResponse():
             tables = [_candidates(response)]
         case rank_pb2.RankResponse():
@@ -41,8 +41,8 @@ def as_table(response: Message, console: Console) -> None:
 
 def _user(response: um_pb2.UserModelResponse) -> Table:
     table = Table(title=f"user {response.user_info.user_id}", title_justify="left")
-    table.add_column("field")
-    table.add_column("value")
+    table.add_column("field", overflow="fold")
+    table.add_column("value", overflow="fold")
     for name, value in wire.to_user(response).profile.items():
         table.add_row(name, value)
     return table
@@ -52,26 +52,38 @@ def _history(response: um_pb2.UserModelResponse) -> Table:
     history = wire.to_user(response).history
     table = Table(title=f"{len(history.sku_ids)} actions, newest first", title_justify="left")
     for column in ("time", "type", "sku_id", "value"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for time, kind, sku_id, value in zip(history.times, history.types, history.sku_ids, history.values, strict=True):
         at = datetime.datetime.fromtimestamp(time / 1000, datetime.timezone.utc)
         table.add_row(f"{at:%Y-%m-%d %H:%M:%S}", kind, sku_id, f"{value:g}")
     return table
 
 
-def _items(infos: Iterable[item_info_pb2.ItemInfo], reasons: list[str]) -> Table:
+def _items(infos: Iterable[item_info_pb2.ItemInfo], reasons: Sequence[as_pb2.ASResponse.Reason]) -> Table:
     items = [wire.to_item(info) for info in infos]
     names = list(dict.fromkeys(name for item in items for name in item.fields))
     ranked = any(item.rank_score for item in items)
-    table = Table("#", "sku_id", *names, *(["score"] if ranked else []), *(["channels"] if reasons else []))
+    explained = ["channels", "features"] if reasons else []
+    table = _table("#", "sku_id", *names, *(["score"] if ranked else []), *explained)
     for k, item in enumerate(items):
         cells = [str(k + 1), item.sku_id, *(item.fields.get(name, "") for name in names)]
-        table.add_row(*cells, *([f"{item.rank_score:.4f}"] if ranked else []), *(reasons[k : k + 1]))
+        why = [_channels(reasons[k].channels), _features(reasons[k].features)] if reasons else []
+        table.add_row(*cells, *([f"{item.rank_score:.4f}"] if ranked else []), *why)
     return table
 
 
+def _missing(missing: Sequence[as_pb2.ASResponse.Missing]) -> list[Table]:
+    """The items whose absence is explained; no table without any."""
+    if not missing:
+        return []
+    table = _table("sku_id", "reason", "")
+    for absent in missing:
+        table.add_row(absent.sku_id, absent.reason, absent.text)
+    return [table]
+
+
 def _candidates(response: recall_pb2.RecallResponse) -> Table:
-    table = Table("#", "sku_id", "score", "channels")
+    table = _table("#", "sku_id", "score", "channels")
     for k, candidate in enumerate(wire.to_candidates(response).candidates, 1):
         channels = ", ".join(f"{name} {score:.4g}" for name, score in candidate.channels.items())
         table.add_row(str(k), candidate.sku_id, f"{candidate.score:.4f}", channels)
@@ -79,11 +91,23 @@ def _candidates(response: recall_pb2.RecallResponse) -> Table:
 
 
 def _pairs(response: rank_pb2.RankResponse) -> Table:
-    table = Table("#", "sku_id", "score")
+    table = _table("#", "sku_id", "score")
     for k, pair in enumerate(response.score_pairs, 1):
         table.add_row(str(k), pair.nid, f"{pair.score:.6f}")
     return table
 
 
+def _table(*columns: str) -> Table:
+    """A table that breaks texts into lines on a narrow terminal, and cuts none; ids get the room first."""
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
 def _channels(scores: Iterable[as_pb2.ASResponse.ChannelScore]) -> str:
     return ", ".join(f"{score.channel} {score.score:.4g}" for score in scores)
+
+
+def _features(effects: Iterable[as_pb2.ASResponse.FeatureEffect]) -> str:
+    return ", ".join(f"{effect.group} {effect.effect:+.4f}" for effect in effects)

@@ -140,6 +140,26 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """Why an item is not in a list.
+
+    Attributes:
+        sku_id: The item.
+        reason: What left it out: `"unknown"`, `"excluded"`, `"context"`, `"filter"`, `"history"`, `"not_proposed"`,
+            `"rank"` or `"rule"`; `"listed"` if it is in the list. See docs/services.md.
+        text: The same in words, with figures.
+
+    Example:
+        >>> Missing("99654", "excluded", "exclude_ids has it").reason
+        'excluded'
+    """
+
+    sku_id: str
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendation:
     """The answer of `as`.
 
@@ -152,6 +172,9 @@ class Recommendation:
         unknown_user: Whether no user with the requested id is stored. The profile in the request was used instead, or
             popular items.
         next_cursor: Continues the list, with `Mesh.next_page`; empty after its last items, and unless requested.
+        effects: For item k, the groups of features that moved its score most, such as `"history"`, and how much; empty
+            unless an explanation is requested.
+        missing: Why the items of `explain_missing` are not in the list.
 
     Example:
         >>> Recommendation((Item("99654"),), "r1", ("rank",)).degraded
@@ -164,6 +187,8 @@ class Recommendation:
     reasons: tuple[Mapping[str, float], ...] = ()
     unknown_user: bool = False
     next_cursor: str = ""
+    effects: tuple[Mapping[str, float], ...] = ()
+    missing: tuple[Missing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,6 +275,7 @@ class Mesh:
         explain: bool = False,
         history: History | None = None,
         paged: bool = False,
+        explain_missing: Iterable[str] = (),
         timeout: float | None = None,
     ) -> Recommendation:
         """Recommend items to a user.
@@ -285,10 +286,11 @@ class Mesh:
             size: Number of items, 1 to 200; 0 means the default of the service, 50.
             exclude: Items to leave out.
             new_only: Leave out items that the user has acted on.
-            explain: Say which channels proposed each item.
+            explain: Say which channels proposed each item, and which features moved its score most.
             history: Actions of a guest, or in place of the stored ones; never stored. With `sku_ids` alone, all are of
                 the strongest type and happened at the end of the data.
             paged: Make a list that `next_page` continues.
+            explain_missing: Say of these items, at most 20, why they are not in the list.
             timeout: Seconds for all attempts; None means that of the mesh.
 
         Returns:
@@ -297,7 +299,7 @@ class Mesh:
         Example:
             answer = mesh.recommend(profile={"age": "5.0", "city": "120.0"}, size=10)
         """
-        request = wire.as_request(user_id, profile, size, exclude, new_only, explain, history, paged)
+        request = wire.as_request(user_id, profile, size, exclude, new_only, explain, history, paged, explain_missing)
         return wire.to_recommendation(self._answer(AS, request, timeout))
 
     def next_page(self, cursor: str, *, size: int = 0, timeout: float | None = None) -> Recommendation:

@@ -225,7 +225,23 @@ class FakeServices:
         if (request.paged or request.cursor) and listed[size:]:
             self._rests.append(listed[size:])
             answer.next_cursor = str(len(self._rests))
+        for sku_id in request.explain_missing:
+            reason = self._absence(sku_id, request, [info.sku_id for info in answer.item_infos])
+            answer.missing.add(sku_id=sku_id, reason=reason, text=reason)
         return answer
+
+    def _absence(self, sku_id: str, request: as_pb2.ASRequest, listed: Sequence[str]) -> str:
+        """What left an item out of the list, as `as` names it."""
+        if sku_id in listed:
+            return "listed"
+        if sku_id in request.exclude_ids:
+            return "excluded"
+        if sku_id not in self._items or not self._feed_service.offers(sku_id):
+            return "unknown"
+        asked = dict(self._list(request.user_id, ()))
+        if sku_id not in asked:
+            return "not_proposed"
+        return "rank" if sku_id in dict(self._asked(request)) else "history"
 
     def _asked(self, request: as_pb2.ASRequest) -> list[tuple[str, float]]:
         left_out = {*request.exclude_ids}

@@ -12,6 +12,7 @@ from recmesh.client._model import (
     History,
     Item,
     Items,
+    Missing,
     Recommendation,
     Recorded,
     Rejected,
@@ -160,6 +161,7 @@ def as_request(
     explain: bool,
     history: History | None = None,
     paged: bool = False,
+    explain_missing: Iterable[str] = (),
 ) -> as_pb2.ASRequest:
     """The request of `Mesh.recommend`."""
     return as_pb2.ASRequest(
@@ -172,6 +174,7 @@ def as_request(
         explain=explain,
         history=history_message(history) if history else None,
         paged=paged,
+        explain_missing=explain_missing,
     )
 
 
@@ -265,10 +268,16 @@ def to_scores(responses: Iterable[rank_pb2.RankResponse]) -> Scores:
 
 def to_recommendation(response: as_pb2.ASResponse) -> Recommendation:
     """The recommendation in an answer of `as`."""
-    reasons = tuple({score.channel: score.score for score in reason.channels} for reason in response.reasons)
-    items = tuple(map(to_item, response.item_infos))
-    degraded = tuple(response.degraded)
-    return Recommendation(items, response.release, degraded, reasons, response.unknown_user, response.next_cursor)
+    return Recommendation(
+        items=tuple(map(to_item, response.item_infos)),
+        release=response.release,
+        degraded=tuple(response.degraded),
+        reasons=tuple({score.channel: score.score for score in reason.channels} for reason in response.reasons),
+        unknown_user=response.unknown_user,
+        next_cursor=response.next_cursor,
+        effects=tuple({part.group: part.effect for part in reason.features} for reason in response.reasons),
+        missing=tuple(Missing(absent.sku_id, absent.reason, absent.text) for absent in response.missing),
+    )
 
 
 def to_recorded(responses: Iterable[feed_pb2.FeedResponse]) -> Recorded:

@@ -9,6 +9,7 @@ import numpy as np
 
 from recmesh.errors import InvalidRequest, ReleaseError
 from recmesh.features.catalogue import Catalogue
+from recmesh.features.feature_groups import FeatureGroup, feature_groups
 from recmesh.features.fit import misfit
 from recmesh.features.mapped_inputs import MappedModels
 from recmesh.features.mapping import ITEM_ID
@@ -108,6 +109,11 @@ class Encoder:
     def new_vectors(self) -> Floats:
         """The vectors of the new items, float32 [new items, dim], in the order of `statistics.new`."""
         return self.item_vectors[self.statistics.new]
+
+    @cached_property
+    def feature_groups(self) -> Sequence[FeatureGroup]:
+        """The groups of the ranker's inputs; none for an imported ranker, whose inputs have names of its own."""
+        return () if self._mapped.ranker else feature_groups(self.spec)
 
     @cached_property
     def vocabularies(self) -> Mapping[str, Vocabulary]:

@@ -32,16 +32,29 @@ _USER = ("user_items", "user_moments", "user_recency")
 
 def dense_names(spec: FeatureSpec) -> tuple[str, ...]:
     """Return the names of the dense inputs, in order. Releases contain these names."""
-    names = [f"popularity_{p.name}" for p in spec.popularities]
-    names += ["repeat_rate", "age"]
-    names += [f"lift_{field.name}" for field in spec.user_fields]
-    names += [*_LIST_PARTS, *_RELATIVE_PARTS, "tower"]
+    return tuple(name for _, name in grouped_dense_names(spec))
+
+
+def grouped_dense_names(spec: FeatureSpec) -> list[tuple[str, str]]:
+    """Return the dense inputs in order, each as its group (`recmesh.features.feature_groups`) and its name."""
+    names = [("popularity", f"popularity_{p.name}") for p in spec.popularities]
+    names += [("popularity", "repeat_rate"), ("age", "age")]
+    names += [("profile", f"lift_{field.name}") for field in spec.user_fields]
+    names += [("history", part) for part in (*_LIST_PARTS, *_RELATIVE_PARTS)]
+    names += [("two_tower", "tower")]
     for field in spec.item_fields:
-        names += [f"{field.name}_{part}" for part in ("count", "lift", "items", "recent")]
-    names += [f"{field.name}_distance" for field in spec.item_fields if field.kind == "numeric"]
-    names += [f"{field.name}_profile" for field in spec.item_fields if spec.user_fields]
-    names += ["owned", *_OWN, *(f"own_x_{cross}" for cross in _CROSSES), *_USER]
-    return tuple(names)
+        names += [(item_group(field.name), f"{field.name}_{part}") for part in ("count", "lift", "items", "recent")]
+    numeric = [field.name for field in spec.item_fields if field.kind == "numeric"]
+    names += [(item_group(name), f"{name}_distance") for name in numeric]
+    names += [("profile", f"{field.name}_profile") for field in spec.item_fields if spec.user_fields]
+    names += [("bought_before", name) for name in ("owned", *_OWN, *(f"own_x_{cross}" for cross in _CROSSES))]
+    names += [("user", name) for name in _USER]
+    return names
+
+
+def item_group(field: str) -> str:
+    """Return the name of the group of features of an item field."""
+    return f"item.{field}"
 
 
 def never_negative(spec: FeatureSpec) -> tuple[bool, ...]:

@@ -111,6 +111,7 @@ class ScoreQuery:
             (`RankRequest.affinity`). Such scores judge single pairs; they do not order lists.
         ordered: Whether the items are already ordered. That order is kept if the release has no ranker for the
             segment.
+        explain: Whether `ScoreList.effects` is needed.
     """
 
     user: RequestUser
@@ -121,6 +122,7 @@ class ScoreQuery:
     release: str = ""
     debiased: bool = False
     ordered: bool = False
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +134,15 @@ class ScoreList:
         scores: One for each id.
         release: The release that scored the items.
         degraded: Names of the backends that did not answer.
+        effects: For each group of features how much it moved the score of each item; see
+            `recmesh.features.feature_groups`. Empty if the query does not ask for it, or no ranker gave the scores.
     """
 
     ids: Sequence[str]
     scores: Sequence[float]
     release: str
     degraded: Sequence[str] = ()
+    effects: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 class UserStage(Protocol):
@@ -258,12 +263,19 @@ class RemoteRankStage:
             size=query.size,
             affinity=query.debiased,
             ordered=query.ordered,
+            explain=query.explain,
         )
         answer = await self._call(request, timeout)
         if answer.error.code != OK:
             raise Unavailable(f"rank: {answer.error.text}")
         pairs = answer.score_pairs
-        return ScoreList([pair.nid for pair in pairs], [pair.score for pair in pairs], answer.release, answer.degraded)
+        return ScoreList(
+            ids=[pair.nid for pair in pairs],
+            scores=[pair.score for pair in pairs],
+            release=answer.release,
+            degraded=answer.degraded,
+            effects={part.group: part.effects for part in answer.features},
+        )
 
 
 class _RawItems(Protocol):

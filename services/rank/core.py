@@ -10,6 +10,7 @@ from recmesh.contract import MAX_RANKED_ITEMS
 from recmesh.errors import InvalidRequest
 from recmesh.features import Encoder
 from recmesh.features.mapping import ITEM_ID
+from recmesh.features.spec import Longs
 from recmesh.serving import metrics
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.deadline import Deadline, within
@@ -60,29 +61,55 @@ class RankCore:
         if not ids:
             return ScoreList((), (), release_id)
         spans.annotate({spans.RELEASE: release_id, spans.CANDIDATES: count})
-        scored = await self._score(release, query, ids, deadline)
-        if scored.missing:
-            spans.annotate({spans.DEGRADED: tuple(scored.missing)})
-        return _best(ids, scored, query, release_id)
-
-    async def _score(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str], deadline: Deadline) -> Scored:
-        """A score for each id, in the order of `ids`."""
         encoded = await self._gate.run(
             lambda: _EncodedQuery(release, query, ids), in_thread=len(ids) > MAX_ITEMS_ON_LOOP
         )
+        scored = await self._score(release, query, encoded, deadline)
+        if scored.missing:
+            spans.annotate({spans.DEGRADED: tuple(scored.missing)})
+        best = np.argsort(-scored.scores, kind="stable")[: query.size or len(ids)]
+        scores = scored.scores[best]
+        effects = await self._effects(release, query, encoded, best, scores, deadline) if query.explain else {}
+        return ScoreList(take(ids, best), scores.tolist(), release_id, scored.missing, effects)
+
+    async def _score(
+        self, release: RankRelease, query: ScoreQuery, encoded: "_EncodedQuery", deadline: Deadline
+    ) -> Scored:
+        """A score for each item, in the order of the query."""
         if encoded.inputs is None:
-            return Scored(_falling_scores(len(ids)))
-        output = DEBIASED_SCORE if query.debiased else SCORE
-        scored = await release.backend.score(encoded.inputs, deadline.remaining(), output)
-        scores = np.empty(len(ids), np.float32)
+            return Scored(_falling_scores(encoded.count))
+        scored = await release.backend.score(encoded.inputs, deadline.remaining(), _output(query))
+        scores = np.empty(encoded.count, np.float32)
         scores[encoded.order] = scored.scores
         return Scored(scores, scored.missing)
+
+    async def _effects(
+        self,
+        release: RankRelease,
+        query: ScoreQuery,
+        encoded: "_EncodedQuery",
+        best: Longs,
+        scores: ScoreArray,
+        deadline: Deadline,
+    ) -> dict[str, list[float]]:
+        """How much each group of features moved the scores of the best items."""
+        if encoded.inputs is None or not release.encoder.feature_groups:
+            return {}
+        rows = np.argsort(encoded.order)[best]
+        inputs = {name: values[rows] for name, values in encoded.inputs.items()}
+        average = encoded.inputs["dense"].mean(axis=0)
+        effects = {}
+        for group in release.encoder.feature_groups:
+            without = await release.backend.score(group.without(inputs, average), deadline.remaining(), _output(query))
+            effects[group.name] = (scores - without.scores).tolist()
+        return effects
 
 
 class _EncodedQuery:
     """The ranker's inputs for a query.
 
     Attributes:
+        count: Number of items.
         inputs: One row for each id; None if the query is ordered and the release has no ranker for its segment.
         order: The position of each row in the query.
     """
@@ -90,6 +117,7 @@ class _EncodedQuery:
     def __init__(self, release: RankRelease, query: ScoreQuery, ids: Sequence[str]) -> None:
         encoder = release.encoder
         user, vector = release.user_features.encode(query.user)
+        self.count = len(ids)
         self.inputs: Inputs | None = None
         if query.ordered and not encoder.spec.rankers.get(encoder.segment(user, query.new_only), True):
             return
@@ -113,7 +141,5 @@ def _falling_scores(count: int) -> ScoreArray:
     return np.linspace(1, 1 / max(count, 1), count, dtype=np.float32)
 
 
-def _best(ids: Sequence[str], scored: Scored, query: ScoreQuery, release_id: str) -> ScoreList:
-    scores, missing = scored
-    order = np.argsort(-scores, kind="stable")[: query.size or len(ids)]
-    return ScoreList(take(ids, order), scores[order].tolist(), release_id, missing)
+def _output(query: ScoreQuery) -> str:
+    return DEBIASED_SCORE if query.debiased else SCORE

@@ -25,6 +25,7 @@ class RankServicer:
             release=request.release,
             debiased=request.affinity,
             ordered=request.ordered,
+            explain=request.explain,
         )
         scored = await self._core.rank(query, deadline.remaining())
         response = RankResponse(error=RankResponse.Error(code=OK), release=scored.release, degraded=scored.degraded)
@@ -32,4 +33,6 @@ class RankServicer:
             response.degraded.append(RELEASE)
         for sku_id, score in zip(scored.ids, scored.scores, strict=True):
             response.score_pairs.add(nid=sku_id, score=score)
+        for group, effects in scored.effects.items():
+            response.features.add(group=group, effects=effects)
         return response

@@ -2,10 +2,12 @@
 
 import asyncio
 import math
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from onnxruntime import InferenceSession
 from pymilvus import MilvusClient
 
 from recmesh.contract import (
@@ -16,12 +18,15 @@ from recmesh.contract import (
     MAX_RECOMMENDATIONS,
     OK,
 )
+from recmesh.features import Encoder
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.rank_pb2 import RankRequest, RankResponse
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.pb.um_pb2 import UserModelRequest
 from recmesh.pb.user_info_pb2 import UserInfo
+from recmesh.serving.models import encode_user
+from recmesh.serving.stages import RequestUser
 from recmesh.stores.milvus_writer import MilvusWriter
 from recmesh.stores.redis import RedisWriter
 from tests.calls import AS, RANK, RECALL, UM
@@ -130,6 +135,50 @@ def test_reasons_name_the_channels(ask: Ask, trained_shop: Shop) -> None:
     assert channels <= {"two_tower", "neighbours", "popular", "bought_before", "new"}
     assert all(reason.channels for reason in answer.reasons)
     assert answer.release == trained_shop.store.active()
+
+
+def test_reasons_name_the_features_that_moved_a_score_most(
+    ask: Ask, compact: Service, trained_shop: Shop, tmp_path: Path
+) -> None:
+    """Worked out here with the models of the release, for all groups of features and all candidates."""
+    user_id = trained_shop.user_ids[2]
+    answer = ask(ASRequest(user_id=user_id, explain=True, size=10))
+    release = trained_shop.store.active()
+    assert release is not None
+    folder = trained_shop.store.fetch(release, tmp_path)
+    encoder, session = Encoder.load(folder), InferenceSession(folder / "ranker.onnx")
+    tower = InferenceSession(folder / "user_tower.onnx")
+    stored = UM.call(compact.target("um"), UserModelRequest(user_id=user_id))
+    request = RecallRequest(user_info=stored.user_info, history=stored.history, request_num=400, columnar=True)
+    candidates = list(RECALL.call(compact.target("recall"), request).candidates.ids)
+    user = encode_user(encoder, RequestUser(stored.user_info, stored.history))
+    vector = tower.run(None, encoder.tower_inputs(user))[0][0]
+    inputs = encoder.ranker_inputs(user, encoder.catalogue.encode(candidates), False, (), vector)
+    scores = session.run(["score"], inputs)[0]
+    average = inputs["dense"].mean(0)
+    effects = {
+        group.name: scores - session.run(["score"], group.without(inputs, average))[0]
+        for group in encoder.feature_groups
+    }
+    for reason in answer.reasons:
+        row = candidates.index(reason.sku_id)
+        moved = sorted(((name, of[row]) for name, of in effects.items()), key=lambda effect: -abs(effect[1]))[:5]
+        assert [part.effect for part in reason.features] == pytest.approx([effect for _, effect in moved], abs=1e-5)
+        named = {part.group: part.effect for part in reason.features}
+        assert named == pytest.approx({name: effects[name][row] for name in named}, abs=1e-5)
+    assert not ask(ASRequest(user_id=user_id, size=10)).reasons
+
+
+def test_why_an_item_is_not_in_the_list(ask: Ask, trained_shop: Shop) -> None:
+    user_id = trained_shop.user_ids[1]
+    whole = ids(ask(ASRequest(user_id=user_id, new_only=True, size=MAX_RECOMMENDATIONS)))
+    bought = min(history_of(trained_shop, user_id))
+    asked = [whole[0], whole[3], whole[60], "no-such-item", bought]
+    answer = ask(ASRequest(user_id=user_id, new_only=True, size=50, exclude_ids=whole[3:4], explain_missing=asked))
+    assert [missing.sku_id for missing in answer.missing] == asked
+    assert [missing.reason for missing in answer.missing] == ["listed", "excluded", "rank", "unknown", "history"]
+    assert answer.missing[0].text == "at position 1"
+    assert answer.missing[2].text.startswith("at place 60 of 250 candidates: its score is ")
 
 
 def test_a_request_beyond_a_limit_is_refused_with_the_limit(ask: Ask, compact: Service) -> None:

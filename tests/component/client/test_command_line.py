@@ -115,6 +115,19 @@ def test_options_reach_as(environment: LoopbackMesh, capsys: pytest.CaptureFixtu
     ]
 
 
+def test_a_guest_is_a_history_a_profile_or_both(environment: LoopbackMesh) -> None:
+    assert main(["as", "--history", "b,c", "--profile", "age=3", "--profile", "job=cook", "--why-not", "x,y"]) == 0
+    assert main(["as", "8", "--profile", "age=3"]) == 0
+    assert environment.requests["as"] == [
+        as_pb2.ASRequest(
+            user_info={"user_id": "0", "age": "3", "attributes": {"job": "cook"}},
+            history={"sku_ids": ["b", "c"]},
+            explain_missing=["x", "y"],
+        ),
+        as_pb2.ASRequest(user_id="8", user_info={"user_id": "8", "age": "3"}),
+    ]
+
+
 def test_json_and_table(environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["as", "8", "--size", "2", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)

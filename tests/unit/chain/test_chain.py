@@ -181,7 +181,7 @@ async def test_the_sizes_and_fields_of_the_queries() -> None:
     assert stages.recalled == [CandidateQuery(user, CANDIDATES, "", ["i005"], True, "", True)]
     (query,) = stages.ranked
     expected = [sku_id for sku_id in CATALOGUE if sku_id not in ("i001", "i005")][:CANDIDATES]
-    assert replace(query, ids=list(query.ids)) == ScoreQuery(user, expected, [], 15, True, "r1", False, True)
+    assert replace(query, ids=list(query.ids)) == ScoreQuery(user, expected, [], 15, True, "r1", False, True, True)
 
 
 async def test_items_outside_the_release_are_ranked_without_their_fields_if_cm_fails() -> None:
@@ -288,3 +288,62 @@ async def test_missing_values_are_left_out_of_fields_and_attributes_alike(given:
     stages = Stages()
     await ask(stages, "", given)
     assert stages.recalled[0].user == RequestUser(kept, History())
+
+
+async def test_reasons_name_the_features_that_moved_a_score_most() -> None:
+    class Explaining(Stages):
+        async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
+            ranked = await super().rank(query, timeout)
+            last = len(ranked.ids) - 1
+            groups = {"a": 0.1, "b": -0.4, "c": 0.0, "d": 0.2, "e": 0.3, "f": -0.05, "g": 0.06}
+            return replace(ranked, effects={name: [effect] + [0.0] * last for name, effect in groups.items()})
+
+    answer = await ask(Explaining(), profile=PROFILE, explain=True)
+    assert answer.reasons[0].effects == [("b", -0.4), ("e", 0.3), ("d", 0.2), ("a", 0.1), ("g", 0.06)]
+    assert answer.reasons[1].effects == []
+
+
+def request_about(*sku_ids: str, size: int = 5, new_only: bool = True) -> Request:
+    return Request("7", UserInfo(), size, ["i020"], new_only, explain_missing=sku_ids)
+
+
+async def test_each_reason_why_an_item_is_missing() -> None:
+    stages = Stages(users=known_users(), absent={"i030", "i999"})
+    asked = ("i101", "i099", "i020", "i001", "i030", "i999", "i250")
+    answer = await answered(stages, request_about(*asked), 5.0)
+    assert ids(answer) == ["i101", "i100", "i099", "i098", "i097"]
+    assert [(missing.sku_id, missing.reason, missing.text) for missing in answer.missing] == [
+        ("i101", "listed", "at position 1"),
+        ("i099", "listed", "at position 3"),
+        ("i020", "excluded", "exclude_ids has it"),
+        ("i001", "history", "the user's history has it, and only new items are recommended"),
+        ("i030", "unknown", "cm has no such item: it is unknown, removed or not available"),
+        ("i999", "unknown", "cm has no such item: it is unknown, removed or not available"),
+        (
+            "i250",
+            "not_proposed",
+            "no channel has it among its best: its score would be 250; the last item of the list has 97",
+        ),
+    ]
+    (low,) = (await answered(stages, request_about("i040"), 5.0)).missing
+    assert low.reason == "rank"
+    assert low.text == "at place 62 of 100 candidates: its score is 40; the last item of the list has 97"
+    assert (await answered(stages, Request("7", UserInfo(), 5), 5.0)).missing == ()
+
+
+async def test_an_absence_is_explained_without_rank_and_without_cm() -> None:
+    """Two faults at once: the order is that of recall, and cm cannot say what exists."""
+    stages = Stages(users=known_users(), failing={"rank", "cm"})
+    answer = await answered(stages, request_about("i250", "i060"), 5.0)
+    assert answer.degraded == ["rank", "cm"]
+    assert [missing.text for missing in answer.missing] == [
+        "no channel has it among its best",
+        "at place 59 of 100 candidates: its score is 0.01695; the last item of the list has 0.2",
+    ]
+
+
+async def test_a_later_candidate_of_a_list_in_pages_is_named_as_such() -> None:
+    request = replace(request_about("i250", new_only=False), paged=True)
+    (missing,) = (await answered(Stages(), request, 5.0)).missing
+    assert missing.reason == "rank"
+    assert missing.text == "recall has it at place 250, and the first 100 are ranked"

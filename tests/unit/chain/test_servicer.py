@@ -6,6 +6,7 @@ import pytest
 
 from recmesh.chain.chain import Answer, Item, Reason, Request
 from recmesh.chain.cursor import Cursor
+from recmesh.chain.missing import Missing
 from recmesh.chain.servicer import AsServicer, endpoint
 from recmesh.errors import InvalidRequest
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
@@ -16,7 +17,12 @@ from tests.unit.clock import Clock
 
 ITEM = ItemInfo(sku_id="a", brand="b")
 ANSWER = Answer(
-    [Item("a", ITEM.SerializeToString())], "r1", ["um"], True, [Reason("a", [("popular", 0.5), ("new", 0.25)])]
+    [Item("a", ITEM.SerializeToString())],
+    "r1",
+    ["um"],
+    True,
+    [Reason("a", [("popular", 0.5), ("new", 0.25)], [("age", -0.125)])],
+    missing=[Missing("z", "rank", "at place 9")],
 )
 REST = Cursor(["c"], [0.5], "r1", ["um"])
 
@@ -58,9 +64,12 @@ async def test_every_field_of_a_request_reaches_the_chain(monkeypatch: pytest.Mo
         explain=True,
         history=history,
         paged=True,
+        explain_missing=["z"],
     )
     chain, _ = await asked(monkeypatch, request)
-    assert chain.asked == [(Request("5", profile, 7, ["x"], True, True, history=history, paged=True), 0.75)]
+    assert chain.asked == [
+        (Request("5", profile, 7, ["x"], True, True, history=history, paged=True, explain_missing=["z"]), 0.75)
+    ]
 
 
 async def test_a_cursor_continues_a_list_and_gives_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,8 +95,13 @@ async def test_every_field_of_an_answer_is_sent(monkeypatch: pytest.MonkeyPatch)
         degraded=["um"],
         unknown_user=True,
         reasons=[
-            {"sku_id": "a", "channels": [{"channel": "popular", "score": 0.5}, {"channel": "new", "score": 0.25}]}
+            {
+                "sku_id": "a",
+                "channels": [{"channel": "popular", "score": 0.5}, {"channel": "new", "score": 0.25}],
+                "features": [{"group": "age", "effect": -0.125}],
+            }
         ],
+        missing=[{"sku_id": "z", "reason": "rank", "text": "at place 9"}],
     )
 
 
@@ -108,6 +122,8 @@ async def test_the_size_is_50_by_default_and_200_at_most(monkeypatch: pytest.Mon
         (ASRequest(history={"sku_ids": ["x" * 129]}), "history.sku_ids: an id has 129 bytes"),
         (ASRequest(history={"older_sku_ids": ["x" * 129]}), "history.older_sku_ids: an id has 129 bytes"),
         (ASRequest(history={"sku_ids": ["x"], "times": [1]}), "times, types and values must be empty, or have one"),
+        (ASRequest(explain_missing=["x"] * 21), "explain_missing has 21 entries: at most 20"),
+        (ASRequest(explain_missing=["x" * 129]), "explain_missing: an id has 129 bytes"),
         (ASRequest(history={"times": [1], "types": [0], "values": [1]}), "times, types and values must be empty"),
         (
             ASRequest(history={"sku_ids": ["x"], "times": [1], "types": [1], "values": [1], "type_names": ["view"]}),

@@ -108,6 +108,19 @@ def test_pages_continue_a_list(fake: Fake) -> None:
         result(fake.next_page("9"))
 
 
+def test_what_is_missing_is_explained(fake: Fake) -> None:
+    asked = ["c", "a", "b", "no"]
+    answer = result(fake.recommend("1", new_only=True, explain_missing=asked))
+    assert [(missing.sku_id, missing.reason) for missing in answer.missing] == [
+        ("c", "listed"),
+        ("a", "history"),
+        ("b", "not_proposed"),
+        ("no", "unknown"),
+    ]
+    answer = result(fake.recommend("2", size=1, exclude=["a"], explain_missing=["a", "c"]))
+    assert [missing.reason for missing in answer.missing] == ["excluded", "rank"]
+
+
 def test_scores_follow_the_recommendations(fake: Fake) -> None:
     assert result(fake.score(USERS[0], ["a", "b", "c", "no"])).by_sku_id == pytest.approx(
         {"c": 1.0, "a": 1 / 2, "b": 1 / 3}

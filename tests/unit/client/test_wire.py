@@ -13,6 +13,7 @@ from recmesh.client import (
     History,
     Item,
     Items,
+    Missing,
     Recommendation,
     Scores,
     Targets,
@@ -137,10 +138,27 @@ def test_answers_become_values() -> None:
         item_infos=[info],
         release="r1",
         degraded=["um"],
-        reasons=[{"sku_id": "a", "channels": [{"channel": "new", "score": 0.25}]}],
+        reasons=[
+            {
+                "sku_id": "a",
+                "channels": [{"channel": "new", "score": 0.25}],
+                "features": [{"group": "age", "effect": -0.125}],
+            }
+        ],
         unknown_user=True,
+        next_cursor="rest",
+        missing=[{"sku_id": "z", "reason": "rank", "text": "at place 9"}],
     )
-    assert wire.to_recommendation(recommended) == Recommendation((item,), "r1", ("um",), ({"new": 0.25},), True)
+    assert wire.to_recommendation(recommended) == Recommendation(
+        (item,),
+        "r1",
+        ("um",),
+        ({"new": 0.25},),
+        True,
+        "rest",
+        ({"age": -0.125},),
+        (Missing("z", "rank", "at place 9"),),
+    )
 
 
 def test_the_scores_of_several_answers_are_one() -> None:

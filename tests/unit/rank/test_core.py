@@ -164,3 +164,38 @@ def _observed() -> tuple[float, float]:
         REGISTRY.get_sample_value("recmesh_ranked_items_count") or 0.0,
         REGISTRY.get_sample_value("recmesh_ranked_items_sum") or 0.0,
     )
+
+
+class _Summing(_Backend):
+    """The score of an item is a weighted sum of its inputs."""
+
+    async def score(self, inputs: Inputs, timeout: float, output: str = "score") -> Scored:
+        self.rows.append(len(inputs["dense"]))
+        weights = np.arange(1, inputs["dense"].shape[1] + 1, dtype=np.float32)
+        return Scored((inputs["dense"] @ weights + inputs["sparse"].sum(1)).astype(np.float32))
+
+
+async def test_effects_say_how_much_each_group_of_features_moved_a_score() -> None:
+    """With a linear score, the effect of a group is the sum of what its inputs add beyond the average item."""
+    backend = _Summing(())
+    ranked = await _ranked(backend, ids=["a", "b", "c"], size=2, explain=True)
+    encoder = with_new_items()
+    user = encoder.user({"age": "1"})
+    inputs = encoder.ranker_inputs(user, encoder.catalogue.encode(["a", "b", "c"]), False)
+    dense = inputs["dense"]
+    weights = np.arange(1, dense.shape[1] + 1)
+    rows = [["a", "b", "c"].index(sku_id) for sku_id in ranked.ids]
+    names = [group.name for group in encoder.feature_groups]
+    assert list(ranked.effects) == names
+    assert names[:5] == ["popularity", "age", "profile", "history", "two_tower"]
+    for group in encoder.feature_groups:
+        added = ((dense - dense.mean(0)) * weights)[:, group.dense].sum(1)
+        added = added + (inputs["sparse"][:, group.sparse] - group.missing).sum(1)
+        assert ranked.effects[group.name] == pytest.approx(added[rows].tolist(), abs=1e-3)
+    assert backend.rows == [3] + [2] * len(names)
+
+
+async def test_no_ranker_no_effects() -> None:
+    ranked = await _ranked(_Backend([]), rankers={"cold": False}, ids=["a", "b"], ordered=True, explain=True)
+    assert ranked.effects == {}
+    assert (await _ranked(_Backend([0.5, 0.25]), ids=["a", "b"])).effects == {}
