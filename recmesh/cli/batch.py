@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
@@ -12,9 +12,12 @@ from rich.console import Console
 from recmesh.cli.csv_files import ITEM, USER, Query, read_queries, replacing, write_failures
 from recmesh.cli.journal import Journal
 from recmesh.cli.many import PRINTED_FAILURES, Failure, ask_all, name_releases
-from recmesh.client import AS, Mesh, check_answer, wire
+from recmesh.client import AS, Item, Mesh, check_answer, wire
+from recmesh.errors import SettingsError
 from recmesh.pb import as_pb2
 from recmesh.progress import Meter, Reporter
+
+SCORE = "score"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,8 @@ class BatchOptions:
         size: Items for each user, 1 to 200.
         new_only: Whether to leave out items that the user has acted on.
         concurrency: Requests in flight.
+        scores: Whether to write the score of each item.
+        fields: The item fields to write.
     """
 
     queries: Path
@@ -34,6 +39,21 @@ class BatchOptions:
     size: int = 100
     new_only: bool = False
     concurrency: int = 16
+    scores: bool = False
+    fields: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the file of predictions.
+
+        Raises:
+            SettingsError: Two of them have the same name.
+        """
+        columns = (USER, ITEM, *((SCORE,) if self.scores else ()), *self.fields)
+        twice = next((name for name, count in Counter(columns).items() if count > 1), None)
+        if twice is not None:
+            raise SettingsError(f"--fields: {self.out} would have two columns {twice!r}")
+        return columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +89,13 @@ class _Answer:
 
     Attributes:
         key: The key of the query.
-        sku_ids: The items, best first.
+        items: The cells of each item, best first, in the order of `BatchOptions.columns`.
         degraded: What the answer lacks.
         release: The release that answered.
     """
 
     key: str
-    sku_ids: list[str]
+    items: list[list[str]]
     degraded: list[str]
     release: str
 
@@ -96,10 +116,10 @@ async def run_batch(mesh: Mesh, options: BatchOptions, console: Console) -> Batc
 
     Raises:
         DataError: The file of queries is damaged.
-        SettingsError: Another batch writes the same file.
+        SettingsError: Another batch writes the same file, or two columns have the same name.
         Unavailable, DeadlineExceeded, Overloaded: The mesh has stopped answering.
     """
-    queries = read_queries(options.queries)
+    columns, queries = options.columns, read_queries(options.queries)
     with Journal(options.out.with_name(f"{options.out.name}.part"), _identity(options)) as journal:
         if journal.started_over:
             console.print(f"{options.out}.part belongs to a run with other queries or options: starting over")
@@ -108,11 +128,11 @@ async def run_batch(mesh: Mesh, options: BatchOptions, console: Console) -> Batc
 
         async def ask(query: Query) -> None:
             answer = await _ask(mesh, query, options)
-            journal.add(answer.key, answer.sku_ids, answer.degraded, answer.release)
+            journal.add(answer.key, answer.items, answer.degraded, answer.release)
 
         meter = Meter(Reporter(console), "batch", len(queries), done=resumed)
         failures = await ask_all(remaining, ask, concurrency=options.concurrency, meter=meter)
-        return _finish(options, queries, journal, resumed, failures)
+        return _finish(options, columns, queries, journal, resumed, failures)
 
 
 def print_report(report: BatchReport, out: Path, console: Console) -> None:
@@ -142,20 +162,32 @@ async def _ask(mesh: Mesh, query: Query, options: BatchOptions) -> _Answer:
         request.user_info.CopyFrom(wire.user_info(query.user_id, query.profile))
     response = await mesh.call(AS, request)
     check_answer(AS, response)
-    return _Answer(query.key, [item.sku_id for item in response.item_infos], list(response.degraded), response.release)
+    items = [_cells(wire.to_item(info), options) for info in response.item_infos]
+    return _Answer(query.key, items, list(response.degraded), response.release)
+
+
+def _cells(item: Item, options: BatchOptions) -> list[str]:
+    """The id of an item, its score to the digits of a float32, and its fields; empty for a field that it lacks."""
+    score = [f"{item.rank_score:.9g}"] if options.scores else []
+    return [item.sku_id, *score, *(item.fields.get(name, "") for name in options.fields)]
 
 
 def _finish(
-    options: BatchOptions, queries: list[Query], journal: Journal, resumed: int, failures: list[Failure[Query]]
+    options: BatchOptions,
+    columns: Sequence[str],
+    queries: list[Query],
+    journal: Journal,
+    resumed: int,
+    failures: list[Failure[Query]],
 ) -> BatchReport:
     items = empty = degraded_answers = 0
     degraded: Counter[str] = Counter()
     releases: dict[str, None] = {}
-    with replacing(options.out, (USER, ITEM)) as writer:
+    with replacing(options.out, columns) as writer:
         for answer in starmap(_Answer, journal.read(query.key for query in queries)):
-            writer.writerows((answer.key, sku_id) for sku_id in answer.sku_ids)
-            items += len(answer.sku_ids)
-            empty += not answer.sku_ids
+            writer.writerows((answer.key, *cells) for cells in answer.items)
+            items += len(answer.items)
+            empty += not answer.items
             degraded_answers += bool(answer.degraded)
             degraded.update(answer.degraded)
             releases[answer.release] = None
@@ -176,9 +208,10 @@ def _finish(
     )
 
 
-def _identity(options: BatchOptions) -> dict[str, str | int | bool]:
+def _identity(options: BatchOptions) -> dict[str, object]:
     return {
         "queries": hashlib.sha256(options.queries.read_bytes()).hexdigest(),
         "size": options.size,
         "new_only": options.new_only,
+        "columns": options.columns,
     }

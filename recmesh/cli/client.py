@@ -292,11 +292,15 @@ def delete_user(
 @_command()
 def batch(
     queries: Annotated[Path, typer.Option(metavar="FILE", help="CSV with user_id, profile columns, or both.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="CSV to write: user_id, sku_id; best item first.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="CSV to write: user_id, sku_id, ...; best item first.")],
     size: Annotated[
         int, typer.Option(parser=arguments.size, metavar="N", help=f"Items for each user, 1 to {MAX_RECOMMENDATIONS}.")
     ] = 100,
     new_only: NewOnly = False,
+    scores: Annotated[bool, typer.Option("--scores", help="Write the score of each item, too.")] = False,
+    fields: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD[,...]", help="Item fields to write, such as cate,price.")
+    ] = None,
     concurrency: Concurrency = 16,
     target: Target = "",
     timeout: Timeout = _BATCH_TIMEOUT,
@@ -306,7 +310,7 @@ def batch(
 
     from recmesh.cli.batch import BatchOptions, print_report, run_batch
 
-    options = BatchOptions(queries, out, size, new_only, concurrency)
+    options = BatchOptions(queries, out, size, new_only, concurrency, scores, tuple(arguments.ids(fields or ())))
 
     async def run() -> int:
         console = Console(stderr=True)

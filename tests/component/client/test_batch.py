@@ -41,6 +41,18 @@ def test_predictions_are_best_first_in_the_order_of_the_queries(
     assert "6 items for 3 of 3 queries, release r1" in capsys.readouterr().err
 
 
+def test_scores_and_fields_are_written_on_request(
+    environment: LoopbackMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert batch(tmp_path, "user_id\n3\n", "--size", "2", "--scores", "--fields", "cate,no") == 0
+    assert rows(tmp_path / "out.csv") == [
+        ["user_id", "sku_id", "score", "cate", "no"], ["3", "a", "1", "c", ""], ["3", "b", "0.5", "c", ""],
+    ]  # fmt: skip
+    for taken in ("sku_id", "score", "cate,cate"):
+        assert batch(tmp_path, "user_id\n3\n", "--scores", "--fields", taken) == 2
+        assert f"would have two columns '{taken.split(',')[0]}'" in capsys.readouterr().err
+
+
 def test_each_kind_of_user_is_sent_as_the_contract_says(environment: LoopbackMesh, tmp_path: Path) -> None:
     text = "user_id,age,job\n1,,\n2,6.0,\n500,5.0,cook\n,4.0,\n-1,3.0,\n600,,\n"
     assert batch(tmp_path, text, "--concurrency", "1", "--size", "1") == 0
