@@ -10,15 +10,15 @@ PUBLIC_NAMES = {
     "recmesh.client": """
         AS CM DEFAULT_TIMEOUT DELETE_USER PUT_ITEMS PUT_USERS RANK RECALL RECORD_ACTIONS REMOVE_ITEMS SET_AVAILABILITY
         UM Action AnswerFailed Candidate Candidates ChannelFactory DeadlineExceeded History InvalidRequest Item Items
-        Mesh Method Overloaded Recommendation RecmeshError Recorded Rejected Request Response Scores ServiceName Targets
-        Unavailable User check_answer
+        Mesh Method Missing Overloaded Recommendation RecmeshError Recorded Rejected Request Response Scores ServiceName
+        Targets Unavailable User check_answer
     """,
     "recmesh.client.sync": "ChannelFactory Mesh",
     "recmesh.client.testing": "FakeMesh FakeServices SyncFakeMesh",
     "recmesh.client.wire": """
-        as_request availability_requests cm_request delete_request history_message item_info put_items_requests
-        put_users_requests rank_request recall_request record_requests remove_requests to_candidates to_item to_items
-        to_recommendation to_recorded to_scores to_user um_request user_info
+        as_request availability_requests cm_request delete_request history_message item_info next_page_request
+        put_items_requests put_users_requests rank_request recall_request record_requests remove_requests to_candidates
+        to_item to_items to_recommendation to_recorded to_scores to_user um_request user_info
     """,
     "recmesh.contract": """
         BATCH CHAIN_CANDIDATES DEFAULT_CANDIDATES DEFAULT_HOME DEFAULT_MILVUS_URI DEFAULT_MODEL_STORE
