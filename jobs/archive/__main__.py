@@ -39,18 +39,20 @@ def archive(
     keep: Annotated[
         float,
         typer.Option(
-            min=0, help="Hours for which archived entries stay in the log: longer than an ingestion and its training."
+            min=0,
+            help="Hours for which entries stay in the log once they are archived: longer than an ingestion takes.",
         ),
     ] = 24.0,
 ) -> None:
-    """Write new entries of the log to the archive, then remove old ones that are archived and applied from the log."""
+    """Write new entries of the log to the archive, then remove old ones that an earlier run wrote from the log."""
     reporter = Reporter(Console(highlight=False))
     redis = RedisWriter(redis_url, keys=Keys.of(redis_prefix), credentials=Credentials.from_environment("REDIS"))
     files = Archive(archive)
     positions = files.positions()
     written = sum(_copy(redis, files, stream, positions.get(stream, START), reporter) for stream in STREAMS)
     before = time.time() * 1000 - keep * _HOUR_MS
-    trimmed = sum(_trim(redis, stream, last, before) for stream, last in files.positions().items())
+    # An ingestion that is running may have read the archive before this run.
+    trimmed = sum(_trim(redis, stream, last, before) for stream, last in positions.items())
     reporter.say(f"archive {files.url}: {written:,} entries written, {trimmed:,} removed from the log")
 
 

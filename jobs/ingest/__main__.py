@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from jobs.command import run
+from jobs.ingest.known_log import known_log
 from jobs.ingest.new_items import new_items
 from jobs.ingest.queries import user_vectors
 from jobs.ingest.shard import Shard
@@ -90,11 +91,12 @@ def ingest(
     """Ingest a data set and a release. A repeated run only verifies; a run that was killed resumes."""
     reporter = Reporter(Console(highlight=False))
     shard, keys = Shard.from_environment(), Keys.of(redis_prefix)
-    data, _, in_log = merged(read(dataset, rejects), archive)
-    reporter.warn(data.report.warnings)
+    files = read(dataset, rejects)
     retry_window = RetryWindow(wait, reporter)
     redis = RedisWriter(redis_url, keys=keys, credentials=Credentials.from_environment("REDIS"))
     retry_window.get("Redis", redis.ping)
+    data, _, in_log = merged(files, archive, known_log(archive, redis, shard))
+    reporter.warn(data.report.warnings)
     if only is not Target.milvus:
         to_redis(data, redis, shard, reporter, in_log)
     if only is not Target.redis:

@@ -15,7 +15,7 @@ from recmesh.errors import RecmeshError, SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Jobs in Kubernetes: run, follow, list.")
 
-Kind = Annotated[str, typer.Argument(metavar="train|ingest|import")]
+Kind = Annotated[str, typer.Argument(metavar="train|ingest|archive|import")]
 Release = Annotated[str, typer.Option(envvar="RECMESH_RELEASE", help="Name of the Helm release.")]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace; default: that of the context.")]
 Context = Annotated[str, typer.Option(help="Context of the kubeconfig; default: the current one.")]
@@ -54,7 +54,9 @@ def run(
 
 @app.command()
 def logs(
-    kind: Annotated[str, typer.Argument(metavar="train|ingest|import|NAME", help="A kind means its newest job.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="train|ingest|archive|import|NAME", help="A kind means its newest job.")
+    ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the job ends.")] = False,
     release: Release = "recmesh",
     namespace: Namespace = "",
@@ -101,14 +103,14 @@ def with_source(manifest: dict[str, Any], source: str) -> dict[str, Any]:
         The Job, under the name that follows from its new spec.
 
     Raises:
-        SettingsError: The installation reads its data set from a volume.
+        SettingsError: The installation reads its data set from a volume, or the job reads none.
     """
     pod = manifest["spec"]["template"]["spec"]
-    fetching = [
-        container
-        for container in (*pod.get("initContainers", ()), *pod["containers"])
-        if container["args"][0] == "jobs.data" and container["args"][1] != "--wait"
-    ]
+    containers = (*pod.get("initContainers", ()), *pod["containers"])
+    of_data = [container for container in containers if container["args"][0] == "jobs.data"]
+    if not of_data:
+        raise SettingsError(f"{manifest['metadata']['name']} reads no data set: leave out --dataset")
+    fetching = [container for container in of_data if container["args"][1] != "--wait"]
     if not fetching:
         raise SettingsError("this installation reads its data set from a volume: recmesh job run import --dataset ...")
     for container in fetching:

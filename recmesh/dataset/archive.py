@@ -84,8 +84,12 @@ class Archive:
         """Write the next entries of a stream, between two positions, in order: rows of `SCHEMA`."""
         self._put(f"{self._root}/{stream}-{first}-{last}.parquet", rows)
 
-    def read(self) -> pl.DataFrame:
-        """Return all entries once: `SCHEMA` and `stream`, by stream and position."""
+    def read(self, until: Mapping[str, str] | None = None) -> pl.DataFrame:
+        """Return all entries once: `SCHEMA` and `stream`, by stream and position.
+
+        Args:
+            until: The last position of each stream to read, and no other streams; None for everything.
+        """
         parts = self.parts()
         frames = [self._part(part).with_columns(stream=pl.lit(part.stream)) for part in parts]
         rows = pl.concat([pl.DataFrame(schema={**SCHEMA, "stream": pl.String}), *frames])
@@ -94,6 +98,15 @@ class Archive:
             for at, name in enumerate(("moment", "number"))
         )
         rows = rows.with_columns(moment, number).unique(["stream", "position"], keep="first")
+        if until is not None:
+            last = pl.DataFrame(
+                [(stream, *position_key(position)) for stream, position in until.items()],
+                {"stream": pl.String, "last_moment": pl.Int64, "last_number": pl.Int64},
+                orient="row",
+            )
+            earlier = pl.col("moment") < pl.col("last_moment")
+            same = (pl.col("moment") == pl.col("last_moment")) & (pl.col("number") <= pl.col("last_number"))
+            rows = rows.join(last, on="stream").filter(earlier | same).drop("last_moment", "last_number")
         return rows.sort("stream", "moment", "number").drop("moment", "number")
 
     def forget(self, stream: str, deleted: Mapping[str, str]) -> int:

@@ -33,12 +33,13 @@ class Merged(NamedTuple):
     users: AbstractSet[str]
 
 
-def merged(data: DataSet, archive: str) -> Merged:
+def merged(data: DataSet, archive: str, until: Mapping[str, str] | None = None) -> Merged:
     """Add the log of feed to a data set.
 
     Args:
         data: The data set.
         archive: URL of the archive of the log; empty for none.
+        until: The last position of each stream to read; None for everything that is archived.
 
     Raises:
         DataError: A file of the archive is damaged.
@@ -49,7 +50,7 @@ def merged(data: DataSet, archive: str) -> Merged:
         return Merged(data, {}, frozenset())
     files = Archive(archive)
     # Files that come meanwhile may be read, but do not count as known.
-    positions, log = files.positions(), files.read()
+    positions, log = files.positions() if until is None else until, files.read(until)
     users = frozenset(log.filter(pl.col("change").is_in(OF_USERS))["id"])
     return Merged(with_log(data, log), positions, users)
 

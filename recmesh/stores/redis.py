@@ -272,6 +272,11 @@ class RedisWriter:
         with store_errors(self.url):
             self._redis.eval(_CLAIM, 1, name, owner)
 
+    def set_once(self, name: str, owner: str, field: str, value: str) -> str:
+        """Claim a hash, set a field that it does not have, and return the field, all in one atomic step."""
+        with store_errors(self.url):
+            return cast(bytes, self._redis.eval(_SET_ONCE, 1, name, owner, field, value)).decode()
+
     def set_fields(self, name: str, fields: Mapping[str, str | int]) -> None:
         """Set fields of a hash."""
         with store_errors(self.url):
@@ -301,6 +306,11 @@ if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'owner', ARGV[1])
 end
+"""
+
+_SET_ONCE = f"""{_CLAIM}
+redis.call('HSETNX', KEYS[1], ARGV[2], ARGV[3])
+return redis.call('HGET', KEYS[1], ARGV[2])
 """
 
 

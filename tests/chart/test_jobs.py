@@ -39,6 +39,7 @@ def test_indexed_pods_share_the_ingestion() -> None:
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
     (ingest,) = spec["template"]["spec"]["containers"]
     assert environment(ingest)["JOB_COMPLETIONS"] == "3"
+    assert environment(ingest)["JOB_UID"] == "metadata.labels['batch.kubernetes.io/controller-uid']"
     assert "JOB_COMPLETION_INDEX" not in environment(ingest)  # Kubernetes sets it
 
 
@@ -91,7 +92,7 @@ def test_retraining_fetches_trains_and_ingests_in_one_pod() -> None:
 def test_the_launcher_has_the_jobs_of_the_installation() -> None:
     resources = render("all")
     templates = {name: yaml.safe_load(text) for name, text in find(resources, "ConfigMap", "jobs")["data"].items()}
-    assert set(templates) == {"train", "ingest", "import"}
+    assert set(templates) == {"train", "ingest", "import", "archive"}
     for kind in ("train", "ingest"):
         assert templates[kind] == find(resources, "Job", kind)
     assert templates["import"]["spec"]["template"]["spec"]["containers"][0]["args"] == [
@@ -99,6 +100,67 @@ def test_the_launcher_has_the_jobs_of_the_installation() -> None:
         "https://data.example/shop.tar.gz",
         "/dataset/shop",
     ]
+
+
+def test_the_archiver_trims_the_log_on_a_schedule() -> None:
+    spec = find(render("default"), "CronJob", "archive")["spec"]
+    assert (spec["schedule"], spec["suspend"], spec["concurrencyPolicy"]) == ("17 * * * *", False, "Forbid")
+    assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (3, 1)
+    spec = find(render("all"), "CronJob", "archive")["spec"]
+    assert (spec["schedule"], spec["suspend"]) == ("*/10 * * * *", True)
+    assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (2, 5)
+    template = spec["jobTemplate"]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    assert container["image"] == "registry.example/recmesh/ingest:0.1.0"
+    assert container["args"] == ["jobs.archive", "--archive=/model-store/archive", "--keep=0.5"]
+    assert {"name": "model-store", "mountPath": "/model-store"} in container["volumeMounts"]
+    assert {"name": "redis-ca", "mountPath": "/etc/recmesh/redis-ca", "readOnly": True} in container["volumeMounts"]
+    assert "dataset" not in [volume["name"] for volume in template["spec"]["volumes"]]
+    variables = environment(container)
+    assert variables["RECMESH_REDIS_PASSWORD"] == ("redis-password", "password")
+    assert variables["AWS_ACCESS_KEY_ID"] == ("store-credentials", "AWS_ACCESS_KEY_ID")
+    assert not [name for name in variables if "MILVUS" in name]
+
+
+ARCHIVES: list[tuple[str, tuple[str, ...], list[str]]] = [
+    ("default", (), ["--archive=/model-store/archive"]),
+    ("external", (), ["--archive=s3://models/recmesh/archive"]),
+    ("external", ("--set=modelStore.url=s3://models/",), ["--archive=s3://models/archive"]),
+    ("default", ("--set=archive.url=s3://log/shop",), ["--archive=s3://log/shop"]),
+    ("default", ("--set=archive.url=null",), ["--archive=/model-store/archive"]),
+    ("default", ("--set=feed.enabled=false",), ["--archive=/model-store/archive"]),  # what feed recorded before
+    ("default", ("--set=archive.enabled=false",), []),
+]
+
+
+@pytest.mark.parametrize(("values", "options", "expected"), ARCHIVES)
+def test_every_training_and_ingestion_reads_the_archive(
+    values: str, options: tuple[str, ...], expected: list[str]
+) -> None:
+    resources = render(values, "--set=retrain.schedule=0 3 * * *", *options)
+    archived = find(resources, "CronJob", "archive") if expected and "feed.enabled" not in str(options) else None
+    if archived:
+        (archiver,) = containers(archived["spec"]["jobTemplate"]["spec"]["template"])
+        assert archiver["args"][1:2] == expected
+    retraining = find(resources, "CronJob", "retrain")["spec"]["jobTemplate"]["spec"]["template"]
+    jobs = [find(resources, "Job", kind)["spec"]["template"] for kind in ("train", "ingest")]
+    found = {
+        (template["metadata"]["labels"]["app.kubernetes.io/component"], container["name"]): [
+            argument for argument in container["args"] if argument.startswith("--archive")
+        ]
+        for template in (*jobs, retraining)
+        for container in containers(template)
+        if container["name"] != "dataset"
+    }
+    readers = (("train", "train"), ("ingest", "ingest"), ("retrain", "train"), ("retrain", "ingest"))
+    assert found == dict.fromkeys(readers, expected)
+
+
+@pytest.mark.parametrize("kind", ["retrain", "archive"])
+def test_jobs_of_a_schedule_have_the_labels_of_the_installation(kind: str) -> None:
+    cron = find(render("all"), "CronJob", kind)
+    assert cron["spec"]["jobTemplate"]["metadata"]["labels"] == cron["metadata"]["labels"]
+    assert cron["metadata"]["labels"]["app.kubernetes.io/component"] == kind
 
 
 def test_releases_survive_the_uninstallation() -> None:

@@ -325,6 +325,8 @@ def test_a_missing_store_is_refused_by_name() -> None:
         "redis.appendfsync=no",
         "external.redis.prefix=a b",
         "answers.sample=1.5",
+        "archive.schedule=",
+        "archive.keepHours=-1",
     ],
 )
 def test_invalid_values_are_refused(option: str) -> None:

@@ -16,11 +16,13 @@ CONNECTIONS = {
     ("recall", "redis", 6379),
     ("feed", "redis", 6379),
     ("ingest", "redis", 6379),
+    ("archive", "redis", 6379),
     ("recall", "milvus", 19530),
     ("ingest", "milvus", 19530),
 }
 COMPACT_CONNECTIONS = {
     ("feed", "redis", 6379),
+    ("archive", "redis", 6379),
     *(
         (source, target, port)
         for source in ("compact", "ingest")
@@ -76,6 +78,16 @@ def test_no_egress_is_unrestricted_with_internal_stores(values: str) -> None:
         if values == "all" and component in ("train", "ingest", "import", "retrain"):
             continue  # the data set comes from a URL
         assert {} not in spec["egress"], component
+
+
+def test_jobs_reach_an_external_archive() -> None:
+    options = ("--set=retrain.schedule=0 3 * * *", "--set=archive.url=s3://bucket/archive")
+    for given in ((), options[1:]):
+        rules = policies(render("default", options[0], *given))
+        assert {job for job in ("train", "ingest", "retrain", "archive") if {} in rules[job]["egress"]} == (
+            {"train", "ingest", "retrain", "archive"} if given else set()
+        )
+        assert {} not in rules["recall"]["egress"]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ BASE = {
     ),
     *(("Service", name) for name in SERVICES),
     *((kind, name) for kind in ("Job", "NetworkPolicy") for name in ("train", "ingest")),
+    *((kind, "archive") for kind in ("CronJob", "NetworkPolicy")),
     ("ConfigMap", "jobs"),
     ("PersistentVolumeClaim", "model-store"),
     *(("Pod", f"test-{name}") for name in ("rank", "new-user", "user-0")),
@@ -57,6 +58,8 @@ EXPECTED = {
     },
 }
 
+ARCHIVE = {("CronJob", "archive"), ("NetworkPolicy", "archive")}
+
 
 def named(resource: Resource) -> tuple[str, str]:
     """Kind and name, without the prefix of the release and the hash of a Job."""
@@ -69,6 +72,15 @@ def named(resource: Resource) -> tuple[str, str]:
 def test_an_installation_has_exactly_these_resources(values: str) -> None:
     resources = [named(resource) for resource in render(values)]
     assert sorted(resources) == sorted(EXPECTED[values])
+
+
+@pytest.mark.parametrize(
+    ("option", "missing"),
+    [("archive.enabled=false", ARCHIVE), ("feed.enabled=false", ARCHIVE | workload("feed") | {("Service", "feed")})],
+)
+def test_without_feed_or_the_archive_there_is_no_archiver(option: str, missing: set[tuple[str, str]]) -> None:
+    resources = [named(resource) for resource in render("default", f"--set={option}")]
+    assert sorted(resources) == sorted(DEFAULT - missing)
 
 
 @cache

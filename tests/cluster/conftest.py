@@ -10,6 +10,7 @@ RECMESH_IMAGE_* configure how images are built and loaded (docker/images.py), RE
 
 import json
 import os
+import re
 import shlex
 import statistics
 import subprocess
@@ -217,6 +218,19 @@ def traffic(what: str, rate: float = RATE) -> Iterator[Traffic]:
 def pods_use() -> list[str]:
     """CPU and memory of each pod in the last window of the metrics API; empty if the cluster has no such API."""
     return kube.kubectl("top", "pods", "--no-headers", check=False).splitlines()
+
+
+def written_and_removed(log: str) -> tuple[int, int]:
+    """What the archiver says that it has written and removed: numbers of entries."""
+    found = re.search(r"([\d,]+) entries written, ([\d,]+) removed from the log", log)
+    assert found, log
+    written, removed = (int(number.replace(",", "")) for number in found.groups())
+    return written, removed
+
+
+def recmesh(*arguments: str) -> str:
+    """Run `recmesh job`. Returns its output."""
+    return kube.run(sys.executable, "-m", "recmesh", "job", *arguments, f"--namespace={kube.NAMESPACE}")
 
 
 def end_load(pod: str) -> list[dict[str, Any]]:

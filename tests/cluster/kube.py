@@ -90,8 +90,23 @@ def job(kind: str) -> Any:
 def complete(kind: str) -> bool:
     """Whether the newest Job of a kind is complete. Fails the test if the Job has failed."""
     newest = job(kind)
-    conditions = {} if newest is None else _conditions(newest)
-    assert conditions.get("Failed") != "True", kubectl("logs", f"job/{newest['metadata']['name']}", "--all-containers")
+    return newest is not None and _completed(newest)
+
+
+def run_scheduled(component: str) -> str:
+    """Run the job of a CronJob now, and delete it. Returns its log."""
+    name = f"{component}-{time.time_ns()}"
+    kubectl("create", "job", name, f"--from=cronjob/{RELEASE}-{component}")
+    wait_until(lambda: _completed(get("job", name)), f"the job {name}")
+    log = kubectl("logs", f"job/{name}", "--all-containers")
+    kubectl("delete", f"job/{name}", "--wait")
+    return log
+
+
+def _completed(job: Any) -> bool:
+    """Whether a Job is complete. Fails the test if it has failed."""
+    conditions = _conditions(job)
+    assert conditions.get("Failed") != "True", kubectl("logs", f"job/{job['metadata']['name']}", "--all-containers")
     return conditions.get("Complete") == "True"
 
 

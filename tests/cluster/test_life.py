@@ -1,12 +1,11 @@
 """`make cluster-test`: upgrades, rollbacks, deleted jobs, a late store, NetworkPolicies and the uninstallation."""
 
 import json
-import sys
 import time
 from typing import Any
 
 from tests.cluster import kube
-from tests.cluster.conftest import USERS, client, note, start_client, traffic
+from tests.cluster.conftest import USERS, client, note, recmesh, start_client, traffic
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3); print('connected')"
 MILVUS_LATE, MILVUS_LATE_SECONDS = "recmesh-test-late", 60.0
@@ -31,11 +30,6 @@ def release(pod: str) -> str:
 def jobs() -> dict[str, str]:
     """Uids of the newest Jobs, by kind."""
     return {kind: kube.job(kind)["metadata"]["uid"] for kind in ("train", "ingest")}
-
-
-def recmesh(*arguments: str) -> str:
-    """Run `recmesh job`. Returns its output."""
-    return kube.run(sys.executable, "-m", "recmesh", "job", *arguments, f"--namespace={kube.NAMESPACE}")
 
 
 def test_policies_allow_only_the_connections_of_the_architecture(operator: str) -> None:
@@ -92,7 +86,7 @@ def test_a_complete_job_is_not_repeated(mesh: None) -> None:
 def test_repeating_a_training_takes_seconds(mesh: None) -> None:
     began = time.monotonic()
     printed = recmesh("run", "train", "--again", "--watch")
-    assert "current: the model store holds what this data set, code and seed make" in printed
+    assert "current: the model store already holds the release of this data set, code and seed" in printed
     note(f"recmesh job run train --again: {time.monotonic() - began:.0f} s")
     kube.upgrade()  # helm accepts the Job that it did not create
 

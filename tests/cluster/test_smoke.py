@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.cluster import kube
-from tests.cluster.conftest import USERS, client, note, pods_use, traffic
+from tests.cluster.conftest import USERS, client, note, pods_use, traffic, written_and_removed
 
 
 def test_no_container_was_restarted(mesh: None) -> None:
@@ -37,6 +37,11 @@ def test_recommendations_are_complete(operator: str) -> None:
     assert len(answer["item_infos"]) == 20
     assert answer["release"]
     assert not answer.get("degraded")
+
+
+def test_the_archiver_takes_what_feed_records(operator: str) -> None:
+    client(operator, "record", "archived-user", "12048")
+    assert written_and_removed(kube.run_scheduled("archive"))[0] >= 1
 
 
 def test_helm_test_passes(mesh: None) -> None:

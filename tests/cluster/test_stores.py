@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from recmesh.dataset import synthetic
+from recmesh.stores.log import stream_of
 from tests.cluster import kube
 from tests.cluster.conftest import HERE, USERS, build_store, client, start_client
 from tests.passwords import ALL_ASCII
@@ -107,6 +108,11 @@ def test_every_shard_wrote_its_share(other_stores: str) -> None:
 
 
 def test_retraining_runs_as_a_job_and_finds_the_data_unchanged(other_stores: str) -> None:
-    kube.kubectl("create", "job", "retrain-now", "--from=cronjob/recmesh-retrain")
-    kube.kubectl("wait", "--for=condition=complete", "job/retrain-now", f"--timeout={kube.TIMEOUT_SECONDS:.0f}s")
-    assert "current: the model store holds" in kube.kubectl("logs", "job/retrain-now", "--container=train")
+    assert "current: the model store already holds" in kube.run_scheduled("retrain")
+
+
+def test_the_archive_goes_to_s3(other_stores: str) -> None:
+    client(other_stores, "record", "archived-user", "12048")
+    assert "archive s3://shop/releases/archive: " in kube.run_scheduled("archive")
+    archived = in_s3("print([file.key for file in s3.objects.filter(Prefix='releases/archive/')])")
+    assert f"releases/archive/{stream_of('archived-user')}-" in archived

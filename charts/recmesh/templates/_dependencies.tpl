@@ -1,4 +1,4 @@
-{{- /* Addresses of Redis, Milvus and the model store. Argument: the chart's scope, unless stated otherwise. */ -}}
+{{- /* Addresses of Redis, Milvus, the model store and the archive. Argument: the chart's scope, unless stated otherwise. */ -}}
 
 {{- define "recmesh.redisEnv" -}}
 {{- $redis := .Values.redis -}}
@@ -105,7 +105,7 @@ otlp-ca: {{ . }}
 {{- /* The CA certificates that a component needs. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.componentAuthorities" -}}
 {{- $needed := list -}}
-{{- if has .component (list "um" "cm" "recall" "feed" "compact" "ingest" "retrain") }}{{ $needed = append $needed "redis-ca" }}{{ end -}}
+{{- if has .component (list "um" "cm" "recall" "feed" "compact" "ingest" "retrain" "archive") }}{{ $needed = append $needed "redis-ca" }}{{ end -}}
 {{- if has .component (list "recall" "compact" "ingest" "retrain") }}{{ $needed = append $needed "milvus-ca" }}{{ end -}}
 {{- if has .component (list "um" "cm" "recall" "rank" "as" "feed" "compact" "paddle-serving") }}{{ $needed = append $needed "otlp-ca" }}{{ end -}}
 {{- $all := include "recmesh.authorities" .root | fromYaml -}}
@@ -139,6 +139,17 @@ otlp-ca: {{ . }}
   valueFrom:
     secretKeyRef: {name: {{ $.Values.modelStore.secret }}, key: {{ . }}, optional: true}
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- /* The archive of the log of feed: by default beside the releases. The credentials are those of the model store. */ -}}
+{{- define "recmesh.archiveUrl" -}}
+{{- .Values.archive.url | default (printf "%s/archive" (.Values.modelStore.url | default "/model-store" | trimSuffix "/")) -}}
+{{- end -}}
+
+{{- define "recmesh.archiveArgument" -}}
+{{- if .Values.archive.enabled }}
+- --archive={{ include "recmesh.archiveUrl" . }}
 {{- end }}
 {{- end -}}
 

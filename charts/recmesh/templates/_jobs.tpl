@@ -1,5 +1,5 @@
 {{- /*
-The jobs train, ingest, import and retrain. The name of a Job contains a hash of its spec: an upgrade that does not change the
+The jobs train, ingest, import, retrain and archive. The name of a Job contains a hash of its spec: an upgrade that does not change the
 spec keeps the Job, and one that does creates a new Job, because the template of an existing Job is immutable. Argument: the
 chart's scope.
 */ -}}
@@ -87,6 +87,40 @@ template:
           {{- include "common.extraVolumeMounts" $scope | nindent 10 }}
 {{- end -}}
 
+{{- /* Copies new entries of the log of feed to the archive, and removes old ones from Redis. */ -}}
+{{- define "recmesh.archiveSpec" -}}
+{{- $scope := dict "root" . "component" "archive" "values" .Values.archive -}}
+{{- include "recmesh.jobPolicy" . }}
+template:
+  metadata:
+    {{- include "common.podMetadata" $scope | nindent 4 }}
+  spec:
+    {{- include "recmesh.jobPod" $scope | nindent 4 }}
+    containers:
+      - name: archive
+        image: {{ include "recmesh.image" (dict "root" . "name" "ingest" "image" .Values.archive.image) }}
+        imagePullPolicy: {{ .Values.image.pullPolicy }}
+        {{- include "common.containerSecurity" . | nindent 8 }}
+        args:
+          - jobs.archive
+          - --archive={{ include "recmesh.archiveUrl" . }}
+          - --keep={{ .Values.archive.keepHours }}
+        env:
+          {{- include "recmesh.redisEnv" . | nindent 10 }}
+          {{- include "recmesh.storeEnv" . | nindent 10 }}
+          {{- include "common.extraEnv" $scope | nindent 10 }}
+        resources:
+          {{- toYaml .Values.archive.resources | nindent 10 }}
+        volumeMounts:
+          {{- include "recmesh.jobMounts" $scope | nindent 10 }}
+          {{- include "recmesh.caMounts" $scope | nindent 10 }}
+{{- end -}}
+
+{{- /* Whether feed is installed, and its log is to be archived. */ -}}
+{{- define "recmesh.archives" -}}
+{{- if and .Values.archive.enabled .Values.feed.enabled }}true{{ end -}}
+{{- end -}}
+
 {{- define "recmesh.jobPolicy" -}}
 backoffLimit: {{ .Values.jobs.backoffLimit }}
 podFailurePolicy:
@@ -111,13 +145,18 @@ volumes:
   - name: home
     emptyDir: {sizeLimit: {{ .values.scratch }}}
   {{- include "recmesh.storeVolume" .root | nindent 2 }}
-  {{- if .root.Values.dataset.volume.enabled }}
+  {{- if include "recmesh.mountsDataset" . }}
   - name: dataset
     persistentVolumeClaim:
       claimName: {{ .root.Values.dataset.volume.existingClaim | default (include "common.name" (dict "root" .root "component" "dataset")) }}
   {{- end }}
   {{- include "recmesh.caVolumes" . | nindent 2 }}
   {{- include "common.extraVolumes" . | nindent 2 }}
+{{- end -}}
+
+{{- /* Whether the pods of a job mount the volume of data sets. */ -}}
+{{- define "recmesh.mountsDataset" -}}
+{{- if and .root.Values.dataset.volume.enabled (ne .component "archive") }}true{{ end -}}
 {{- end -}}
 
 {{- /* The folder in which a job finds the data set. */ -}}
@@ -179,6 +218,7 @@ volumes:
     - --work=/var/lib/recmesh/train
     - --seed={{ $values.train.seed }}
     - --threads={{ $values.train.threads }}
+    {{- include "recmesh.archiveArgument" .root | nindent 4 }}
     {{- with .mark }}
     - --mark={{ . }}
     {{- end }}
@@ -203,12 +243,16 @@ volumes:
     - --rejects=/var/lib/recmesh/rejects.csv
     - --mark={{ .mark }}
     - --wait={{ $values.jobs.waitSeconds }}
+    {{- include "recmesh.archiveArgument" .root | nindent 4 }}
     {{- if .prune }}
     - --prune
     {{- end }}
   env:
     {{- if gt (int .shards) 1 }}
     - {name: JOB_COMPLETIONS, value: {{ .shards | quote }}}
+    - name: JOB_UID # the pods agree on what they read
+      valueFrom:
+        fieldRef: {fieldPath: "metadata.labels['batch.kubernetes.io/controller-uid']"}
     {{- else }}
     - {name: JOB_COMPLETION_INDEX, value: "0"}
     - {name: JOB_COMPLETIONS, value: "1"}
@@ -228,10 +272,33 @@ volumes:
 - {name: tmp, mountPath: /tmp}
 - {name: home, mountPath: /var/lib/recmesh}
 {{- include "recmesh.storeMount" (dict "root" .root "readOnly" false) }}
-{{- if .root.Values.dataset.volume.enabled }}
+{{- if include "recmesh.mountsDataset" . }}
 - {name: dataset, mountPath: /dataset, readOnly: true}
 {{- end }}
 {{ include "common.extraVolumeMounts" . }}
+{{- end -}}
+
+{{- /*
+A complete CronJob. `recmesh job list` finds its Jobs by their labels. Arguments: `root`, `component`, `values` (schedule and
+suspend).
+*/ -}}
+{{- define "recmesh.cronJob" -}}
+apiVersion: batch/v1
+kind: CronJob
+metadata:
+  {{- include "common.metadata" . | nindent 2 }}
+spec:
+  schedule: {{ .values.schedule | quote }}
+  suspend: {{ .values.suspend }}
+  concurrencyPolicy: Forbid
+  successfulJobsHistoryLimit: {{ .root.Values.jobs.successfulHistory }}
+  failedJobsHistoryLimit: {{ .root.Values.jobs.failedHistory }}
+  jobTemplate:
+    metadata:
+      labels:
+        {{- include "common.labels" . | nindent 8 }}
+    spec:
+      {{- include (printf "recmesh.%sSpec" .component) .root | nindent 6 }}
 {{- end -}}
 
 {{- /* A complete Job. Arguments: `root`, `component`. */ -}}

@@ -118,6 +118,12 @@ spec:
 {{- end }}
 {{- end -}}
 
+{{- define "recmesh.archiveEgress" -}}
+{{- if and .Values.archive.enabled (contains "://" (.Values.archive.url | default "")) }}
+- {} # the archive, {{ .Values.archive.url }}
+{{- end }}
+{{- end -}}
+
 {{- define "recmesh.datasetEgress" -}}
 {{- if contains "://" .Values.dataset.source }}
 - {} # the data set, {{ .Values.dataset.source }}
@@ -139,12 +145,17 @@ spec:
   ingress: []
   egress:
     {{- include "common.dnsEgress" . | nindent 4 }}
+    {{- if ne .component "archive" }}
     {{- include "recmesh.datasetEgress" .root | nindent 4 }}
+    {{- end }}
     {{- if ne .component "import" }}
     {{- include "recmesh.storeEgress" .root | nindent 4 }}
+    {{- include "recmesh.archiveEgress" .root | nindent 4 }}
+    {{- end }}
+    {{- if has .component (list "ingest" "retrain" "archive") }}
+    {{- include "recmesh.redisEgress" .root | nindent 4 }}
     {{- end }}
     {{- if has .component (list "ingest" "retrain") }}
-    {{- include "recmesh.redisEgress" .root | nindent 4 }}
     {{- include "recmesh.milvusEgress" .root | nindent 4 }}
     {{- end }}
 {{- end }}

@@ -58,6 +58,15 @@ def test_a_data_set_on_a_volume_cannot_be_replaced() -> None:
         with_source(waiting, "synthetic")
 
 
+def test_the_archiver_has_no_data_set() -> None:
+    archive = {
+        "metadata": {"name": "shop-archive-cccccccc"},
+        "spec": {"template": {"spec": {"containers": [{"args": ["jobs.archive", "--archive=/a"]}]}}},
+    }
+    with pytest.raises(SettingsError, match="shop-archive-cccccccc reads no data set: leave out --dataset"):
+        with_source(archive, "synthetic")
+
+
 def test_a_log_is_split_at_its_line_breaks_alone() -> None:
     """Chunks may end within a character, and a killed container leaves its last line without a line break."""
     log = "größe\n\n日本\nlast".encode()
