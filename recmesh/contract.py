@@ -24,7 +24,9 @@ __all__ = [
     "ITEM_FIELDS",
     "LEGACY_NEW_USER_ID",
     "MAX_CANDIDATES",
+    "MAX_CONDITIONS",
     "MAX_EXCLUDED",
+    "MAX_FILTER_VALUES",
     "MAX_ID_BYTES",
     "MAX_LOOKED_UP",
     "MAX_RANKED_ITEMS",
@@ -117,6 +119,12 @@ MAX_LOOKED_UP = 2_000
 
 MAX_EXCLUDED = 10_000
 """The largest number of `exclude_ids` in a request to `as` or recall."""
+
+MAX_CONDITIONS = 20
+"""The largest number of conditions in a filter."""
+
+MAX_FILTER_VALUES = 1_000
+"""The largest number of values in all conditions of a filter."""
 
 MAX_ENTRIES = 1_000
 """The largest number of entries in a request to feed."""

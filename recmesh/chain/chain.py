@@ -3,7 +3,7 @@
 A stage that fails, or does not answer within its share of the remaining time, is replaced and named in `degraded`:
 
     um      the profile in the request alone, without a stored profile or history
-    recall  the popular list that this service keeps
+    recall  the popular list that this service keeps; its items that meet the conditions, if cm answers
     rank    the order of recall
     cm      items with their ids only; the same if cm has lost its items
 
@@ -26,6 +26,7 @@ from recmesh.chain.cursor import Cursor
 from recmesh.chain.missing import Absence, Missing
 from recmesh.chain.popular import PopularList
 from recmesh.chain.shown import Shown
+from recmesh.conditions import Condition, item_values
 from recmesh.contract import MAX_CANDIDATES, NO_USER_IDS, POPULAR, RANK_SCORE_FIELD, RELEASE, USER_FIELDS, ServiceName
 from recmesh.errors import InvalidRequest, RecmeshError
 from recmesh.pb.item_info_pb2 import ItemInfo
@@ -46,6 +47,7 @@ from recmesh.serving.stages import (
     ScoreQuery,
     UserStage,
 )
+from recmesh.stores.wire import item_fields
 
 # A stage may take this share of the time that is left when it starts: one that hangs leaves enough for those after it.
 _TIME_SHARES: Final[dict[ServiceName, float]] = {"um": 0.3, "recall": 0.5, "rank": 0.5, "cm": 0.7}
@@ -88,6 +90,7 @@ class Request:
         history: Replaces the stored history; empty for none.
         paged: Whether the answer says how the list goes on.
         explain_missing: Items of which the answer says why they are not in the list.
+        conditions: What every item of the answer must meet.
     """
 
     user_id: str
@@ -100,6 +103,7 @@ class Request:
     history: History = field(default_factory=History)
     paged: bool = False
     explain_missing: Sequence[str] = ()
+    conditions: Sequence[Condition] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,7 @@ class _Progress:
     degraded: list[str] = field(default_factory=list)
     unknown_user: bool = False
     effects: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
+    filtered_out: int = 0
 
     def time_for(self, stage: ServiceName) -> float:
         """Seconds for a call to a stage that starts now."""
@@ -245,7 +250,7 @@ class Chain:
         found = await self._find_candidates(progress, user)
         found, ranked = await self._rank_by_one_release(progress, user, found)
         if request.paged:
-            items, rest = await self._take(progress, _with_unranked(ranked, found))
+            items, rest = await self._take(progress, found, _with_unranked(ranked, found))
         else:
             items, rest = await self._describe_best(progress, user, found, ranked), None
         self._remember(progress, self._clock() - began)
@@ -259,10 +264,13 @@ class Chain:
 
     async def go_on(self, cursor: Cursor, size: int, timeout: float) -> Answer:
         """The next `size` items of a list, within `timeout` seconds. Only cm is asked."""
-        request = Request(user_id="", profile=UserInfo(), size=size, paged=True)
+        request = Request(user_id="", profile=UserInfo(), size=size, paged=True, conditions=cursor.conditions)
         progress = _Progress(request, Deadline(timeout * (1 - _RESERVED_TIME_SHARE)), candidates=0, explain=False)
         progress.mark_degraded(*cursor.degraded)
-        items, rest = await self._take(progress, ScoreList(cursor.ids, cursor.scores, cursor.release))
+        progress.unknown_user = cursor.unknown_user
+        ranked = ScoreList(cursor.ids, cursor.scores, cursor.release)
+        found = CandidateList((), (), cursor.release, missing=cursor.missing, separators=cursor.separators)
+        items, rest = await self._take(progress, found, ranked)
         _describe_answer(progress, items, cursor.release)
         self._shown.count([item.sku_id for item in items], ())
         return Answer(items, cursor.release, progress.degraded, cursor.unknown_user, rest=rest)
@@ -313,13 +321,14 @@ class Chain:
             new_only=request.new_only,
             release=release,
             explain=progress.explain,
+            conditions=request.conditions,
         )
         try:
             with self._stage("recall"):
                 found = await self._candidates.recall(query, progress.time_for("recall"))
         except RecmeshError as error:
             self._failed(progress, "recall", error)
-            return self._popular.candidates(query)
+            return await self._popular_candidates(progress, query)
         progress.mark_parts("recall", found.degraded)
         return found
 
@@ -327,6 +336,19 @@ class Chain:
         """How many candidates recall gives. A list in pages goes on after those that are ranked."""
         whole = progress.request.paged and FEWER_CANDIDATES not in progress.degraded
         return MAX_CANDIDATES if whole else progress.candidates
+
+    async def _popular_candidates(self, progress: _Progress, query: CandidateQuery) -> CandidateList:
+        """Items of the popular list in place of recall. Without the fields in cm, none of them meets a condition."""
+        popular = self._popular.candidates(query)
+        if not query.conditions:
+            return popular
+        infos = await self._look_up(progress, popular.ids) or ()
+        kept = {
+            sku_id
+            for sku_id, info in zip(popular.ids, infos, strict=False)
+            if info is not None and _meets(query.conditions, ItemInfo.FromString(info), popular)
+        }
+        return self._popular.candidates(query, among=kept)
 
     async def _rank_by_one_release(
         self, progress: _Progress, user: RequestUser, found: CandidateList
@@ -368,8 +390,11 @@ class Chain:
 
     async def _look_up_fields(self, progress: _Progress, unlisted: Sequence[str]) -> list[ItemInfo]:
         """The fields of candidates that are newer than the release. rank can score these by their fields only."""
-        infos = await self._look_up(progress, unlisted) if unlisted else ()
-        return [ItemInfo.FromString(info) for info in infos if info is not None]
+        if not unlisted:
+            return []
+        infos = await self._look_up(progress, unlisted)
+        known = map(_bare, unlisted) if infos is None else infos
+        return [ItemInfo.FromString(info) for info in known if info is not None]
 
     async def _describe_best(
         self, progress: _Progress, user: RequestUser, found: CandidateList, ranked: ScoreList
@@ -377,30 +402,39 @@ class Chain:
         """cm: the fields of the best items. Items that cm does not know are left out, and the next best follow."""
         size = progress.request.size
         first = size + _SPARE_ITEMS
-        items = await self._describe(progress, ranked.ids[:first], ranked.scores[:first])
+        items = await self._describe(progress, found, ranked.ids[:first], ranked.scores[:first])
         if len(items) < size and len(found.ids) > first:
             # If rank fails now, the order of recall follows, in which the items above stand anywhere.
             described = set(ranked.ids[:first])
             ranked = await self._rank(progress, user, found, size=0)
             rest = [position for position, sku_id in enumerate(ranked.ids) if sku_id not in described]
             ids, scores = [ranked.ids[position] for position in rest], [ranked.scores[position] for position in rest]
-            items += await self._describe(progress, ids, scores)
-        if not items and ranked.ids:
+            items += await self._describe(progress, found, ids, scores)
+        if not items and ranked.ids and not progress.filtered_out:
             items = _without_fields(progress, ranked)
         return items[:size]
 
-    async def _take(self, progress: _Progress, ranked: ScoreList) -> tuple[list[Item], Cursor]:
+    async def _take(self, progress: _Progress, found: CandidateList, ranked: ScoreList) -> tuple[list[Item], Cursor]:
         """The first items of a complete list that cm knows, and the rest of the list."""
         size = progress.request.size
         first, total = size + _SPARE_ITEMS, len(ranked.ids)
-        items = await self._describe(progress, ranked.ids[:first], ranked.scores[:first])
+        items = await self._describe(progress, found, ranked.ids[:first], ranked.scores[:first])
         if len(items) < size and total > first:
-            items += await self._describe(progress, ranked.ids[first:], ranked.scores[first:])
-        if not items and total:
+            items += await self._describe(progress, found, ranked.ids[first:], ranked.scores[first:])
+        if not items and total and not progress.filtered_out:
             items = _without_fields(progress, ranked)
         items = items[:size]
         end = ranked.ids.index(items[-1].sku_id) + 1 if len(items) == size else total
-        rest = Cursor(ranked.ids[end:], ranked.scores[end:], ranked.release, progress.degraded, progress.unknown_user)
+        rest = Cursor(
+            ids=ranked.ids[end:],
+            scores=ranked.scores[end:],
+            release=found.release,
+            degraded=progress.degraded,
+            unknown_user=progress.unknown_user,
+            conditions=progress.request.conditions,
+            separators=found.separators,
+            missing=found.missing,
+        )
         return items, rest
 
     async def _explain_missing(
@@ -418,9 +452,11 @@ class Chain:
                 scores |= zip(scored.ids, scored.scores, strict=True)
             except RecmeshError as error:
                 self._failed(progress, "rank", error)
+        known = infos if "cm" not in progress.degraded else ()  # otherwise they have no fields
         absence = Absence(
             listed={item.sku_id: position for position, item in enumerate(items, start=1)},
             known={info.sku_id for info in infos},
+            filtered=[info.sku_id for info in known if not _meets(request.conditions, info, found)],
             exclude=request.exclude,
             user=user,
             found=found,
@@ -430,16 +466,33 @@ class Chain:
         )
         return [absence.explain(sku_id) for sku_id in request.explain_missing]
 
-    async def _describe(self, progress: _Progress, ids: Sequence[str], scores: Sequence[float]) -> list[Item]:
-        return _with_scores(ids, scores, await self._look_up(progress, ids) if ids else ())
+    async def _describe(
+        self, progress: _Progress, found: CandidateList, ids: Sequence[str], scores: Sequence[float]
+    ) -> list[Item]:
+        """Items with their fields; with their ids only if cm fails.
 
-    async def _look_up(self, progress: _Progress, ids: Sequence[str]) -> Sequence[bytes | None]:
+        recall has applied the conditions already. But cm has the latest fields, those that the answer shows.
+        """
+        if not ids:
+            return []
+        infos = await self._look_up(progress, ids)
+        if infos is None:
+            return _with_scores(ids, scores, map(_bare, ids))
+        items, conditions = _with_scores(ids, scores, infos), progress.request.conditions
+        if not conditions:
+            return items
+        kept = [item for item in items if _meets(conditions, ItemInfo.FromString(item.info), found)]
+        progress.filtered_out += len(items) - len(kept)
+        return kept
+
+    async def _look_up(self, progress: _Progress, ids: Sequence[str]) -> Sequence[bytes | None] | None:
+        """The fields of items, serialized; None if cm fails."""
         try:
             with self._stage("cm"):
                 return await self._items.get(ids, progress.time_for("cm"))
         except RecmeshError as error:
             self._failed(progress, "cm", error)
-            return list(map(_bare, ids))
+            return None
 
     @contextmanager
     def _stage(self, stage: ServiceName) -> Iterator[None]:
@@ -484,6 +537,12 @@ def _without_fields(progress: _Progress, ranked: ScoreList) -> list[Item]:
     progress.mark_degraded("cm")
     best, scores = ranked.ids[: progress.request.size], ranked.scores[: progress.request.size]
     return _with_scores(best, scores, map(_bare, best))
+
+
+def _meets(conditions: Iterable[Condition], item: ItemInfo, found: CandidateList) -> bool:
+    """Whether an item meets all conditions."""
+    values = item_values(item.sku_id, item_fields(item), found.separators, found.missing)
+    return all(condition.met_by(values) for condition in conditions)
 
 
 def _bare(sku_id: str) -> bytes:

@@ -7,17 +7,19 @@ The list travels with the caller, so every process can continue it, and nothing 
 import base64
 import binascii
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 
-from recmesh.contract import MAX_CANDIDATES, MAX_ID_BYTES
+from recmesh.conditions import Condition
+from recmesh.contract import MAX_CANDIDATES, MAX_FILTER_VALUES, MAX_ID_BYTES
 from recmesh.errors import InvalidRequest
+from recmesh.filters import to_conditions, to_message
 from recmesh.pb import cursor_pb2
 
-# The ids with their scores, tags and lengths, and what the answer says of itself.
-_MAX_BYTES = MAX_CANDIDATES * (MAX_ID_BYTES + 8) + (1 << 12)
+# The ids with their scores, tags and lengths; the values of the filter; and what the answer says of itself.
+_MAX_BYTES = (MAX_CANDIDATES + MAX_FILTER_VALUES) * (MAX_ID_BYTES + 8) + (1 << 14)
 _NOT_OURS = "cursor is not one that this service gave: send next_cursor of the answer before, unchanged"
 
 
@@ -31,6 +33,9 @@ class Cursor:
         release: The release that gave the list.
         degraded: What was missing when the list was made.
         unknown_user: Whether the list was made for a user who is not stored.
+        conditions: What the items must meet, also if their fields change.
+        separators: See `recmesh.serving.stages.CandidateList`.
+        missing: See there.
     """
 
     ids: Sequence[str]
@@ -38,6 +43,9 @@ class Cursor:
     release: str
     degraded: Sequence[str] = ()
     unknown_user: bool = False
+    conditions: Sequence[Condition] = ()
+    separators: Mapping[str, str] = field(default_factory=dict)
+    missing: Sequence[str] = ("",)
 
     def encode(self) -> str:
         """The text for `next_cursor`; empty if nothing follows."""
@@ -49,6 +57,9 @@ class Cursor:
             unknown_user=self.unknown_user,
             ids=self.ids,
             scores=self.scores,
+            filter=to_message(self.conditions),
+            separators=self.separators,
+            missing=self.missing,
         )
         return base64.urlsafe_b64encode(zlib.compress(message.SerializeToString(), level=1)).decode()
 
@@ -68,5 +79,13 @@ class Cursor:
         counts = len(message.ids), len(message.scores)
         if not unpacking.eof or counts[0] != counts[1] or not 0 < counts[0] <= MAX_CANDIDATES:
             raise InvalidRequest(_NOT_OURS)
-        ids, scores, degraded = list(message.ids), list(message.scores), list(message.degraded)
-        return cls(ids, scores, message.release, degraded, message.unknown_user)
+        return cls(
+            ids=list(message.ids),
+            scores=list(message.scores),
+            release=message.release,
+            degraded=list(message.degraded),
+            unknown_user=message.unknown_user,
+            conditions=to_conditions(message.filter),
+            separators=dict(message.separators),
+            missing=list(message.missing),
+        )

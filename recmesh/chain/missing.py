@@ -9,7 +9,7 @@ from recmesh.serving.stages import CandidateList, RequestUser, ScoreList
 MAX_EXPLAINED = 20
 """The most items in one request whose absence is explained."""
 
-Cause = Literal["listed", "unknown", "excluded", "history", "not_proposed", "rank"]
+Cause = Literal["listed", "excluded", "unknown", "filter", "history", "not_proposed", "rank"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Absence:
     Attributes:
         listed: For each item of the list its position, from 1.
         known: The items in question that cm knows.
+        filtered: Those of them that do not meet the conditions of the request.
         exclude: The ids that the request excludes.
         user: The user.
         found: The candidates.
@@ -44,6 +45,7 @@ class Absence:
 
     listed: Mapping[str, int]
     known: Collection[str]
+    filtered: Collection[str]
     exclude: Collection[str]
     user: RequestUser
     found: CandidateList
@@ -59,6 +61,8 @@ class Absence:
             return Missing(sku_id, "excluded", "exclude_ids has it")
         if sku_id not in self.known:
             return Missing(sku_id, "unknown", "cm has no such item: it is unknown, removed or not available")
+        if sku_id in self.filtered:
+            return Missing(sku_id, "filter", "it does not meet the conditions of the filter")
         history = self.user.history
         if self.found.new_only and (sku_id in history.sku_ids or sku_id in history.older_sku_ids):
             return Missing(sku_id, "history", "the user's history has it, and only new items are recommended")

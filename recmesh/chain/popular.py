@@ -44,19 +44,29 @@ class PopularList:
         """Values that mean "missing" in the data set of the active release."""
         return self._latest.missing if self._latest else ("",)
 
-    def candidates(self, query: CandidateQuery) -> CandidateList:
-        """The popular items that a query allows.
+    def candidates(self, query: CandidateQuery, among: Set[str] | None = None) -> CandidateList:
+        """The popular items that a query allows, apart from its conditions: the list does not know the fields.
+
+        Args:
+            query: The query.
+            among: The only items that can be in the list: those that meet the conditions. Without it, a query with
+                conditions gets the whole list, whatever its size.
 
         Raises:
             Unavailable: recall has never answered.
         """
         popular = self._list()
         new_only = query.new_only or popular.new_only
+        size = MAX_CANDIDATES if query.conditions and among is None else query.size
         excluded = set(query.exclude)
         if new_only:
             history = query.user.history
             excluded.update(history.sku_ids, history.older_sku_ids)
-        kept = [position for position, sku_id in enumerate(popular.ids) if sku_id not in excluded][: query.size]
+        kept = [
+            position
+            for position, sku_id in enumerate(popular.ids)
+            if sku_id not in excluded and (among is None or sku_id in among)
+        ][:size]
         scores = [popular.scores[position] for position in kept]
         return CandidateList(
             ids=[popular.ids[position] for position in kept],
@@ -64,6 +74,8 @@ class PopularList:
             release=popular.release,
             new_only=new_only,
             channels={POPULAR: ChannelScores(range(len(kept)), scores)},
+            missing=popular.missing,
+            separators=popular.separators,
             now=max([popular.now, *(time + 1 for time in query.user.history.times[:1])]),
         )
 

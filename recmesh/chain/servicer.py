@@ -11,7 +11,7 @@ from recmesh.errors import InvalidRequest
 from recmesh.pb import as_pb2
 from recmesh.serving import Endpoint, deadline
 from recmesh.serving.health import Check
-from recmesh.serving.limits import check_count, check_excluded, check_history, check_ids
+from recmesh.serving.limits import check_count, check_excluded, check_history, check_ids, checked_filter
 from recmesh.serving.rpc import Context, with_raw_fields
 
 _BESIDE_CURSOR = {"cursor", "size", "log_id", "paged"}
@@ -31,8 +31,8 @@ class AsServicer:
 
         Raises:
             InvalidRequest: The request asks for too many items, excludes too many, or has an id that is too long, a
-                history that is too long or whose columns do not fit each other, or a cursor that is damaged or stands
-                beside fields that make a list.
+                history that is too long or whose columns do not fit each other, a filter that is too long or wrong, or
+                a cursor that is damaged or stands beside fields that make a list.
         """
         if request.size > MAX_RECOMMENDATIONS:
             raise InvalidRequest(f"size is {request.size}: at most {MAX_RECOMMENDATIONS}")
@@ -56,6 +56,7 @@ class AsServicer:
                 history=request.history,
                 paged=request.paged,
                 explain_missing=request.explain_missing,
+                conditions=checked_filter(request.filter),
             ),
             deadline.remaining(),
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from recmesh.conditions import Condition
 from recmesh.contract import MAX_RECOMMENDATIONS
 
 if TYPE_CHECKING:
@@ -178,6 +179,14 @@ def field(value: str) -> tuple[str, str]:
     if not name or not equals:
         raise typer.BadParameter(f"{value!r} is not of the form field=value")
     return name, content
+
+
+def condition(value: str) -> Condition:
+    """Read a condition of a filter."""
+    try:
+        return Condition.parse(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _is_number(value: str | int) -> bool:

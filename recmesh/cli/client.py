@@ -42,7 +42,8 @@ from recmesh.client import (
 )
 from recmesh.contract import MAX_RECOMMENDATIONS, USER_FIELDS
 from recmesh.errors import SettingsError
-from recmesh.pb import as_pb2, cm_pb2, feed_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
+from recmesh.filters import to_message
+from recmesh.pb import as_pb2, cm_pb2, feed_pb2, filter_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
 
 Printer: TypeAlias = Callable[[Message], None]
 
@@ -77,6 +78,14 @@ Timeout = Annotated[
     float, typer.Option(parser=arguments.seconds, metavar="SECONDS", help="For each call, retries included.")
 ]
 NewOnly = Annotated[bool, typer.Option("--new-only", help="Leave out items that the user has acted on.")]
+Filter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="CONDITION",
+        help="Only such items: cate=12,13 or cate!=5 or price>=3 or price<=9 or price=3..9; may be repeated.",
+    ),
+]
 Concurrency = Annotated[int, typer.Option(parser=arguments.count, metavar="N", help="Requests in flight.")]
 UserId = Annotated[str, typer.Argument(metavar="USER_ID")]
 SkuIds = Annotated[list[str], typer.Argument(metavar="SKU_ID", help="Separated by commas or spaces.")]
@@ -119,6 +128,7 @@ def recall(
     ] = 0,
     channel: Annotated[str, typer.Option(help="Query one channel, such as two_tower, instead of all.")] = "",
     new_only: NewOnly = False,
+    conditions: Filter = None,
     as_json: AsJson = False,
     as_table: AsTable = False,
     target: Target = "",
@@ -126,7 +136,9 @@ def recall(
 ) -> None:
     """Print candidates for a known user. um is asked first, at its own target, for profile and history."""
     show = _printer(as_json, as_table)
-    request = recall_pb2.RecallRequest(request_num=size, recall_type=channel, new_only=new_only)
+    request = recall_pb2.RecallRequest(
+        request_num=size, recall_type=channel, new_only=new_only, filter=_filter(conditions)
+    )
     _run(_recall(user_id, request, _mesh("recall", target, timeout), show))
 
 
@@ -168,6 +180,7 @@ def recommend(
         list[str] | None,
         typer.Option(metavar="FIELD=VALUE", help="A field of the profile; overrides a stored one. May be repeated."),
     ] = None,
+    conditions: Filter = None,
     as_json: AsJson = False,
     as_table: AsTable = False,
     target: Target = "",
@@ -188,6 +201,7 @@ def recommend(
         explain=explain,
         history=wire.history_message(History(tuple(arguments.ids(history)))) if history else None,
         explain_missing=arguments.ids(why_not or ()),
+        filter=_filter(conditions),
     )
     _run(_single(AS, request, _mesh("as", target, timeout), show))
 
@@ -430,6 +444,10 @@ async def _change(
     if response.rejected:
         raise InvalidRequest("; ".join(f"{names[entry.position]}: {entry.reason}" for entry in response.rejected))
     return 0
+
+
+def _filter(texts: Sequence[str] | None) -> filter_pb2.Filter | None:
+    return to_message(map(arguments.condition, texts or ()))
 
 
 def _confirm(question: str) -> None:

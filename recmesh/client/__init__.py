@@ -42,6 +42,7 @@ from recmesh.client._model import (
     User,
 )
 from recmesh.client._targets import Targets
+from recmesh.conditions import Condition
 from recmesh.contract import ServiceName
 from recmesh.errors import AnswerFailed, DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
 
@@ -63,6 +64,7 @@ __all__ = [
     "Candidate",
     "Candidates",
     "ChannelFactory",
+    "Condition",
     "DeadlineExceeded",
     "History",
     "InvalidRequest",

@@ -42,6 +42,7 @@ from recmesh.client._methods import (
 )
 from recmesh.client._model import Action, Candidates, History, Item, Items, Recommendation, Recorded, Scores, User
 from recmesh.client._targets import Targets
+from recmesh.conditions import Condition
 from recmesh.contract import MAX_RANKED_ITEMS, ServiceName
 from recmesh.pb import rank_pb2
 from recmesh.pb.feed_pb2 import FeedResponse
@@ -179,6 +180,7 @@ class Mesh:
         exclude: Iterable[str] = (),
         new_only: bool = False,
         release: str = "",
+        filter: Iterable[Condition] = (),
         timeout: float | None = None,
     ) -> Candidates:
         """Retrieve candidates for a user.
@@ -190,6 +192,7 @@ class Mesh:
             exclude: Items to leave out.
             new_only: Leave out items that the user has acted on.
             release: The release to use; empty means the active one.
+            filter: Only items that meet all of these, at most 20.
             timeout: Seconds for all attempts; None means that of the mesh.
 
         Returns:
@@ -198,7 +201,7 @@ class Mesh:
         Example:
             candidates = mesh.recall(mesh.um("8888"), size=300)
         """
-        request = wire.recall_request(user, size, channel, exclude, new_only, release)
+        request = wire.recall_request(user, size, channel, exclude, new_only, release, filter)
         return wire.to_candidates(self._answer(RECALL, request, timeout))
 
     def rank(
@@ -276,6 +279,7 @@ class Mesh:
         history: History | None = None,
         paged: bool = False,
         explain_missing: Iterable[str] = (),
+        filter: Iterable[Condition] = (),
         timeout: float | None = None,
     ) -> Recommendation:
         """Recommend items to a user.
@@ -291,6 +295,7 @@ class Mesh:
                 the strongest type and happened at the end of the data.
             paged: Make a list that `next_page` continues.
             explain_missing: Say of these items, at most 20, why they are not in the list.
+            filter: Only items that meet all of these, at most 20. The list is full if enough items do.
             timeout: Seconds for all attempts; None means that of the mesh.
 
         Returns:
@@ -299,7 +304,18 @@ class Mesh:
         Example:
             answer = mesh.recommend(profile={"age": "5.0", "city": "120.0"}, size=10)
         """
-        request = wire.as_request(user_id, profile, size, exclude, new_only, explain, history, paged, explain_missing)
+        request = wire.as_request(
+            user_id,
+            profile,
+            size,
+            exclude,
+            new_only,
+            explain,
+            history,
+            paged=paged,
+            explain_missing=explain_missing,
+            filter=filter,
+        )
         return wire.to_recommendation(self._answer(AS, request, timeout))
 
     def next_page(self, cursor: str, *, size: int = 0, timeout: float | None = None) -> Recommendation:

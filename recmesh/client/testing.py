@@ -37,6 +37,7 @@ from recmesh.client._methods import (
 )
 from recmesh.client._model import Item, User
 from recmesh.client._targets import Targets
+from recmesh.conditions import Condition, item_values
 from recmesh.contract import (
     DEFAULT_CANDIDATES,
     DEFAULT_RECOMMENDATIONS,
@@ -50,7 +51,8 @@ from recmesh.contract import (
     ServiceName,
 )
 from recmesh.errors import InvalidRequest, RecmeshError
-from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
+from recmesh.filters import to_conditions
+from recmesh.pb import as_pb2, cm_pb2, filter_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
 
 __all__ = ["FakeMesh", "FakeServices", "SyncFakeMesh"]
 
@@ -184,7 +186,7 @@ class FakeServices:
     def _recall(self, request: recall_pb2.RecallRequest) -> recall_pb2.RecallResponse:
         size = _size("recall", "request_num", request.request_num, DEFAULT_CANDIDATES, MAX_CANDIDATES)
         left_out = {*request.exclude_ids, *(request.history.sku_ids if request.new_only else ())}
-        scored = self._list(_user_id(request.user_info), left_out)[:size]
+        scored = self._list(_user_id(request.user_info), left_out, request.filter)[:size]
         channel = recall_pb2.RecallResponse.Channel(
             name=request.recall_type or _CHANNEL, positions=range(len(scored)), scores=[score for _, score in scored]
         )
@@ -238,9 +240,10 @@ class FakeServices:
             return "excluded"
         if sku_id not in self._items or not self._feed_service.offers(sku_id):
             return "unknown"
-        asked = dict(self._list(request.user_id, ()))
-        if sku_id not in asked:
+        if sku_id not in dict(self._list(request.user_id, (), filter_pb2.Filter())):
             return "not_proposed"
+        if sku_id not in dict(self._list(request.user_id, (), request.filter)):
+            return "filter"
         return "rank" if sku_id in dict(self._asked(request)) else "history"
 
     def _asked(self, request: as_pb2.ASRequest) -> list[tuple[str, float]]:
@@ -248,7 +251,7 @@ class FakeServices:
         if request.new_only:
             history = self._users.get(request.user_id, User()).history
             left_out |= {*history.sku_ids, *history.older_sku_ids}
-        return self._list(request.user_id, left_out)
+        return self._list(request.user_id, left_out, request.filter)
 
     def _rest(self, cursor: str) -> list[tuple[str, float]]:
         """What follows the page that gave a cursor, without items that are no longer offered."""
@@ -257,13 +260,20 @@ class FakeServices:
         rest = self._rests[int(cursor) - 1]
         return [(sku_id, score) for sku_id, score in rest if self._feed_service.offers(sku_id)]
 
-    def _list(self, user_id: str, left_out: Collection[str]) -> list[tuple[str, float]]:
+    def _list(self, user_id: str, left_out: Collection[str], filter: filter_pb2.Filter) -> list[tuple[str, float]]:
         """The items for a user with their scores, best first."""
         listed = self._recommendations.get(user_id, tuple(self._items))
-        offered = self._feed_service.offers
+        offered, conditions = self._feed_service.offers, to_conditions(filter)
         return [
-            (sku_id, score) for sku_id, score in _scores(listed).items() if sku_id not in left_out and offered(sku_id)
+            (sku_id, score)
+            for sku_id, score in _scores(listed).items()
+            if sku_id not in left_out and offered(sku_id) and self._meets(sku_id, conditions)
         ]
+
+    def _meets(self, sku_id: str, conditions: Iterable[Condition]) -> bool:
+        fields = self._items[sku_id].fields if sku_id in self._items else {}
+        values = item_values(sku_id, fields, separators={}, missing=("",))
+        return all(condition.met_by(values) for condition in conditions)
 
 
 class FakeMesh(FakeServices, _mesh.Mesh):

@@ -19,8 +19,10 @@ from recmesh.client._model import (
     Scores,
     User,
 )
+from recmesh.conditions import Condition
 from recmesh.contract import ITEM_FIELDS, LEGACY_NEW_USER_ID, MAX_ENTRIES, MAX_REQUEST_BYTES, USER_FIELDS
 from recmesh.errors import InvalidRequest
+from recmesh.filters import to_message
 from recmesh.pb import as_pb2, cm_pb2, feed_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
 
 __all__ = [
@@ -115,7 +117,13 @@ def cm_request(sku_ids: Iterable[str]) -> cm_pb2.CMRequest:
 
 
 def recall_request(
-    user: User, size: int, channel: str, exclude: Iterable[str], new_only: bool, release: str
+    user: User,
+    size: int,
+    channel: str,
+    exclude: Iterable[str],
+    new_only: bool,
+    release: str,
+    filter: Iterable[Condition] = (),
 ) -> recall_pb2.RecallRequest:
     """The request of `Mesh.recall`."""
     return recall_pb2.RecallRequest(
@@ -127,6 +135,7 @@ def recall_request(
         exclude_ids=exclude,
         new_only=new_only,
         release=release,
+        filter=to_message(filter),
     )
 
 
@@ -160,8 +169,10 @@ def as_request(
     new_only: bool,
     explain: bool,
     history: History | None = None,
+    *,
     paged: bool = False,
     explain_missing: Iterable[str] = (),
+    filter: Iterable[Condition] = (),
 ) -> as_pb2.ASRequest:
     """The request of `Mesh.recommend`."""
     return as_pb2.ASRequest(
@@ -175,6 +186,7 @@ def as_request(
         history=history_message(history) if history else None,
         paged=paged,
         explain_missing=explain_missing,
+        filter=to_message(filter),
     )
 
 

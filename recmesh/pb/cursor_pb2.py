@@ -12,9 +12,10 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from recmesh.pb import filter_pb2 as recmesh_dot_pb_dot_filter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17recmesh/pb/cursor.proto\x12\x06\x63ursor\"^\n\x06\x43ursor\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x02 \x03(\t\x12\x14\n\x0cunknown_user\x18\x03 \x01(\x08\x12\x0b\n\x03ids\x18\x04 \x03(\t\x12\x0e\n\x06scores\x18\x05 \x03(\x02\x42\x31\n\nrecmesh.pbP\x01Z\x14recmesh/pb;recmeshpb\xaa\x02\nRecmesh.Pbb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17recmesh/pb/cursor.proto\x12\x06\x63ursor\x1a\x17recmesh/pb/filter.proto\"\xef\x01\n\x06\x43ursor\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x02 \x03(\t\x12\x14\n\x0cunknown_user\x18\x03 \x01(\x08\x12\x0b\n\x03ids\x18\x04 \x03(\t\x12\x0e\n\x06scores\x18\x05 \x03(\x02\x12\x17\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x07.Filter\x12\x32\n\nseparators\x18\x07 \x03(\x0b\x32\x1e.cursor.Cursor.SeparatorsEntry\x12\x0f\n\x07missing\x18\x08 \x03(\t\x1a\x31\n\x0fSeparatorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x31\n\nrecmesh.pbP\x01Z\x14recmesh/pb;recmeshpb\xaa\x02\nRecmesh.Pbb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -22,6 +23,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recmesh.pb.cursor_pb2', _gl
 if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['DESCRIPTOR']._options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\nrecmesh.pbP\001Z\024recmesh/pb;recmeshpb\252\002\nRecmesh.Pb'
-  _globals['_CURSOR']._serialized_start=35
-  _globals['_CURSOR']._serialized_end=129
+  _globals['_CURSOR_SEPARATORSENTRY']._options = None
+  _globals['_CURSOR_SEPARATORSENTRY']._serialized_options = b'8\001'
+  _globals['_CURSOR']._serialized_start=61
+  _globals['_CURSOR']._serialized_end=300
+  _globals['_CURSOR_SEPARATORSENTRY']._serialized_start=251
+  _globals['_CURSOR_SEPARATORSENTRY']._serialized_end=300
 # @@protoc_insertion_point(module_scope)

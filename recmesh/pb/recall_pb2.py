@@ -16,7 +16,7 @@ from recmesh.pb import filter_pb2 as recmesh_dot_pb_dot_filter__pb2
 from recmesh.pb import user_info_pb2 as recmesh_dot_pb_dot_user__info__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17recmesh/pb/recall.proto\x12\x06recall\x1a\x17recmesh/pb/filter.proto\x1a\x1arecmesh/pb/user_info.proto\"\x9d\x02\n\rRecallRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\x04\x12\x1c\n\tuser_info\x18\x02 \x01(\x0b\x32\t.UserInfo\x12\x13\n\x0brecall_type\x18\x03 \x01(\t\x12\x13\n\x0brequest_num\x18\x04 \x01(\r\x12\x19\n\x07history\x18\x10 \x01(\x0b\x32\x08.History\x12\x13\n\x0b\x65xclude_ids\x18\x11 \x03(\t\x12\x10\n\x08new_only\x18\x12 \x01(\x08\x12\x0f\n\x07release\x18\x13 \x01(\t\x12\x10\n\x08\x63olumnar\x18\x14 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\x15 \x01(\x08\x12\x17\n\x06\x66ilter\x18\x16 \x01(\x0b\x32\x07.Filter\x12\x10\n\x08scenario\x18\x17 \x01(\t\x12\x13\n\x0b\x63ontext_ids\x18\x18 \x03(\t\"\xfb\x03\n\x0eRecallResponse\x12+\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1c.recall.RecallResponse.Error\x12\x35\n\x0bscore_pairs\x18\x02 \x03(\x0b\x32 .recall.RecallResponse.ScorePair\x12\x0f\n\x07release\x18\x10 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x11 \x03(\t\x12\x30\n\x08\x63hannels\x18\x12 \x03(\x0b\x32\x1e.recall.RecallResponse.Channel\x12\x35\n\ncandidates\x18\x13 \x01(\x0b\x32!.recall.RecallResponse.Candidates\x12\x14\n\x0cunlisted_ids\x18\x14 \x03(\t\x12\x10\n\x08new_only\x18\x15 \x01(\x08\x12\x0f\n\x07missing\x18\x16 \x03(\t\x12\x0b\n\x03now\x18\x17 \x01(\x12\x1a#\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x1a\'\n\tScorePair\x12\x0b\n\x03nid\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x1a:\n\x07\x43hannel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpositions\x18\x02 \x03(\r\x12\x0e\n\x06scores\x18\x03 \x03(\x02\x1a)\n\nCandidates\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x03(\x02\x32J\n\rRecallService\x12\x39\n\x06recall\x12\x15.recall.RecallRequest\x1a\x16.recall.RecallResponse\"\x00\x42\x31\n\nrecmesh.pbP\x01Z\x14recmesh/pb;recmeshpb\xaa\x02\nRecmesh.Pbb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17recmesh/pb/recall.proto\x12\x06recall\x1a\x17recmesh/pb/filter.proto\x1a\x1arecmesh/pb/user_info.proto\"\x9d\x02\n\rRecallRequest\x12\x0e\n\x06log_id\x18\x01 \x01(\x04\x12\x1c\n\tuser_info\x18\x02 \x01(\x0b\x32\t.UserInfo\x12\x13\n\x0brecall_type\x18\x03 \x01(\t\x12\x13\n\x0brequest_num\x18\x04 \x01(\r\x12\x19\n\x07history\x18\x10 \x01(\x0b\x32\x08.History\x12\x13\n\x0b\x65xclude_ids\x18\x11 \x03(\t\x12\x10\n\x08new_only\x18\x12 \x01(\x08\x12\x0f\n\x07release\x18\x13 \x01(\t\x12\x10\n\x08\x63olumnar\x18\x14 \x01(\x08\x12\x0f\n\x07\x65xplain\x18\x15 \x01(\x08\x12\x17\n\x06\x66ilter\x18\x16 \x01(\x0b\x32\x07.Filter\x12\x10\n\x08scenario\x18\x17 \x01(\t\x12\x13\n\x0b\x63ontext_ids\x18\x18 \x03(\t\"\xea\x04\n\x0eRecallResponse\x12+\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x1c.recall.RecallResponse.Error\x12\x35\n\x0bscore_pairs\x18\x02 \x03(\x0b\x32 .recall.RecallResponse.ScorePair\x12\x0f\n\x07release\x18\x10 \x01(\t\x12\x10\n\x08\x64\x65graded\x18\x11 \x03(\t\x12\x30\n\x08\x63hannels\x18\x12 \x03(\x0b\x32\x1e.recall.RecallResponse.Channel\x12\x35\n\ncandidates\x18\x13 \x01(\x0b\x32!.recall.RecallResponse.Candidates\x12\x14\n\x0cunlisted_ids\x18\x14 \x03(\t\x12\x10\n\x08new_only\x18\x15 \x01(\x08\x12\x0f\n\x07missing\x18\x16 \x03(\t\x12\x0b\n\x03now\x18\x17 \x01(\x12\x12:\n\nseparators\x18\x18 \x03(\x0b\x32&.recall.RecallResponse.SeparatorsEntry\x1a#\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0c\n\x04text\x18\x02 \x01(\t\x1a\'\n\tScorePair\x12\x0b\n\x03nid\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x1a:\n\x07\x43hannel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpositions\x18\x02 \x03(\r\x12\x0e\n\x06scores\x18\x03 \x03(\x02\x1a)\n\nCandidates\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x03(\x02\x1a\x31\n\x0fSeparatorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32J\n\rRecallService\x12\x39\n\x06recall\x12\x15.recall.RecallRequest\x1a\x16.recall.RecallResponse\"\x00\x42\x31\n\nrecmesh.pbP\x01Z\x14recmesh/pb;recmeshpb\xaa\x02\nRecmesh.Pbb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -24,18 +24,22 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'recmesh.pb.recall_pb2', _gl
 if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['DESCRIPTOR']._options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\nrecmesh.pbP\001Z\024recmesh/pb;recmeshpb\252\002\nRecmesh.Pb'
+  _globals['_RECALLRESPONSE_SEPARATORSENTRY']._options = None
+  _globals['_RECALLRESPONSE_SEPARATORSENTRY']._serialized_options = b'8\001'
   _globals['_RECALLREQUEST']._serialized_start=89
   _globals['_RECALLREQUEST']._serialized_end=374
   _globals['_RECALLRESPONSE']._serialized_start=377
-  _globals['_RECALLRESPONSE']._serialized_end=884
-  _globals['_RECALLRESPONSE_ERROR']._serialized_start=705
-  _globals['_RECALLRESPONSE_ERROR']._serialized_end=740
-  _globals['_RECALLRESPONSE_SCOREPAIR']._serialized_start=742
-  _globals['_RECALLRESPONSE_SCOREPAIR']._serialized_end=781
-  _globals['_RECALLRESPONSE_CHANNEL']._serialized_start=783
-  _globals['_RECALLRESPONSE_CHANNEL']._serialized_end=841
-  _globals['_RECALLRESPONSE_CANDIDATES']._serialized_start=843
-  _globals['_RECALLRESPONSE_CANDIDATES']._serialized_end=884
-  _globals['_RECALLSERVICE']._serialized_start=886
-  _globals['_RECALLSERVICE']._serialized_end=960
+  _globals['_RECALLRESPONSE']._serialized_end=995
+  _globals['_RECALLRESPONSE_ERROR']._serialized_start=765
+  _globals['_RECALLRESPONSE_ERROR']._serialized_end=800
+  _globals['_RECALLRESPONSE_SCOREPAIR']._serialized_start=802
+  _globals['_RECALLRESPONSE_SCOREPAIR']._serialized_end=841
+  _globals['_RECALLRESPONSE_CHANNEL']._serialized_start=843
+  _globals['_RECALLRESPONSE_CHANNEL']._serialized_end=901
+  _globals['_RECALLRESPONSE_CANDIDATES']._serialized_start=903
+  _globals['_RECALLRESPONSE_CANDIDATES']._serialized_end=944
+  _globals['_RECALLRESPONSE_SEPARATORSENTRY']._serialized_start=946
+  _globals['_RECALLRESPONSE_SEPARATORSENTRY']._serialized_end=995
+  _globals['_RECALLSERVICE']._serialized_start=997
+  _globals['_RECALLSERVICE']._serialized_end=1071
 # @@protoc_insertion_point(module_scope)

@@ -38,7 +38,7 @@ class RecallRequest(_message.Message):
     def __init__(self, log_id: _Optional[int] = ..., user_info: _Optional[_Union[_user_info_pb2.UserInfo, _Mapping]] = ..., recall_type: _Optional[str] = ..., request_num: _Optional[int] = ..., history: _Optional[_Union[_user_info_pb2.History, _Mapping]] = ..., exclude_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., release: _Optional[str] = ..., columnar: bool = ..., explain: bool = ..., filter: _Optional[_Union[_filter_pb2.Filter, _Mapping]] = ..., scenario: _Optional[str] = ..., context_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RecallResponse(_message.Message):
-    __slots__ = ("error", "score_pairs", "release", "degraded", "channels", "candidates", "unlisted_ids", "new_only", "missing", "now")
+    __slots__ = ("error", "score_pairs", "release", "degraded", "channels", "candidates", "unlisted_ids", "new_only", "missing", "now", "separators")
     class Error(_message.Message):
         __slots__ = ("code", "text")
         CODE_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +69,13 @@ class RecallResponse(_message.Message):
         ids: _containers.RepeatedScalarFieldContainer[str]
         scores: _containers.RepeatedScalarFieldContainer[float]
         def __init__(self, ids: _Optional[_Iterable[str]] = ..., scores: _Optional[_Iterable[float]] = ...) -> None: ...
+    class SeparatorsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ERROR_FIELD_NUMBER: _ClassVar[int]
     SCORE_PAIRS_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
@@ -79,6 +86,7 @@ class RecallResponse(_message.Message):
     NEW_ONLY_FIELD_NUMBER: _ClassVar[int]
     MISSING_FIELD_NUMBER: _ClassVar[int]
     NOW_FIELD_NUMBER: _ClassVar[int]
+    SEPARATORS_FIELD_NUMBER: _ClassVar[int]
     error: RecallResponse.Error
     score_pairs: _containers.RepeatedCompositeFieldContainer[RecallResponse.ScorePair]
     release: str
@@ -89,4 +97,5 @@ class RecallResponse(_message.Message):
     new_only: bool
     missing: _containers.RepeatedScalarFieldContainer[str]
     now: int
-    def __init__(self, error: _Optional[_Union[RecallResponse.Error, _Mapping]] = ..., score_pairs: _Optional[_Iterable[_Union[RecallResponse.ScorePair, _Mapping]]] = ..., release: _Optional[str] = ..., degraded: _Optional[_Iterable[str]] = ..., channels: _Optional[_Iterable[_Union[RecallResponse.Channel, _Mapping]]] = ..., candidates: _Optional[_Union[RecallResponse.Candidates, _Mapping]] = ..., unlisted_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., missing: _Optional[_Iterable[str]] = ..., now: _Optional[int] = ...) -> None: ...
+    separators: _containers.ScalarMap[str, str]
+    def __init__(self, error: _Optional[_Union[RecallResponse.Error, _Mapping]] = ..., score_pairs: _Optional[_Iterable[_Union[RecallResponse.ScorePair, _Mapping]]] = ..., release: _Optional[str] = ..., degraded: _Optional[_Iterable[str]] = ..., channels: _Optional[_Iterable[_Union[RecallResponse.Channel, _Mapping]]] = ..., candidates: _Optional[_Union[RecallResponse.Candidates, _Mapping]] = ..., unlisted_ids: _Optional[_Iterable[str]] = ..., new_only: bool = ..., missing: _Optional[_Iterable[str]] = ..., now: _Optional[int] = ..., separators: _Optional[_Mapping[str, str]] = ...) -> None: ...

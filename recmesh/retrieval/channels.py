@@ -1,20 +1,20 @@
 """The channels: neighbours of the history, popular items, items bought before, new items, and exact two-tower search.
 
-Every channel drops the items `exclude` before it cuts its list at `depth`. In serving, Milvus takes the place of the
-exact search.
+Every channel drops the items `exclude`, and those that a filter does not let pass (`allowed`, a bool for each item of
+the catalogue), before it cuts its list at `depth`. In serving, Milvus takes the place of the exact search.
 """
 
 import numpy as np
 
 from recmesh.features.encoder import Encoder
-from recmesh.features.spec import Floats, Ints
+from recmesh.features.spec import Floats, Ints, Mask
 from recmesh.features.user import User
 from recmesh.retrieval.scored import RRF_CONSTANT, Scored, best, fuse
 
 _DECAYED_LIFT_WEIGHT = 0.5
 
 
-def neighbours(encoder: Encoder, user: User, exclude: Ints, depth: int) -> Scored:
+def neighbours(encoder: Encoder, user: User, exclude: Ints, depth: int, allowed: Mask | None = None) -> Scored:
     """Return the items with the most votes from the history.
 
     It fuses three rankings: by the votes along the ridge lists, by those along the cosine lists, and by those along the
@@ -24,29 +24,38 @@ def neighbours(encoder: Encoder, user: User, exclude: Ints, depth: int) -> Score
         return Scored.none()
     ridge, cosine = encoder.votes(user)
     lists = [
-        (1.0, best(items, sums, depth, encoder.scratch, exclude, above=0))
+        (1.0, best(items, sums, depth, encoder.scratch, exclude, above=0, allowed=allowed))
         for items, sums in ((ridge.items, ridge.all), (cosine.items, cosine.all), (cosine.items, cosine.recent))
     ]
     return fuse(lists, depth, encoder.scratch)
 
 
-def popular(encoder: Encoder, ranked: Scored, exclude: Ints, depth: int) -> Scored:
+def popular(encoder: Encoder, ranked: Scored, exclude: Ints, depth: int, allowed: Mask | None = None) -> Scored:
     """Return the popular items of a profile, followed by the rest of the catalogue by popularity.
 
     Args:
         encoder: The encoder of the release.
         ranked: The popular items of the profile; see `popular_for`.
         exclude: int32, items to leave out.
-        depth: How many items to return. The result is shorter only if the catalogue is.
+        depth: How many items to return. The result is shorter only if fewer items are allowed.
+        allowed: For each item whether a filter lets it pass; None without a filter.
     """
-    found = best(ranked.items, ranked.scores, depth, encoder.scratch, exclude)
+    found = best(ranked.items, ranked.scores, depth, encoder.scratch, exclude, allowed=allowed)
     if len(found.items) == depth:
         return found
-    order = encoder.statistics.order[: len(ranked.items) + len(exclude) + depth]
-    more = order[~np.isin(order, np.concatenate([exclude, ranked.items]))][: depth - len(found.items)]
+    more = next_popular(encoder, np.concatenate([exclude, ranked.items]), depth - len(found.items), allowed)
     # Descending, and lower than every fused score.
     tail = (1.0 / (RRF_CONSTANT + len(ranked.items) + RRF_CONSTANT * (1 + np.arange(len(more))))).astype(np.float32)
     return Scored(np.concatenate([found.items, more]), np.concatenate([found.scores, tail]))
+
+
+def next_popular(encoder: Encoder, exclude: Ints, count: int, allowed: Mask | None = None) -> Ints:
+    """Return the `count` most popular of the allowed items that are not excluded, int32, the most popular first."""
+    order = encoder.statistics.order
+    if allowed is not None:
+        order = order[allowed[order]]
+    order = order[: count + len(exclude)]
+    return order[~np.isin(order, exclude)][:count]
 
 
 def popular_for(encoder: Encoder, codes: bytes) -> Scored:
@@ -73,13 +82,13 @@ def popular_for(encoder: Encoder, codes: bytes) -> Scored:
     return fuse(lists, len(pool), encoder.scratch)
 
 
-def bought_before(encoder: Encoder, user: User, exclude: Ints, depth: int) -> Scored:
+def bought_before(encoder: Encoder, user: User, exclude: Ints, depth: int, allowed: Mask | None = None) -> Scored:
     """Return the items of the history, those with the most distinct action times first, then by recency."""
     owned = user.owned
-    return best(owned.items, owned.counts + owned.weights, depth, encoder.scratch, exclude)
+    return best(owned.items, owned.counts + owned.weights, depth, encoder.scratch, exclude, allowed=allowed)
 
 
-def new(encoder: Encoder, user_vector: Floats, exclude: Ints, depth: int) -> Scored:
+def new(encoder: Encoder, user_vector: Floats, exclude: Ints, depth: int, allowed: Mask | None = None) -> Scored:
     """Search the new items by inner product. Popular items would push them out of a search of all items.
 
     Args:
@@ -87,15 +96,18 @@ def new(encoder: Encoder, user_vector: Floats, exclude: Ints, depth: int) -> Sco
         user_vector: float32 [dim].
         exclude: int32, items to leave out.
         depth: How many items to return at most.
+        allowed: For each item whether a filter lets it pass; None without a filter.
     """
     items = encoder.statistics.new
     if not len(items) or not encoder.item_vectors.size:
         return Scored.none()
-    return best(items, encoder.new_vectors @ user_vector, depth, encoder.scratch, exclude)
+    return best(items, encoder.new_vectors @ user_vector, depth, encoder.scratch, exclude, allowed=allowed)
 
 
-def two_tower(encoder: Encoder, user_vector: Floats, item_vectors: Floats, exclude: Ints, depth: int) -> Scored:
-    """Search all items by inner product, exactly. Training and tests use it; serving asks Milvus.
+def two_tower(
+    encoder: Encoder, user_vector: Floats, item_vectors: Floats, exclude: Ints, depth: int, allowed: Mask | None = None
+) -> Scored:
+    """Search all items by inner product, exactly. Training and tests use it; serving asks Milvus if many are allowed.
 
     Args:
         encoder: The encoder of the release.
@@ -103,6 +115,11 @@ def two_tower(encoder: Encoder, user_vector: Floats, item_vectors: Floats, exclu
         item_vectors: float32 [items, dim].
         exclude: int32, items to leave out.
         depth: How many items to return at most.
+        allowed: For each item whether a filter lets it pass; None without a filter.
     """
-    items = np.arange(len(item_vectors), dtype=np.int32)
-    return best(items, item_vectors @ user_vector, depth, encoder.scratch, exclude)
+    if allowed is None:
+        items, scores = np.arange(len(item_vectors), dtype=np.int32), item_vectors @ user_vector
+    else:
+        items = np.flatnonzero(allowed[: len(item_vectors)]).astype(np.int32)
+        scores = item_vectors[items] @ user_vector
+    return best(items, scores, depth, encoder.scratch, exclude)

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from recmesh.features.encoder import Encoder
-from recmesh.features.spec import Channel, Floats, Ints, Segment
+from recmesh.features.spec import Channel, Floats, Ints, Mask, Segment
 from recmesh.features.user import NO_ITEMS, User
 from recmesh.retrieval.channels import bought_before, neighbours, new, popular, popular_for, two_tower
 from recmesh.retrieval.merge import Merged, merge
@@ -49,6 +49,7 @@ class Retriever:
         depth: int | None = None,
         new_only: bool = False,
         user_vector: Floats | None = None,
+        allowed: Mask | None = None,
     ) -> dict[str, Scored]:
         """Return the results of channels in memory.
 
@@ -59,10 +60,11 @@ class Retriever:
             depth: How many items a channel returns at most; by default its quota.
             new_only: Whether the request wants only items that are new to the user.
             user_vector: float32 [dim]. Without it, there are no items of the channel `new`.
+            allowed: For each item of the catalogue whether a filter lets it pass; None without a filter.
         """
         quotas = self.quotas[self.encoder.segment(user, new_only)]
         return {
-            name: self._channel(name, user, exclude, depth or quotas.get(name, Channel()).depth, user_vector)
+            name: self._channel(name, user, exclude, depth or quotas.get(name, Channel()).depth, user_vector, allowed)
             for name in want
             if name in IN_MEMORY
         }
@@ -98,11 +100,19 @@ class Retriever:
         """
         return merge(channels, self.quotas[segment], size or self.encoder.spec.candidates, self.encoder.scratch)
 
-    def _channel(self, name: str, user: User, exclude: Ints, depth: int, user_vector: Floats | None) -> Scored:
+    def _channel(
+        self,
+        name: str,
+        user: User,
+        exclude: Ints,
+        depth: int,
+        user_vector: Floats | None,
+        allowed: Mask | None,
+    ) -> Scored:
         if name == "neighbours":
-            return neighbours(self.encoder, user, exclude, depth)
+            return neighbours(self.encoder, user, exclude, depth, allowed)
         if name == "popular":
-            return popular(self.encoder, self._popular_for(user.codes.tobytes()), exclude, depth)
+            return popular(self.encoder, self._popular_for(user.codes.tobytes()), exclude, depth, allowed)
         if name == "new":
-            return Scored.none() if user_vector is None else new(self.encoder, user_vector, exclude, depth)
-        return bought_before(self.encoder, user, exclude, depth)
+            return Scored.none() if user_vector is None else new(self.encoder, user_vector, exclude, depth, allowed)
+        return bought_before(self.encoder, user, exclude, depth, allowed)

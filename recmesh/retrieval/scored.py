@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recmesh import kernels
-from recmesh.features.spec import Floats, Ints
+from recmesh.features.spec import Floats, Ints, Mask
 from recmesh.features.user import NO_ITEMS
 from recmesh.kernels import Scratch
 
@@ -32,9 +32,28 @@ class Scored:
 
 
 def best(
-    items: Ints, scores: Floats, depth: int, scratch: Scratch, exclude: Ints = NO_ITEMS, above: float = -np.inf
+    items: Ints,
+    scores: Floats,
+    depth: int,
+    scratch: Scratch,
+    exclude: Ints = NO_ITEMS,
+    above: float = -np.inf,
+    allowed: Mask | None = None,
 ) -> Scored:
-    """Select the best items; see `recmesh.kernels.best`."""
+    """Select the best items; see `recmesh.kernels.best`.
+
+    Args:
+        items: int32, distinct.
+        scores: float32, one for each item.
+        depth: How many items to return at most.
+        scratch: Scratch memory.
+        exclude: int32, distinct items to leave out.
+        above: Only items with a higher score than this are returned.
+        allowed: For each item of the catalogue whether a filter lets it pass; None without a filter.
+    """
+    if allowed is not None:
+        kept = allowed[items]
+        items, scores = items[kept], scores[kept]
     return Scored(*kernels.best(items, scores, depth, scratch, exclude, above))
 
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Collection, Sequence
 
-from recmesh.contract import DETAILED_ACTIONS, MAX_EXCLUDED, MAX_ID_BYTES
+from recmesh.conditions import Condition
+from recmesh.contract import DETAILED_ACTIONS, MAX_CONDITIONS, MAX_EXCLUDED, MAX_FILTER_VALUES, MAX_ID_BYTES
 from recmesh.errors import InvalidRequest
+from recmesh.filters import to_conditions
+from recmesh.pb.filter_pb2 import Filter
 from recmesh.pb.user_info_pb2 import History
 
 
@@ -20,6 +23,21 @@ def check_count(name: str, count: int, most: int) -> None:
 def check_excluded(exclude_ids: Collection[str]) -> None:
     """Check the `exclude_ids` of a request. See `check_count`."""
     check_count("exclude_ids", len(exclude_ids), MAX_EXCLUDED)
+
+
+def checked_filter(message: Filter) -> tuple[Condition, ...]:
+    """Return the conditions of a request.
+
+    Raises:
+        InvalidRequest: There are too many conditions or values, one is too long, or a condition is invalid.
+    """
+    if not message.conditions:
+        return ()
+    check_count("filter.conditions", len(message.conditions), MAX_CONDITIONS)
+    values = [value for condition in message.conditions for value in (*condition.any_of, *condition.none_of)]
+    check_count("filter: any_of and none_of", len(values), MAX_FILTER_VALUES)
+    check_ids("filter", [*values, *(condition.field for condition in message.conditions)])
+    return to_conditions(message)
 
 
 def check_ids(name: str, ids: Sequence[str]) -> None:

@@ -13,8 +13,10 @@ import grpc
 from google.protobuf.message import Message
 
 from recmesh import spans
+from recmesh.conditions import Condition
 from recmesh.contract import METHOD_PATHS, OK, ServiceName
 from recmesh.errors import Unavailable
+from recmesh.filters import to_message
 from recmesh.pb import cm_pb2, rank_pb2, recall_pb2, um_pb2
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
@@ -57,6 +59,7 @@ class CandidateQuery:
         new_only: Whether to leave out items of the user's history.
         release: The release to use if it is held; empty means the active one.
         explain: Whether `CandidateList.channels` is needed.
+        conditions: What every candidate must meet.
     """
 
     user: RequestUser
@@ -66,6 +69,7 @@ class CandidateQuery:
     new_only: bool = False
     release: str = ""
     explain: bool = False
+    conditions: Sequence[Condition] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class CandidateList:
         missing: Field values that mean "missing" in the data set of the release.
         now: The time that counts as the present for the user, in milliseconds since 1970 (docs/adr/006). It has no
             meaning if the data set has no times.
+        separators: Item fields that can have several values in one text, each with what is between them.
     """
 
     ids: Sequence[str]
@@ -94,6 +99,7 @@ class CandidateList:
     degraded: Sequence[str] = ()
     missing: Sequence[str] = ("",)
     now: int = 0
+    separators: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +232,7 @@ class RemoteCandidateStage:
             release=query.release,
             columnar=True,
             explain=query.explain,
+            filter=to_message(query.conditions),
         )
         answer = await self._call(request, timeout)
         if answer.error.code != OK:
@@ -240,6 +247,7 @@ class RemoteCandidateStage:
             degraded=answer.degraded,
             missing=answer.missing,
             now=answer.now,
+            separators=answer.separators,
         )
 
 

@@ -27,7 +27,7 @@ from services.rank import app as rank_app
 from services.rank.backends import Backends, open_backends
 from services.rank.core import RankCore, RankRelease
 from services.recall import app as recall_app
-from services.recall import new_items
+from services.recall import item_fields, new_items
 from services.recall.core import RecallCore, RecallRelease
 from services.recall.live_items import LiveItems
 from services.recall.new_items import LatestNewItems
@@ -85,10 +85,6 @@ def loader(
     return load
 
 
-async def _ready(release: SharedRelease) -> None:
-    await release.rank.backend.ready()
-
-
 def _export(release: SharedRelease) -> None:
     release.recall.drift.export()
 
@@ -103,7 +99,12 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         backends = await stack.enter_async_context(open_backends(settings, gate))
         store, live = ModelStore(settings.model_store), LiveItems()
         load = loader(milvus, gate, backends, live)
-        releases = WarmReleases("compact", store, settings.releases, load, _ready, _export)
+
+        async def ready(release: SharedRelease) -> None:
+            await item_fields.try_refresh(release.recall.item_fields, redis)
+            await release.rank.backend.ready()
+
+        releases = WarmReleases("compact", store, settings.releases, load, ready, _export)
 
         um, cm = UmCore(redis), CmCore(redis)
         recall_releases = ReleasesOf(releases, lambda release: release.recall)
@@ -115,6 +116,7 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         await stack.enter_async_context(background(releases.follow(settings.release_poll)))
         await stack.enter_async_context(background(new_items.follow(store, recall_releases, settings.release_poll)))
         await stack.enter_async_context(background(new_items.follow_live(redis, live, recall_releases)))
+        await stack.enter_async_context(background(item_fields.follow(redis, recall_releases)))
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
         await stack.enter_async_context(background(ingestion_facts.follow(redis)))
         await stack.enter_async_context(background(shown_facts.follow(store)))

@@ -16,7 +16,7 @@ from recmesh.serving.models import UnknownValues, UserFeatureCache, item_tower
 from recmesh.serving.redis import open_redis
 from recmesh.serving.rpc import Method
 from recmesh.serving.warm import Releases, WarmReleases
-from services.recall import new_items
+from services.recall import item_fields, new_items
 from services.recall.core import RecallCore, RecallRelease
 from services.recall.live_items import LiveItems
 from services.recall.new_items import LatestNewItems
@@ -54,12 +54,19 @@ async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
             return RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate, items)
 
         store = ModelStore(settings.model_store)
-        releases = WarmReleases("recall", store, settings.releases, load, switched=lambda new: new.drift.export())
+
+        async def fields_read(release: RecallRelease) -> None:
+            await item_fields.try_refresh(release.item_fields, redis)
+
+        releases = WarmReleases(
+            "recall", store, settings.releases, load, fields_read, switched=lambda new: new.drift.export()
+        )
         core = RecallCore(releases, gate, settings.channel_timeout)
         async with (
             background(releases.follow(settings.release_poll)),
             background(new_items.follow(store, releases, settings.release_poll)),
             background(new_items.follow_live(redis, live, releases)),
+            background(item_fields.follow(redis, releases)),
             background(shown_facts.follow(store)),
         ):
             yield [endpoint(settings.recall_port, core, ready(releases))]

@@ -12,9 +12,10 @@ from recmesh.contract import NEW, POPULAR, TWO_TOWER
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.features import CHANNELS, Encoder
 from recmesh.features.encoder import MAX_UNLISTED_ITEMS
-from recmesh.features.spec import Ints
+from recmesh.features.spec import Ints, Mask
 from recmesh.releases import Manifest
 from recmesh.retrieval import Merged, Retriever, Scored, below
+from recmesh.retrieval.channels import next_popular, two_tower
 from recmesh.serving import metrics
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.deadline import Deadline, within
@@ -26,6 +27,7 @@ from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, Cha
 from recmesh.serving.warm import Releases
 from recmesh.stores.milvus import MilvusReader
 from services.recall.coalescer import Coalescer
+from services.recall.item_fields import ItemFields
 from services.recall.new_items import LatestNewItems
 
 # The channels together give about as many candidates as the ranker is trained on. Popular items are added only if the
@@ -37,7 +39,11 @@ _SEARCH_TIME_SHARE = 0.6
 # Excluded items make a search longer, in steps of this many: only searches with equal limits go into one request.
 _LIMIT_STEP = 64
 _DROPPED_MARGIN = 2
+_FILTERED_MARGIN = 2
 _CANDIDATES = {channel: metrics.CHANNEL_CANDIDATES.labels(channel) for channel in CHANNELS}
+
+# Of so many items or fewer, an exact search is faster than one in Milvus that finds enough of them; docs/adr/035.
+_MAX_EXACT = 100_000
 
 _CHECK_TIMEOUT_SECONDS = 0.5
 """For each call of a health check, which has a second."""
@@ -63,6 +69,7 @@ class RecallRelease:
     new_items: LatestNewItems
     drift: Drift
     milvus_serves: Check
+    item_fields: ItemFields
 
     @classmethod
     def warmed(
@@ -79,8 +86,8 @@ class RecallRelease:
         collection = milvus.collection(manifest.collection, manifest.index)
         vectors = Coalescer(collection.search, gate.idle)
         serves = partial(collection.check, manifest.dim, _CHECK_TIMEOUT_SECONDS)
-        drift = Drift(encoder)
-        release = cls(encoder, Retriever(encoder), user_features, unknown_values, vectors, new_items, drift, serves)
+        drift, fields, retriever = Drift(encoder), ItemFields(encoder, new_items), Retriever(encoder)
+        release = cls(encoder, retriever, user_features, unknown_values, vectors, new_items, drift, serves, fields)
         retrieval = _Retrieval(release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
         retrieval.candidates(manifest.id, retrieval.in_memory(), ())
         return release
@@ -107,9 +114,9 @@ class RecallCore:
 
         Raises:
             DeadlineExceeded: The candidates were not ready within `timeout` seconds.
-            InvalidRequest: There is no such channel.
+            InvalidRequest: There is no such channel, or no such item field.
             NoChannelAnswered: No channel that was asked could answer.
-            Unavailable: No release is ready.
+            Unavailable: No release is ready, or there are conditions and the fields of the items are not read yet.
         """
         return await within(timeout, "recall", self._recall(query, Deadline(timeout)))
 
@@ -119,7 +126,7 @@ class RecallCore:
         release_id, release = self._releases.get(query.release)
         retrieval = await self._gate.run(lambda: _Retrieval(release, query))
         release.drift.count(retrieval.user)
-        search = self._search(retrieval, deadline) if TWO_TOWER in retrieval.channels else None
+        search = self._search(retrieval, deadline) if retrieval.asks_milvus else None
         try:
             # Let the search leave before this thread computes: Milvus works meanwhile.
             await asyncio.sleep(0)
@@ -127,7 +134,8 @@ class RecallCore:
             degraded: tuple[str, ...] = ()
             if search is not None:
                 try:
-                    found[TWO_TOWER] = await search
+                    nearest = await search
+                    found[TWO_TOWER] = await self._gate.run(retrieval.nearest) if nearest is None else nearest
                 except RecmeshError as error:
                     spans.annotate({spans.DEGRADED: (TWO_TOWER,)})
                     if not found:
@@ -143,7 +151,7 @@ class RecallCore:
             if search is not None:
                 search.cancel()
 
-    def _search(self, retrieval: "_Retrieval", deadline: Deadline) -> "asyncio.Task[Scored]":
+    def _search(self, retrieval: "_Retrieval", deadline: Deadline) -> "asyncio.Task[Scored | None]":
         timeout = min(self._channel_timeout, deadline.share(_SEARCH_TIME_SHARE))
         return asyncio.create_task(retrieval.search(timeout))
 
@@ -160,12 +168,15 @@ class _Retrieval:
         self.segment = release.encoder.segment(self.user, query.new_only)
         self._quotas = release.retriever.quotas[self.segment]
         self._exclude = release.retriever.excluded(self.user, query.new_only, query.exclude)
+        self._selection = release.item_fields.select(query.conditions) if query.conditions else None
         self._margin = len(self._exclude)
         if len(dropped := release.new_items.dropped):
             self._exclude = np.union1d(self._exclude, dropped)
             # Not all of the dropped items are among the best: twice their share of the catalogue is.
             self._margin += int(_DROPPED_MARGIN * query.size * len(dropped) / len(release.encoder.catalogue))
         self.channels = self._channels()
+        self._exact = self._selection is not None and self._selection.count <= _MAX_EXACT
+        self.asks_milvus = TWO_TOWER in self.channels and not self._exact
         # Ids that the catalogue does not contain, from Milvus or new. Their numbers continue those of the catalogue.
         self._unlisted: dict[str, int] = {}
 
@@ -173,11 +184,31 @@ class _Retrieval:
         names = [self._query.channel] if self._query.channel else list(self._quotas)
         return [name for name in names if name != TWO_TOWER or self._vector is not None]
 
-    async def search(self, timeout: float) -> Scored:
-        """The candidates of the channel `two_tower`, without excluded items."""
-        depth = self._query.size if self._query.channel else self._quotas[TWO_TOWER].depth
-        margin = -(-self._margin // _LIMIT_STEP) * _LIMIT_STEP
-        limit = min(depth + margin, MAX_UNLISTED_ITEMS)
+    @property
+    def _allowed(self) -> Mask | None:
+        return None if self._selection is None else self._selection.allowed
+
+    def _depth(self, channel: str) -> int:
+        return self._query.size if self._query.channel else self._quotas[channel].depth
+
+    def nearest(self) -> Scored:
+        """The candidates of the channel `two_tower`, by an exact search of the items that the filter lets pass."""
+        encoder = self._release.encoder
+        assert self._vector is not None
+        vectors, depth = encoder.item_vectors[: len(encoder.catalogue)], self._depth(TWO_TOWER)
+        return two_tower(encoder, self._vector, vectors, self._exclude, depth, self._allowed)
+
+    async def search(self, timeout: float) -> Scored | None:
+        """The candidates of the channel `two_tower`, without excluded items.
+
+        None if a filter is set, and too few of the items that Milvus finds pass it.
+        """
+        depth, selection = self._depth(TWO_TOWER), self._selection
+        wanted = depth + self._margin
+        if selection is not None:
+            # Of the best items, about as many pass as of all items. With twice as many, that is rarely too few.
+            wanted = _FILTERED_MARGIN * wanted * len(selection.allowed) // selection.count
+        limit = min(depth + -(-(wanted - depth) // _LIMIT_STEP) * _LIMIT_STEP, MAX_UNLISTED_ITEMS)
         assert self._vector is not None
         with spans.span(TWO_TOWER):  # Waits for other searches, then for Milvus.
             ids, scores = await self._release.vectors.search(self._vector, limit, timeout)
@@ -189,6 +220,14 @@ class _Retrieval:
         if len(self._exclude):
             allowed = ~np.isin(items, self._exclude)
             items, scores = items[allowed], scores[allowed]
+        if selection is not None:
+            # The numbers of items outside the catalogue are not those of the selection: the channel `new` has them.
+            listed = items < len(selection.allowed)
+            items, scores = items[listed], scores[listed]
+            passing = selection.allowed[items]
+            items, scores = items[passing], scores[passing]
+            if len(items) < depth and len(ids) == limit:
+                return None
         return Scored(items[:depth], scores[:depth])
 
     def _with_unlisted(self, ids: Sequence[str], items: Ints, scores: Vector) -> tuple[Ints, Vector]:
@@ -200,10 +239,13 @@ class _Retrieval:
         return items[items >= 0], scores[items >= 0]
 
     def _excluded_ids(self) -> set[str]:
+        """What must not be recommended: for items outside the catalogue."""
         history = self._query.user.history
         excluded = {*self._query.exclude, *self._release.new_items.withdrawn}
         if self._new_only:
             excluded.update(history.sku_ids, history.older_sku_ids)
+        if self._selection is not None:
+            excluded.update(sku_id for sku_id in self._release.new_items.items.sku_ids if sku_id not in self._selection)
         return excluded
 
     def _number(self, sku_id: str) -> int:
@@ -220,18 +262,22 @@ class _Retrieval:
     def in_memory(self) -> dict[str, Scored]:
         """The candidates of the other channels, by channel."""
         depth = self._query.size if self._query.channel else None
-        return self._release.retriever.in_memory(
+        found = self._release.retriever.in_memory(
             self.user,
             self.channels,
             self._exclude,
             depth=depth,
             new_only=self._query.new_only,
             user_vector=self._vector,
+            allowed=self._allowed,
         )
+        if TWO_TOWER in self.channels and self._exact:
+            found[TWO_TOWER] = self.nearest()
+        return found
 
     def _with_ingested(self, listed: Scored) -> Scored:
         """The best of the catalogue's new items and of those that were ingested after the training."""
-        depth = self._query.size if self._query.channel else self._quotas[NEW].depth
+        depth = self._depth(NEW)
         ingested = self._release.new_items.items
         if not len(ingested.sku_ids) or self._vector is None:
             return listed
@@ -260,6 +306,7 @@ class _Retrieval:
             degraded=degraded,
             missing=self._spec.missing,
             now=self.user.now,
+            separators=self._release.item_fields.separators,
         )
 
     def _ids_of(self, items: Ints) -> tuple[Sequence[str], Sequence[str]]:
@@ -273,24 +320,31 @@ class _Retrieval:
         return ids, [sku_id for item, sku_id in zip(items.tolist(), ids, strict=True) if item >= listed]
 
     def _merge(self, found: dict[str, Scored]) -> Merged:
-        size = self._query.size
+        size, usual = self._query.size, self._spec.candidates
         if self._query.channel:
             only = found.get(self._query.channel, Scored.none())
-            return Merged(only.items[:size], only.scores[:size], {self._query.channel: only})
-        retriever, usual = self._release.retriever, self._spec.candidates
-        merged = retriever.merge(found, self.segment, size=min(size, usual))
-        if size > usual:
-            # A longer list begins like the usual one, which pages of `as` rely on.
-            merged = _continued(merged, retriever.merge(found, self.segment, size=size).items[:size])
-        minimum = size if size > usual else min(size, _MIN_CANDIDATES)
+            merged = Merged(only.items[:size], only.scores[:size], {self._query.channel: only})
+            if self._query.channel != POPULAR or self._selection is None:
+                return merged
+        else:
+            retriever = self._release.retriever
+            merged = retriever.merge(found, self.segment, size=min(size, usual))
+            if size > usual:
+                # A longer list begins like the usual one, which pages of `as` rely on.
+                merged = _continued(merged, retriever.merge(found, self.segment, size=size).items[:size])
+        all_wanted = size > usual or self._selection is not None
+        minimum = size if all_wanted else min(size, _MIN_CANDIDATES)
         return merged if len(merged.items) >= minimum else self._filled(merged, minimum)
 
     def _filled(self, merged: Merged, size: int) -> Merged:
-        """The merged candidates, and popular items after them up to `size`."""
-        order = self._release.encoder.statistics.order
+        """The merged candidates, and popular items after them up to `size`.
+
+        With a filter, the items follow that pass it and are not in the catalogue.
+        """
         excluded = np.concatenate([self._exclude, merged.items])
-        pool = order[: size + len(excluded)]
-        added = pool[~np.isin(pool, excluded)][: size - len(merged.items)]
+        added = next_popular(self._release.encoder, excluded, size - len(merged.items), self._allowed)
+        if self._selection is not None:
+            added = np.concatenate([added, self._further(merged.items)[: size - len(merged.items) - len(added)]])
         scores = below(merged.scores, len(added))
         given = merged.given.get(POPULAR, Scored.none())
         popular = Scored(np.concatenate([given.items, added]), np.concatenate([given.scores, scores]))
@@ -299,6 +353,13 @@ class _Retrieval:
             np.concatenate([merged.scores, scores]),
             {**merged.given, POPULAR: popular},
         )
+
+    def _further(self, known: Ints) -> Ints:
+        """The numbers of the items outside the catalogue that pass the filter, without those in `known`."""
+        excluded = self._excluded_ids()
+        passing = [sku_id for sku_id in self._release.new_items.items.sku_ids if sku_id not in excluded]
+        numbers = np.array([self._number(sku_id) for sku_id in passing], np.int32)
+        return numbers[(numbers >= 0) & ~np.isin(numbers, known)]
 
 
 def _continued(merged: Merged, items: Ints) -> Merged:

@@ -9,7 +9,7 @@ from recmesh.contract import DEFAULT_CANDIDATES, FAILED, FIRST_ADDED_FIELD, MAX_
 from recmesh.errors import InvalidRequest
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.serving import deadline
-from recmesh.serving.limits import check_excluded
+from recmesh.serving.limits import check_excluded, checked_filter
 from recmesh.serving.logs import shortened
 from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
 from services.recall.core import NoChannelAnswered, RecallCore
@@ -28,7 +28,8 @@ class RecallServicer:
         """Candidates, best first; `error.code` 500 if no channel that was asked could answer.
 
         Raises:
-            InvalidRequest: The request asks for too many candidates, or excludes too many items.
+            InvalidRequest: The request asks for too many candidates, excludes too many items, or has a filter that is
+                too long or wrong.
         """
         if request.request_num > MAX_CANDIDATES:
             raise InvalidRequest(f"request_num is {request.request_num}: at most {MAX_CANDIDATES}")
@@ -41,6 +42,7 @@ class RecallServicer:
             new_only=request.new_only,
             release=request.release,
             explain=request.explain or not request.columnar,
+            conditions=checked_filter(request.filter),
         )
         try:
             found = await self._core.recall(query, deadline.remaining())
@@ -61,6 +63,7 @@ def _response(found: CandidateList, columnar: bool, explain: bool) -> RecallResp
         new_only=found.new_only,
         missing=found.missing,
         now=found.now,
+        separators=found.separators,
     )
     if explain:
         for name, part in found.channels.items():

@@ -1,6 +1,7 @@
 """What feed records is in the next answers of the other services."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,21 @@ class Live:
 
     def recommend(self, user_id: str) -> ASResponse:
         return AS.call(self.compact.target("as"), ASRequest(user_id=user_id, size=SIZE))
+
+    @contextmanager
+    def another_release(self, name: str, folder: Path) -> Iterator[None]:
+        """A copy of the active release, without its collection in Milvus, is active during the block."""
+        first = self.shop.store.active()
+        assert first is not None
+        copied_release(self.shop, folder, name)
+        self._activate(name)
+        yield
+        self._activate(first)
+
+    def _activate(self, release: str) -> None:
+        self.shop.store.activate(release, ())
+        user = self.shop.user_ids[0]
+        eventually(lambda: self.recommend(user).release == release, lambda: self.recommend(user).release)
 
     def recall(self, user_id: str, channel: str = "", size: int = 400) -> list[str]:
         user = UM.call(self.compact.target("um"), UserModelRequest(user_id=user_id))
@@ -131,10 +147,8 @@ def test_an_unavailable_item_is_in_no_answer_until_it_comes_back(live: Live, tmp
     assert len(during.item_infos) == SIZE
     assert not during.degraded
     # A release that is loaded meanwhile does not show it either.
-    copied_release(live.shop, tmp_path, "another-release")
-    live.shop.store.activate("another-release", ())
-    eventually(lambda: live.recommend(user).release == "another-release", lambda: live.recommend(user).release)
-    assert not live.shows(user, before[0])
+    with live.another_release("another-release", tmp_path):
+        assert not live.shows(user, before[0])
     live.set_available(before[0], True)
     eventually(lambda: ids(live.recommend(user)) == before, lambda: (ids(live.recommend(user)), before))
 
@@ -150,16 +164,13 @@ def test_pages_keep_one_release_and_one_order(live: Live, tmp_path: Path) -> Non
     eventually(lambda: not live.shows(user, gone), lambda: live.recall(user))
     actions = [Action(user_id=user, sku_id=sku_id) for sku_id in expected[-5:]]
     assert RECORD_ACTIONS.call(live.feed.target("feed"), RecordActionsRequest(actions=actions)).accepted == 5
-    copied_release(live.shop, tmp_path, "release-of-later-pages")
-    live.shop.store.activate("release-of-later-pages", ())
-    eventually(lambda: live.recommend(user).release != first.release, lambda: live.recommend(user).release)
-    assert ids(live.recommend(user)) != ids(first)
-
     pages, answer = [ids(first)], first
-    while answer.next_cursor:
-        answer = AS.call(target, ASRequest(cursor=answer.next_cursor, size=SIZE))
-        assert (answer.release, list(answer.degraded)) == (first.release, [])
-        pages.append(ids(answer))
+    with live.another_release("release-of-later-pages", tmp_path):
+        assert ids(live.recommend(user)) != ids(first)
+        while answer.next_cursor:
+            answer = AS.call(target, ASRequest(cursor=answer.next_cursor, size=SIZE))
+            assert (answer.release, list(answer.degraded)) == (first.release, [])
+            pages.append(ids(answer))
     listed = [sku_id for page in pages for sku_id in page]
     assert listed[: 3 * SIZE - 1] == [sku_id for sku_id in expected if sku_id != gone]
     assert {len(page) for page in pages[:-1]} == {SIZE}

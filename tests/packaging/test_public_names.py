@@ -9,9 +9,9 @@ PUBLIC_NAMES = {
     "recmesh.channels": "ERRORS ChannelPolicy RetryPolicy open_blocking_channel open_channel",
     "recmesh.client": """
         AS CM DEFAULT_TIMEOUT DELETE_USER PUT_ITEMS PUT_USERS RANK RECALL RECORD_ACTIONS REMOVE_ITEMS SET_AVAILABILITY
-        UM Action AnswerFailed Candidate Candidates ChannelFactory DeadlineExceeded History InvalidRequest Item Items
-        Mesh Method Missing Overloaded Recommendation RecmeshError Recorded Rejected Request Response Scores ServiceName
-        Targets Unavailable User check_answer
+        UM Action AnswerFailed Candidate Candidates ChannelFactory Condition DeadlineExceeded History InvalidRequest
+        Item Items Mesh Method Missing Overloaded Recommendation RecmeshError Recorded Rejected Request Response
+        Scores ServiceName Targets Unavailable User check_answer
     """,
     "recmesh.client.sync": "ChannelFactory Mesh",
     "recmesh.client.testing": "FakeMesh FakeServices SyncFakeMesh",
@@ -23,10 +23,10 @@ PUBLIC_NAMES = {
     "recmesh.contract": """
         BATCH CHAIN_CANDIDATES DEFAULT_CANDIDATES DEFAULT_HOME DEFAULT_MILVUS_URI DEFAULT_MODEL_STORE
         DEFAULT_RECOMMENDATIONS DEFAULT_REDIS_URL DETAILED_ACTIONS FAILED FIRST_ADDED_FIELD ITEM_FIELDS
-        LEGACY_NEW_USER_ID MAX_CANDIDATES MAX_EXCLUDED MAX_ID_BYTES MAX_LOOKED_UP MAX_RANKED_ITEMS MAX_RECOMMENDATIONS
-        MAX_REQUEST_BYTES MAX_STAGE_REQUEST_BYTES METHOD_PATHS METRICS_PORT_OFFSET MILVUS_PORT NEW NO_USER_IDS OK
-        PADDLE_SERVING_PORT POPULAR PORTS PRIORITY RANK_SCORE_FIELD REDIS_PORT RELEASE REPLAY ServiceName
-        TWO_TOWER USER_FIELDS default_target without_credentials
+        LEGACY_NEW_USER_ID MAX_CANDIDATES MAX_CONDITIONS MAX_EXCLUDED MAX_FILTER_VALUES MAX_ID_BYTES MAX_LOOKED_UP
+        MAX_RANKED_ITEMS MAX_RECOMMENDATIONS MAX_REQUEST_BYTES MAX_STAGE_REQUEST_BYTES METHOD_PATHS METRICS_PORT_OFFSET
+        MILVUS_PORT NEW NO_USER_IDS OK PADDLE_SERVING_PORT POPULAR PORTS PRIORITY RANK_SCORE_FIELD REDIS_PORT RELEASE
+        REPLAY ServiceName TWO_TOWER USER_FIELDS default_target without_credentials
     """,
     "recmesh.dataset": """
         NAMES Action DataSet Field Oracle Progress Report Schema Side check_source fetch folder_of read synthetic

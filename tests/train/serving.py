@@ -28,6 +28,7 @@ from services.rank.backend import RANKER, SCORE, Inputs, OnnxBackend, Scored
 from services.rank.core import RankCore, RankRelease
 from services.rank.servicer import RankServicer
 from services.recall.core import RecallCore, RecallRelease
+from services.recall.item_fields import ItemFields
 from services.recall.new_items import LatestNewItems
 from services.recall.servicer import RecallServicer
 
@@ -93,15 +94,17 @@ class Serving:
         self.ranker = RecordingRanker(OnnxBackend(release, gate) if (release / RANKER).exists() else None)
         unknown = UnknownValues("test", self.encoder)
         vectors: Any = ExactSearch(self.encoder, np.load(release / "item_vectors.npy"))
+        new_items = LatestNewItems(self.encoder)
         recall = RecallRelease(
             self.encoder,
             Retriever(self.encoder),
             self.user_features,
             unknown,
             vectors,
-            LatestNewItems(self.encoder),
+            new_items,
             Drift(self.encoder),
             AsyncMock(),
+            ItemFields(self.encoder, new_items),
         )
         self.new_items = recall.new_items
         rank = RankRelease(self.encoder, self.user_features, unknown, self.ranker)

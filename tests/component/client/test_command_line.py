@@ -11,6 +11,8 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from recmesh.cli.client import main
+from recmesh.conditions import Condition
+from recmesh.filters import to_message
 from recmesh.pb import as_pb2, cm_pb2, rank_pb2, recall_pb2, um_pb2
 from tests.component.client.conftest import LoopbackMesh
 
@@ -126,6 +128,17 @@ def test_a_guest_is_a_history_a_profile_or_both(environment: LoopbackMesh) -> No
         ),
         as_pb2.ASRequest(user_id="8", user_info={"user_id": "8", "age": "3"}),
     ]
+
+
+def test_filters_reach_as_and_recall(environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = ["cate=12,13", "price<=9", 'brand!="Ben, Jerry"']
+    filters = [argument for text in texts for argument in ("--filter", text)]
+    assert main(["as", "8", *filters]) == 0
+    assert main(["recall", "1", *filters]) == 0
+    expected = to_message(map(Condition.parse, texts))
+    assert environment.requests["as"][0].filter == environment.requests["recall"][0].filter == expected
+    assert main(["as", "8", "--filter", "price<9"]) == 2
+    assert "'price<9' is not a condition: write cate=12,13" in capsys.readouterr().err
 
 
 def test_json_and_table(environment: LoopbackMesh, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,21 @@ import pytest
 from structlog.testing import capture_logs
 
 from recmesh.chain.chain import Answer, Chain, Request
+from recmesh.chain.cursor import Cursor
 from recmesh.chain.popular import PopularList
+from recmesh.conditions import Condition
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
-from recmesh.serving.stages import CandidateList, CandidateQuery, ChannelScores, RequestUser, ScoreList, ScoreQuery
+from recmesh.serving.stages import (
+    ANONYMOUS,
+    CandidateList,
+    CandidateQuery,
+    ChannelScores,
+    RequestUser,
+    ScoreList,
+    ScoreQuery,
+)
 from tests.component.services.test_chain import (
     CANDIDATES,
     CATALOGUE,
@@ -347,3 +357,113 @@ async def test_a_later_candidate_of_a_list_in_pages_is_named_as_such() -> None:
     (missing,) = (await answered(Stages(), request, 5.0)).missing
     assert missing.reason == "rank"
     assert missing.text == "recall has it at place 250, and the first 100 are ranked"
+
+
+class _WithFields(Stages):
+    """The brand of an item is the last digit of its id. recall applies conditions, by older fields perhaps.
+
+    Attributes:
+        stale: Items that have another brand in recall: the one of the filter.
+    """
+
+    stale: Sequence[str] = ()
+
+    async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
+        found = await super().recall(replace(query, size=query.size if not query.conditions else 300), timeout)
+        if not query.conditions:
+            return found
+        ids = [sku_id for sku_id in found.ids if sku_id[-1] == "7" or sku_id in self.stale][: query.size]
+        scores = [1 / (1 + position) for position in range(len(ids))]
+        return replace(found, ids=ids, scores=scores, channels={}, separators={"brand": "|"})
+
+    async def get(self, sku_ids: Sequence[str], timeout: float) -> list[bytes | None]:
+        found = await super().get(sku_ids, timeout)
+        return [
+            None if info is None else ItemInfo(sku_id=sku_id, brand=f"x|{sku_id[-1]}").SerializeToString()
+            for sku_id, info in zip(sku_ids, found, strict=True)
+        ]
+
+
+SEVENS = Request("7", PROFILE, 5, conditions=(Condition("brand", any_of=("7",)),))
+
+
+async def filtered(stages: _WithFields, request: Request = SEVENS) -> Answer:
+    """The answer of a chain whose popular list is of the time before the faults."""
+    failing, stages.failing = stages.failing, set()
+    popular = PopularList(stages)
+    popular._latest = replace(await Stages().recall(CandidateQuery(ANONYMOUS, 300), 1.0), separators={"brand": "|"})
+    stages.failing = failing
+    return await chain_over(stages, popular).answer(request, 5.0)
+
+
+async def test_recall_gets_the_conditions_and_rank_the_items_that_meet_them() -> None:
+    stages = _WithFields(users=known_users())
+    answer = await filtered(stages)
+    assert (ids(answer), answer.degraded) == (["i297", "i287", "i277", "i267", "i257"], [])
+    assert stages.recalled[-1].conditions == SEVENS.conditions
+
+
+async def test_an_item_that_no_longer_meets_the_conditions_is_replaced_by_the_next_one() -> None:
+    """cm has newer fields than recall."""
+    stages = _WithFields(users=known_users())
+    stages.stale = ["i299", "i298", "i290"]
+    answer = await filtered(stages)
+    assert (ids(answer), answer.degraded) == (["i297", "i287", "i277", "i267", "i257"], [])
+    stages.stale = [f"i{number}" for number in range(258, 300)]
+    assert ids(await filtered(stages)) == ["i297", "i287", "i277", "i267", "i257"]
+
+
+async def test_if_no_item_meets_the_conditions_any_more_the_answer_is_empty_and_not_degraded() -> None:
+    stages = _WithFields(users=known_users())
+    request = replace(SEVENS, conditions=(Condition("brand", any_of=("none",)),))
+    answer = await filtered(stages, request)
+    assert (ids(answer), answer.degraded) == ([], [])
+
+
+async def test_without_recall_the_items_of_the_popular_list_that_meet_the_conditions_are_ranked() -> None:
+    answer = await filtered(_WithFields(users=known_users(), failing={"recall"}))
+    assert (ids(answer), answer.degraded) == (["i297", "i287", "i277", "i267", "i257"], ["recall"])
+    answer = await filtered(_WithFields(users=known_users(), failing={"recall"}, absent={"i297"}))
+    assert ids(answer) == ["i287", "i277", "i267", "i257", "i247"]
+
+
+async def test_without_recall_and_cm_nothing_is_known_to_meet_the_conditions() -> None:
+    for condition in (Condition("brand", any_of=("7",)), Condition("brand", none_of=("8",))):
+        stages = _WithFields(users=known_users(), failing={"recall", "cm"})
+        answer = await filtered(stages, replace(SEVENS, conditions=(condition,)))
+        assert (ids(answer), answer.degraded) == ([], ["recall", "cm"])
+
+
+async def test_without_cm_the_items_of_recall_meet_the_conditions() -> None:
+    answer = await filtered(_WithFields(users=known_users(), failing={"cm"}))
+    assert (ids(answer), answer.degraded) == (["i297", "i287", "i277", "i267", "i257"], ["cm"])
+    # The same if cm has lost its items.
+    stages = _WithFields(users=known_users(), absent=set(CATALOGUE))
+    answer = await filtered(stages)
+    assert (ids(answer), answer.degraded) == (["i297", "i287", "i277", "i267", "i257"], ["cm"])
+
+
+async def test_pages_keep_the_conditions_also_when_fields_change() -> None:
+    stages = _WithFields(users=known_users())
+    first = await filtered(stages, replace(SEVENS, paged=True))
+    assert (ids(first), first.rest and list(first.rest.ids)[:2]) == (
+        ["i297", "i287", "i277", "i267", "i257"],
+        ["i247", "i237"],
+    )
+    assert first.rest is not None
+    stages.stale = ["i247"]
+
+    async def changed(sku_ids: Sequence[str], timeout: float) -> list[bytes | None]:
+        return [ItemInfo(sku_id=of, brand="8" if of in stages.stale else "7").SerializeToString() for of in sku_ids]
+
+    stages.get = changed  # type: ignore[method-assign]
+    second = await chain_over(stages, PopularList(stages)).go_on(Cursor.decode(first.rest.encode()), 5, 5.0)
+    assert ids(second) == ["i237", "i227", "i217", "i207", "i197"]
+
+
+async def test_an_item_that_does_not_meet_the_conditions_is_missing_for_that() -> None:
+    answer = await filtered(_WithFields(users=known_users()), replace(SEVENS, explain_missing=("i298", "i007")))
+    assert [missing.reason for missing in answer.missing] == ["filter", "rank"]
+    stages = _WithFields(users=known_users(), failing={"cm"})
+    answer = await filtered(stages, replace(SEVENS, explain_missing=("i298",)))
+    assert [missing.reason for missing in answer.missing] == ["not_proposed"]  # nobody can say what it meets

@@ -7,11 +7,14 @@ import zlib
 import pytest
 
 from recmesh.chain.cursor import Cursor
+from recmesh.conditions import Condition
 from recmesh.contract import MAX_CANDIDATES
 from recmesh.errors import InvalidRequest
 from recmesh.pb import cursor_pb2
 
-CURSOR = Cursor(["a", "b"], [0.5, 0.25], "r1", ["um"], True)
+CURSOR = Cursor(
+    ["a", "b"], [0.5, 0.25], "r1", ["um"], True, (Condition("cate", any_of=("5",)),), {"tags": "|"}, ["", "NA"]
+)
 
 
 def packed(message: cursor_pb2.Cursor) -> str:

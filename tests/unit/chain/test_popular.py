@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from recmesh.chain.popular import PopularList
+from recmesh.conditions import Condition
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, ChannelScores, RequestUser
@@ -105,7 +106,7 @@ async def test_it_obeys_the_query(
     popular, _, _ = await followed(monkeypatch, replace(POPULAR, new_only=release_new_only))
     ids, scores, new_only = expected
     channels = {"popular": ChannelScores(range(len(ids)), scores)}
-    assert popular.candidates(query) == CandidateList(ids, scores, "r1", new_only, channels)
+    assert popular.candidates(query) == CandidateList(ids, scores, "r1", new_only, channels, missing=("", "NA"))
 
 
 async def test_the_present_is_after_the_release_and_after_the_newest_action(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,3 +114,14 @@ async def test_the_present_is_after_the_release_and_after_the_newest_action(monk
     for times, now in (([], 1_000), ([998, 997], 1_000), ([2_000, 1], 2_001)):
         user = RequestUser(UserInfo(), History(sku_ids=["a"] * len(times), times=times))
         assert popular.candidates(CandidateQuery(user, 1)).now == now
+
+
+async def test_with_conditions_it_gives_the_whole_list_and_then_the_best_of_those_that_meet_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    popular, _, _ = await followed(monkeypatch, replace(POPULAR, separators={"genres": "|"}))
+    query = CandidateQuery(USER, 1, exclude=["b"], conditions=[Condition("cate", any_of=("5",))])
+    whole = popular.candidates(query)
+    assert (whole.ids, whole.missing, whole.separators) == (["a", "c", "d"], ("", "NA"), {"genres": "|"})
+    assert popular.candidates(query, among={"b", "c", "d"}).ids == ["c"]
+    assert popular.candidates(query, among=set()).ids == []

@@ -8,6 +8,7 @@ from recmesh.chain.chain import Answer, Item, Reason, Request
 from recmesh.chain.cursor import Cursor
 from recmesh.chain.missing import Missing
 from recmesh.chain.servicer import AsServicer, endpoint
+from recmesh.conditions import Condition
 from recmesh.errors import InvalidRequest
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
 from recmesh.pb.item_info_pb2 import ItemInfo
@@ -24,7 +25,7 @@ ANSWER = Answer(
     [Reason("a", [("popular", 0.5), ("new", 0.25)], [("age", -0.125)])],
     missing=[Missing("z", "rank", "at place 9")],
 )
-REST = Cursor(["c"], [0.5], "r1", ["um"])
+REST = Cursor(["c"], [0.5], "r1", ["um"], missing=["", "NA"])
 
 
 class _Chain:
@@ -41,6 +42,10 @@ class _Chain:
     async def go_on(self, cursor: Cursor, size: int, timeout: float) -> Answer:
         self.continued.append((cursor, size, timeout))
         return Answer([], "r1", [], rest=REST)
+
+
+def filtered(*conditions: dict[str, Any]) -> ASRequest:
+    return ASRequest(filter={"conditions": [{"field": "cate", **condition} for condition in conditions]})
 
 
 async def asked(monkeypatch: pytest.MonkeyPatch, request: ASRequest) -> tuple[_Chain, ASResponse]:
@@ -65,11 +70,22 @@ async def test_every_field_of_a_request_reaches_the_chain(monkeypatch: pytest.Mo
         history=history,
         paged=True,
         explain_missing=["z"],
+        filter={"conditions": [{"field": "cate", "any_of": ["5"]}]},
     )
     chain, _ = await asked(monkeypatch, request)
-    assert chain.asked == [
-        (Request("5", profile, 7, ["x"], True, True, history=history, paged=True, explain_missing=["z"]), 0.75)
-    ]
+    expected = Request(
+        "5",
+        profile,
+        7,
+        ["x"],
+        True,
+        True,
+        history=history,
+        paged=True,
+        explain_missing=["z"],
+        conditions=(Condition("cate", any_of=("5",)),),
+    )
+    assert chain.asked == [(expected, 0.75)]
 
 
 async def test_a_cursor_continues_a_list_and_gives_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +145,12 @@ async def test_the_size_is_50_by_default_and_200_at_most(monkeypatch: pytest.Mon
             ASRequest(history={"sku_ids": ["x"], "times": [1], "types": [1], "values": [1], "type_names": ["view"]}),
             "types has an index beyond type_names",
         ),
+        (filtered(*[{"any_of": ["1"]}] * 21), "filter.conditions has 21 entries: at most 20"),
+        (filtered({"any_of": ["1"] * 500}, {"none_of": ["1"] * 501}), "any_of and none_of has 1,001 entries"),
+        (filtered({"any_of": ["1"], "none_of": ["x" * 129]}), "filter: an id has 129 bytes: at most 128"),
+        (filtered({"any_of": ["1"], "field": "x" * 129}), "filter: an id has 129 bytes: at most 128"),
+        (filtered({}), "filter: the condition on cate is empty"),
+        (filtered({"range": {"min": 2, "max": 1}}), "filter: the condition on cate: no number is in the range"),
     ],
 )
 async def test_a_request_beyond_the_limits_is_refused(

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from recmesh import channels
-from recmesh.client import AS, RANK, UM, Mesh, Targets, User, sync
+from recmesh.client import AS, RANK, UM, Condition, Mesh, Targets, User, sync
 from recmesh.contract import BATCH, PRIORITY
 from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
 from recmesh.pb import as_pb2, rank_pb2, um_pb2
@@ -274,10 +274,23 @@ async def test_many_items_are_scored_in_parts_by_one_release(blocking: bool) -> 
     assert (one.sent[0][2].release, one.sent[0][2].affinity, one.sent[0][2].new_only) == ("r0", False, False)
 
 
+CATE_5 = Condition("cate", any_of=("5",))
+
+
 @both
 async def test_every_argument_of_recommend_is_sent(blocking: bool) -> None:
     client = _Client(blocking, [as_pb2.ASResponse(error={"code": 200})] * 3)
-    await client.recommend("5", {"age": "3"}, size=7, exclude=["x"], new_only=True, explain=True, paged=True)
+    await client.recommend(
+        "5",
+        {"age": "3"},
+        size=7,
+        exclude=["x"],
+        new_only=True,
+        explain=True,
+        paged=True,
+        explain_missing=["z"],
+        filter=[CATE_5],
+    )
     await client.recommend()
     await client.next_page("rest", size=7)
     assert [call[2] for call in client.sent] == [
@@ -289,6 +302,8 @@ async def test_every_argument_of_recommend_is_sent(blocking: bool) -> None:
             new_only=True,
             explain=True,
             paged=True,
+            explain_missing=["z"],
+            filter={"conditions": [{"field": "cate", "any_of": ["5"]}]},
         ),
         as_pb2.ASRequest(),
         as_pb2.ASRequest(cursor="rest", size=7),

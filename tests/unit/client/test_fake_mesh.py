@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar, cast
 
 import pytest
@@ -14,6 +14,7 @@ from recmesh.client import (
     RECORD_ACTIONS,
     Action,
     AnswerFailed,
+    Condition,
     DeadlineExceeded,
     History,
     InvalidRequest,
@@ -53,8 +54,8 @@ def result(answer: T | Awaitable[T]) -> T:
     return asyncio.run(wait())
 
 
-def recommended(fake: Fake, user_id: str = "", new_only: bool = False) -> list[str]:
-    return [item.sku_id for item in result(fake.recommend(user_id, new_only=new_only)).items]
+def recommended(fake: Fake, user_id: str = "", new_only: bool = False, filter: Sequence[Condition] = ()) -> list[str]:
+    return [item.sku_id for item in result(fake.recommend(user_id, new_only=new_only, filter=filter)).items]
 
 
 def test_fakes_stand_for_a_mesh(fake: Fake) -> None:
@@ -119,6 +120,15 @@ def test_what_is_missing_is_explained(fake: Fake) -> None:
     ]
     answer = result(fake.recommend("2", size=1, exclude=["a"], explain_missing=["a", "c"]))
     assert [missing.reason for missing in answer.missing] == ["excluded", "rank"]
+    answer = result(fake.recommend("2", filter=[Condition.parse("cate=70")], explain_missing=["b"]))
+    assert [missing.reason for missing in answer.missing] == ["filter"]
+
+
+def test_filters(fake: Fake) -> None:
+    assert recommended(fake, "2", filter=[Condition.parse("cate=70")]) == ["a"]
+    assert recommended(fake, "2", filter=[Condition.parse("cate!=70"), Condition.parse("sku_id=a,b")]) == ["b"]
+    candidates = result(fake.recall(USERS[0], filter=[Condition.parse("price<=3")]))
+    assert [candidate.sku_id for candidate in candidates.candidates] == ["c"]
 
 
 def test_scores_follow_the_recommendations(fake: Fake) -> None:

@@ -10,6 +10,7 @@ from recmesh.client import (
     AnswerFailed,
     Candidate,
     Candidates,
+    Condition,
     History,
     Item,
     Items,
@@ -84,7 +85,7 @@ HISTORY = {
 
 def test_every_argument_is_in_the_request_of_recall(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recmesh.client.wire.random.getrandbits", lambda bits: bits)
-    assert wire.recall_request(USER, 7, "popular", ["x"], True, "r1") == RECALL.request(
+    assert wire.recall_request(USER, 7, "popular", ["x"], True, "r1", [Condition("cate", ("5",))]) == RECALL.request(
         log_id=63,
         user_info=PROFILE,
         recall_type="popular",
@@ -93,6 +94,7 @@ def test_every_argument_is_in_the_request_of_recall(monkeypatch: pytest.MonkeyPa
         exclude_ids=["x"],
         new_only=True,
         release="r1",
+        filter={"conditions": [{"field": "cate", "any_of": ["5"]}]},
     )
 
 

@@ -10,6 +10,7 @@ from unittest.mock import AsyncMock
 import numpy as np
 import pytest
 
+from recmesh.conditions import Condition
 from recmesh.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from recmesh.features import Catalogue
 from recmesh.features.spec import Channel
@@ -20,10 +21,13 @@ from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.drift import Drift
 from recmesh.serving.models import UnknownValues
 from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
+from services.recall import core
 from services.recall.core import NoChannelAnswered, RecallCore, RecallRelease
+from services.recall.item_fields import ItemFields
 from services.recall.new_items import LatestNewItems
 from tests.unit.clock import Clock
 from tests.unit.metric import added
+from tests.unit.recall.test_item_fields import Redis
 from tests.unit.retrieval.test_new import with_new_items
 
 
@@ -52,8 +56,10 @@ async def _recalled(milvus: _Milvus, timeout: float = 5.0, seen: Sequence[str] =
     features: Any = SimpleNamespace(encode=lambda _: (encoded, np.array([1, 3, 1], np.float32)))
     unknown: Any = SimpleNamespace(count=lambda: None)
     vectors: Any = milvus
+    new_items, drift = LatestNewItems(encoder), Drift(encoder)
+    fields = ItemFields(encoder, new_items)
     release = RecallRelease(
-        encoder, Retriever(encoder), features, unknown, vectors, LatestNewItems(encoder), Drift(encoder), AsyncMock()
+        encoder, Retriever(encoder), features, unknown, vectors, new_items, drift, AsyncMock(), fields
     )
     releases: Any = SimpleNamespace(get=lambda _="": ("one", release))
     return await RecallCore(releases, ComputeGate(), 1.0).recall(CandidateQuery(user, **query), timeout)
@@ -120,8 +126,8 @@ def _release(
     features: Any = SimpleNamespace(encode=lambda _: (encoder.user({"age": "1"}), encoded))
     vectors: Any = milvus
     unknown, new_items = UnknownValues("recall", encoder), LatestNewItems(encoder)
-    drift = Drift(encoder)
-    return RecallRelease(encoder, Retriever(encoder), features, unknown, vectors, new_items, drift, AsyncMock())
+    drift, fields = Drift(encoder), ItemFields(encoder, new_items)
+    return RecallRelease(encoder, Retriever(encoder), features, unknown, vectors, new_items, drift, AsyncMock(), fields)
 
 
 async def _asked(
@@ -291,3 +297,78 @@ async def test_if_no_release_is_ready_recall_is_unavailable_even_without_milvus(
     user = RequestUser(UserInfo(), History())
     with pytest.raises(Unavailable, match="no release"):
         await RecallCore(releases, ComputeGate(), 1.0).recall(CandidateQuery(user, 3), 1.0)
+
+
+async def _with_fields(milvus: _Milvus, **categories: str) -> RecallRelease:
+    """A release whose items have categories; its catalogue is a, b, c, d and 00123."""
+    release = _release(milvus, {"two_tower": Channel(depth=9), "popular": Channel(depth=9), "new": Channel(depth=9)})
+    await release.item_fields.refresh(Redis(**categories))
+    return release
+
+
+def _filter(*texts: str) -> list[Condition]:
+    return list(map(Condition.parse, texts))
+
+
+async def test_a_filter_gives_all_items_that_pass_it_without_milvus() -> None:
+    milvus = _Milvus(error=Unavailable("Milvus is down"))
+    release = await _with_fields(milvus, a="tea", b="tools", c="tea", d="tools", **{"00123": "tea"})
+    found = await _asked(release, size=9, conditions=_filter("cate=tea"))
+    assert (set(found.ids), found.degraded, milvus.limits) == ({"a", "c", "00123"}, (), [])
+    # By hand, with the vector 1, 3, 1: a = 45, c = 5, 00123 = 0.
+    alone = await _asked(release, size=2, channel="two_tower", conditions=_filter("cate=tea"))
+    assert (list(alone.ids), list(alone.scores)) == (["a", "c"], [45, 5])
+    excluded = await _asked(release, size=9, exclude=["a"], conditions=_filter("cate=tea"))
+    assert set(excluded.ids) == {"c", "00123"}
+    nothing = await _asked(release, size=9, conditions=_filter("cate=coffee"))
+    assert (list(nothing.ids), nothing.degraded) == ([], ())
+
+
+async def test_items_outside_the_catalogue_pass_a_filter_too() -> None:
+    release = _release(_Milvus(["b"]), {"popular": Channel(depth=9)})
+    release.new_items.replace(NewItems(["mug", "pot", "tin"], np.ones((3, 3), np.float32)))
+    await release.item_fields.refresh(Redis(a="tea", b="tea", mug="tea", pot="tools", tin="tea"))
+    for channel in ("", "popular"):
+        found = await _asked(release, size=9, channel=channel, exclude=["tin"], conditions=_filter("cate=tea"))
+        assert (list(found.ids), list(found.unlisted)) == (["a", "b", "mug"], ["mug"])
+        short = await _asked(release, size=2, channel=channel, conditions=_filter("cate=tea"))
+        assert list(short.ids) == ["a", "b"]
+    assert list((await _asked(release, size=9, channel="bought_before", conditions=_filter("cate=tea"))).ids) == []
+
+
+@pytest.mark.parametrize(
+    ("passing", "limit"), [("abcd", 40 + 64), ("ab", 40 + 3 * 64), ("a", 40 + 6 * 64)], ids=["most", "some", "one"]
+)
+async def test_of_many_items_milvus_finds_those_that_pass_in_a_longer_search(
+    monkeypatch: pytest.MonkeyPatch, passing: str, limit: int
+) -> None:
+    """Twice the size, over the share of the five items that pass."""
+    monkeypatch.setattr(core, "_MAX_EXACT", 0)
+    milvus = _Milvus(["d", "x", "b", "a", "c"])
+    release = await _with_fields(milvus, **{sku_id: "tea" if sku_id in passing else "tools" for sku_id in "abcd"})
+    found = await _asked(release, size=40, channel="two_tower", conditions=_filter("cate=tea"))
+    assert list(found.ids) == [sku_id for sku_id in "dbac" if sku_id in passing]
+    assert milvus.limits == [limit]
+    assert found.degraded == ()
+
+
+async def test_a_search_in_which_too_few_items_pass_is_made_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "_MAX_EXACT", 0)
+    # As many as were asked for: there may be more.
+    milvus = _Milvus(["b"] * 68)
+    release = await _with_fields(milvus, a="tea", b="tools", c="tea", d="tea")
+    found = await _asked(release, size=4, channel="two_tower", conditions=_filter("cate=tea"))
+    assert (milvus.limits, list(found.ids)) == ([68], ["a", "c", "d"])
+
+
+async def test_before_the_fields_are_read_a_filter_is_unavailable() -> None:
+    release = _release(_Milvus(["b"]))
+    with pytest.raises(Unavailable, match="the fields of the items are not read yet"):
+        await _asked(release, size=3, conditions=_filter("cate=tea"))
+    assert list((await _asked(release, size=1)).ids) == ["b"]
+
+
+async def test_an_unknown_field_is_named() -> None:
+    release = await _with_fields(_Milvus(["b"]), a="tea")
+    with pytest.raises(InvalidRequest, match="item field 'color' is unknown: use one of sku_id, cate, price"):
+        await _asked(release, size=3, conditions=_filter("color=red"))

@@ -22,6 +22,7 @@ from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.drift import Drift
 from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
 from services.recall.core import RecallCore, RecallRelease
+from services.recall.item_fields import ItemFields
 from services.recall.live_items import ChangedItems, LiveItems
 from services.recall.new_items import LatestNewItems, follow, follow_live
 from tests.unit.clock import Clock
@@ -47,9 +48,9 @@ def _release() -> RecallRelease:
     features: Any = SimpleNamespace(encode=lambda _: (user, _VECTOR))
     unknown: Any = SimpleNamespace(count=lambda: None)
     vectors: Any = _Unlisted()
-    release = RecallRelease(
-        encoder, Retriever(encoder), features, unknown, vectors, LatestNewItems(encoder), Drift(encoder), AsyncMock()
-    )
+    items, drift = LatestNewItems(encoder), Drift(encoder)
+    fields = ItemFields(encoder, items)
+    release = RecallRelease(encoder, Retriever(encoder), features, unknown, vectors, items, drift, AsyncMock(), fields)
     # By hand: tea gets 1 * 1 + 3 * 2 - 1 = 6, mug 1, and the best of the catalogue's new items, c, 5.
     release.new_items.replace(_INGESTED)
     return release

@@ -8,6 +8,7 @@ from unittest.mock import AsyncMock
 import numpy as np
 import pytest
 
+from recmesh.conditions import Condition
 from recmesh.errors import InvalidRequest, Unavailable
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.pb.user_info_pb2 import History, UserInfo
@@ -28,7 +29,9 @@ FOUND = CandidateList(
     ["two_tower"],
     ["", "NA"],
     1_700_000_000_001,
+    {"genres": "|"},
 )
+CATE_5 = (Condition("cate", any_of=("5",)),)
 CHANNELS = [{"name": "popular", "positions": [1], "scores": [0.5]}]
 
 
@@ -69,9 +72,10 @@ async def test_every_field_of_a_request_reaches_the_core(monkeypatch: pytest.Mon
         release="r0",
         columnar=True,
         explain=True,
+        filter={"conditions": [{"field": "cate", "any_of": ["5"]}]},
     )
     core, _ = await answered(monkeypatch, request)
-    assert core.asked == [(CandidateQuery(user, 7, "popular", ["x"], True, "r0", True), 0.75)]
+    assert core.asked == [(CandidateQuery(user, 7, "popular", ["x"], True, "r0", True, CATE_5), 0.75)]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +95,7 @@ async def test_legacy_clients_get_pairs_and_channels_and_others_columns(
         missing=["", "NA"],
         now=1_700_000_000_001,
         channels=CHANNELS if explained else [],
+        separators={"genres": "|"},
     )
     if columnar:
         expected.candidates.ids.extend(["b", "a"])

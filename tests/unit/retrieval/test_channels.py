@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from recmesh.features import Encoder, Lists, User
-from recmesh.features.spec import DAY_MS, Channel, Floats, Ints
+from recmesh.features.spec import DAY_MS, Channel, Floats, Ints, Mask
 from recmesh.features.user import NO_ITEMS
 from recmesh.kernels import Scratch
-from recmesh.retrieval import Retriever, Scored, below, merge
+from recmesh.retrieval import IN_MEMORY, Retriever, Scored, below, merge
 from recmesh.retrieval.channels import bought_before, neighbours, popular, popular_for, two_tower
 from recmesh.retrieval.scored import best
 from tests.unit.features.toy import AS_OF, encoder
+from tests.unit.retrieval.test_new import with_new_items
 
 SCRATCH = Scratch(10)
 ALL = ("two_tower", "neighbours", "popular", "bought_before")
@@ -38,6 +39,35 @@ def test_each_channel_returns_its_best_items_first() -> None:
     for channel in found.values():
         assert (np.diff(channel.scores) <= 0).all()
         assert len(set(channel.items.tolist())) == len(channel.items)
+
+
+@pytest.mark.parametrize("name", [*IN_MEMORY, "two_tower"])
+def test_a_channel_drops_what_a_filter_does_not_let_pass_before_it_cuts_its_list(name: str) -> None:
+    made = with_new_items()
+    user, vector = buyer(made, "a", "c", "b"), np.array([1, 3, 1], np.float32)
+
+    def found(depth: int, allowed: Mask | None = None, exclude: Ints = NO_ITEMS) -> list[int]:
+        if name == "two_tower":
+            nearest = two_tower(made, vector, made.item_vectors[:-1], exclude, depth, allowed)
+        else:
+            retriever = Retriever(made)
+            nearest = retriever.in_memory(user, [name], exclude, depth, user_vector=vector, allowed=allowed)[name]
+        items: list[int] = nearest.items.tolist()
+        return items
+
+    whole = found(5)
+    assert len(whole) >= 2
+    for numbers in range(2**5):
+        allowed = np.array([bool(numbers >> item & 1) for item in range(5)])
+        expected = [item for item in whole if allowed[item]]
+        for depth in range(1, 6):
+            if name == "neighbours":  # fused from positions, which a filter changes
+                assert len(found(depth, allowed)) == min(depth, len(expected))
+                assert set(found(depth, allowed)) <= set(expected)
+            else:
+                assert found(depth, allowed) == expected[:depth]
+        without = {item for item in expected if item != whole[0]}
+        assert set(found(5, allowed, np.array(whole[:1], np.int32))) == without
 
 
 def lists(neighbours: dict[int, tuple[int, float]]) -> Lists:

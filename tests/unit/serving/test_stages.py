@@ -8,6 +8,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
+from recmesh.conditions import Condition
 from recmesh.contract import BATCH, METHOD_PATHS, PRIORITY
 from recmesh.errors import Unavailable
 from recmesh.pb import cm_pb2, rank_pb2, recall_pb2, um_pb2
@@ -96,10 +97,12 @@ async def test_recall_gets_every_field_of_a_query() -> None:
         now=1_700_000_000_001,
         candidates={"ids": ["b", "c"], "scores": [2, 1]},
         channels=[{"name": "popular", "positions": [1], "scores": [9]}],
+        separators={"genres": "|"},
     )
     channel = connected(answer)
     logs.log_id.set(77)
-    query = CandidateQuery(USER, 12, "popular", ("x", "y"), True, "r0", True)
+    conditions = (Condition("cate", any_of=("5",)), Condition("price", none_of=("1",), maximum=9))
+    query = CandidateQuery(USER, 12, "popular", ("x", "y"), True, "r0", True, conditions)
     found = await RemoteCandidateStage(channel).recall(query, 0.5)
     ((sent, timeout, _),) = channel.sent
     assert (channel.paths, timeout) == ([METHOD_PATHS["recall"]], 0.5)
@@ -114,13 +117,20 @@ async def test_recall_gets_every_field_of_a_query() -> None:
         release="r0",
         columnar=True,
         explain=True,
+        filter={
+            "conditions": [
+                {"field": "cate", "any_of": ["5"]},
+                {"field": "price", "none_of": ["1"], "range": {"max": 9}},
+            ]
+        },
     )
     channels = {name: ChannelScores(list(part.positions), list(part.scores)) for name, part in found.channels.items()}
     assert channels == {"popular": ChannelScores([1], [9])}
     columns: dict[str, Any] = {
         name: list(getattr(found, name)) for name in ("ids", "scores", "unlisted", "degraded", "missing")
     }
-    assert replace(found, channels={}, **columns) == CandidateList(
+    assert dict(found.separators) == {"genres": "|"}
+    assert replace(found, channels={}, separators={}, **columns) == CandidateList(
         ["b", "c"], [2, 1], "r1", True, {}, ["c"], ["two_tower"], ["", "-1"], 1_700_000_000_001
     )
 

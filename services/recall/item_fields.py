@@ -1,0 +1,158 @@
+"""Keeps the fields of all items, for filters: as Redis has them, and thus as cm shows them."""
+
+import asyncio
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import structlog
+
+from recmesh.conditions import Condition
+from recmesh.errors import RecmeshError, Unavailable
+from recmesh.features import Encoder
+from recmesh.features.spec import Mask
+from recmesh.retrieval.item_table import ItemTable
+from recmesh.serving.logs import reason
+from recmesh.serving.warm import Releases
+from recmesh.stores.wire import item_fields, stored_item
+from services.recall.live_items import ItemReader
+from services.recall.new_items import LIVE_INTERVAL_SECONDS, LatestNewItems
+
+# A batch delays other requests by about 4 ms.
+_BATCH = 500
+
+log = structlog.get_logger(__name__)
+
+
+class FieldReader(ItemReader, Protocol):
+    """Reads items, and what ingestions did: see `recmesh.stores.redis.RedisReader`."""
+
+    async def latest_ingestion(self) -> dict[str, float]:
+        """What the latest ingestion did."""
+        ...
+
+
+class ItemFields:
+    """The fields of the items that one release can recall."""
+
+    def __init__(self, encoder: Encoder, new_items: LatestNewItems) -> None:
+        """Know no fields yet; `refresh` reads them.
+
+        Args:
+            encoder: Of the release.
+            new_items: The items that came after the training of the release.
+        """
+        self._encoder = encoder
+        self._new_items = new_items
+        self._table: ItemTable | None = None
+        self._ingestion: Mapping[str, float] = {}
+        self._changes = 0
+        self._ingested: Sequence[str] = ()
+
+    @property
+    def separators(self) -> Mapping[str, str]:
+        """For each field of kind `multi` what is between its values."""
+        return {field.name: field.separator for field in self._encoder.spec.item_fields if field.kind == "multi"}
+
+    def select(self, conditions: Sequence[Condition]) -> "Selection":
+        """Return the items that meet all conditions.
+
+        Raises:
+            InvalidRequest: A field is unknown.
+            Unavailable: The fields are not read yet.
+        """
+        if self._table is None:
+            raise Unavailable("recall: the fields of the items are not read yet: Redis has not answered")
+        return Selection(self._table, self._table.mask(conditions), len(self._encoder.catalogue))
+
+    async def refresh(self, reader: FieldReader) -> None:
+        """Read everything at first and after each ingestion, otherwise what has changed.
+
+        Raises:
+            RecmeshError: Redis does not answer.
+        """
+        ingestion = await reader.latest_ingestion()
+        if self._table is None or self._table.crowded or ingestion != self._ingestion:
+            table = ItemTable(self._encoder.catalogue, self._encoder.spec.item_fields, self._encoder.spec.missing)
+            sku_ids = self._encoder.catalogue.sku_ids
+            for start in range(0, len(sku_ids), _BATCH):
+                await _read(table, reader, sku_ids[start : start + _BATCH])
+                if self._table is not None:
+                    await self._follow(self._table, reader)
+            self._table, self._ingestion, self._changes, self._ingested = table, ingestion, 0, ()
+        await self._follow(self._table, reader)
+
+    async def _follow(self, table: ItemTable, reader: FieldReader) -> None:
+        """Read the items that have changed, and those that an ingestion has added."""
+        ingested = self._new_items.items.sku_ids
+        if ingested is not self._ingested:
+            added = [sku_id for sku_id in ingested if table.row(sku_id) is None]
+            for start in range(0, len(added), _BATCH):
+                await _read(table, reader, added[start : start + _BATCH])
+            self._ingested = ingested
+        while changed := await reader.changed_items(self._changes, _BATCH):
+            await _read(table, reader, [sku_id for sku_id, _ in changed])
+            self._changes = changed[-1][1]
+
+
+class Selection:
+    """The items that a filter lets pass.
+
+    Attributes:
+        allowed: For each item of the catalogue whether it passes.
+        count: How many of them do.
+    """
+
+    def __init__(self, table: ItemTable, mask: Mask, listed: int) -> None:
+        """Keep the mask of a table whose first `listed` rows are the items of the catalogue."""
+        self._table = table
+        self._mask = mask
+        self.allowed = mask[:listed]
+        self.count = int(self.allowed.sum())
+
+    def __contains__(self, sku_id: str) -> bool:
+        """Whether an item, of the catalogue or not, passes."""
+        row = self._table.row(sku_id)
+        # An item that came after the filter was applied has a higher row.
+        return row is not None and row < len(self._mask) and bool(self._mask[row])
+
+
+async def _read(table: ItemTable, reader: FieldReader, sku_ids: Sequence[str]) -> None:
+    values = await reader.get_items(sku_ids)
+    infos = {
+        sku_id: stored_item(sku_id, value) if value is not None else None
+        for sku_id, value in zip(sku_ids, values, strict=True)
+    }
+    table.put({sku_id: item_fields(info) if info is not None else None for sku_id, info in infos.items()})
+
+
+async def try_refresh(fields: ItemFields, reader: FieldReader, *, quiet: bool = False) -> bool:
+    """Refresh fields. Return whether Redis has answered; if not, say why, unless `quiet` is set."""
+    try:
+        await fields.refresh(reader)
+    except RecmeshError as error:
+        if not quiet:
+            log.warning("fields of items are not read", reason=reason(error))
+        return False
+    return True
+
+
+class HasItemFields(Protocol):
+    """A loaded release that keeps the fields of items."""
+
+    @property
+    def item_fields(self) -> ItemFields:
+        """The fields."""
+        ...
+
+
+async def follow(
+    reader: FieldReader, releases: Releases[HasItemFields], interval: float = LIVE_INTERVAL_SECONDS
+) -> None:
+    """Refresh the fields of the active release every `interval` seconds, until cancelled."""
+    answers = True
+    while True:
+        with contextlib.suppress(Unavailable):  # `WarmReleases` logs when no release is ready.
+            _, release = releases.get()
+            answers = await try_refresh(release.item_fields, reader, quiet=not answers)
+        await asyncio.sleep(interval)
