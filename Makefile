@@ -24,7 +24,7 @@ BIN := .venv/bin
 ENVIRONMENTS = python=$(call quoted,$(PYTHON)); test -n "$$python" || { echo $(NO_PYTHON) >&2; exit 2; }; exec "$$python" -m local.environments
 NO_PYTHON := 'recmesh: no Python 3.10 to 3.12 found: install python3.11, or set PYTHON=/path/to/it'
 LOCAL := test -x $(BIN)/python || { echo 'nothing was ever started here; make up does'; exit 0; }; exec $(BIN)/python -m local
-CODE := recmesh services jobs local benchmarks tests docker charts client.py
+CODE := recmesh services jobs local benchmarks tests docker charts examples client.py
 CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
