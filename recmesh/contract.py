@@ -144,6 +144,7 @@ DETAILED_ACTIONS = 500
 POPULAR = "popular"
 TWO_TOWER = "two_tower"
 NEW = "new"
+NEIGHBOURS = "neighbours"
 """The names of channels in `recall_type`, `channels` and `degraded`; `two_tower` is the search in Milvus."""
 
 RELEASE = "release"

@@ -25,6 +25,7 @@ from jobs.train.report.observer import Observer
 from jobs.train.selection import fit
 from jobs.train.selection.budget import Budget
 from jobs.train.selection.quotas import STRONG, quotas
+from jobs.train.selection.scenarios import ScenarioTraining
 from jobs.train.selection.trials import Lists
 from recmesh.dataset import read
 from recmesh.dataset.merging import merged
@@ -137,7 +138,7 @@ def _train(
 ) -> release.Trained:
     spec = _spec(data, windows)
     models = Towers(data, spec.tower, windows, seed, reporter)
-    lists = Lists()
+    lists, scenarios = Lists(), ScenarioTraining(data, windows.windows, seed)
     fitted: list[Segment] = []
     for window, known in _statistics(data, spec, windows, reporter):
         towers = models.of(window)
@@ -150,16 +151,31 @@ def _train(
             fitted += new
             snapshot = _snapshot(data, spec, window, known, towers, vectors)
         _collect(data, snapshot, lists, incumbent, seed, reporter)
+        if scenarios.uses(window):
+            with reporter.step(f"{window.name}: scenarios"):
+                scenarios.observe(snapshot)
     ranked = fit.fit(spec, lists, seed, reporter, budget)
     spec = ranked.spec
     explained = {"wide": ranked.weights, "deep_share": ranked.shares, "affinity_auc": ranked.debiased_auc}
     with reporter.step("release: statistics"):
         known = statistics.build(data, spec, data.start[1:], spec.as_of)
+    with reporter.step("release: scenarios"):
+        of_scenarios = scenarios.finish()
     towers = models.of_release()
     vectors = towers.item_vectors()
     encoder = Encoder(spec, data.user_vocabularies, data.item_vocabularies, data.catalogue, known, padded(vectors))
     return release.Trained(
-        data, encoder, towers, vectors, ranked.model, ranked.metrics, explained, lists.observed, ranked.judged
+        data,
+        encoder,
+        towers,
+        vectors,
+        ranked.model,
+        ranked.metrics,
+        explained,
+        lists.observed,
+        ranked.judged,
+        of_scenarios,
+        scenarios.measured,
     )
 
 

@@ -25,6 +25,9 @@ _GAIN = 1 / np.log2(np.arange(2, _NDCG_RANKS + 2))
 NORMAL_95 = 1.959964
 """The 97.5 % quantile of the standard normal distribution."""
 
+BOOTSTRAP_SAMPLES = 1000
+"""Samples of a bootstrap interval."""
+
 
 def names(cutoffs: Sequence[int] = CUTOFFS) -> tuple[str, ...]:
     """Return the names of the metrics, in the order of the columns of `per_user`."""
@@ -116,6 +119,18 @@ def margin(error: float) -> float:
     It uses the normal approximation.
     """
     return NORMAL_95 * error
+
+
+def bootstrap_interval(differences: Array) -> tuple[float, float]:
+    """Return the 95 % percentile-bootstrap interval of the mean of differences, float [cases], of at least one case.
+
+    The random numbers are always the same.
+    """
+    counts = np.random.default_rng(0).multinomial(
+        len(differences), np.full(len(differences), 1 / len(differences)), BOOTSTRAP_SAMPLES
+    )
+    low, high = np.quantile(counts @ differences / len(differences), (0.025, 0.975))
+    return float(low), float(high)
 
 
 def _named(row: Array, cutoffs: Sequence[int]) -> dict[str, float]:

@@ -189,6 +189,37 @@ class NewItemsReport(_Frozen):
     systems: tuple[System, ...]
 
 
+class Gain(_Frozen):
+    """The mean difference of two systems on the same cases, with its 95 % bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class ScenarioSystem(_Frozen):
+    """A way to make the lists of a scenario; `gain` is what the served lists gain over it, by metric."""
+
+    name: str
+    figures: dict[str, float]
+    gain: dict[str, Gain] = Field(default_factory=dict)
+
+
+class ScenarioReport(_Frozen):
+    """The lists of a scenario on held-out cases, one for each of some users.
+
+    `signal` says in words what is predicted. The first system is the served lists, the second the baseline. `replaced`
+    says that the choice was worse than the baseline beyond noise, so the release has the lists of the baseline.
+    """
+
+    window: str
+    cases: int
+    signal: str
+    systems: tuple[ScenarioSystem, ...]
+    decisions: tuple[Decision, ...]
+    replaced: bool = False
+
+
 class WindowFacts(_Frozen):
     """A window: until when actions are known, the dates of its labels, its users with labels, and its purpose."""
 
@@ -226,6 +257,7 @@ class Report(_Frozen):
     cost: Cost
     segments: dict[str, SegmentReport]
     new_items: NewItemsReport | None = None
+    scenarios: dict[str, ScenarioReport] = Field(default_factory=dict)
 
     @classmethod
     def parse(cls, content: bytes, place: str) -> "Report":

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 """Version of the training results.
 
 Raise it when a change of the code is meant to change what training produces from the same data and seed. Every shop

@@ -16,9 +16,10 @@ from jobs.train.export.paddle_models import Inputs, check_equal, export
 from jobs.train.models.deepfm import RANKER_OUTPUTS, DeepFM
 from jobs.train.models.two_tower import TwoTower, user_vectors
 from jobs.train.selection.held_out import Judged, Observed
+from jobs.train.selection.scenarios import Measured
 from recmesh.evaluation import Report
 from recmesh.features import CHANNELS, Encoder, Segment, User
-from recmesh.features.encoder import ITEM_VECTORS
+from recmesh.features.encoder import FEATURES, ITEM_VECTORS
 from recmesh.features.spec import Floats
 from recmesh.features.user import NO_ITEMS
 from recmesh.features.vocabulary import MISSING, UNSEEN
@@ -34,6 +35,7 @@ from recmesh.releases.manifest import (
 from recmesh.releases.versions import training_versions
 from recmesh.retrieval import Retriever
 from recmesh.retrieval.channels import two_tower
+from recmesh.retrieval.scenarios import Scenarios
 
 RECORDED_REQUESTS = 1000
 """Requests on which the two formats of the ranker must agree."""
@@ -61,6 +63,8 @@ class Trained:
         explained: Facts about the ranker for the manifest.
         observed: The held-out lists, by segment, for the report.
         judged: What the ranker made of the held-out lists, by segment, for the report.
+        scenarios: What the release will know of scenarios.
+        measured: The held-out lists, by scenario, for the report.
     """
 
     data: Prepared
@@ -72,6 +76,8 @@ class Trained:
     explained: Mapping[str, object]
     observed: Mapping[Segment, Observed]
     judged: Mapping[Segment, Judged]
+    scenarios: Scenarios
+    measured: Mapping[str, Measured]
 
 
 def write_artifacts(trained: Trained, folder: Path, seed: int) -> dict[str, float]:
@@ -84,6 +90,7 @@ def write_artifacts(trained: Trained, folder: Path, seed: int) -> dict[str, floa
         ReleaseError: The formats of a model differ.
     """
     trained.encoder.save(folder)
+    trained.scenarios.save(folder / FEATURES)
     np.save(folder / ITEM_VECTORS, trained.vectors)
     return _write_models(trained, folder, seed)
 

@@ -16,6 +16,7 @@ from jobs.train.report.examples import Examples
 from jobs.train.report.exposure import exposures
 from jobs.train.report.figures import chain_of, channel_parts, compared, kinds, systems
 from jobs.train.report.page import page
+from jobs.train.report.scenarios import scenario_report
 from jobs.train.report.times import formatted, span
 from recmesh.dataset import DataSet
 from recmesh.evaluation import METRICS_FILE, PAGE_FILE, Report
@@ -66,6 +67,7 @@ def write(sources: Sources, folder: Path, release: str) -> Report:
         ),
         segments=segments,
         new_items=of_new_items,
+        scenarios={name: scenario_report(name, measured) for name, measured in sources.trained.measured.items()},
     )
     (folder / METRICS_FILE).write_text(report.model_dump_json(indent=1), encoding="utf-8")
     (folder / PAGE_FILE).write_text(page(report), encoding="utf-8")
