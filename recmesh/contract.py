@@ -10,8 +10,11 @@ from typing import Literal, TypeAlias
 from urllib.parse import urlsplit
 
 __all__ = [
+    "BASKET",
     "BATCH",
+    "BOUGHT_BEFORE",
     "CHAIN_CANDIDATES",
+    "CONTEXT_SCENARIOS",
     "DEFAULT_CANDIDATES",
     "DEFAULT_HOME",
     "DEFAULT_MILVUS_URI",
@@ -21,10 +24,12 @@ __all__ = [
     "DETAILED_ACTIONS",
     "FAILED",
     "FIRST_ADDED_FIELD",
+    "HOME",
     "ITEM_FIELDS",
     "LEGACY_NEW_USER_ID",
     "MAX_CANDIDATES",
     "MAX_CONDITIONS",
+    "MAX_CONTEXT",
     "MAX_EXCLUDED",
     "MAX_FILTER_VALUES",
     "MAX_ID_BYTES",
@@ -36,6 +41,7 @@ __all__ = [
     "METHOD_PATHS",
     "METRICS_PORT_OFFSET",
     "MILVUS_PORT",
+    "NEIGHBOURS",
     "NEW",
     "NO_USER_IDS",
     "OK",
@@ -45,12 +51,16 @@ __all__ = [
     "PRIORITY",
     "RANK_SCORE_FIELD",
     "REDIS_PORT",
+    "RELATED",
     "RELEASE",
+    "REPEAT",
     "REPLAY",
+    "SCENARIOS",
     "TWO_TOWER",
     "USER_FIELDS",
     "ServiceName",
     "default_target",
+    "scenario_fault",
     "without_credentials",
 ]
 
@@ -145,7 +155,18 @@ POPULAR = "popular"
 TWO_TOWER = "two_tower"
 NEW = "new"
 NEIGHBOURS = "neighbours"
+BOUGHT_BEFORE = "bought_before"
 """The names of channels in `recall_type`, `channels` and `degraded`; `two_tower` is the search in Milvus."""
+
+HOME, RELATED, BASKET, REPEAT = "home", "related", "basket", "repeat"
+SCENARIOS = (HOME, RELATED, BASKET, REPEAT)
+"""What a list is for; an empty `scenario` means home."""
+
+CONTEXT_SCENARIOS = (RELATED, BASKET)
+"""The scenarios that refer to `context_ids`."""
+
+MAX_CONTEXT = 100
+"""The most `context_ids` of a request."""
 
 RELEASE = "release"
 """What `degraded` names in an answer of recall or rank if another release gave it than the request asks for."""
@@ -192,6 +213,25 @@ _QUERY_CREDENTIALS = re.compile(r"([?&](?:password|username)=).*", re.DOTALL)
 def user_hash(user_id: str) -> str:
     """Return what is kept of a user who was deleted: a hash of the id, so that later trainings leave the user out."""
     return hashlib.sha256(user_id.encode()).hexdigest()[:32]
+
+
+def scenario_fault(scenario: str, context: bool, new_only: bool) -> str:
+    """Say what is wrong with the scenario of a request; empty if nothing is.
+
+    Args:
+        scenario: The scenario; empty means home.
+        context: Whether the request has `context_ids`.
+        new_only: Whether it leaves out the items of the history.
+    """
+    if scenario and scenario not in SCENARIOS:
+        return f"scenario {scenario!r} is unknown: use one of {', '.join(SCENARIOS)}"
+    if scenario in CONTEXT_SCENARIOS and not context:
+        return f"scenario {scenario!r} needs context_ids, the items that the list refers to"
+    if context and scenario not in CONTEXT_SCENARIOS:
+        return f"scenario {scenario or HOME!r} takes no context_ids: only {' and '.join(CONTEXT_SCENARIOS)} do"
+    if scenario == REPEAT and new_only:
+        return f"scenario {REPEAT!r} takes no new_only: its items are those of the history"
+    return ""
 
 
 def default_target(service: ServiceName) -> str:

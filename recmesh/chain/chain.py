@@ -7,6 +7,8 @@ A stage that fails, or does not answer within its share of the remaining time, i
     rank    the order of recall
     cm      items with their ids only; the same if cm has lost its items
 
+Only the lists of home are ranked. Those of other scenarios have the order of recall.
+
 If the time left is shorter than the stages after um usually take, recall is asked for a quarter of the candidates, and
 the answer names that too.
 """
@@ -27,7 +29,16 @@ from recmesh.chain.missing import Absence, Missing
 from recmesh.chain.popular import PopularList
 from recmesh.chain.shown import Shown
 from recmesh.conditions import Condition, item_values
-from recmesh.contract import MAX_CANDIDATES, NO_USER_IDS, POPULAR, RANK_SCORE_FIELD, RELEASE, USER_FIELDS, ServiceName
+from recmesh.contract import (
+    CONTEXT_SCENARIOS,
+    MAX_CANDIDATES,
+    NO_USER_IDS,
+    POPULAR,
+    RANK_SCORE_FIELD,
+    RELEASE,
+    USER_FIELDS,
+    ServiceName,
+)
 from recmesh.errors import InvalidRequest, RecmeshError
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
@@ -91,6 +102,8 @@ class Request:
         paged: Whether the answer says how the list goes on.
         explain_missing: Items of which the answer says why they are not in the list.
         conditions: What every item of the answer must meet.
+        scenario: What the list is for; empty means home.
+        context: Ids of the items that the scenario refers to. They are not in the answer.
     """
 
     user_id: str
@@ -104,6 +117,8 @@ class Request:
     paged: bool = False
     explain_missing: Sequence[str] = ()
     conditions: Sequence[Condition] = ()
+    scenario: str = ""
+    context: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,8 +305,13 @@ class Chain:
             self._usual_seconds *= 1 - _SMOOTHING
 
     async def _find_user(self, progress: _Progress) -> RequestUser:
-        """um: a stored user, updated by profile and history of the request; for new users these alone."""
+        """um: a stored user, updated by profile and history of the request; for new users these alone.
+
+        A list for some context items needs a user only to leave out the items of the history.
+        """
         request, given = progress.request, progress.request.history
+        if request.scenario in CONTEXT_SCENARIOS and not request.new_only:
+            return ANONYMOUS  # The list depends on the context alone.
         user_id, profile = request.user_id, _without_missing(request.profile, self._popular.missing)
         new_user = RequestUser(profile, given) if _has_fields(profile) or given.sku_ids else ANONYMOUS
         if user_id in NO_USER_IDS:
@@ -316,12 +336,14 @@ class Chain:
         query = CandidateQuery(
             user=user,
             size=self._recalled(progress),
-            channel=POPULAR if user is ANONYMOUS else "",
+            channel=POPULAR if user is ANONYMOUS and not request.scenario else "",
             exclude=request.exclude,
             new_only=request.new_only,
             release=release,
             explain=progress.explain,
             conditions=request.conditions,
+            scenario=request.scenario,
+            context=request.context,
         )
         try:
             with self._stage("recall"):
@@ -367,9 +389,9 @@ class Chain:
         return found, ranked
 
     async def _rank(self, progress: _Progress, user: RequestUser, found: CandidateList, size: int) -> ScoreList:
-        """The `size` best candidates (0: all of them); the order of recall if rank fails."""
-        if not found.ids:
-            return ScoreList((), (), found.release)
+        """The `size` best candidates (0: all of them); in the order of recall if rank fails, or not for home."""
+        if progress.request.scenario or not found.ids:
+            return ScoreList(found.ids, found.scores, found.release)
         ids, items = found.ids[: progress.candidates], list[ItemInfo]()
         if found.unlisted:
             unlisted = set(found.unlisted)
@@ -445,7 +467,7 @@ class Chain:
         infos = await self._look_up_fields(progress, request.explain_missing)
         scores, candidates = dict(zip(ranked.ids, ranked.scores, strict=True)), set(found.ids)
         others = [info for info in infos if info.sku_id not in candidates]
-        if others and "rank" not in progress.degraded:
+        if others and not request.scenario and "rank" not in progress.degraded:
             query = ScoreQuery(user, (), others, new_only=found.new_only, release=found.release)
             try:
                 scored = await self._ranker.rank(query, progress.time_for("rank"))
@@ -458,6 +480,7 @@ class Chain:
             known={info.sku_id for info in infos},
             filtered=[info.sku_id for info in known if not _meets(request.conditions, info, found)],
             exclude=request.exclude,
+            context=request.context,
             user=user,
             found=found,
             ranked=ranked,

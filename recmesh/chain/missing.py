@@ -9,7 +9,7 @@ from recmesh.serving.stages import CandidateList, RequestUser, ScoreList
 MAX_EXPLAINED = 20
 """The most items in one request whose absence is explained."""
 
-Cause = Literal["listed", "excluded", "unknown", "filter", "history", "not_proposed", "rank"]
+Cause = Literal["listed", "excluded", "context", "unknown", "filter", "history", "not_proposed", "rank"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Absence:
         known: The items in question that cm knows.
         filtered: Those of them that do not meet the conditions of the request.
         exclude: The ids that the request excludes.
+        context: The items that the scenario refers to.
         user: The user.
         found: The candidates.
         ranked: The candidates with their scores.
@@ -47,6 +48,7 @@ class Absence:
     known: Collection[str]
     filtered: Collection[str]
     exclude: Collection[str]
+    context: Collection[str]
     user: RequestUser
     found: CandidateList
     ranked: ScoreList
@@ -59,6 +61,8 @@ class Absence:
             return Missing(sku_id, "listed", f"at position {position}")
         if sku_id in self.exclude:
             return Missing(sku_id, "excluded", "exclude_ids has it")
+        if sku_id in self.context:
+            return Missing(sku_id, "context", "context_ids has it")
         if sku_id not in self.known:
             return Missing(sku_id, "unknown", "cm has no such item: it is unknown, removed or not available")
         if sku_id in self.filtered:

@@ -5,7 +5,7 @@ from collections.abc import Sequence, Set
 
 import structlog
 
-from recmesh.contract import MAX_CANDIDATES, POPULAR
+from recmesh.contract import MAX_CANDIDATES, POPULAR, REPEAT
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, CandidateStage, ChannelScores
 
@@ -45,28 +45,34 @@ class PopularList:
         return self._latest.missing if self._latest else ("",)
 
     def candidates(self, query: CandidateQuery, among: Set[str] | None = None) -> CandidateList:
-        """The popular items that a query allows, apart from its conditions: the list does not know the fields.
+        """The popular items that a query allows; for `repeat` those of the history.
+
+            The list does not know the fields of the items.
 
         Args:
-            query: The query.
-            among: The only items that can be in the list: those that meet the conditions. Without it, a query with
-                conditions gets the whole list, whatever its size.
+                query: The query.
+                among: The only items that can be in the list: those that meet the conditions. Without it, a query with
+                    conditions gets the whole list, whatever its size.
+        def candidates(self, query: CandidateQuery) -> CandidateList:
 
         Raises:
-            Unavailable: recall has never answered.
+                Unavailable: recall has never answered.
         """
         popular = self._list()
         new_only = query.new_only or popular.new_only
         size = MAX_CANDIDATES if query.conditions and among is None else query.size
-        excluded = set(query.exclude)
+        excluded, history = {*query.exclude, *query.context}, query.user.history
         if new_only:
-            history = query.user.history
             excluded.update(history.sku_ids, history.older_sku_ids)
         kept = [
             position
             for position, sku_id in enumerate(popular.ids)
             if sku_id not in excluded and (among is None or sku_id in among)
-        ][:size]
+        ]
+        if query.scenario == REPEAT:
+            own = set(history.sku_ids)
+            kept = [position for position in kept if popular.ids[position] in own]
+        kept = kept[:size]
         scores = [popular.scores[position] for position in kept]
         return CandidateList(
             ids=[popular.ids[position] for position in kept],

@@ -11,7 +11,14 @@ from recmesh.errors import InvalidRequest
 from recmesh.pb import as_pb2
 from recmesh.serving import Endpoint, deadline
 from recmesh.serving.health import Check
-from recmesh.serving.limits import check_count, check_excluded, check_history, check_ids, checked_filter
+from recmesh.serving.limits import (
+    check_count,
+    check_excluded,
+    check_history,
+    check_ids,
+    checked_filter,
+    checked_scenario,
+)
 from recmesh.serving.rpc import Context, with_raw_fields
 
 _BESIDE_CURSOR = {"cursor", "size", "log_id", "paged"}
@@ -31,8 +38,9 @@ class AsServicer:
 
         Raises:
             InvalidRequest: The request asks for too many items, excludes too many, or has an id that is too long, a
-                history that is too long or whose columns do not fit each other, a filter that is too long or wrong, or
-                a cursor that is damaged or stands beside fields that make a list.
+                history that is too long or whose columns do not fit each other, a filter that is too long or wrong, a
+                scenario that does not exist or does not fit its context, or a cursor that is damaged or stands beside
+                fields that make a list.
         """
         if request.size > MAX_RECOMMENDATIONS:
             raise InvalidRequest(f"size is {request.size}: at most {MAX_RECOMMENDATIONS}")
@@ -43,7 +51,10 @@ class AsServicer:
         check_ids("explain_missing", request.explain_missing)
         if request.cursor:
             return _response(await self._go_on(request))
-        log = self._log if self._log is not None and self._log.wants(context.invocation_metadata()) else None
+        scenario = checked_scenario(request.scenario, request.context_ids, request.new_only)
+        # The log is for the evaluation of what a user does with the lists of home.
+        log = self._log if not scenario else None
+        log = log if log is not None and log.wants(context.invocation_metadata()) else None
         answer = await self._chain.answer(
             Request(
                 user_id=request.user_id,
@@ -55,8 +66,10 @@ class AsServicer:
                 record=log is not None,
                 history=request.history,
                 paged=request.paged,
-                explain_missing=request.explain_missing,
+                explain_missing=tuple(request.explain_missing),
                 conditions=checked_filter(request.filter),
+                scenario=scenario,
+                context=tuple(request.context_ids),
             ),
             deadline.remaining(),
         )

@@ -40,7 +40,7 @@ from recmesh.client import (
     check_answer,
     wire,
 )
-from recmesh.contract import MAX_RECOMMENDATIONS, USER_FIELDS
+from recmesh.contract import BASKET, MAX_RECOMMENDATIONS, RELATED, USER_FIELDS
 from recmesh.errors import SettingsError
 from recmesh.filters import to_message
 from recmesh.pb import as_pb2, cm_pb2, feed_pb2, filter_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
@@ -87,6 +87,9 @@ Filter = Annotated[
     ),
 ]
 Concurrency = Annotated[int, typer.Option(parser=arguments.count, metavar="N", help="Requests in flight.")]
+Size = Annotated[
+    int | None, typer.Option(parser=arguments.size, metavar="N", help=f"Number of items, 1 to {MAX_RECOMMENDATIONS}.")
+]
 UserId = Annotated[str, typer.Argument(metavar="USER_ID")]
 SkuIds = Annotated[list[str], typer.Argument(metavar="SKU_ID", help="Separated by commas or spaces.")]
 
@@ -157,10 +160,7 @@ def recommend(
         list[str] | None,
         typer.Argument(metavar="[USER]", help="A user id, or the six fields of a new user; nothing for a guest."),
     ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(parser=arguments.size, metavar="N", help=f"Number of items, 1 to {MAX_RECOMMENDATIONS}."),
-    ] = None,
+    size: Size = None,
     exclude: Annotated[
         list[str] | None, typer.Option(metavar="SKU_ID[,...]", help="Items to leave out; may be repeated.")
     ] = None,
@@ -217,6 +217,36 @@ def _user(given: Sequence[str]) -> tuple[str, dict[str, str]]:
     if len(given) == len(USER_FIELDS):
         return "", dict(zip(USER_FIELDS, given, strict=True))
     raise SettingsError(f"as takes one user id, or the six fields of a new user ({_FIELDS}); {len(given)} were given")
+
+
+@_command()
+def similar(
+    sku_id: Annotated[str, typer.Argument(metavar="SKU_ID")],
+    size: Size = None,
+    as_json: AsJson = False,
+    as_table: AsTable = False,
+    target: Target = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Print the items that users act on after an item."""
+    show = _printer(as_json, as_table)
+    request = as_pb2.ASRequest(scenario=RELATED, context_ids=[sku_id], size=size or 0)
+    _run(_single(AS, request, _mesh("as", target, timeout), show))
+
+
+@_command()
+def basket(
+    sku_ids: SkuIds,
+    size: Size = None,
+    as_json: AsJson = False,
+    as_table: AsTable = False,
+    target: Target = "",
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Print the items that complete a basket."""
+    show = _printer(as_json, as_table)
+    request = as_pb2.ASRequest(scenario=BASKET, context_ids=arguments.ids(sku_ids), size=size or 0)
+    _run(_single(AS, request, _mesh("as", target, timeout), show))
 
 
 @_command()

@@ -280,6 +280,8 @@ class Mesh:
         paged: bool = False,
         explain_missing: Iterable[str] = (),
         filter: Iterable[Condition] = (),
+        scenario: str = "",
+        context: Iterable[str] = (),
         timeout: float | None = None,
     ) -> Recommendation:
         """Recommend items to a user.
@@ -296,6 +298,9 @@ class Mesh:
             paged: Make a list that `next_page` continues.
             explain_missing: Say of these items, at most 20, why they are not in the list.
             filter: Only items that meet all of these, at most 20. The list is full if enough items do.
+            scenario: What the list is for: `"related"` to `context`, what completes the `"basket"` that `context` is,
+                or what the user may buy again, `"repeat"`. Empty means `"home"`.
+            context: The items that `"related"` and `"basket"` refer to, at most 100.
             timeout: Seconds for all attempts; None means that of the mesh.
 
         Returns:
@@ -315,6 +320,8 @@ class Mesh:
             paged=paged,
             explain_missing=explain_missing,
             filter=filter,
+            scenario=scenario,
+            context=context,
         )
         return wire.to_recommendation(self._answer(AS, request, timeout))
 

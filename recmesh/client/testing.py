@@ -44,11 +44,14 @@ from recmesh.contract import (
     FAILED,
     LEGACY_NEW_USER_ID,
     MAX_CANDIDATES,
+    MAX_CONTEXT,
     MAX_RANKED_ITEMS,
     MAX_RECOMMENDATIONS,
     OK,
     PORTS,
+    REPEAT,
     ServiceName,
+    scenario_fault,
 )
 from recmesh.errors import InvalidRequest, RecmeshError
 from recmesh.filters import to_conditions
@@ -247,11 +250,18 @@ class FakeServices:
         return "rank" if sku_id in dict(self._asked(request)) else "history"
 
     def _asked(self, request: as_pb2.ASRequest) -> list[tuple[str, float]]:
-        left_out = {*request.exclude_ids}
+        if fault := scenario_fault(request.scenario, bool(request.context_ids), request.new_only):
+            raise InvalidRequest(f"as: {fault}")
+        if len(request.context_ids) > MAX_CONTEXT:
+            raise InvalidRequest(f"as: context_ids has {len(request.context_ids)} entries, the limit is {MAX_CONTEXT}")
+        left_out = {*request.exclude_ids, *request.context_ids}
+        history = self._users.get(request.user_id, User()).history
         if request.new_only:
-            history = self._users.get(request.user_id, User()).history
             left_out |= {*history.sku_ids, *history.older_sku_ids}
-        return self._list(request.user_id, left_out, request.filter)
+        listed = self._list(request.user_id, left_out, request.filter)
+        if request.scenario == REPEAT:
+            return [(sku_id, score) for sku_id, score in listed if sku_id in history.sku_ids]
+        return listed
 
     def _rest(self, cursor: str) -> list[tuple[str, float]]:
         """What follows the page that gave a cursor, without items that are no longer offered."""

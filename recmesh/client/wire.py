@@ -173,6 +173,8 @@ def as_request(
     paged: bool = False,
     explain_missing: Iterable[str] = (),
     filter: Iterable[Condition] = (),
+    scenario: str = "",
+    context: Iterable[str] = (),
 ) -> as_pb2.ASRequest:
     """The request of `Mesh.recommend`."""
     return as_pb2.ASRequest(
@@ -187,6 +189,8 @@ def as_request(
         paged=paged,
         explain_missing=explain_missing,
         filter=to_message(filter),
+        scenario=scenario,
+        context_ids=context,
     )
 
 

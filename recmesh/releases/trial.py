@@ -41,11 +41,15 @@ def loads(folder_of: Callable[[Manifest], Path]) -> Check:
 
 
 def _try(manifest: Manifest, folder: Path) -> None:
-    from recmesh.features import Encoder  # needs the compiled kernels, which most commands do without
+    # These need the compiled kernels, which most commands do without.
+    from recmesh.features import Encoder
+    from recmesh.features.encoder import FEATURES
+    from recmesh.retrieval.scenarios import Scenarios
 
     encoder = Encoder.load(folder)
     if len(encoder.catalogue) != manifest.items:
         raise ReleaseError(f"the catalogue has {len(encoder.catalogue)} items, the manifest {manifest.items}")
+    Scenarios.load(folder / FEATURES, manifest.items)
     user, vector = encoder.user({}), None
     if (folder / _USER_TOWER).exists():
         vector = _session(folder / _USER_TOWER).run(None, encoder.tower_inputs(user))[0][0]

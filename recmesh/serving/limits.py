@@ -3,7 +3,16 @@
 from collections.abc import Collection, Sequence
 
 from recmesh.conditions import Condition
-from recmesh.contract import DETAILED_ACTIONS, MAX_CONDITIONS, MAX_EXCLUDED, MAX_FILTER_VALUES, MAX_ID_BYTES
+from recmesh.contract import (
+    DETAILED_ACTIONS,
+    HOME,
+    MAX_CONDITIONS,
+    MAX_CONTEXT,
+    MAX_EXCLUDED,
+    MAX_FILTER_VALUES,
+    MAX_ID_BYTES,
+    scenario_fault,
+)
 from recmesh.errors import InvalidRequest
 from recmesh.filters import to_conditions
 from recmesh.pb.filter_pb2 import Filter
@@ -50,6 +59,22 @@ def check_ids(name: str, ids: Sequence[str]) -> None:
         # Most ids are shorter than a quarter of the limit, and no character takes more than four bytes.
         if len(identity) > MAX_ID_BYTES // 4 and (size := len(identity.encode())) > MAX_ID_BYTES:
             raise InvalidRequest(f"{name}: an id has {size:,} bytes: at most {MAX_ID_BYTES}")
+
+
+def checked_scenario(scenario: str, context_ids: Sequence[str], new_only: bool) -> str:
+    """Check the `scenario` of a request and what goes with it.
+
+    Returns:
+        The scenario; empty for home.
+
+    Raises:
+        InvalidRequest: There is no such scenario, or it does not go with `context_ids` or `new_only`.
+    """
+    if fault := scenario_fault(scenario, bool(context_ids), new_only):
+        raise InvalidRequest(fault)
+    check_count("context_ids", len(context_ids), MAX_CONTEXT)
+    check_ids("context_ids", context_ids)
+    return "" if scenario == HOME else scenario
 
 
 def check_history(history: History) -> None:

@@ -60,6 +60,8 @@ class CandidateQuery:
         release: The release to use if it is held; empty means the active one.
         explain: Whether `CandidateList.channels` is needed.
         conditions: What every candidate must meet.
+        scenario: What the candidates are for; empty means home.
+        context: Ids of the items that the scenarios `related` and `basket` refer to. They are no candidates.
     """
 
     user: RequestUser
@@ -70,6 +72,8 @@ class CandidateQuery:
     release: str = ""
     explain: bool = False
     conditions: Sequence[Condition] = ()
+    scenario: str = ""
+    context: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +237,8 @@ class RemoteCandidateStage:
             columnar=True,
             explain=query.explain,
             filter=to_message(query.conditions),
+            scenario=query.scenario,
+            context_ids=query.context,
         )
         answer = await self._call(request, timeout)
         if answer.error.code != OK:

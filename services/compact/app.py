@@ -11,7 +11,9 @@ from recmesh.chain.answer_log import open_answer_log
 from recmesh.chain.chain import Chain
 from recmesh.chain.popular import PopularList
 from recmesh.features import Encoder
+from recmesh.features.encoder import FEATURES
 from recmesh.releases import Manifest, ModelStore
+from recmesh.retrieval.scenarios import Scenarios
 from recmesh.serving import Endpoint, background, ingestion_facts, shown_facts
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import every
@@ -78,7 +80,16 @@ def loader(
         unknown_values = UnknownValues("compact", encoder)
         items = LatestNewItems(encoder, live, item_tower(folder))
         return SharedRelease(
-            RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate, items),
+            RecallRelease.warmed(
+                manifest,
+                encoder,
+                user_features,
+                unknown_values,
+                milvus,
+                gate,
+                items,
+                Scenarios.load(folder / FEATURES, len(encoder.catalogue)),
+            ),
             rank_app.warmed(encoder, user_features, unknown_values, backends(folder, manifest)),
         )
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from recmesh.contract import MAX_STAGE_REQUEST_BYTES
 from recmesh.features import Encoder
+from recmesh.features.encoder import FEATURES
 from recmesh.pb import recall_pb2
 from recmesh.releases import Manifest, ModelStore
+from recmesh.retrieval.scenarios import Scenarios
 from recmesh.serving import Endpoint, background, shown_facts
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.health import Check, once
@@ -51,7 +53,10 @@ async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
             encoder = Encoder.load(folder)
             user_features, unknown_values = UserFeatureCache(encoder, folder), UnknownValues("recall", encoder)
             items = LatestNewItems(encoder, live, item_tower(folder))
-            return RecallRelease.warmed(manifest, encoder, user_features, unknown_values, milvus, gate, items)
+            scenarios = Scenarios.load(folder / FEATURES, len(encoder.catalogue))
+            return RecallRelease.warmed(
+                manifest, encoder, user_features, unknown_values, milvus, gate, items, scenarios
+            )
 
         store = ModelStore(settings.model_store)
 

@@ -1,21 +1,23 @@
 """Finds candidates for a user, independently of the transport: asks the channels and merges their candidates."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import numpy as np
 
 from recmesh import spans
-from recmesh.contract import NEW, POPULAR, TWO_TOWER
+from recmesh.contract import BOUGHT_BEFORE, NEW, POPULAR, REPEAT, TWO_TOWER
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.features import CHANNELS, Encoder
 from recmesh.features.encoder import MAX_UNLISTED_ITEMS
-from recmesh.features.spec import Ints, Mask
+from recmesh.features.spec import Channel, Ints, Mask
 from recmesh.releases import Manifest
-from recmesh.retrieval import Merged, Retriever, Scored, below
+from recmesh.retrieval import Merged, Retriever, Scored, below, merge
 from recmesh.retrieval.channels import next_popular, two_tower
+from recmesh.retrieval.scenarios import LIST_CHANNELS, ListScenario, Scenarios
 from recmesh.serving import metrics
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.deadline import Deadline, within
@@ -40,7 +42,7 @@ _SEARCH_TIME_SHARE = 0.6
 _LIMIT_STEP = 64
 _DROPPED_MARGIN = 2
 _FILTERED_MARGIN = 2
-_CANDIDATES = {channel: metrics.CHANNEL_CANDIDATES.labels(channel) for channel in CHANNELS}
+_CANDIDATES = {channel: metrics.CHANNEL_CANDIDATES.labels(channel) for channel in (*CHANNELS, *LIST_CHANNELS.values())}
 
 # Of so many items or fewer, an exact search is faster than one in Milvus that finds enough of them; docs/adr/035.
 _MAX_EXACT = 100_000
@@ -81,14 +83,15 @@ class RecallRelease:
         milvus: MilvusReader,
         gate: ComputeGate,
         new_items: LatestNewItems,
+        scenarios: Scenarios,
     ) -> "RecallRelease":
         """A release with a loaded encoder, warmed up by one query that runs every part except Milvus."""
         collection = milvus.collection(manifest.collection, manifest.index)
         vectors = Coalescer(collection.search, gate.idle)
         serves = partial(collection.check, manifest.dim, _CHECK_TIMEOUT_SECONDS)
-        drift, fields, retriever = Drift(encoder), ItemFields(encoder, new_items), Retriever(encoder)
+        drift, fields, retriever = Drift(encoder), ItemFields(encoder, new_items), Retriever(encoder, scenarios)
         release = cls(encoder, retriever, user_features, unknown_values, vectors, new_items, drift, serves, fields)
-        retrieval = _Retrieval(release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
+        retrieval = _Retrieval(manifest.id, release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
         retrieval.candidates(manifest.id, retrieval.in_memory(), ())
         return release
 
@@ -114,18 +117,17 @@ class RecallCore:
 
         Raises:
             DeadlineExceeded: The candidates were not ready within `timeout` seconds.
-            InvalidRequest: There is no such channel, or no such item field.
+            InvalidRequest: There is no such channel or item field, or the release has no lists for the scenario.
             NoChannelAnswered: No channel that was asked could answer.
             Unavailable: No release is ready, or there are conditions and the fields of the items are not read yet.
         """
         return await within(timeout, "recall", self._recall(query, Deadline(timeout)))
 
     async def _recall(self, query: CandidateQuery, deadline: Deadline) -> CandidateList:
-        if query.channel and query.channel not in CHANNELS:
-            raise InvalidRequest(f"recall_type {query.channel!r} is unknown: use one of {', '.join(CHANNELS)}")
         release_id, release = self._releases.get(query.release)
-        retrieval = await self._gate.run(lambda: _Retrieval(release, query))
-        release.drift.count(retrieval.user)
+        retrieval = await self._gate.run(lambda: _Retrieval(release_id, release, query))
+        if not query.scenario:
+            release.drift.count(retrieval.user)
         search = self._search(retrieval, deadline) if retrieval.asks_milvus else None
         try:
             # Let the search leave before this thread computes: Milvus works meanwhile.
@@ -159,16 +161,17 @@ class RecallCore:
 class _Retrieval:
     """The retrieval for one query: the encoded user, the channels to ask, and the items to exclude."""
 
-    def __init__(self, release: RecallRelease, query: CandidateQuery) -> None:
+    def __init__(self, release_id: str, release: RecallRelease, query: CandidateQuery) -> None:
         self._release = release
         self._query = query
         self._spec = release.encoder.spec
+        self._check_scenario(release_id)
         self.user, self._vector = release.user_features.encode(query.user)
         release.unknown_values.count()
         self.segment = release.encoder.segment(self.user, query.new_only)
-        self._quotas = release.retriever.quotas[self.segment]
-        self._exclude = release.retriever.excluded(self.user, query.new_only, query.exclude)
         self._selection = release.item_fields.select(query.conditions) if query.conditions else None
+        self._quotas = self._quotas_for_query()
+        self._exclude = release.retriever.excluded(self.user, query.new_only, [*query.exclude, *query.context])
         self._margin = len(self._exclude)
         if len(dropped := release.new_items.dropped):
             self._exclude = np.union1d(self._exclude, dropped)
@@ -180,7 +183,33 @@ class _Retrieval:
         # Ids that the catalogue does not contain, from Milvus or new. Their numbers continue those of the catalogue.
         self._unlisted: dict[str, int] = {}
 
+    def _check_scenario(self, release_id: str) -> None:
+        """Refuse a scenario that the release does not serve.
+
+        Raises:
+            InvalidRequest: It does not.
+        """
+        settings, scenario = self._release.retriever.scenarios.settings, self._query.scenario
+        if scenario == REPEAT and not self._spec.repeats:
+            raise InvalidRequest(f"release {release_id} has no scenario 'repeat': its data set has no repeated actions")
+        if scenario and (settings.repeat is None if scenario == REPEAT else scenario not in settings.lists):
+            raise InvalidRequest(f"release {release_id} has no lists for {scenario}: train again")
+
+    def _quotas_for_query(self) -> Mapping[str, Channel]:
+        if not self._query.scenario:
+            return self._release.retriever.quotas[self.segment]
+        if self._query.scenario == REPEAT:
+            return {BOUGHT_BEFORE: Channel()}
+        return self._release.retriever.scenarios.settings.lists[self._list_scenario].channels
+
+    @property
+    def _list_scenario(self) -> ListScenario:
+        return cast(ListScenario, self._query.scenario)
+
     def _channels(self) -> Sequence[str]:
+        known = self._quotas if self._query.scenario else CHANNELS
+        if self._query.channel and self._query.channel not in known:
+            raise InvalidRequest(f"recall_type {self._query.channel!r} is unknown: use one of {', '.join(known)}")
         names = [self._query.channel] if self._query.channel else list(self._quotas)
         return [name for name in names if name != TWO_TOWER or self._vector is not None]
 
@@ -241,7 +270,7 @@ class _Retrieval:
     def _excluded_ids(self) -> set[str]:
         """What must not be recommended: for items outside the catalogue."""
         history = self._query.user.history
-        excluded = {*self._query.exclude, *self._release.new_items.withdrawn}
+        excluded = {*self._query.exclude, *self._query.context, *self._release.new_items.withdrawn}
         if self._new_only:
             excluded.update(history.sku_ids, history.older_sku_ids)
         if self._selection is not None:
@@ -261,6 +290,12 @@ class _Retrieval:
 
     def in_memory(self) -> dict[str, Scored]:
         """The candidates of the other channels, by channel."""
+        if self._query.scenario == REPEAT:
+            size = self._query.size
+            again = self._release.retriever.acted_on_again(self.user, self._exclude, size, self._allowed)
+            return {BOUGHT_BEFORE: again}
+        if self._query.scenario:
+            return self._going_with_context()
         depth = self._query.size if self._query.channel else None
         found = self._release.retriever.in_memory(
             self.user,
@@ -274,6 +309,18 @@ class _Retrieval:
         if TWO_TOWER in self.channels and self._exact:
             found[TWO_TOWER] = self.nearest()
         return found
+
+    def _going_with_context(self) -> dict[str, Scored]:
+        """The candidates of the channels of a scenario with context items."""
+        retriever, scenario, new = self._release.retriever, self._list_scenario, self._release.new_items.items
+        given = list(dict.fromkeys(self._query.context))
+        items = self._release.encoder.catalogue.encode(given)
+        unlisted = {sku_id for sku_id, item in zip(given, items.tolist(), strict=True) if item < 0}
+        rows = [row for row, sku_id in enumerate(new.sku_ids) if sku_id in unlisted] if unlisted else []
+        vectors = new.vectors[rows] if rows else self._release.encoder.item_vectors[:0]
+        context = retriever.represented(scenario, items[items >= 0], vectors)
+        found = retriever.going_with(scenario, context, self._exclude, self._allowed)
+        return {name: scored for name, scored in found.items() if name in self.channels}
 
     def _with_ingested(self, listed: Scored) -> Scored:
         """The best of the catalogue's new items and of those that were ingested after the training."""
@@ -321,17 +368,18 @@ class _Retrieval:
 
     def _merge(self, found: dict[str, Scored]) -> Merged:
         size, usual = self._query.size, self._spec.candidates
-        if self._query.channel:
-            only = found.get(self._query.channel, Scored.none())
-            merged = Merged(only.items[:size], only.scores[:size], {self._query.channel: only})
-            if self._query.channel != POPULAR or self._selection is None:
+        single = BOUGHT_BEFORE if self._query.scenario == REPEAT else self._query.channel
+        if single:
+            only = found.get(single, Scored.none())
+            merged = Merged(only.items[:size], only.scores[:size], {single: only})
+            if single != POPULAR or self._selection is None:
                 return merged
         else:
-            retriever = self._release.retriever
-            merged = retriever.merge(found, self.segment, size=min(size, usual))
+            scratch = self._release.encoder.scratch
+            merged = merge(found, self._quotas, min(size, usual), scratch)
             if size > usual:
                 # A longer list begins like the usual one, which pages of `as` rely on.
-                merged = _continued(merged, retriever.merge(found, self.segment, size=size).items[:size])
+                merged = _continued(merged, merge(found, self._quotas, size, scratch).items[:size])
         all_wanted = size > usual or self._selection is not None
         minimum = size if all_wanted else min(size, _MIN_CANDIDATES)
         return merged if len(merged.items) >= minimum else self._filled(merged, minimum)

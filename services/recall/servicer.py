@@ -9,7 +9,7 @@ from recmesh.contract import DEFAULT_CANDIDATES, FAILED, FIRST_ADDED_FIELD, MAX_
 from recmesh.errors import InvalidRequest
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.serving import deadline
-from recmesh.serving.limits import check_excluded, checked_filter
+from recmesh.serving.limits import check_excluded, checked_filter, checked_scenario
 from recmesh.serving.logs import shortened
 from recmesh.serving.stages import CandidateList, CandidateQuery, RequestUser
 from services.recall.core import NoChannelAnswered, RecallCore
@@ -28,8 +28,8 @@ class RecallServicer:
         """Candidates, best first; `error.code` 500 if no channel that was asked could answer.
 
         Raises:
-            InvalidRequest: The request asks for too many candidates, excludes too many items, or has a filter that is
-                too long or wrong.
+            InvalidRequest: The request asks for too many candidates, excludes too many items, has a filter that is too
+                long or wrong, or a scenario that does not exist or does not fit its context.
         """
         if request.request_num > MAX_CANDIDATES:
             raise InvalidRequest(f"request_num is {request.request_num}: at most {MAX_CANDIDATES}")
@@ -43,6 +43,8 @@ class RecallServicer:
             release=request.release,
             explain=request.explain or not request.columnar,
             conditions=checked_filter(request.filter),
+            scenario=checked_scenario(request.scenario, request.context_ids, request.new_only),
+            context=tuple(request.context_ids),
         )
         try:
             found = await self._core.recall(query, deadline.remaining())

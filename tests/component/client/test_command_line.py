@@ -235,3 +235,20 @@ def test_a_python_without_the_packages_gets_a_hint() -> None:
     assert done.returncode == 2
     assert "this Python has no " in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "scenario", "context"),
+    [(["similar", "a"], "related", ["a"]), (["basket", "a,b"], "basket", ["a", "b"])],
+)
+def test_lists_for_items_name_their_scenario(
+    environment: LoopbackMesh,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    scenario: str,
+    context: list[str],
+) -> None:
+    assert main([*command, "--size", "3"]) == 0
+    assert parse(capsys, as_pb2.ASResponse()).error.code == 200
+    sent = environment.requests["as"][0]
+    assert (sent.scenario, list(sent.context_ids), sent.size, sent.user_id) == (scenario, context, 3, "")

@@ -114,6 +114,8 @@ async def ask(
     *,
     new_only: bool = False,
     explain: bool = False,
+    scenario: str = "",
+    context: Sequence[str] = (),
     timeout: float = 5.0,
 ) -> Answer:
     """The answer of a chain that has fetched the popular list once; five items."""
@@ -123,7 +125,7 @@ async def ask(
     await asyncio.sleep(0)
     stages.failing, stages.hanging = failing, hanging
     stages.recalled.clear()
-    request = Request(user_id, profile or UserInfo(), 5, exclude, new_only, explain)
+    request = Request(user_id, profile or UserInfo(), 5, exclude, new_only, explain, scenario=scenario, context=context)
     try:
         return await chain_over(stages, popular).answer(request, timeout)
     finally:

@@ -467,3 +467,38 @@ async def test_an_item_that_does_not_meet_the_conditions_is_missing_for_that() -
     stages = _WithFields(users=known_users(), failing={"cm"})
     answer = await filtered(stages, replace(SEVENS, explain_missing=("i298",)))
     assert [missing.reason for missing in answer.missing] == ["not_proposed"]  # nobody can say what it meets
+
+
+@pytest.mark.parametrize("scenario", ["related", "basket"])
+async def test_a_list_for_a_context_has_the_order_of_recall_and_needs_no_user(scenario: str) -> None:
+    stages = Stages(users=known_users(), failing={"um", "rank"}, absent={"i001"})
+    answer = await answered(stages, Request("7", PROFILE, 3, scenario=scenario, context=("x", "y")), 5.0)
+    assert ids(answer) == ["i000", "i002", "i003"]
+    assert (answer.degraded, stages.ranked) == ([], [])
+    (query,) = stages.recalled
+    assert (query.scenario, query.context, query.channel) == (scenario, ("x", "y"), "")
+    assert not query.user.history.sku_ids
+
+
+async def test_a_list_for_a_context_may_leave_out_the_history() -> None:
+    stages = Stages(users=known_users())
+    await answered(stages, Request("7", UserInfo(), 3, new_only=True, scenario="basket", context=("x",)), 5.0)
+    (query,) = stages.recalled
+    assert (list(query.user.history.sku_ids), query.new_only) == (["i001"], True)
+
+
+async def test_repeat_asks_recall_for_the_stored_history_and_keeps_its_order() -> None:
+    stages = Stages(users=known_users())
+    answer = await answered(stages, Request("7", UserInfo(), 3, scenario="repeat"), 5.0)
+    assert ids(answer) == ["i000", "i001", "i002"]
+    assert stages.ranked == []
+    assert list(stages.recalled[0].user.history.sku_ids) == ["i001"]
+
+
+async def test_while_recall_is_down_popular_items_without_the_context_answer() -> None:
+    stages = Stages(users=known_users(), failing={"recall"})
+    answer = await ask(stages, scenario="related", context=("i000", "i002"))
+    assert ids(answer) == ["i001", "i003", "i004", "i005", "i006"]
+    assert answer.degraded == ["recall"]
+    answer = await ask(stages, "7", scenario="repeat")
+    assert (ids(answer), answer.degraded) == (["i001"], ["recall"])

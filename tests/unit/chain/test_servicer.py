@@ -82,10 +82,14 @@ async def test_every_field_of_a_request_reaches_the_chain(monkeypatch: pytest.Mo
         True,
         history=history,
         paged=True,
-        explain_missing=["z"],
+        explain_missing=("z",),
         conditions=(Condition("cate", any_of=("5",)),),
     )
     assert chain.asked == [(expected, 0.75)]
+    chain, _ = await asked(monkeypatch, ASRequest(scenario="basket", context_ids=["a", "b"]))
+    assert chain.asked == [(Request("", UserInfo(), 50, [], scenario="basket", context=("a", "b")), 0.75)]
+    chain, _ = await asked(monkeypatch, ASRequest(scenario="home"))
+    assert chain.asked == [(Request("", UserInfo(), 50, []), 0.75)]
 
 
 async def test_a_cursor_continues_a_list_and_gives_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +137,13 @@ async def test_the_size_is_50_by_default_and_200_at_most(monkeypatch: pytest.Mon
     [
         (ASRequest(user_id="x" * 129), "user_id: an id has 129 bytes"),
         (ASRequest(exclude_ids=["x"] * 10_001), "exclude_ids has 10,001 entries"),
+        (ASRequest(scenario="trendy"), "scenario 'trendy' is unknown: use one of home, related, basket, repeat$"),
+        (ASRequest(scenario="related"), "scenario 'related' needs context_ids, the items that the list refers to"),
+        (ASRequest(context_ids=["x"]), "scenario 'home' takes no context_ids: only related and basket do"),
+        (ASRequest(scenario="repeat", context_ids=["x"]), "scenario 'repeat' takes no context_ids"),
+        (ASRequest(scenario="repeat", new_only=True), "scenario 'repeat' takes no new_only"),
+        (ASRequest(scenario="basket", context_ids=["x"] * 101), "context_ids has 101 entries: at most 100"),
+        (ASRequest(scenario="basket", context_ids=["x" * 129]), "context_ids: an id has 129 bytes"),
         (ASRequest(history={"sku_ids": ["x"] * 501}), "history.sku_ids has 501 entries: at most 500"),
         (ASRequest(history={"older_sku_ids": ["x"] * 10_001}), "history.older_sku_ids has 10,001 entries"),
         (ASRequest(history={"sku_ids": ["x" * 129]}), "history.sku_ids: an id has 129 bytes"),

@@ -76,6 +76,10 @@ async def test_every_field_of_a_request_reaches_the_core(monkeypatch: pytest.Mon
     )
     core, _ = await answered(monkeypatch, request)
     assert core.asked == [(CandidateQuery(user, 7, "popular", ["x"], True, "r0", True, CATE_5), 0.75)]
+    request = RecallRequest(scenario="related", context_ids=["b"], columnar=True)
+    core, _ = await answered(monkeypatch, request)
+    anyone = RequestUser(UserInfo(), History())
+    assert core.asked == [(CandidateQuery(anyone, 100, exclude=[], scenario="related", context=("b",)), 0.75)]
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,9 @@ async def test_recall_follows_its_releases_and_their_new_items(
     monkeypatch.setattr(recall_app, "open_milvus", milvus)
     monkeypatch.setattr(recall_app, "WarmReleases", _Releases)
     monkeypatch.setattr(recall_app, "background", _background)
-    monkeypatch.setattr(recall_app, "Encoder", SimpleNamespace(load=lambda folder: ("encoder of", folder)))
+    encoder = SimpleNamespace(catalogue=["a", "b"])
+    monkeypatch.setattr(recall_app, "Encoder", SimpleNamespace(load=lambda folder: encoder))
+    monkeypatch.setattr(recall_app, "Scenarios", SimpleNamespace(load=_keep(kept, "scenarios")))
     monkeypatch.setattr(recall_app, "RecallRelease", SimpleNamespace(warmed=_keep(kept, "warmed")))
 
     def make_core(*arguments: Any) -> Any:
@@ -255,10 +257,10 @@ async def test_recall_follows_its_releases_and_their_new_items(
     assert releases.switched is not None
     releases.switched(SimpleNamespace(drift=SimpleNamespace(export=lambda: exported.append("drift"))))
     assert exported == ["drift"]
-    encoder = ("encoder of", Path("/r1"))
     gate = kept["core"][1]
-    made = ("UserFeatureCache", "UnknownValues", "milvus", gate, "LatestNewItems")
+    made = ("UserFeatureCache", "UnknownValues", "milvus", gate, "LatestNewItems", "scenarios")
     assert kept["warmed"] == ("manifest", encoder, *made)
+    assert kept["scenarios"] == (Path("/r1/features"), 2)
     reader, live, told = kept["live items"]
     assert (reader, told) == (readers[0], releases)
     assert kept["item fields"] == (readers[0], releases)
