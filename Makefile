@@ -28,7 +28,7 @@ CODE := recmesh services jobs local benchmarks tests docker charts examples clie
 CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs clean test test-long check protos bench bench-faults lock environments \
+.PHONY: help up retrain down status logs clean test test-long check protos bench bench-faults lock environments \
 	environments-dev helm images sbom values telemetry cluster-smoke cluster-test environments-cluster mutants dashboards \
 	prometheus observe
 .SILENT:
@@ -39,6 +39,9 @@ help: ## List the targets
 
 up: environments ## Bring the mesh up and show recommendations. DATASET= folder or name (docs/datasets.md); MODE= compact, services; BACKEND= onnx, paddle-serving
 	exec $(BIN)/python -m local up --dataset $(call quoted,$(value DATASET)) --mode $(call quoted,$(MODE)) --backend $(call quoted,$(BACKEND))
+
+retrain: environments ## Train on the data set and what feed has recorded since, and serve the new release. DATASET=, MODE=, BACKEND= as for up
+	exec $(BIN)/python -m local up --retrain --dataset $(call quoted,$(value DATASET)) --mode $(call quoted,$(MODE)) --backend $(call quoted,$(BACKEND))
 
 observe: ## Run Prometheus beside `make up`, with the alerts of the chart, and print its address
 	$(LOCAL) observe

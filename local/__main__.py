@@ -30,13 +30,14 @@ def up(
         str, typer.Option(help="compact: all services in one process; services: five processes.")
     ] = "compact",
     backend: Annotated[str, typer.Option(help="Where the ranker runs: onnx, paddle-serving or auto.")] = "onnx",
+    retrain: Annotated[bool, typer.Option("--retrain", help="Archive first what feed has recorded.")] = False,
 ) -> None:
     """Go from a data set to recommendations, reusing everything that is current."""
     from local.up import bring_up  # takes half a second, which the other commands save
 
     try:
         current = settings.load().model_copy(update={"rank_backend": _backend(backend)})
-        bring_up(current, dataset, _mode(mode), Console())
+        bring_up(current, dataset, _mode(mode), Console(), retrain)
     except KeyboardInterrupt:
         raise typer.Exit(_fail("interrupted", _INTERRUPTED)) from None
 

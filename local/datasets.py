@@ -27,6 +27,7 @@ class Checked:
         known_user: Id of a user with actions.
         new_user: Profile of a new user; empty if users have no fields.
         warnings: What is probably wrong with the data set.
+        archive: What feed has recorded, which belongs to all of this; empty if nothing was archived.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class Checked:
     known_user: str
     new_user: Mapping[str, str]
     warnings: Sequence[str] = ()
+    archive: str = ""
 
 
 def checked(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Checked:
@@ -43,9 +45,9 @@ def checked(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Chec
     Raises:
         DataError: The data set cannot be used.
     """
-    folder = _folder(settings, dataset, steps)
-    state = _state(folder)
-    record = settings.run / "checked" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.json"
+    folder = fetched(settings, dataset, steps)
+    state = [*_state(folder), *_files(archive_of(settings, folder))]
+    record = settings.run / "checked" / f"{_digest(folder)}.json"
     found = _remembered(record, state)
     if found is None:
         found = _read(folder, settings, steps)
@@ -53,6 +55,11 @@ def checked(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Chec
     steps.say(found.summary)
     steps.warn(found.warnings)
     return found
+
+
+def archive_of(settings: LocalSettings, folder: Path) -> Path:
+    """Folder of the archive of feed's log that continues a data set."""
+    return settings.folder / "archive" / f"{folder.name}-{_digest(folder)}"
 
 
 def check_name(dataset: str) -> None:
@@ -74,8 +81,8 @@ def rejects(settings: LocalSettings, folder: Path) -> Path:
     return path
 
 
-def _folder(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Path:
-    """The folder of a data set. A named one is made unless it is there, made by this code from the same files."""
+def fetched(settings: LocalSettings, dataset: str, steps: NumberedSteps) -> Path:
+    """Return the folder of a data set. A named one is made unless this code has made it from the same files."""
     if Path(dataset).expanduser().is_dir():
         return Path(dataset).expanduser().absolute()
     from recmesh.dataset import fetch, folder_of
@@ -101,11 +108,16 @@ def _source_state(dataset: str, source: Path | None) -> list[Any]:
 
 def _read(folder: Path, settings: LocalSettings, steps: NumberedSteps) -> Checked:
     from recmesh.dataset import read
+    from recmesh.dataset.archive import Archive
+    from recmesh.dataset.merging import merged
 
     steps.say("reading and checking every row")
-    data = read(folder, rejects(settings, folder))
+    place = str(archive_of(settings, folder))
+    archive = place if Archive(place).parts() else ""
+    data = merged(read(folder, rejects(settings, folder)), archive).data
     summary = f"{len(data.users):,} users, {len(data.items):,} items, {len(data.actions):,} actions"
-    return Checked(folder, data.fingerprint, summary, _known_user(data), _new_user(data), data.report.warnings)
+    known, new = _known_user(data), _new_user(data)
+    return Checked(folder, data.fingerprint, summary, known, new, data.report.warnings, archive)
 
 
 def _known_user(data: "DataSet") -> str:
@@ -125,6 +137,10 @@ def _new_user(data: "DataSet") -> dict[str, str]:
 def _state(folder: Path) -> list[Any]:
     """A value that changes with any file of the folder and with the code that reads it."""
     return [code_digest("recmesh/dataset"), str(folder), *_files(folder)]
+
+
+def _digest(folder: Path) -> str:
+    return hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
 
 
 def _files(folder: Path) -> list[list[Any]]:

@@ -136,7 +136,8 @@ class LocalSettings(BaseSettings):
     def variables(self) -> dict[str, str]:
         """RECMESH_* variables of every program: those of the caller, and the addresses of all parts of the mesh.
 
-        The stores of `make up` have no passwords. Those of the caller are for other stores; empty variables hide them.
+        The stores of `make up` have no passwords, and its archive is in the home. Those of the caller are for other
+        stores; empty variables hide them.
         """
         given = {name: value for name, value in os.environ.items() if name.startswith("RECMESH_")}
         given.pop("RECMESH_METRICS_PORT", None)
@@ -151,6 +152,7 @@ class LocalSettings(BaseSettings):
             "RECMESH_MILVUS_URI": self.milvus_uri,
             "RECMESH_MODEL_STORE": self.store,
             "RECMESH_RANK_BACKEND": self.rank_backend,
+            "RECMESH_ARCHIVE": "",
         }
         logins = {
             f"RECMESH_{store}_{name}": ""

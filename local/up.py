@@ -42,13 +42,14 @@ class _Run:
     settings: LocalSettings
     dataset: str
     mode: Mode
+    retrain: bool
     supervisor: Supervisor
     steps: NumberedSteps
     interrupts: Interrupts
 
 
-def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console) -> None:
-    """Start the mesh and show its recommendations.
+def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console, retrain: bool = False) -> None:
+    """Start the mesh and show its recommendations. To retrain means to archive first what feed has recorded.
 
     Errors of the steps are raised after everything that this run started has been stopped.
     """
@@ -59,7 +60,7 @@ def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console
         settings = machine.with_milvus(settings, steps.say)
         machine.check(settings, mode, supervisor.states())
         try:
-            _steps(_Run(settings, dataset, mode, supervisor, steps, interrupts), console)
+            _steps(_Run(settings, dataset, mode, retrain, supervisor, steps, interrupts), console)
         except BaseException:
             with interrupts.shield():
                 _undo(supervisor, before, console)
@@ -73,6 +74,8 @@ def _steps(run: _Run, console: Console) -> None:
             run.supervisor.start()
         run.supervisor.ensure(programs.stores(settings))
     with steps.step(f"data set {run.dataset}"):
+        if run.retrain:
+            _archive(run)
         data = datasets.checked(settings, run.dataset, steps)
     with steps.step("training"):
         release = _current_release(settings, data) or _train(settings, data)
@@ -88,6 +91,13 @@ def _steps(run: _Run, console: Console) -> None:
         show.recommendations(console, title, answer)
     show.addresses(console, settings, run.mode)
     show.closing(console, data.known_user, steps.seconds)
+
+
+def _archive(run: _Run) -> None:
+    _wait_for_stores(run)
+    place = datasets.archive_of(run.settings, datasets.fetched(run.settings, run.dataset, run.steps))
+    command = [sys.executable, "-m", "jobs.archive", "--archive", str(place)]
+    run_job("archive", command, run.settings.variables())
 
 
 def _current_release(settings: LocalSettings, data: Checked) -> Manifest | None:
@@ -117,7 +127,8 @@ def _train(settings: LocalSettings, data: Checked) -> Manifest:
         raise SettingsError(f"{python} is missing: run `make environments`")
     before = {release.id for release in _releases(settings, data)}
     command = [str(python), "-m", "jobs.train", "--dataset", str(data.folder), "--store", settings.store]
-    run_job("training", [*command, "--work", str(settings.folder / "train")], settings.variables())
+    command += ["--work", str(settings.folder / "train"), "--archive", data.archive]
+    run_job("training", command, settings.variables())
     releases = _releases(settings, data)
     new = [release for release in releases if release.id not in before]
     release = next(iter(new), None) or _current_release(settings, data)
@@ -157,6 +168,7 @@ def _ingest(run: _Run, data: Checked, release: Manifest) -> None:
         milvus_mark.unlink(missing_ok=True)
         command = [sys.executable, "-m", "jobs.ingest", "--dataset", str(data.folder), "--store", settings.store]
         command += ["--release", release.id, "--rejects", str(datasets.rejects(settings, data.folder))]
+        command += ["--archive", data.archive]
         run_job("ingestion", command, settings.variables())
         milvus_mark.parent.mkdir(exist_ok=True)
         milvus_mark.write_text(mark)

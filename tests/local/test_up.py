@@ -25,6 +25,8 @@ from local.health import serving
 from local.ports import free_ports
 from recmesh.contract import METRICS_PORT_OFFSET
 from recmesh.dataset import synthetic
+from recmesh.releases import ModelStore
+from recmesh.stores.log import stream_of
 from tests.servers import ROOT
 
 SERVICES = ("um", "cm", "recall", "rank", "as", "feed")
@@ -305,6 +307,25 @@ def test_up_notices_that_another_data_set_was_ingested(home: Home) -> None:
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
     assert "Redis: verified, 250 items, 150 users" in home.up()
     assert "Redis: verified" not in home.up()
+
+
+def test_retrain_teaches_what_feed_has_recorded_and_up_keeps_it(home: Home) -> None:
+    answer = home.client("as", "5000")
+    item = answer["item_infos"][0]["sku_id"]
+    home.client("record", "new-shopper", item)
+    output = home.make("retrain", f"DATASET={home.dataset}")
+    assert "entries written, 0 removed from the log" in output
+    release = home.client("as", "5000")["release"]
+    assert release != answer["release"]
+    training = ModelStore(str(home.folder / "store")).manifest(release).training
+    assert training is not None
+    assert stream_of("new-shopper") in training.log
+
+    output = home.up()
+    assert "two-tower" not in output, "the release was trained again"
+    assert "Redis: verified" not in output
+    assert home.client("as", "5000")["release"] == release
+    assert home.client("um", "new-shopper")["history"]["sku_ids"] == [item]
 
 
 def test_down_ends_everything_even_without_the_process_manager(home: Home) -> None:

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 from rich.console import Console
 
 from local import datasets
 from local.settings import LocalSettings
+from recmesh.dataset.archive import SCHEMA, Archive
 from recmesh.errors import DataError
 from recmesh.progress import NumberedSteps
 
@@ -46,6 +48,24 @@ def test_a_data_set_by_name_is_made_once_and_again_when_its_files_change(setting
         file.write("8,2,1.0,964982705\n")
     changed = datasets.checked(settings, source, steps())
     assert (changed.folder, changed.summary) == (first.folder, "2 users, 2 items, 3 actions")
+
+
+def test_what_feed_recorded_belongs_to_the_data_set_from_its_archive_on(settings: LocalSettings, export: Path) -> None:
+    source = f"movielens:{export}"
+    before = datasets.checked(settings, source, steps())
+    assert before.archive == ""
+    place = datasets.archive_of(settings, before.folder)
+    assert place.parent == settings.folder / "archive"
+    row = {**dict.fromkeys(SCHEMA), "position": "5-1", "change": "action", "id": "9", "sku_id": "2"}
+    row |= {"time": 964_982_706_000, "type": "rating", "value": 3.0, "event_id": "e"}
+    Archive(str(place)).write("0", "5-1", "5-1", pl.DataFrame([row], SCHEMA, orient="row"))
+    after = datasets.checked(settings, source, steps())
+    assert (after.archive, after.folder) == (str(place), before.folder)
+    assert after.summary == "2 users, 2 items, 3 actions"
+    assert after.fingerprint != before.fingerprint
+    assert datasets.checked(settings, source, steps()) == after
+    other = datasets.checked(settings, "synthetic:100x240", steps())
+    assert other.archive == ""
 
 
 def test_sources_with_arguments_have_folders_of_their_own(settings: LocalSettings) -> None:
