@@ -116,6 +116,13 @@ class Encoder:
         return () if self._mapped.ranker else feature_groups(self.spec)
 
     @cached_property
+    def popularity_ranks(self) -> Ints:
+        """The position of each item in `statistics.order`, int32 [items]."""
+        ranks = np.empty(len(self.statistics.order), np.int32)
+        ranks[self.statistics.order] = np.arange(len(ranks), dtype=np.int32)
+        return ranks
+
+    @cached_property
     def vocabularies(self) -> Mapping[str, Vocabulary]:
         """The vocabularies by their fields, such as `user.age` and `item.brand`."""
         sides = {"user": self._user_vocabularies, "item": self._item_vocabularies}

@@ -12,6 +12,7 @@ from recmesh.features.user import User
 from recmesh.retrieval.scored import RRF_CONSTANT, Scored, best, fuse
 
 _DECAYED_LIFT_WEIGHT = 0.5
+_BLOCK = 1_024
 
 
 def neighbours(encoder: Encoder, user: User, exclude: Ints, depth: int, allowed: Mask | None = None) -> Scored:
@@ -51,10 +52,13 @@ def popular(encoder: Encoder, ranked: Scored, exclude: Ints, depth: int, allowed
 
 def next_popular(encoder: Encoder, exclude: Ints, count: int, allowed: Mask | None = None) -> Ints:
     """Return the `count` most popular of the allowed items that are not excluded, int32, the most popular first."""
-    order = encoder.statistics.order
-    if allowed is not None:
-        order = order[allowed[order]]
-    order = order[: count + len(exclude)]
+    order, wanted = encoder.statistics.order, count + len(exclude)
+    if allowed is None:
+        order = order[:wanted]
+    else:
+        # Not order[allowed[order]], whose reads are all over the memory: 14 ms for a million items instead of 0.3 ms.
+        ranks = encoder.popularity_ranks[allowed]
+        order = order[np.sort(np.partition(ranks, wanted)[:wanted] if wanted < len(ranks) else ranks)]
     return order[~np.isin(order, exclude)][:count]
 
 
@@ -121,5 +125,7 @@ def two_tower(
         items, scores = np.arange(len(item_vectors), dtype=np.int32), item_vectors @ user_vector
     else:
         items = np.flatnonzero(allowed[: len(item_vectors)]).astype(np.int32)
-        scores = item_vectors[items] @ user_vector
+        # In blocks that stay in the cache: fresh memory for all vectors costs more than the products.
+        blocks = np.split(items, range(_BLOCK, len(items), _BLOCK))
+        scores = np.concatenate([item_vectors[block] @ user_vector for block in blocks])
     return best(items, scores, depth, encoder.scratch, exclude)

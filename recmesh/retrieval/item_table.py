@@ -20,13 +20,15 @@ _MIN_SORTED = 4_096
 _NAMED_FIELDS = 30
 
 
+def separators(fields: Iterable[Field]) -> dict[str, str]:
+    """Return for each field of kind `multi` what is between its values."""
+    return {field.name: field.separator for field in fields if field.kind == "multi"}
+
+
 class ItemTable:
     """The fields of the items of a catalogue, and of further items.
 
     Items whose fields were not put yet, or were taken back, pass no filter.
-
-    Attributes:
-        separators: For each field of kind `multi` what is between its values.
     """
 
     def __init__(self, catalogue: Catalogue, fields: Iterable[Field], missing: Collection[str]) -> None:
@@ -38,7 +40,7 @@ class ItemTable:
             missing: Texts that mean "missing".
         """
         fields = list(fields)
-        self.separators = {field.name: field.separator for field in fields if field.kind == "multi"}
+        self._separators = separators(fields)
         self._index = catalogue.index
         self._further: dict[str, int] = {}
         self._missing = frozenset(missing)
@@ -113,7 +115,7 @@ class ItemTable:
                 column.grow(len(self._known))
 
     def _column(self, name: str) -> "_Column":
-        return _Column(len(self._known), self.separators.get(name), self._missing)
+        return _Column(len(self._known), self._separators.get(name), self._missing)
 
 
 class _Column:
@@ -136,19 +138,22 @@ class _Column:
         self._of_rows = np.concatenate([self._of_rows, np.zeros(rows - len(self._of_rows), np.int32)])
 
     def put(self, rows: Longs, texts: Sequence[str]) -> None:
-        values = {text: field_values(text, self._separator, self._missing) for text in dict.fromkeys(texts)}
-        known = len(self._texts)
-        codes, new = self._texts.add([text for text in values if values[text]])
-        if self._separator is not None:
-            for code, text in enumerate(new, known + 1):
-                of_text, new_values = self._values.add(values[text])
-                self._pair_texts.extend([code] * len(of_text))
-                self._pair_values.extend(of_text)
-                self._numbers.extend(map(parse_number, new_values))
-        else:
+        distinct = [text for text in dict.fromkeys(texts) if text not in self._missing]
+        codes, new = self._texts.add(distinct)
+        if self._separator is None:
             self._numbers.extend(map(parse_number, new))
-        code_of = dict(zip((text for text in values if values[text]), codes, strict=True))
+        else:
+            self._add_values(new)
+        code_of = dict(zip(distinct, codes, strict=True))
         self._of_rows[rows] = [code_of.get(text, 0) for text in texts]
+
+    def _add_values(self, new: Sequence[str]) -> None:
+        """Add the values of the texts that were just added."""
+        for code, text in enumerate(new, len(self._texts) - len(new) + 1):
+            values, new_values = self._values.add(field_values(text, self._separator, self._missing))
+            self._pair_texts.extend([code] * len(values))
+            self._pair_values.extend(values)
+            self._numbers.extend(map(parse_number, new_values))
 
     def met(self, condition: Condition) -> Mask:
         """Return for each row whether it meets a condition."""

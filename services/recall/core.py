@@ -45,7 +45,7 @@ _FILTERED_MARGIN = 2
 _CANDIDATES = {channel: metrics.CHANNEL_CANDIDATES.labels(channel) for channel in (*CHANNELS, *LIST_CHANNELS.values())}
 
 # Of so many items or fewer, an exact search is faster than one in Milvus that finds enough of them; docs/adr/035.
-_MAX_EXACT = 100_000
+_MAX_EXACT = 50_000
 
 _CHECK_TIMEOUT_SECONDS = 0.5
 """For each call of a health check, which has a second."""

@@ -38,7 +38,7 @@ def test_an_example_runs(
 def test_there_are_examples_of_every_kind() -> None:
     for module in (
         "recmesh.client import Action, Item, Mesh",
-        "recmesh.client import Item, Mesh",
+        "recmesh.client import Condition, Item, Mesh",
         "sync",
         "recmesh.client.testing import FakeMesh",
         "SyncFakeMesh",
