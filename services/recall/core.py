@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import cast
 
 import numpy as np
@@ -261,12 +261,13 @@ class _Retrieval:
 
     def _with_unlisted(self, ids: Sequence[str], items: Ints, scores: Vector) -> tuple[Ints, Vector]:
         """Number the ids that the catalogue does not contain, and drop those that are excluded."""
-        excluded = self._excluded_ids()
+        excluded = self._excluded_ids
         for position in np.flatnonzero(items < 0).tolist():
             if ids[position] not in excluded:
                 items[position] = self._number(ids[position])
         return items[items >= 0], scores[items >= 0]
 
+    @cached_property
     def _excluded_ids(self) -> set[str]:
         """What must not be recommended: for items outside the catalogue."""
         history = self._query.user.history
@@ -328,7 +329,7 @@ class _Retrieval:
         ingested = self._release.new_items.items
         if not len(ingested.sku_ids) or self._vector is None:
             return listed
-        scores, excluded = ingested.vectors @ self._vector, self._excluded_ids()
+        scores, excluded = ingested.vectors @ self._vector, self._excluded_ids
         order = np.argsort(-scores, kind="stable")[: depth + len(excluded)].tolist()
         chosen = [row for row in order if ingested.sku_ids[row] not in excluded][:depth]
         numbers = np.array([self._number(ingested.sku_ids[row]) for row in chosen], np.int32)
@@ -404,7 +405,7 @@ class _Retrieval:
 
     def _further(self, known: Ints) -> Ints:
         """The numbers of the items outside the catalogue that pass the filter, without those in `known`."""
-        excluded = self._excluded_ids()
+        excluded = self._excluded_ids
         passing = [sku_id for sku_id in self._release.new_items.items.sku_ids if sku_id not in excluded]
         numbers = np.array([self._number(sku_id) for sku_id in passing], np.int32)
         return numbers[(numbers >= 0) & ~np.isin(numbers, known)]

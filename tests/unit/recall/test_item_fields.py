@@ -1,6 +1,8 @@
 """recall knows the fields of items as Redis has them."""
 
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ from recmesh.errors import Unavailable
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.releases import NewItems
 from services.recall import item_fields
-from services.recall.item_fields import ItemFields, try_refresh
+from services.recall.item_fields import ItemFields, follow, try_refresh
 from services.recall.new_items import LatestNewItems
+from tests.unit.clock import Clock
 from tests.unit.features.toy import encoder
 
 
@@ -150,6 +153,38 @@ async def test_without_redis_what_was_read_stays() -> None:
         assert not await try_refresh(fields, redis, quiet=True)
     assert [(line["event"], line["reason"]) for line in logs] == [("fields of items are not read", "Redis is down")]
     assert passing(fields, "cate=tea") == ([0], [])
+
+
+class _Ended(Exception):
+    """Ends the endless following."""
+
+
+async def test_the_active_release_is_followed_four_times_a_second_and_a_failure_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, redis, clock = encoder(), Redis(a="tea"), Clock(monkeypatch, "services.recall.item_fields")
+    fields = ItemFields(made, LatestNewItems(made))
+    release: Any = SimpleNamespace(item_fields=fields)
+    answers = [Unavailable("no release is ready yet"), release, release, release, release, release]
+    down = [False, True, True, False, True]
+    read: list[bool] = []
+
+    def get(_release: str = "") -> tuple[str, Any]:
+        if not answers:
+            raise _Ended
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        redis.down = down.pop(0)
+        return "one", answer
+
+    clock.at_pause = lambda: read.append(fields._table is not None)
+    releases: Any = SimpleNamespace(get=get)
+    with capture_logs() as logs, pytest.raises(_Ended):
+        await follow(redis, releases)
+    assert clock.pauses == [0.25] * 6
+    assert read == [False, True, True, True, True, True]
+    assert [line["event"] for line in logs] == ["fields of items are not read"] * 2
 
 
 def test_the_separators_are_those_of_the_release() -> None:
