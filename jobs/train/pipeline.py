@@ -136,7 +136,7 @@ def _stored(store: ModelStore, identity: str) -> Mapping[str, SegmentMetrics] | 
 def _train(
     data: Prepared, windows: Plan, incumbent: Incumbent, seed: int, reporter: Reporter, budget: Budget
 ) -> release.Trained:
-    spec = _spec(data, windows)
+    spec = feature_spec(data, windows)
     models = Towers(data, spec.tower, windows, seed, reporter)
     lists, scenarios = Lists(), ScenarioTraining(data, windows.windows, seed)
     fitted: list[Segment] = []
@@ -229,7 +229,8 @@ def _with_quotas(
     return spec.model_copy(update={"channels": channels})
 
 
-def _spec(data: Prepared, windows: Plan) -> FeatureSpec:
+def feature_spec(data: Prepared, windows: Plan) -> FeatureSpec:
+    """Return the spec of a training: its channels all have the same quota, and no segment has a ranker yet."""
     channels: dict[Segment, dict[str, Channel]] = {
         "cold": dict.fromkeys(("two_tower", "popular", "new"), STRONG),
         "novel": dict.fromkeys(("two_tower", "neighbours", "popular", "new"), STRONG),

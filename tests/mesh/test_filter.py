@@ -19,6 +19,7 @@ from recmesh.pb.recall_pb2 import RecallRequest
 from recmesh.pb.um_pb2 import UserModelRequest
 from recmesh.pb.user_info_pb2 import UserInfo
 from recmesh.releases import read_manifest
+from recmesh.retrieval.scenarios import Scenarios
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.models import UnknownValues, UserFeatureCache
 from recmesh.serving.stages import CandidateQuery
@@ -160,7 +161,7 @@ async def test_of_many_items_those_that_milvus_finds_are_the_best(
     milvus, redis = MilvusReader(trained_shop.milvus.uri), RedisReader(trained_shop.redis.url)
     features, unknown = UserFeatureCache(encoder, folder), UnknownValues("test", encoder)
     release = RecallRelease.warmed(
-        read_manifest(folder), encoder, features, unknown, milvus, ComputeGate(), LatestNewItems(encoder)
+        read_manifest(folder), encoder, features, unknown, milvus, ComputeGate(), LatestNewItems(encoder), Scenarios()
     )
     await release.item_fields.refresh(redis)
     releases: Any = SimpleNamespace(get=lambda _: ("release", release))

@@ -1,17 +1,20 @@
 """Lists for scenarios over the wire: both ways to run the services, hidden items, live new items, older releases."""
 
+from pathlib import Path
+
 import grpc
 import pytest
 
 from recmesh.features import Encoder
 from recmesh.features.encoder import FEATURES
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
-from recmesh.retrieval import Retriever
-from recmesh.retrieval.scenarios import ListScenario, Scenarios
+from recmesh.retrieval import Retriever, merge
+from recmesh.retrieval.scenarios import LISTS_FILE, SCENARIO_FILE, ListScenario, Scenarios
 from tests.calls import AS
 from tests.mesh.conftest import Ask, ids
 from tests.mesh.test_live import Live
 from tests.mesh.test_live import live as live
+from tests.mesh.test_release_switch import copied_release
 from tests.shop import Shop
 from tests.waiting import eventually
 
@@ -43,8 +46,6 @@ def test_a_list_is_that_of_the_release_and_full(ask: Ask, retriever: Retriever, 
     items = retriever.encoder.catalogue.encode(context)
     found = retriever.going_with(scenario, items, items)
     settings = retriever.scenarios.settings.lists[scenario]
-    from recmesh.retrieval import merge
-
     expected = merge(found, settings.channels, 400, retriever.encoder.scratch).items[:200].tolist()
     assert ids(answer) == [retriever.encoder.catalogue.sku_ids[item] for item in expected]
     assert len(ids(answer)) == 200
@@ -56,9 +57,7 @@ def test_a_list_is_that_of_the_release_and_full(ask: Ask, retriever: Retriever, 
     assert {part.channel for reason in answer.reasons for part in reason.channels} <= set(settings.channels)
 
 
-def test_repeat_has_only_items_of_the_history(ask: Ask, chain: str, trained_shop: Shop, retriever: Retriever) -> None:
-    um = chain if False else None
-    assert um is None
+def test_repeat_has_only_items_of_the_history(ask: Ask, trained_shop: Shop) -> None:
     for user_id in trained_shop.user_ids[:5]:
         answer = ask(ASRequest(user_id=user_id, scenario="repeat", size=200))
         home = ask(ASRequest(user_id=user_id, size=200, new_only=True))
@@ -130,3 +129,19 @@ def test_an_item_that_is_newer_than_the_release_has_a_list_like_that_of_its_kind
     answer = asked()
     assert len(ids(answer)) == SIZE
     assert "newcomer" not in ids(answer)
+
+
+def test_a_release_from_before_the_scenarios_serves_home_and_says_what_is_missing(live: Live, tmp_path: Path) -> None:
+    def without_scenarios(release: Path) -> None:
+        for name in (SCENARIO_FILE, LISTS_FILE):
+            (release / FEATURES / name).unlink()
+
+    copied_release(live.shop, tmp_path, "older-release", without_scenarios)
+    live.shop.ingest("--release", "older-release")
+    target, request = live.compact.target("as"), ASRequest(user_id=live.shop.user_ids[0], size=SIZE)
+    eventually(lambda: AS.call(target, request).release == "older-release", lambda: AS.call(target, request))
+    assert len(ids(AS.call(target, request))) == SIZE
+    with pytest.raises(grpc.RpcError) as failed:
+        AS.call(target, ASRequest(scenario="related", context_ids=[live.shop.sku_ids[0]]))
+    assert failed.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert failed.value.details() == "release older-release has no lists for related: train again"

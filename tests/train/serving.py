@@ -14,11 +14,13 @@ import polars as pl
 from jobs.ingest.histories import Histories
 from recmesh.dataset import read
 from recmesh.features import Encoder, FeatureSpec
+from recmesh.features.encoder import FEATURES
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.rank_pb2 import RankRequest, RankResponse
 from recmesh.pb.recall_pb2 import RecallRequest, RecallResponse
 from recmesh.pb.user_info_pb2 import History, UserInfo
 from recmesh.retrieval import Retriever
+from recmesh.retrieval.scenarios import Scenarios
 from recmesh.serving import deadline
 from recmesh.serving.compute_gate import ComputeGate
 from recmesh.serving.drift import Drift
@@ -97,7 +99,7 @@ class Serving:
         new_items = LatestNewItems(self.encoder)
         recall = RecallRelease(
             self.encoder,
-            Retriever(self.encoder),
+            Retriever(self.encoder, Scenarios.load(release / FEATURES, len(self.encoder.catalogue))),
             self.user_features,
             unknown,
             vectors,
@@ -113,10 +115,14 @@ class Serving:
 
     async def candidates(self, user: bytes, history: bytes, new_only: bool, channel: str = "") -> list[str]:
         """Return the ids that recall answers, best first."""
-        size = self.encoder.spec.candidates
-        request = RecallRequest(request_num=size, new_only=new_only, recall_type=channel, columnar=True)
+        request = RecallRequest(new_only=new_only, recall_type=channel)
         request.user_info.ParseFromString(user)
         request.history.ParseFromString(history)
+        return await self.recalled(request)
+
+    async def recalled(self, request: RecallRequest) -> list[str]:
+        """Return the ids that recall answers, best first: as many as `as` asks for."""
+        request.request_num, request.columnar = self.encoder.spec.candidates, True
         deadline.start(_TIMEOUT)
         answer = await self._recall.recall(RecallRequest.FromString(request.SerializeToString()), None)
         return list(RecallResponse.FromString(answer.SerializeToString()).candidates.ids)

@@ -48,7 +48,7 @@ from recmesh.dataset import read
 folder, work = map(Path, sys.argv[1:])
 data = prepare(read(folder, rejects=work / "rejects.csv"))
 windows = plan(data, 1)
-spec = pipeline._spec(data, windows)
+spec = pipeline.feature_spec(data, windows)
 models = Towers(data, spec.tower, windows, 1, Reporter())
 giant = int(np.argmax(np.diff(data.start)))
 found = {"giant": giant}

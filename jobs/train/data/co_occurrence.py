@@ -108,16 +108,23 @@ class Occurrences:
         """
         size = np.bincount(self.groups)
         start = np.cumsum(size) - size
-        rows = rng.permutation(np.flatnonzero(size[self.groups] > 1))
+        rows = rng.permutation(np.flatnonzero(size[self.groups] > 1 if self.scenario == "basket" else self._has_next))
         cases: list[Case] = []
         for row in rows[np.sort(np.unique(self.users[rows], return_index=True)[1])].tolist():
             group = slice(start[self.groups[row]], start[self.groups[row]] + size[self.groups[row]])
-            case = self._half(group, rng) if self.scenario == "basket" else self._followed(row, group)
-            if len(case.wanted):
-                cases.append(case)
+            cases.append(self._half(group, rng) if self.scenario == "basket" else self._followed(row, group))
             if len(cases) == most:
                 break
         return cases
+
+    @property
+    def _has_next(self) -> Mask:
+        """Whether something follows each item in its group, bool [rows]."""
+        same = self.groups[1:] == self.groups[:-1]
+        following = np.zeros(len(self.items), np.bool_)
+        following[:-1] = same
+        following[1:] |= same & (self.times[1:] == self.times[:-1])
+        return following
 
     def _half(self, group: slice, rng: np.random.Generator) -> Case:
         items = rng.permutation(self.items[group][:MAX_BASKET])

@@ -2,8 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -54,8 +54,8 @@ def result(answer: T | Awaitable[T]) -> T:
     return asyncio.run(wait())
 
 
-def recommended(fake: Fake, user_id: str = "", new_only: bool = False, filter: Sequence[Condition] = ()) -> list[str]:
-    return [item.sku_id for item in result(fake.recommend(user_id, new_only=new_only, filter=filter)).items]
+def recommended(fake: Fake, user_id: str = "", **options: Any) -> list[str]:
+    return [item.sku_id for item in result(fake.recommend(user_id, **options)).items]
 
 
 def test_fakes_stand_for_a_mesh(fake: Fake) -> None:
@@ -129,6 +129,15 @@ def test_filters(fake: Fake) -> None:
     assert recommended(fake, "2", filter=[Condition.parse("cate!=70"), Condition.parse("sku_id=a,b")]) == ["b"]
     candidates = result(fake.recall(USERS[0], filter=[Condition.parse("price<=3")]))
     assert [candidate.sku_id for candidate in candidates.candidates] == ["c"]
+
+
+def test_scenarios(fake: Fake) -> None:
+    assert recommended(fake, "2", scenario="related", context=["b"]) == ["a", "c"]
+    assert recommended(fake, "1", scenario="repeat") == ["a"]
+    with pytest.raises(InvalidRequest, match="as: scenario 'basket' needs context_ids"):
+        recommended(fake, scenario="basket")
+    with pytest.raises(InvalidRequest, match="the limit is 100"):
+        recommended(fake, scenario="basket", context=["a"] * 101)
 
 
 def test_scores_follow_the_recommendations(fake: Fake) -> None:
