@@ -119,7 +119,7 @@ def test_every_argument_is_in_the_request_of_rank(monkeypatch: pytest.MonkeyPatc
 def test_a_new_user_gets_the_id_of_legacy_clients() -> None:
     assert wire.user_info("", {}).user_id == "0"
     assert wire.as_request("", None, 0, [], False, False).HasField("user_info") is False
-    request = wire.as_request("", None, 0, [], False, False, None, "basket", ["a", "b"])
+    request = wire.as_request("", None, 0, [], False, False, None, scenario="basket", context=["a", "b"])
     assert (request.scenario, list(request.context_ids)) == ("basket", ["a", "b"])
     assert wire.as_request("", {"age": "3"}, 0, [], False, False).user_info.user_id == "0"
 
