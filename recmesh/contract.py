@@ -56,6 +56,7 @@ __all__ = [
     "REPEAT",
     "REPLAY",
     "SCENARIOS",
+    "TRENDING",
     "TWO_TOWER",
     "USER_FIELDS",
     "ServiceName",
@@ -151,16 +152,23 @@ MAX_STAGE_REQUEST_BYTES = 16 << 20
 DETAILED_ACTIONS = 500
 """Newest actions that a stored history keeps in detail. Of older actions it keeps the items."""
 
+COUNT_BUCKET_MS = 300_000
+"""feed counts the actions of the last day in buckets of this length: five minutes, in milliseconds."""
+
+COUNT_BUCKETS = 86_400_000 // COUNT_BUCKET_MS
+"""The number of buckets in a day. Those of a day before the newest one are kept."""
+
 POPULAR = "popular"
 TWO_TOWER = "two_tower"
 NEW = "new"
 NEIGHBOURS = "neighbours"
 BOUGHT_BEFORE = "bought_before"
+TRENDING = "trending"
 """The names of channels in `recall_type`, `channels` and `degraded`; `two_tower` is the search in Milvus."""
 
 HOME, RELATED, BASKET, REPEAT = "home", "related", "basket", "repeat"
-SCENARIOS = (HOME, RELATED, BASKET, REPEAT)
-"""What a list is for; an empty `scenario` means home."""
+SCENARIOS = (HOME, RELATED, BASKET, REPEAT, TRENDING)
+"""What a list is for; an empty `scenario` means home. The scenario `trending` has the name of its channel."""
 
 CONTEXT_SCENARIOS = (RELATED, BASKET)
 """The scenarios that refer to `context_ids`."""

@@ -5,6 +5,7 @@
 <prefix>{items}:changes            items that came, went or changed, in the order of their latest change
 <prefix>deleted                    the users that were deleted, as hashes
 <prefix>{log:<stream>}:<part>      the log of feed: see `recmesh.stores.log`
+<prefix>{counts}:<part>            counts of the latest actions: see `recmesh.stores.counts`
 <prefix>ingest:<target>            progress of an ingestion
 <prefix>ingest:latest              what the latest ingestion did
 <prefix>ingest:schema              the schema of the data set that was ingested
@@ -109,6 +110,10 @@ class Keys:
         """Return the key of a part of a stream of the log."""
         return f"{self.prefix}{{log:{stream}}}:{part}"
 
+    def counts(self, part: int | str) -> str:
+        """Return the key of a bucket of action counts, or of another part of the counts."""
+        return f"{self.prefix}{{counts}}:{part}"
+
     def ingest(self, target: str) -> str:
         """Return the key of the progress of an ingestion into a target."""
         return f"{self.prefix}ingest:{target}"
@@ -129,7 +134,7 @@ class Keys:
 
     def foreign(self, key: str) -> bool:
         """Whether recmesh writes no such key."""
-        others = (self.ingest(""), self.local(""), self.hidden.before, f"{self.prefix}{{log:")
+        others = (self.ingest(""), self.local(""), self.hidden.before, f"{self.prefix}{{log:", self.counts(""))
         if key in (self.item_changes, self.deleted):
             return False
         return not key.startswith(others) and all(kind.id_of(key) is None for kind in self.kinds)

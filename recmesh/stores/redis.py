@@ -96,19 +96,29 @@ class RedisReader:
             after: Only changes with higher numbers.
             count: At most so many.
         """
+        return await self._changes(self._keys.item_changes, after, count)
+
+    async def changed_counts(self, after: int, count: int) -> list[tuple[int, int]]:
+        """Return the numbers of changed buckets of action counts, each with that of its latest change, in that order.
+
+        Args:
+            after: Only changes with higher numbers.
+            count: At most so many.
+        """
+        found = await self._changes(self._keys.counts("changes"), after, count)
+        return [(int(bucket), number) for bucket, number in found]
+
+    async def counts(self, bucket: int) -> dict[str, int]:
+        """Return a bucket of action counts by `recmesh.stores.counts.CountedAction.field`; empty if it is gone."""
+        words: list[bytes] = await self._command("HGETALL", self._keys.counts(bucket), valid=_is_hash)
+        return {field.decode(): int(count) for field, count in zip(words[::2], words[1::2], strict=True)}
+
+    async def _changes(self, key: str, after: int, count: int) -> list[tuple[str, int]]:
         words: list[bytes] = await self._command(
-            "ZRANGEBYSCORE",
-            self._keys.item_changes,
-            f"({after}",
-            "+inf",
-            "WITHSCORES",
-            "LIMIT",
-            "0",
-            str(count),
-            valid=_is_hash,
+            "ZRANGEBYSCORE", key, f"({after}", "+inf", "WITHSCORES", "LIMIT", "0", str(count), valid=_is_hash
         )
         texts = [word.decode(errors="replace") for word in words]
-        return [(sku_id, int(float(number))) for sku_id, number in zip(texts[::2], texts[1::2], strict=True)]
+        return [(member, int(float(number))) for member, number in zip(texts[::2], texts[1::2], strict=True)]
 
     async def ping(self) -> None:
         """Wait until Redis answers a read. It refuses PING while its disk is full, although it can be read."""

@@ -8,6 +8,7 @@ from recmesh.pb import feed_pb2
 from recmesh.serving import Endpoint, background
 from recmesh.serving.health import Check, every
 from recmesh.serving.redis import open_redis
+from recmesh.stores.counts import ActionCounts
 from recmesh.stores.editor import Editor
 from recmesh.stores.keys import Keys
 from recmesh.stores.log import Log
@@ -35,7 +36,8 @@ async def build(settings: FeedSettings) -> AsyncIterator[Sequence[Endpoint]]:
         calls = await stack.enter_async_context(open_client(url, credentials, settings.redis_pool, timeout))
         applying = await stack.enter_async_context(open_client(url, credentials, 1, timeout))
         rules = LatestRules(Editor(calls, keys), keys)
-        applier = Applier(Log(applying, keys, settings.event_window), Editor(applying, keys), keys, uuid.uuid4().hex)
+        entries, editor = Log(applying, keys, settings.event_window), Editor(applying, keys)
+        applier = Applier(entries, editor, ActionCounts(applying, keys), keys, uuid.uuid4().hex)
         stack.push_async_callback(applier.leave)
         await stack.enter_async_context(background(rules.follow()))
         await stack.enter_async_context(background(applier.follow()))

@@ -18,6 +18,7 @@ from recmesh.pb.log_entry_pb2 import LogEntry
 from recmesh.serving import metrics
 from recmesh.serving.logs import Limit, reason
 from recmesh.stores.changes import Pair, item_after, user_after
+from recmesh.stores.counts import ActionCounts
 from recmesh.stores.editor import Change, Editor
 from recmesh.stores.keys import KeyKind, Keys
 from recmesh.stores.log import STREAMS, Log, Logged, item_of, user_of
@@ -49,19 +50,27 @@ class Applier:
     """Applies streams."""
 
     def __init__(
-        self, entries: Log, editor: Editor, keys: Keys, owner: str, clock: Callable[[], float] = time.time
+        self,
+        entries: Log,
+        editor: Editor,
+        counts: ActionCounts,
+        keys: Keys,
+        owner: str,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Apply a log.
 
         Args:
             entries: The log.
             editor: Changes the stores.
+            counts: Counts the actions.
             keys: The names of the keys.
             owner: Identifies this process.
             clock: Seconds since 1970.
         """
         self._log = entries
         self._editor = editor
+        self._counts = counts
         self._keys = keys
         self._users = _Side(keys.user, keys.history, user_after)
         self._items = _Side(keys.item, keys.hidden, item_after)
@@ -94,13 +103,17 @@ class Applier:
         if self._clock() >= self._renewal:
             # The positions as well: an ingestion sets them back, so that the log is applied to what it has written.
             self._positions = await self._log.take(STREAMS, self._owner, LEASE_SECONDS)
+            await self._counts.refresh()
             self._renewal = self._clock() + RENEWAL_SECONDS
         if not self._positions:
             return False
         logged = await self._log.read(self._positions, BATCH, _WAIT_SECONDS)
         if logged:
             await self.apply([entry.entry for entries in logged.values() for entry in entries])
-            await self._advance(logged)
+            if await self._counts.add(logged):
+                await self._advance(logged)
+            else:
+                self._renewal = 0.0
             await asyncio.sleep(_GATHER_SECONDS)
         return True
 

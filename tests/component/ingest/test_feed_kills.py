@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from recmesh.dataset import read
 from recmesh.dataset.merging import merged
 from recmesh.pb.feed_pb2 import Action, RecordActionsRequest
 from recmesh.pb.user_info_pb2 import History
+from recmesh.stores.counts import CountedAction, bucket_of
 from recmesh.stores.redis import RedisWriter
 from tests.calls import RECORD_ACTIONS
 from tests.component.ingest.test_archive import applied, day, folder
@@ -85,6 +88,8 @@ class Recorder(threading.Thread):
         self._shop = shop
         self._ended = threading.Event()
         self._accepted = threading.Condition()
+        # Of this day, so that the actions are in the counts.
+        self._began = int(time.time() * 1000) - 43_200_000
         self.accepted = list[Action]()
 
     def run(self) -> None:
@@ -95,7 +100,7 @@ class Recorder(threading.Thread):
             action = Action(
                 user_id=f"v{same % USERS}",
                 sku_id=f"s{same}" if number % 3 == 1 else f"s{number}",
-                time=day(1) + 1000 * (same if number % 3 == 1 else number),
+                time=self._began + 10_000 * (same if number % 3 == 1 else number),
                 type="view",
                 event_id=f"e{number}",
             )
@@ -141,6 +146,25 @@ def shop(tmp_path: Path, folder: Path) -> Iterator[Shop]:
         shop.stop()
 
 
+def counted(writer: RedisWriter) -> Counter[tuple[int, CountedAction]]:
+    """The counts of all buckets in Redis."""
+    found = Counter[tuple[int, CountedAction]]()
+    for key in writer.scan(f"{writer.keys.counts('')}*"):
+        bucket = key.rpartition(":")[2]
+        if bucket.isdigit():
+            found |= {(int(bucket), CountedAction.parse(name)): int(n) for name, n in writer.hash(key).items()}
+    return found
+
+
+def expected_counts(accepted: Sequence[Action]) -> Counter[tuple[int, CountedAction]]:
+    """Each accepted event counts once, in the bucket of its time."""
+    return Counter(
+        (bucket, CountedAction(action.sku_id, action.type, 1.0))
+        for action in accepted
+        if (bucket := bucket_of(action, action.time)) is not None
+    )
+
+
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("seed", "kills"), [(1, 6), pytest.param(2, 50, marks=pytest.mark.long)])
 def test_every_acknowledged_action_counts_exactly_once(seed: int, kills: int, shop: Shop, folder: Path) -> None:
@@ -171,8 +195,13 @@ def test_every_acknowledged_action_counts_exactly_once(seed: int, kills: int, sh
         history = History.FromString(value or b"")
         stored += [(user, sku_id, time) for sku_id, time in zip(history.sku_ids, history.times, strict=True)]
         assert list(history.times) == sorted(history.times, reverse=True)
-    writer.close()
     assert sorted(stored) == sorted(distinct)
+    assert counted(writer) == expected_counts(recorder.accepted)
+    # An ingestion has the log applied again.
+    ingest(read(folder), shop.redis)
+    eventually(lambda: applied(shop.redis), lambda: "not applied")
+    assert counted(writer) == expected_counts(recorder.accepted)
+    writer.close()
 
     shop.kill_archiver()
     assert shop.archiver
