@@ -27,6 +27,7 @@ from jobs.train.selection.budget import Budget
 from jobs.train.selection.quotas import STRONG, quotas
 from jobs.train.selection.scenarios import ScenarioTraining
 from jobs.train.selection.trials import Lists
+from recmesh.contract import TRENDING
 from recmesh.dataset import read
 from recmesh.dataset.merging import merged
 from recmesh.errors import ReleaseError
@@ -236,7 +237,7 @@ def feature_spec(data: Prepared, windows: Plan) -> FeatureSpec:
         "novel": dict.fromkeys(("two_tower", "neighbours", "popular", "new"), STRONG),
     }
     if data.spec.repeats:
-        channels["repeat"] = dict.fromkeys(CHANNELS, STRONG)
+        channels["repeat"] = dict.fromkeys((name for name in CHANNELS if name != TRENDING), STRONG)
     popularities = statistics.CALENDAR if windows.clock else statistics.OWN_ORDER
     spec = data.spec.model_copy(update={"clock": windows.clock, "popularities": popularities, "channels": channels})
     sizes = ([v.size for v in data.user_vocabularies], [v.size for v in data.item_vocabularies])

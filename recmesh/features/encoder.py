@@ -240,6 +240,19 @@ class Encoder:
         """Return the votes of the user's history; see `RankerInputs.votes`."""
         return self._inputs.votes(user)
 
+    def weights_of(self, types: Sequence[str], values: Sequence[float]) -> Floats:
+        """Return the weights of actions that no return takes back, float32. Unknown action types are allowed.
+
+        Args:
+            types: The names of the action types.
+            values: The values of the actions.
+        """
+        return self.action_weights.before_returns(self._codes_of(types), np.array(values, np.float32))
+
+    def _codes_of(self, types: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.int8]]":
+        get = self._types.get
+        return np.fromiter((get(name, -1) for name in types), np.int8, len(types))
+
     def _encode_items(self, unlisted: Sequence[Mapping[str, str]]) -> tuple[list[Ints], Floats]:
         codes = [
             np.array([v.codes(fields.get(v.field.name)) for fields in unlisted], np.int32).reshape(-1, v.field.width)
@@ -266,8 +279,7 @@ class Encoder:
             times, values = [self.statistics.as_of] * count, [1.0] * count
             types = [max(weights, key=weights.__getitem__)] * count
         stamps = np.array(times, np.int64)
-        get = self._types.get
-        kinds = np.fromiter((get(name, -1) for name in types), np.int8, len(types))
+        kinds = self._codes_of(types)
         lengths = {len(sku_ids), len(stamps), len(kinds), len(values)}
         if len(lengths) > 1:
             raise InvalidRequest(f"history: the columns must have the same length, but have lengths {sorted(lengths)}")

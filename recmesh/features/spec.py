@@ -27,7 +27,7 @@ history and allows items from it. The index of a segment is the ranker's number 
 
 Kind = Literal["categorical", "numeric", "multi"]
 
-CHANNELS = ("two_tower", "neighbours", "popular", "bought_before", "new")
+CHANNELS = ("two_tower", "neighbours", "popular", "bought_before", "new", "trending")
 """The channels of recall, in the order in which they are merged."""
 
 

@@ -128,7 +128,13 @@ def channels_of(data: DataSet, fields: tuple[FieldProfile, ...], repeats: Repeat
             why=f"{inactive:,} items without actions, and recent items with few users"
             + (f", by {', '.join(items)}" if items else "; without fields, they all look alike"),
         ),
+        _trending(data),
     )
+
+
+def _trending(data: DataSet) -> Ability:
+    fine = data.schema.action.time is not None and bool((data.actions["time"] % DAY_MS != 0).any())
+    return Ability(name="trending", exists=fine, why=f"the actions have {'a' if fine else 'no'} time of day")
 
 
 def cost_of(lists: int, users: int, items: int, actions: int) -> Cost:

@@ -1,4 +1,4 @@
-"""The channels: neighbours of the history, popular items, items bought before, new items, and exact two-tower search.
+"""The channels: neighbours of the history, popular, trending, new and owned items, and exact two-tower search.
 
 Every channel drops the items `exclude`, and those that a filter does not let pass (`allowed`, a bool for each item of
 the catalogue), before it cuts its list at `depth`. In serving, Milvus takes the place of the exact search.
@@ -106,6 +106,23 @@ def new(encoder: Encoder, user_vector: Floats, exclude: Ints, depth: int, allowe
     if not len(items) or not encoder.item_vectors.size:
         return Scored.none()
     return best(items, encoder.new_vectors @ user_vector, depth, encoder.scratch, exclude, allowed=allowed)
+
+
+def trending(ranked: Scored, exclude: Ints, depth: int, allowed: Mask | None = None) -> Scored:
+    """Return the items that are acted on most at the moment.
+
+    Args:
+        ranked: The items by their rates; see `recmesh.features.trending`.
+        exclude: int32, items to leave out.
+        depth: How many items to return at most.
+        allowed: For each item of the catalogue whether a filter lets it pass; None without a filter. Items outside the
+            catalogue pass.
+    """
+    kept = ~np.isin(ranked.items, exclude)
+    if allowed is not None:
+        kept &= np.append(allowed, True)[np.minimum(ranked.items, len(allowed))]
+    best_kept = np.flatnonzero(kept)[:depth]
+    return Scored(ranked.items[best_kept], ranked.scores[best_kept])
 
 
 def two_tower(

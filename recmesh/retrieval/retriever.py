@@ -9,17 +9,18 @@ from recmesh.features.encoder import Encoder
 from recmesh.features.spec import Channel, Floats, Ints, Mask, Segment
 from recmesh.features.statistics import Lists
 from recmesh.features.user import NO_ITEMS, User
-from recmesh.retrieval.channels import bought_before, neighbours, new, popular, popular_for, two_tower
+from recmesh.retrieval.channels import bought_before, neighbours, new, popular, popular_for, trending, two_tower
 from recmesh.retrieval.merge import Merged, merge
 from recmesh.retrieval.scenarios import LIST_CHANNELS, ListScenario, Scenarios, listed_with, repeat_inputs
 from recmesh.retrieval.scored import Scored, best, fuse
 
-IN_MEMORY = ("neighbours", "popular", "bought_before", "new")
+IN_MEMORY = ("neighbours", "popular", "bought_before", "new", "trending")
 """The channels that need no server: all but `two_tower`."""
 
 STAND_INS = 5
 """A context item without a list is represented by this many of the items that have one."""
 
+_NO_RATES = Scored.none()
 _CACHED_PROFILES = 1024
 
 
@@ -56,6 +57,7 @@ class Retriever:
         new_only: bool = False,
         user_vector: Floats | None = None,
         allowed: Mask | None = None,
+        rates: Scored = _NO_RATES,
     ) -> dict[str, Scored]:
         """Return the results of channels in memory.
 
@@ -67,16 +69,25 @@ class Retriever:
             new_only: Whether the request wants only items that are new to the user.
             user_vector: float32 [dim]. Without it, there are no items of the channel `new`.
             allowed: For each item of the catalogue whether a filter lets it pass; None without a filter.
+            rates: Items by their rates of actions, for the channel `trending`.
         """
         quotas = self.quotas[self.encoder.segment(user, new_only)]
         return {
-            name: self._channel(name, user, exclude, depth or quotas.get(name, Channel()).depth, user_vector, allowed)
+            name: self._channel(
+                name, user, exclude, depth or quotas.get(name, Channel()).depth, user_vector, allowed, rates
+            )
             for name in want
             if name in IN_MEMORY
         }
 
     def exact(
-        self, user: User, user_vector: Floats, item_vectors: Floats, exclude: Ints, new_only: bool
+        self,
+        user: User,
+        user_vector: Floats,
+        item_vectors: Floats,
+        exclude: Ints,
+        new_only: bool,
+        rates: Scored = _NO_RATES,
     ) -> dict[str, Scored]:
         """Return the results of all channels of the user's segment, with an exact two-tower search.
 
@@ -88,9 +99,10 @@ class Retriever:
             item_vectors: float32 [items, dim].
             exclude: int32, items to leave out.
             new_only: Whether the request wants only new items.
+            rates: Items by their rates of actions, for the channel `trending`.
         """
         quotas = self.quotas[self.encoder.segment(user, new_only)]
-        found = self.in_memory(user, tuple(quotas), exclude, new_only=new_only, user_vector=user_vector)
+        found = self.in_memory(user, tuple(quotas), exclude, new_only=new_only, user_vector=user_vector, rates=rates)
         if "two_tower" not in quotas:
             return found
         nearest = two_tower(self.encoder, user_vector, item_vectors, exclude, quotas["two_tower"].depth)
@@ -198,11 +210,14 @@ class Retriever:
         depth: int,
         user_vector: Floats | None,
         allowed: Mask | None,
+        rates: Scored,
     ) -> Scored:
         if name == "neighbours":
             return neighbours(self.encoder, user, exclude, depth, allowed)
         if name == "popular":
             return popular(self.encoder, self._popular_for(user.codes.tobytes()), exclude, depth, allowed)
+        if name == "trending":
+            return trending(rates, exclude, depth, allowed)
         if name == "new":
             return Scored.none() if user_vector is None else new(self.encoder, user_vector, exclude, depth, allowed)
         return bought_before(self.encoder, user, exclude, depth, allowed)

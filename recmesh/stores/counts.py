@@ -41,10 +41,13 @@ class CountedAction(NamedTuple):
         return _SEPARATOR.join((self.type, f"{self.value:.9g}", self.sku_id))
 
     @classmethod
-    def parse(cls, field: str) -> "CountedAction":
-        """Return what `field` stands for."""
-        kind, value, sku_id = field.split(_SEPARATOR, 2)
-        return cls(sku_id, kind, float(value))
+    def parse(cls, field: str) -> "CountedAction | None":
+        """Return what `field` stands for; None if it is damaged."""
+        try:
+            kind, value, sku_id = field.split(_SEPARATOR, 2)
+            return cls(sku_id, kind, float(value))
+        except ValueError:
+            return None
 
 
 def bucket_of(action: Action, arrival: int) -> int | None:

@@ -106,12 +106,13 @@ class RedisReader:
             count: At most so many.
         """
         found = await self._changes(self._keys.counts("changes"), after, count)
-        return [(int(bucket), number) for bucket, number in found]
+        return [(int(bucket), number) for bucket, number in found if bucket.isdecimal()]
 
     async def counts(self, bucket: int) -> dict[str, int]:
         """Return a bucket of action counts by `recmesh.stores.counts.CountedAction.field`; empty if it is gone."""
         words: list[bytes] = await self._command("HGETALL", self._keys.counts(bucket), valid=_is_hash)
-        return {field.decode(): int(count) for field, count in zip(words[::2], words[1::2], strict=True)}
+        pairs = zip(words[::2], words[1::2], strict=True)
+        return {field.decode(errors="replace"): int(count) for field, count in pairs if count.isdigit()}
 
     async def _changes(self, key: str, after: int, count: int) -> list[tuple[str, int]]:
         words: list[bytes] = await self._command(

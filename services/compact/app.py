@@ -29,10 +29,11 @@ from services.rank import app as rank_app
 from services.rank.backends import Backends, open_backends
 from services.rank.core import RankCore, RankRelease
 from services.recall import app as recall_app
-from services.recall import item_fields, new_items
+from services.recall import item_fields, new_items, trending
 from services.recall.core import RecallCore, RecallRelease
 from services.recall.live_items import LiveItems
 from services.recall.new_items import LatestNewItems
+from services.recall.trending import LiveCounts, Trending
 from services.um import app as um_app
 from services.um.core import UmCore
 
@@ -70,7 +71,7 @@ class ReleasesOf(Generic[P]):
 
 
 def loader(
-    milvus: MilvusReader, gate: ComputeGate, backends: Backends, live: LiveItems
+    milvus: MilvusReader, gate: ComputeGate, backends: Backends, live: LiveItems, counts: LiveCounts
 ) -> Callable[[Path, Manifest], SharedRelease]:
     """A function that loads a release from its folder and its manifest."""
 
@@ -89,6 +90,7 @@ def loader(
                 gate,
                 items,
                 Scenarios.load(folder / FEATURES, len(encoder.catalogue)),
+                Trending(encoder, items, counts),
             ),
             rank_app.warmed(encoder, user_features, unknown_values, backends(folder, manifest)),
         )
@@ -108,8 +110,8 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         milvus = await stack.enter_async_context(open_milvus(settings))
         gate = ComputeGate(model_thread=True)
         backends = await stack.enter_async_context(open_backends(settings, gate))
-        store, live = ModelStore(settings.model_store), LiveItems()
-        load = loader(milvus, gate, backends, live)
+        store, live, counts = ModelStore(settings.model_store), LiveItems(), LiveCounts()
+        load = loader(milvus, gate, backends, live, counts)
 
         async def ready(release: SharedRelease) -> None:
             await item_fields.try_refresh(release.recall.item_fields, redis)
@@ -128,6 +130,7 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         await stack.enter_async_context(background(new_items.follow(store, recall_releases, settings.release_poll)))
         await stack.enter_async_context(background(new_items.follow_live(redis, live, recall_releases)))
         await stack.enter_async_context(background(item_fields.follow(redis, recall_releases)))
+        await stack.enter_async_context(background(trending.follow(redis, counts, recall_releases)))
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
         await stack.enter_async_context(background(ingestion_facts.follow(redis)))
         await stack.enter_async_context(background(shown_facts.follow(store)))

@@ -18,12 +18,13 @@ from recmesh.serving.models import UnknownValues, UserFeatureCache, item_tower
 from recmesh.serving.redis import open_redis
 from recmesh.serving.rpc import Method
 from recmesh.serving.warm import Releases, WarmReleases
-from services.recall import item_fields, new_items
+from services.recall import item_fields, new_items, trending
 from services.recall.core import RecallCore, RecallRelease
 from services.recall.live_items import LiveItems
 from services.recall.new_items import LatestNewItems
 from services.recall.servicer import RecallServicer
 from services.recall.settings import RecallSettings
+from services.recall.trending import LiveCounts, Trending
 
 
 def endpoint(port: int, core: RecallCore, check: Check) -> Endpoint:
@@ -45,17 +46,18 @@ def ready(releases: Releases[RecallRelease]) -> Check:
 
 @asynccontextmanager
 async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
-    """Serve recall with Milvus, the active release, and the items that feed changes in Redis."""
+    """Serve recall with Milvus, the active release, and what feed changes and counts in Redis."""
     async with open_milvus(settings) as milvus, open_redis(settings) as (redis, _):
-        gate, live = ComputeGate(), LiveItems()
+        gate, live, counts = ComputeGate(), LiveItems(), LiveCounts()
 
         def load(folder: Path, manifest: Manifest) -> RecallRelease:
             encoder = Encoder.load(folder)
             user_features, unknown_values = UserFeatureCache(encoder, folder), UnknownValues("recall", encoder)
             items = LatestNewItems(encoder, live, item_tower(folder))
             scenarios = Scenarios.load(folder / FEATURES, len(encoder.catalogue))
+            ranked = Trending(encoder, items, counts)
             return RecallRelease.warmed(
-                manifest, encoder, user_features, unknown_values, milvus, gate, items, scenarios
+                manifest, encoder, user_features, unknown_values, milvus, gate, items, scenarios, ranked
             )
 
         store = ModelStore(settings.model_store)
@@ -72,6 +74,7 @@ async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
             background(new_items.follow(store, releases, settings.release_poll)),
             background(new_items.follow_live(redis, live, releases)),
             background(item_fields.follow(redis, releases)),
+            background(trending.follow(redis, counts, releases)),
             background(shown_facts.follow(store)),
         ):
             yield [endpoint(settings.recall_port, core, ready(releases))]

@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from recmesh import spans
-from recmesh.contract import BOUGHT_BEFORE, NEW, POPULAR, REPEAT, TWO_TOWER
+from recmesh.contract import BOUGHT_BEFORE, NEW, POPULAR, REPEAT, TRENDING, TWO_TOWER
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable
 from recmesh.features import CHANNELS, Encoder
 from recmesh.features.encoder import MAX_UNLISTED_ITEMS
@@ -31,6 +31,7 @@ from recmesh.stores.milvus import MilvusReader
 from services.recall.coalescer import Coalescer
 from services.recall.item_fields import ItemFields
 from services.recall.new_items import LatestNewItems
+from services.recall.trending import Trending
 
 # The channels together give about as many candidates as the ranker is trained on. Popular items are added only if the
 # caller asks for more than that, or if the channels give fewer than the chain needs for its longest answer.
@@ -46,6 +47,9 @@ _CANDIDATES = {channel: metrics.CHANNEL_CANDIDATES.labels(channel) for channel i
 
 # Of so many items or fewer, an exact search is faster than one in Milvus that finds enough of them; docs/adr/035.
 _MAX_EXACT = 50_000
+
+_SINGLE_CHANNELS = {REPEAT: BOUGHT_BEFORE, TRENDING: TRENDING}
+"""The scenarios whose lists are those of one channel."""
 
 _CHECK_TIMEOUT_SECONDS = 0.5
 """For each call of a health check, which has a second."""
@@ -69,6 +73,7 @@ class RecallRelease:
     unknown_values: UnknownValues
     vectors: Coalescer
     new_items: LatestNewItems
+    trending: Trending
     drift: Drift
     milvus_serves: Check
     item_fields: ItemFields
@@ -84,13 +89,16 @@ class RecallRelease:
         gate: ComputeGate,
         new_items: LatestNewItems,
         scenarios: Scenarios,
+        trending: Trending,
     ) -> "RecallRelease":
         """A release with a loaded encoder, warmed up by one query that runs every part except Milvus."""
         collection = milvus.collection(manifest.collection, manifest.index)
         vectors = Coalescer(collection.search, gate.idle)
         serves = partial(collection.check, manifest.dim, _CHECK_TIMEOUT_SECONDS)
         drift, fields, retriever = Drift(encoder), ItemFields(encoder, new_items), Retriever(encoder, scenarios)
-        release = cls(encoder, retriever, user_features, unknown_values, vectors, new_items, drift, serves, fields)
+        release = cls(
+            encoder, retriever, user_features, unknown_values, vectors, new_items, trending, drift, serves, fields
+        )
         retrieval = _Retrieval(manifest.id, release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
         retrieval.candidates(manifest.id, retrieval.in_memory(), ())
         return release
@@ -190,6 +198,8 @@ class _Retrieval:
             InvalidRequest: It does not.
         """
         settings, scenario = self._release.retriever.scenarios.settings, self._query.scenario
+        if scenario == TRENDING:
+            return
         if scenario == REPEAT and not self._spec.repeats:
             raise InvalidRequest(f"release {release_id} has no scenario 'repeat': its data set has no repeated actions")
         if scenario and (settings.repeat is None if scenario == REPEAT else scenario not in settings.lists):
@@ -200,6 +210,8 @@ class _Retrieval:
             return self._release.retriever.quotas[self.segment]
         if self._query.scenario == REPEAT:
             return {BOUGHT_BEFORE: Channel()}
+        if self._query.scenario == TRENDING:
+            return {TRENDING: Channel(), POPULAR: Channel()}
         return self._release.retriever.scenarios.settings.lists[self._list_scenario].channels
 
     @property
@@ -295,9 +307,9 @@ class _Retrieval:
             size = self._query.size
             again = self._release.retriever.acted_on_again(self.user, self._exclude, size, self._allowed)
             return {BOUGHT_BEFORE: again}
-        if self._query.scenario:
+        if self._query.scenario in LIST_CHANNELS:
             return self._going_with_context()
-        depth = self._query.size if self._query.channel else None
+        depth = self._query.size if self._query.channel or self._query.scenario else None
         found = self._release.retriever.in_memory(
             self.user,
             self.channels,
@@ -306,10 +318,18 @@ class _Retrieval:
             new_only=self._query.new_only,
             user_vector=self._vector,
             allowed=self._allowed,
+            rates=self._rates() if TRENDING in self.channels else Scored.none(),
         )
         if TWO_TOWER in self.channels and self._exact:
             found[TWO_TOWER] = self.nearest()
         return found
+
+    def _rates(self) -> Scored:
+        """The items that are acted on most at the moment, without those outside the catalogue that are excluded."""
+        ranked = self._release.trending.latest
+        if not (ranked.items < 0).any():
+            return Scored(ranked.items, ranked.rates)
+        return Scored(*self._with_unlisted(ranked.sku_ids, ranked.items.copy(), ranked.rates))
 
     def _going_with_context(self) -> dict[str, Scored]:
         """The candidates of the channels of a scenario with context items."""
@@ -369,10 +389,11 @@ class _Retrieval:
 
     def _merge(self, found: dict[str, Scored]) -> Merged:
         size, usual = self._query.size, self._spec.candidates
-        single = BOUGHT_BEFORE if self._query.scenario == REPEAT else self._query.channel
-        if single:
+        if single := self._query.channel or _SINGLE_CHANNELS.get(self._query.scenario, ""):
             only = found.get(single, Scored.none())
             merged = Merged(only.items[:size], only.scores[:size], {single: only})
+            if self._query.scenario == TRENDING and not self._query.channel:
+                return self._filled(merged, size, found[POPULAR].items)
             if single != POPULAR or self._selection is None:
                 return merged
         else:
@@ -385,15 +406,18 @@ class _Retrieval:
         minimum = size if all_wanted else min(size, _MIN_CANDIDATES)
         return merged if len(merged.items) >= minimum else self._filled(merged, minimum)
 
-    def _filled(self, merged: Merged, size: int) -> Merged:
-        """The merged candidates, and popular items after them up to `size`.
+    def _filled(self, merged: Merged, size: int, popular_items: Ints | None = None) -> Merged:
+        """The merged candidates, and after them popular items up to `size`: the given ones, or the most popular ones.
 
         With a filter, the items follow that pass it and are not in the catalogue.
         """
-        excluded = np.concatenate([self._exclude, merged.items])
-        added = next_popular(self._release.encoder, excluded, size - len(merged.items), self._allowed)
+        excluded, missing = np.concatenate([self._exclude, merged.items]), size - len(merged.items)
+        if popular_items is None:
+            added = next_popular(self._release.encoder, excluded, missing, self._allowed)
+        else:
+            added = popular_items[~np.isin(popular_items, excluded)][:missing]
         if self._selection is not None:
-            added = np.concatenate([added, self._further(merged.items)[: size - len(merged.items) - len(added)]])
+            added = np.concatenate([added, self._further(merged.items)[: missing - len(added)]])
         scores = below(merged.scores, len(added))
         given = merged.given.get(POPULAR, Scored.none())
         popular = Scored(np.concatenate([given.items, added]), np.concatenate([given.scores, scores]))

@@ -29,6 +29,7 @@ class LatestNewItems:
         items: The new items.
         dropped: int32, the numbers of the dropped items in the catalogue.
         withdrawn: The ids outside the catalogue that are not offered.
+        unlisted: The ids outside the catalogue that are offered.
         changes: Up to which change of feed.
     """
 
@@ -70,6 +71,7 @@ class LatestNewItems:
         )
         self.items, self.dropped = self._with_live(live), dropped[dropped >= 0]
         self.withdrawn = frozenset(sku_id for sku_id in live.withdrawn if sku_id not in listed)
+        self.unlisted = frozenset(self.items.sku_ids) | (live.offered.keys() - listed.keys())
         self.changes = live.changes
 
     def _with_live(self, live: ChangedItems) -> NewItems:

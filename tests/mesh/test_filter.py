@@ -28,6 +28,7 @@ from recmesh.stores.redis import RedisReader
 from services.recall import core
 from services.recall.core import RecallCore, RecallRelease
 from services.recall.new_items import LatestNewItems
+from services.recall.trending import Trending
 from services.um.core import UmCore
 from tests.calls import AS, PUT_ITEMS, RECALL, REMOVE_ITEMS, SET_AVAILABILITY, UM
 from tests.mesh.conftest import Ask, ids
@@ -160,9 +161,9 @@ async def test_of_many_items_those_that_milvus_finds_are_the_best(
     encoder = Encoder.load(folder)
     milvus, redis = MilvusReader(trained_shop.milvus.uri), RedisReader(trained_shop.redis.url)
     features, unknown = UserFeatureCache(encoder, folder), UnknownValues("test", encoder)
-    release = RecallRelease.warmed(
-        read_manifest(folder), encoder, features, unknown, milvus, ComputeGate(), LatestNewItems(encoder), Scenarios()
-    )
+    items, gate = LatestNewItems(encoder), ComputeGate()
+    parts = (features, unknown, milvus, gate, items, Scenarios(), Trending(encoder, items))
+    release = RecallRelease.warmed(read_manifest(folder), encoder, *parts)
     await release.item_fields.refresh(redis)
     releases: Any = SimpleNamespace(get=lambda _: ("release", release))
     recall, conditions = RecallCore(releases, ComputeGate(), 60.0), [Condition.parse(text)]

@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from recmesh.contract import NEW
+from recmesh.contract import NEW, TRENDING
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
 from recmesh.pb.cm_pb2 import CMRequest
 from recmesh.pb.feed_pb2 import (
     Action,
+    DeleteUserRequest,
     ItemUpdate,
     PutItemsRequest,
     PutUsersRequest,
@@ -23,7 +25,18 @@ from recmesh.pb.feed_pb2 import (
 from recmesh.pb.recall_pb2 import RecallRequest
 from recmesh.pb.um_pb2 import UserModelRequest
 from recmesh.stores.wire import item_fields, user_fields
-from tests.calls import AS, CM, PUT_ITEMS, PUT_USERS, RECALL, RECORD_ACTIONS, REMOVE_ITEMS, SET_AVAILABILITY, UM
+from tests.calls import (
+    AS,
+    CM,
+    DELETE_USER,
+    PUT_ITEMS,
+    PUT_USERS,
+    RECALL,
+    RECORD_ACTIONS,
+    REMOVE_ITEMS,
+    SET_AVAILABILITY,
+    UM,
+)
 from tests.mesh.conftest import ids
 from tests.mesh.test_release_switch import copied_release
 from tests.processes import Service, running
@@ -32,7 +45,7 @@ from tests.shop import Shop, open_shop
 from tests.waiting import eventually
 
 SIZE = 20
-CHANNELS = ("two_tower", "neighbours", "popular", "bought_before", "new", "")
+CHANNELS = ("two_tower", "neighbours", "popular", "bought_before", "new", "trending", "")
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,22 @@ class Live:
         self.shop.store.activate(release, ())
         user = self.shop.user_ids[0]
         eventually(lambda: self.recommend(user).release == release, lambda: self.recommend(user).release)
+
+    def trending(self, user_id: str, **request: Any) -> list[str]:
+        return ids(
+            AS.call(self.compact.target("as"), ASRequest(user_id=user_id, scenario=TRENDING, size=SIZE, **request))
+        )
+
+    def act(self, counts: dict[str, int]) -> None:
+        """Record actions on items, each by another user, of the strongest type."""
+        actions = [
+            Action(user_id=f"trend-{number}", sku_id=sku_id)
+            for sku_id, count in counts.items()
+            for number in range(count)
+        ]
+        assert RECORD_ACTIONS.call(self.feed.target("feed"), RecordActionsRequest(actions=actions)).accepted == len(
+            actions
+        )
 
     def recall(self, user_id: str, channel: str = "", size: int = 400) -> list[str]:
         user = UM.call(self.compact.target("um"), UserModelRequest(user_id=user_id))
@@ -136,6 +165,44 @@ def test_a_new_item_is_recalled_with_the_vector_of_its_fields(live: Live) -> Non
     removal = RemoveItemsRequest(sku_ids=["fresh-1", "fresh-2"])
     assert REMOVE_ITEMS.call(live.feed.target("feed"), removal).accepted == 2
     eventually(lambda: not live.shows(user, "fresh-1") and not live.shows(user, "fresh-2"), lambda: live.recall(user))
+
+
+def test_what_is_acted_on_now_is_trending(live: Live) -> None:
+    user, popular = live.shop.user_ids[3], live.recall("", "popular", 400)
+    first, second, hidden = popular[-1], popular[-2], popular[-3]
+    live.put_item("hot", live.fields(first))
+    live.act({first: 5, "hot": 4, second: 3, hidden: 9, "nowhere": 9})
+    expected = [hidden, first, "hot", second]
+    eventually(lambda: live.trending(user)[:4] == expected, lambda: live.trending(user)[:5])
+    # Popular items fill the list, for anonymous users as well, and new_only and exclude_ids hold.
+    assert live.trending("") == [*expected, *(sku_id for sku_id in popular if sku_id not in expected)][:SIZE]
+    assert live.trending(user, exclude_ids=[hidden, "hot"])[:2] == [first, second]
+    assert live.recall(user, TRENDING) == expected
+    answer = AS.call(live.compact.target("as"), ASRequest(user_id=user, scenario=TRENDING, size=SIZE, explain=True))
+    assert not answer.degraded
+    channels = [[part.channel for part in reason.channels] for reason in answer.reasons]
+    assert channels == [[TRENDING]] * 4 + [["popular"]] * (SIZE - 4)
+    scores = [reason.channels[0].score for reason in answer.reasons]
+    assert scores[:4] == [info.rank_score for info in answer.item_infos[:4]]
+    assert [score / scores[3] for score in scores[:4]] == pytest.approx([3, 5 / 3, 4 / 3, 1], rel=1e-6)
+
+    live.set_available(hidden, False)
+    eventually(lambda: hidden not in live.trending(user), lambda: live.trending(user))
+    assert live.trending(user)[:3] == [first, "hot", second]
+    # Counts have no users.
+    request = DeleteUserRequest(user_id="trend-0")
+    assert DELETE_USER.call(live.feed.target("feed"), request).accepted == 1
+    live.act({second: 9})
+    eventually(lambda: live.trending(user)[:3] == [second, first, "hot"], lambda: live.trending(user)[:4])
+    # A recall that starts now reads the counts of the past.
+    with running("recall", live.shop.environment) as recall:
+        query = RecallRequest(scenario=TRENDING, request_num=3)
+        target = recall.target("recall")
+        eventually(
+            lambda: [pair.nid for pair in RECALL.call(target, query).score_pairs] == [second, first, "hot"],
+            lambda: RECALL.call(target, query),
+        )
+    live.set_available(hidden, True)
 
 
 def test_an_unavailable_item_is_in_no_answer_until_it_comes_back(live: Live, tmp_path: Path) -> None:

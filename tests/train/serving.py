@@ -33,6 +33,7 @@ from services.recall.core import RecallCore, RecallRelease
 from services.recall.item_fields import ItemFields
 from services.recall.new_items import LatestNewItems
 from services.recall.servicer import RecallServicer
+from services.recall.trending import Trending
 
 Vector = npt.NDArray[np.float32]
 _TIMEOUT = 60.0
@@ -104,6 +105,7 @@ class Serving:
             unknown,
             vectors,
             new_items,
+            Trending(self.encoder, new_items),
             Drift(self.encoder),
             AsyncMock(),
             ItemFields(self.encoder, new_items),

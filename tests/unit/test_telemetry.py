@@ -13,6 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from recmesh import spans
 from recmesh.contract import METHOD_PATHS, PORTS
 from recmesh.features import CHANNELS
+from recmesh.retrieval.scenarios import LIST_CHANNELS
 from recmesh.serving import metrics
 from tests.servers import ROOT
 
@@ -58,7 +59,7 @@ def test_every_label_is_described(telemetry: dict[str, Any]) -> None:
     assert used == set(telemetry["labels"])
     values = {name: label.get("values") for name, label in telemetry["labels"].items()}
     assert set(values["service"]) == {*PORTS, "compact", "paddle-serving"}
-    assert set(values["channel"]) == set(CHANNELS)
+    assert set(values["channel"]) == {*CHANNELS, *LIST_CHANNELS.values()}
 
 
 def test_every_attribute_of_recmesh_is_described(telemetry: dict[str, Any]) -> None:

@@ -146,9 +146,9 @@ def shop(tmp_path: Path, folder: Path) -> Iterator[Shop]:
         shop.stop()
 
 
-def counted(writer: RedisWriter) -> Counter[tuple[int, CountedAction]]:
+def counted(writer: RedisWriter) -> Counter[tuple[int, CountedAction | None]]:
     """The counts of all buckets in Redis."""
-    found = Counter[tuple[int, CountedAction]]()
+    found = Counter[tuple[int, CountedAction | None]]()
     for key in writer.scan(f"{writer.keys.counts('')}*"):
         bucket = key.rpartition(":")[2]
         if bucket.isdigit():
@@ -156,7 +156,7 @@ def counted(writer: RedisWriter) -> Counter[tuple[int, CountedAction]]:
     return found
 
 
-def expected_counts(accepted: Sequence[Action]) -> Counter[tuple[int, CountedAction]]:
+def expected_counts(accepted: Sequence[Action]) -> Counter[tuple[int, CountedAction | None]]:
     """Each accepted event counts once, in the bucket of its time."""
     return Counter(
         (bucket, CountedAction(action.sku_id, action.type, 1.0))

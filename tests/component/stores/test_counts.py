@@ -44,7 +44,7 @@ def entry(number: int, sku_id: str, bucket: int = BUCKET, kind: str = "view", va
     return Logged(f"{time}-0", LogEntry(action=Action(sku_id=sku_id, time=time, type=kind, value=value)))
 
 
-async def found(reader: RedisReader, bucket: int = BUCKET) -> dict[CountedAction, int]:
+async def found(reader: RedisReader, bucket: int = BUCKET) -> dict[CountedAction | None, int]:
     return {CountedAction.parse(field): number for field, number in (await reader.counts(bucket)).items()}
 
 

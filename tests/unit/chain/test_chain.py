@@ -1,5 +1,6 @@
 """The chain: shares of the time, metrics, and two faults at once; more in tests/component/services/test_chain.py."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -153,6 +154,41 @@ async def test_without_explain_there_are_no_reasons() -> None:
     assert not stages.recalled[1].explain
     assert (await chain.answer(Request("7", PROFILE, 5, explain=True), 5.0)).reasons
     assert stages.recalled[2].explain
+
+
+async def test_what_is_trending_keeps_the_order_of_recall() -> None:
+    stages = Stages(users=known_users(), absent={"i001"})
+    request = Request("7", UserInfo(), 3, scenario="trending", explain=True)
+    answer = await answered(stages, request, 5.0)
+    assert ids(answer) == ["i000", "i002", "i003"]
+    assert [ItemInfo.FromString(item.info).rank_score for item in answer.items] == pytest.approx([1, 1 / 3, 1 / 4])
+    assert (stages.ranked, answer.degraded) == ([], [])
+    assert [reason.channels for reason in answer.reasons] == [
+        [("two_tower", 1)],
+        [("two_tower", 1 / 3)],
+        [("two_tower", 1 / 4)],
+    ]
+    (query,) = stages.recalled
+    assert (query.scenario, query.channel, query.user) == ("trending", "", known_users()["7"])
+
+
+async def test_an_anonymous_user_gets_what_is_trending() -> None:
+    stages = Stages()
+    await answered(stages, Request("", UserInfo(), 3, scenario="trending"), 5.0)
+    await answered(stages, Request("", UserInfo(), 3), 5.0)
+    assert [(query.scenario, query.channel) for query in stages.recalled] == [("trending", ""), ("", "popular")]
+
+
+async def test_without_recall_the_popular_list_stands_for_what_is_trending() -> None:
+    stages = Stages()
+    popular = PopularList(stages)
+    following = asyncio.create_task(popular.follow(3600.0))
+    await asyncio.sleep(0)
+    following.cancel()
+    stages.failing = {"recall"}
+    answer = await chain_over(stages, popular).answer(Request("", UserInfo(), 3, ["i001"], scenario="trending"), 5.0)
+    assert ids(answer) == ["i000", "i002", "i003"]
+    assert (answer.degraded, stages.ranked) == (["recall"], [])
 
 
 class _RankFailsTheSecondTime(Stages):

@@ -137,7 +137,10 @@ async def test_the_size_is_50_by_default_and_200_at_most(monkeypatch: pytest.Mon
     [
         (ASRequest(user_id="x" * 129), "user_id: an id has 129 bytes"),
         (ASRequest(exclude_ids=["x"] * 10_001), "exclude_ids has 10,001 entries"),
-        (ASRequest(scenario="trendy"), "scenario 'trendy' is unknown: use one of home, related, basket, repeat$"),
+        (
+            ASRequest(scenario="trendy"),
+            "scenario 'trendy' is unknown: use one of home, related, basket, repeat, trending$",
+        ),
         (ASRequest(scenario="related"), "scenario 'related' needs context_ids, the items that the list refers to"),
         (ASRequest(context_ids=["x"]), "scenario 'home' takes no context_ids: only related and basket do"),
         (ASRequest(scenario="repeat", context_ids=["x"]), "scenario 'repeat' takes no context_ids"),

@@ -140,11 +140,11 @@ def test_newcomers_are_counted_in_the_second_half(shop: Path) -> None:
 
 
 def test_new_items_are_told_apart_by_fields(shop: Path) -> None:
-    assert profiled(shop).channels[-1].why == "7 items without actions, and recent items with few users, by price, tags"
+    assert profiled(shop).channels[-2].why == "7 items without actions, and recent items with few users, by price, tags"
     (shop / "schema.yaml").write_text(
         "user: {id: user_id}\nitem: {id: sku_id}\naction: {user: user_id, item: sku_id, time: time, type: type}\n"
     )
-    assert profiled(shop).channels[-1].why.endswith("; without fields, they all look alike")
+    assert profiled(shop).channels[-2].why.endswith("; without fields, they all look alike")
 
 
 def test_every_channel_of_recall_is_described(shop: Path) -> None:
@@ -156,13 +156,14 @@ def test_channels_follow_from_the_data(shop: Path) -> None:
         return {channel.name: channel.exists for channel in profiled(shop).channels}
 
     once = {"two_tower": True, "neighbours": True, "popular": True, "bought_before": False, "new": True}
+    once["trending"] = True
     assert channels() == once
     write_actions(shop, [*action_rows(), "u00,a,2024-03-06T10:00:00,order"])
     assert channels() == {**once, "bought_before": True}
     (shop / "schema.yaml").write_text((shop / "schema.yaml").read_text() + "repeats: false\n")
     assert channels() == once
     write_actions(shop, [f"u{user:02},a,2024-03-0{user % 9 + 1},view" for user in range(12)])
-    assert channels() == {**once, "neighbours": False}
+    assert channels() == {**once, "neighbours": False, "trending": False}
 
 
 def test_counts_are_binned_by_powers_of_two() -> None:

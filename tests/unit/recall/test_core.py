@@ -25,6 +25,7 @@ from services.recall import core
 from services.recall.core import NoChannelAnswered, RecallCore, RecallRelease
 from services.recall.item_fields import ItemFields
 from services.recall.new_items import LatestNewItems
+from services.recall.trending import Trending
 from tests.unit.clock import Clock
 from tests.unit.metric import added
 from tests.unit.recall.test_item_fields import Redis
@@ -57,9 +58,9 @@ async def _recalled(milvus: _Milvus, timeout: float = 5.0, seen: Sequence[str] =
     unknown: Any = SimpleNamespace(count=lambda: None)
     vectors: Any = milvus
     new_items, drift = LatestNewItems(encoder), Drift(encoder)
-    fields = ItemFields(encoder, new_items)
+    fields, trending = ItemFields(encoder, new_items), Trending(encoder, new_items)
     release = RecallRelease(
-        encoder, Retriever(encoder), features, unknown, vectors, new_items, drift, AsyncMock(), fields
+        encoder, Retriever(encoder), features, unknown, vectors, new_items, trending, drift, AsyncMock(), fields
     )
     releases: Any = SimpleNamespace(get=lambda _="": ("one", release))
     return await RecallCore(releases, ComputeGate(), 1.0).recall(CandidateQuery(user, **query), timeout)
@@ -126,8 +127,10 @@ def _release(
     features: Any = SimpleNamespace(encode=lambda _: (encoder.user({"age": "1"}), encoded))
     vectors: Any = milvus
     unknown, new_items = UnknownValues("recall", encoder), LatestNewItems(encoder)
-    drift, fields = Drift(encoder), ItemFields(encoder, new_items)
-    return RecallRelease(encoder, Retriever(encoder), features, unknown, vectors, new_items, drift, AsyncMock(), fields)
+    trending, drift, fields = Trending(encoder, new_items), Drift(encoder), ItemFields(encoder, new_items)
+    return RecallRelease(
+        encoder, Retriever(encoder), features, unknown, vectors, new_items, trending, drift, AsyncMock(), fields
+    )
 
 
 async def _asked(

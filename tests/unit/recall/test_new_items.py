@@ -25,6 +25,7 @@ from services.recall.core import RecallCore, RecallRelease
 from services.recall.item_fields import ItemFields
 from services.recall.live_items import ChangedItems, LiveItems
 from services.recall.new_items import LatestNewItems, follow, follow_live
+from services.recall.trending import Trending
 from tests.unit.clock import Clock
 from tests.unit.metric import added
 from tests.unit.retrieval.test_new import with_new_items
@@ -49,8 +50,10 @@ def _release() -> RecallRelease:
     unknown: Any = SimpleNamespace(count=lambda: None)
     vectors: Any = _Unlisted()
     items, drift = LatestNewItems(encoder), Drift(encoder)
-    fields = ItemFields(encoder, items)
-    release = RecallRelease(encoder, Retriever(encoder), features, unknown, vectors, items, drift, AsyncMock(), fields)
+    fields, trending = ItemFields(encoder, items), Trending(encoder, items)
+    release = RecallRelease(
+        encoder, Retriever(encoder), features, unknown, vectors, items, trending, drift, AsyncMock(), fields
+    )
     # By hand: tea gets 1 * 1 + 3 * 2 - 1 = 6, mug 1, and the best of the catalogue's new items, c, 5.
     release.new_items.replace(_INGESTED)
     return release

@@ -20,6 +20,7 @@ from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, Req
 from services.recall.core import RecallCore, RecallRelease
 from services.recall.item_fields import ItemFields
 from services.recall.new_items import LatestNewItems
+from services.recall.trending import Trending
 from tests.unit.features.toy import encoder
 from tests.unit.retrieval.test_scenarios import scenarios
 
@@ -43,8 +44,8 @@ async def _recalled(
     if new is not None:
         items.replace(new)
     retriever = Retriever(toy, scenarios() if made is None else made)
-    fields = ItemFields(toy, items)
-    release = RecallRelease(toy, retriever, features, unknown, milvus, items, Drift(toy), AsyncMock(), fields)
+    fields, trending = ItemFields(toy, items), Trending(toy, items)
+    release = RecallRelease(toy, retriever, features, unknown, milvus, items, trending, Drift(toy), AsyncMock(), fields)
     releases: Any = SimpleNamespace(get=lambda _="": ("one", release))
     asked = RequestUser(UserInfo(), History(sku_ids=history)) if history else ANONYMOUS
     return await RecallCore(releases, ComputeGate(), 1.0).recall(CandidateQuery(asked, **{"size": 9, **query}), 5.0)

@@ -45,13 +45,14 @@ def test_each_channel_returns_its_best_items_first() -> None:
 def test_a_channel_drops_what_a_filter_does_not_let_pass_before_it_cuts_its_list(name: str) -> None:
     made = with_new_items()
     user, vector = buyer(made, "a", "c", "b"), np.array([1, 3, 1], np.float32)
+    rates = Scored(np.array([3, 0, 4], np.int32), np.array([3, 2, 1], np.float32))
 
     def found(depth: int, allowed: Mask | None = None, exclude: Ints = NO_ITEMS) -> list[int]:
         if name == "two_tower":
             nearest = two_tower(made, vector, made.item_vectors[:-1], exclude, depth, allowed)
         else:
             retriever = Retriever(made)
-            nearest = retriever.in_memory(user, [name], exclude, depth, user_vector=vector, allowed=allowed)[name]
+            nearest = retriever.in_memory(user, [name], exclude, depth, False, vector, allowed, rates)[name]
         items: list[int] = nearest.items.tolist()
         return items
 

@@ -22,7 +22,7 @@ from services.cm.settings import CmSettings
 from services.rank import app as rank_app
 from services.rank.settings import RankSettings
 from services.recall import app as recall_app
-from services.recall import item_fields, new_items
+from services.recall import item_fields, new_items, trending
 from services.recall.core import RecallCore
 from services.recall.settings import RecallSettings
 from services.um import app as um_app
@@ -207,10 +207,13 @@ async def test_recall_follows_its_releases_and_their_new_items(
     async def follow_live(*arguments: Any) -> None:
         kept["live items"] = arguments
 
+    async def follow_counts(*arguments: Any) -> None:
+        kept["counts"] = arguments
+
     async def follow_fields(*arguments: Any) -> None:
         kept["item fields"] = arguments
 
-    for name in ("UnknownValues", "UserFeatureCache", "LatestNewItems", "item_tower", "ready"):
+    for name in ("UnknownValues", "UserFeatureCache", "LatestNewItems", "Trending", "item_tower", "ready"):
         monkeypatch.setattr(recall_app, name, _keep(kept, name))
 
     async def export(store: Any) -> None:
@@ -218,6 +221,7 @@ async def test_recall_follows_its_releases_and_their_new_items(
 
     monkeypatch.setattr(new_items, "follow", follow)
     monkeypatch.setattr(new_items, "follow_live", follow_live)
+    monkeypatch.setattr(trending, "follow", follow_counts)
     monkeypatch.setattr(item_fields, "follow", follow_fields)
     monkeypatch.setattr(shown_facts, "follow", export)
     monkeypatch.setattr(recall_app, "open_milvus", milvus)
@@ -258,13 +262,16 @@ async def test_recall_follows_its_releases_and_their_new_items(
     releases.switched(SimpleNamespace(drift=SimpleNamespace(export=lambda: exported.append("drift"))))
     assert exported == ["drift"]
     gate = kept["core"][1]
-    made = ("UserFeatureCache", "UnknownValues", "milvus", gate, "LatestNewItems", "scenarios")
+    made = ("UserFeatureCache", "UnknownValues", "milvus", gate, "LatestNewItems", "scenarios", "Trending")
     assert kept["warmed"] == ("manifest", encoder, *made)
     assert kept["scenarios"] == (Path("/r1/features"), 2)
     reader, live, told = kept["live items"]
     assert (reader, told) == (readers[0], releases)
     assert kept["item fields"] == (readers[0], releases)
     assert kept["LatestNewItems"] == (encoder, live, "item_tower")
+    reader, counts, told = kept["counts"]
+    assert (reader, told) == (readers[0], releases)
+    assert kept["Trending"] == (encoder, "LatestNewItems", counts)
     assert kept["item_tower"] == (Path("/r1"),)
     assert (kept["UserFeatureCache"], kept["UnknownValues"]) == ((encoder, Path("/r1")), ("recall", encoder))
 

@@ -31,6 +31,12 @@ def test_an_action_counts_in_the_bucket_of_its_time(time: int, bucket: int | Non
 def test_the_name_of_a_field_tells_item_type_and_value(value: float) -> None:
     value = Action(value=value).value  # a 32-bit float
     parsed = CountedAction.parse(CountedAction("item with\ttabs and ümlauts", "view", value).field)
+    assert parsed
     assert parsed[:2] == ("item with\ttabs and ümlauts", "view")
     assert Action(value=parsed.value).value == value
     assert CountedAction("00123", "view", 1.0).field == "view\x001\x0000123"
+
+
+@pytest.mark.parametrize("field", ["", "a", "view\x00a", "view\x00much\x00a"])
+def test_a_damaged_field_stands_for_nothing(field: str) -> None:
+    assert CountedAction.parse(field) is None
