@@ -13,6 +13,7 @@ import numpy as np
 from jobs.train.data import leaks, statistics
 from jobs.train.data.prepare import Prepared, prepare
 from jobs.train.data.rows import Snapshot, candidates, retrieved, sampled, segments_of
+from jobs.train.data.trending import trending_at
 from jobs.train.data.windows import Plan, Role, Window, plan
 from jobs.train.export import release
 from jobs.train.models import debiased_score
@@ -211,7 +212,8 @@ def _snapshot(
     data: Prepared, spec: FeatureSpec, window: Window, known: Statistics, towers: TwoTower, vectors: Floats
 ) -> Snapshot:
     encoder = Encoder(spec, data.user_vocabularies, data.item_vocabularies, data.catalogue, known, padded(vectors))
-    return Snapshot(window, encoder, vectors, user_vectors(towers.exported_user_tower(vectors), encoder))
+    to_vectors = user_vectors(towers.exported_user_tower(vectors), encoder)
+    return Snapshot(window, encoder, vectors, to_vectors, trending_at(data, spec, window))
 
 
 def _with_quotas(
@@ -224,7 +226,7 @@ def _with_quotas(
         found = list(retrieved(data, snapshot, users, segment))
         if found:
             channels[segment], decisions = quotas(
-                found, tuple(channels[segment]), spec.candidates, snapshot.encoder.scratch
+                found, tuple(channels[segment]), spec.candidates, snapshot.encoder.scratch, snapshot.rates
             )
             lists.decisions[segment] += decisions
     return spec.model_copy(update={"channels": channels})

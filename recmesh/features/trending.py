@@ -3,7 +3,7 @@
 import numpy as np
 
 from recmesh.contract import COUNT_BUCKET_MS, COUNT_BUCKETS
-from recmesh.features.spec import Array, Floats, Ints, Longs
+from recmesh.features.spec import Array, Ints, Longs
 
 _HOUR = 3_600_000 // COUNT_BUCKET_MS
 _HALF_LIVES = (_HOUR, COUNT_BUCKETS)
@@ -21,19 +21,19 @@ def _shares() -> Array:
 _SHARES = _shares()
 
 
-def action_rates(items: Ints, buckets: Longs, weights: Array, size: int) -> Floats:
-    """Return how often each item is acted on, in weighted actions per hour, float32 [size].
+def action_rates(items: Ints, buckets: Longs | int, weights: Array, size: int, now: int) -> Array:
+    """Return how often each item is acted on, in weighted actions per hour, float64 [size].
 
     It is the mean of two rates of the last day, one with a half-life of an hour and one with a half-life of a day. The
-    present is the newest bucket, so rates fall only while other items are acted on.
+    rates of several parts of the actions add up to those of all.
 
     Args:
         items: int32, the numbers of items, each below `size`.
-        buckets: int64 of the same length, when there were actions: milliseconds since 1970 // `COUNT_BUCKET_MS`.
+        buckets: int64 of the same length, when there were actions: milliseconds since 1970 // `COUNT_BUCKET_MS`. One
+            number stands for all.
         weights: Of the same length, the sums of the weights of the actions.
         size: The number of items.
+        now: The newest bucket. It is the present, so rates fall only while other items are acted on.
     """
-    if not len(buckets):
-        return np.zeros(size, np.float32)
-    ages = np.minimum(buckets.max() - buckets, COUNT_BUCKETS)
-    return np.bincount(items, weights * _SHARES[ages], size).astype(np.float32)
+    rates: Array = np.bincount(items, weights * _SHARES[np.minimum(now - buckets, COUNT_BUCKETS)], size)
+    return rates

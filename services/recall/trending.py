@@ -12,7 +12,7 @@ import structlog
 from recmesh.contract import COUNT_BUCKETS, MAX_CANDIDATES
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.features import Encoder
-from recmesh.features.spec import Floats, Ints
+from recmesh.features.spec import Array, Floats, Ints
 from recmesh.features.trending import action_rates
 from recmesh.serving.logs import reason
 from recmesh.serving.warm import Releases
@@ -150,6 +150,8 @@ class Trending:
         self._numbers = dict[str, int]()
         self._items = _NO_ITEMS
         self._weights = np.empty(0, np.float32)
+        self._older: dict[int, tuple[Ints, Floats]] = {}
+        self._older_rates: Array = np.zeros(0)
         self.latest = NOTHING
         self.update()
 
@@ -178,11 +180,24 @@ class Trending:
         weights = self._encoder.weights_of([action.type for action in actions], [action.value for action in actions])
         self._items, self._weights = np.append(self._items, items), np.append(self._weights, weights)
 
+    def _rates(self, counts: Counts) -> Array:
+        """The rates float64 of all items. Those of the older buckets are kept, as usually only the newest changes."""
+        now, size = max(counts.buckets), len(self._sku_ids)
+        older = {bucket: of_bucket for bucket, of_bucket in counts.buckets.items() if bucket != now}
+        if older.keys() != self._older.keys() or any(self._older[bucket] is not older[bucket] for bucket in older):
+            self._older, self._older_rates = older, np.zeros(size)
+            for bucket, of_bucket in older.items():
+                self._older_rates += self._rates_of(of_bucket, bucket, now, size)
+        rates = self._rates_of(counts.buckets[now], now, now, size)
+        rates[: len(self._older_rates)] += self._older_rates
+        return rates
+
+    def _rates_of(self, of_bucket: tuple[Ints, Floats], bucket: int, now: int, size: int) -> Array:
+        positions, numbers = of_bucket
+        return action_rates(self._items[positions], bucket, self._weights[positions] * numbers, size, now)
+
     def _ranked(self, counts: Counts) -> RankedItems:
-        positions, numbers = (np.concatenate(parts) for parts in zip(*counts.buckets.values(), strict=True))
-        sizes = [len(of_bucket) for of_bucket, _ in counts.buckets.values()]
-        buckets = np.repeat(np.array(list(counts.buckets), np.int64), sizes)
-        rates = action_rates(self._items[positions], buckets, self._weights[positions] * numbers, len(self._sku_ids))
+        rates = self._rates(counts).astype(np.float32)
         found = np.flatnonzero(rates > 0)
         items = self._encoder.catalogue.encode([self._sku_ids[number] for number in found.tolist()])
         offered = [

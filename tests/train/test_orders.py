@@ -32,6 +32,12 @@ def test_every_order_contains_the_same_candidates() -> None:
         assert candidates.merged.items[np.argsort(-orders.scores(candidates, order), kind="stable")].tolist() == items
 
 
+def test_new_and_trending_items_lead_no_list() -> None:
+    candidates = _list([5, 3, 9, 1], [0.1, 0.4, 0.2, 0.3], popular=[9, 8, 5], new=[1], trending=[3])
+    candidates.wanted = np.array([3], np.int32)
+    assert list(orders.simpler([candidates])) == ["merge", "popularity", "popular"]
+
+
 @pytest.mark.parametrize(
     ("gains", "chosen"),
     [

@@ -12,6 +12,7 @@ from recmesh.kernels import Scratch
 from recmesh.retrieval import Scored
 
 _WANTED = np.arange(10, dtype=np.int32)
+_NOTHING = Scored.none()
 
 
 def _found(users: int, **channels: tuple[int, int]) -> Any:
@@ -31,13 +32,14 @@ def _found(users: int, **channels: tuple[int, int]) -> Any:
         SimpleNamespace(
             channels={name: scored(*gives, 1000 * number) for number, (name, gives) in enumerate(channels.items(), 1)},
             wanted=_WANTED,
+            excluded=np.empty(0, np.int32),
         )
         for _ in range(users)
     ]
 
 
-def _quotas(**channels: tuple[int, int]) -> tuple[dict[str, Channel], tuple[Decision, ...]]:
-    return quotas(_found(60, **channels), tuple(channels), 400, Scratch(4000))
+def _quotas(rates: Scored = _NOTHING, **channels: tuple[int, int]) -> tuple[dict[str, Channel], tuple[Decision, ...]]:
+    return quotas(_found(60, **channels), tuple(channels), 400, Scratch(4000), rates)
 
 
 def test_a_channel_with_earlier_hits_gets_more_weight() -> None:
@@ -57,3 +59,23 @@ def test_a_weak_two_tower_channel_contributes_its_first_items_only() -> None:
     weighed, (depth, _) = _quotas(two_tower=(0, 2), popular=(0, 9))
     assert (weighed["two_tower"].depth, weighed["popular"].depth) == (50, 180)
     assert depth.chosen == "the best 50"
+
+
+def _rated(*items: int) -> Scored:
+    return Scored(np.array(items, np.int32), np.linspace(9, 1, len(items), dtype=np.float32))
+
+
+def test_trending_items_take_part_if_they_are_what_users_want() -> None:
+    before, decisions = _quotas(two_tower=(20, 8), popular=(0, 5))
+    weighed, (*others, trending) = _quotas(_rated(*range(10), 3500), two_tower=(20, 8), popular=(0, 5))
+    assert tuple(others) == decisions
+    assert {name: channel for name, channel in weighed.items() if name != "trending"} == before
+    assert weighed["trending"].depth == 50
+    assert trending.chosen == f"{weighed['trending'].weight:g}" == max(trending.tried, key=lambda w: trending.tried[w])
+    assert trending.tried["without"] == max(decisions[1].tried.values())
+
+
+def test_other_trending_items_change_nothing() -> None:
+    before = _quotas(two_tower=(20, 8), popular=(0, 5))
+    assert _quotas(_rated(*range(3500, 3600)), two_tower=(20, 8), popular=(0, 5)) == before
+    assert _quotas(_rated(3500), two_tower=(20, 8), popular=(0, 5)) == before

@@ -37,12 +37,14 @@ class Snapshot:
         encoder: Encodes users and items with the statistics of the cut-off.
         item_vectors: float32 [items, dim], from towers that have not seen the labels.
         user_vectors: The user tower of the same towers.
+        rates: The items that are acted on most at the cut-off.
     """
 
     window: Window
     encoder: Encoder
     item_vectors: Floats
     user_vectors: UserVectors
+    rates: Scored
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -172,7 +174,7 @@ def retrieved(data: Prepared, snapshot: Snapshot, users: Longs, segment: Segment
     vectors = snapshot.user_vectors([user for _, _, user in encoded])
     for (row, wanted, user), vector in zip(encoded, vectors, strict=True):
         exclude = retriever.excluded(user, segment != "repeat")
-        found = retriever.exact(user, vector, snapshot.item_vectors, exclude, segment != "repeat")
+        found = retriever.exact(user, vector, snapshot.item_vectors, exclude, segment != "repeat", snapshot.rates)
         yield Retrieved(row, user, vector, wanted, exclude, found)
         user.memory.clear()
 

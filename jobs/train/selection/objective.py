@@ -20,4 +20,9 @@ def objective(figures: Array) -> Array:
 
 def exceeds_standard_error(gains: Array) -> bool:
     """Return whether the mean of gains, float [users], is greater than its standard error."""
-    return bool(gains.mean() > gains.std() / np.sqrt(len(gains)))
+    return bool(gains.mean() > standard_error(gains))
+
+
+def standard_error(gains: Array) -> float:
+    """Return the standard error of the mean of gains, float [users]."""
+    return float(gains.std() / np.sqrt(len(gains)))

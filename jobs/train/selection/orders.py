@@ -11,7 +11,7 @@ import numpy as np
 
 from jobs.train.data.rows import Candidates
 from jobs.train.selection.objective import OBJECTIVE, exceeds_standard_error, objective
-from recmesh.contract import NEW
+from recmesh.contract import NEW, TRENDING
 from recmesh.evaluation import Decision, per_user
 from recmesh.features import FeatureSpec, Segment
 from recmesh.features.spec import Array, Channel, Floats, Ints
@@ -19,6 +19,9 @@ from recmesh.features.spec import Array, Channel, Floats, Ints
 RANKER, MERGE, POPULARITY = "ranker", "merge", "popularity"
 POPULARITY_INPUT = 0
 """The first input of the ranker is the first popularity."""
+
+_NO_ORDERS = (NEW, TRENDING)
+"""Channels that cannot lead a list: in serving they may be empty."""
 
 NEGLIGIBLE_WEIGHT = 1e-6
 """Factor for the weights of the channels behind the one that comes first."""
@@ -42,7 +45,7 @@ def ordered(candidates: Candidates, order: str) -> Ints:
 
 def simpler(tested: Sequence[Candidates]) -> dict[str, Array]:
     """Evaluate all simpler orders: by order, the metrics of each user, float [users, 3]."""
-    channels = dict.fromkeys(name for candidates in tested for name in candidates.channels if name != NEW)
+    channels = dict.fromkeys(name for candidates in tested for name in candidates.channels if name not in _NO_ORDERS)
     return {
         order: per_user((ordered(candidates, order), candidates.wanted) for candidates in tested)
         for order in (MERGE, POPULARITY, *channels)

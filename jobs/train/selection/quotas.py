@@ -10,12 +10,13 @@ and which is served if the ranker is not.
 from collections.abc import Mapping, Sequence
 
 from jobs.train.data.rows import Retrieved
-from jobs.train.selection.objective import OBJECTIVE, exceeds_standard_error, objective
-from recmesh.contract import NEW, TWO_TOWER
+from jobs.train.selection.objective import OBJECTIVE, exceeds_standard_error, objective, standard_error
+from recmesh.contract import NEW, TRENDING, TWO_TOWER
 from recmesh.evaluation import Decision, metrics, per_user
 from recmesh.features.spec import Array, Channel
 from recmesh.kernels import Scratch
-from recmesh.retrieval import merge
+from recmesh.retrieval import Scored, merge
+from recmesh.retrieval.channels import trending
 
 STRONG, WEAK = Channel(weight=1.0, depth=180), Channel(weight=0.5, depth=50)
 
@@ -27,12 +28,13 @@ find out."""
 COMPARABLE_RECALL = 0.85
 """The two-tower channel is strong if its recall@100 is at least this part of the best channel's."""
 
+TRENDING_WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 WEIGHT_FACTORS = (0.5, 2.0)
 MAX_ROUNDS = 4
 
 
 def quotas(
-    found: Sequence[Retrieved], names: Sequence[str], size: int, scratch: Scratch
+    found: Sequence[Retrieved], names: Sequence[str], size: int, scratch: Scratch, rates: Scored
 ) -> tuple[dict[str, Channel], tuple[Decision, ...]]:
     """Choose depths and weights.
 
@@ -41,9 +43,11 @@ def quotas(
         names: The channels.
         size: Length of the merged list.
         scratch: Memory for the merge.
+        rates: The items that are acted on most at the cut-off, for the channel `trending`; empty if the data has none.
 
     Returns:
-        The channels, and the decisions about depth and weights.
+        The channels, and the decisions about depth and weights. `trending` is one of the channels, and has a decision,
+        only if it takes part: otherwise the release is the same as from data without times of day.
     """
     recall = {
         name: metrics((user.channels[name].items, user.wanted) for user in found)["recall@100"]
@@ -63,7 +67,43 @@ def quotas(
     quota = {NEW: NEWCOMERS, TWO_TOWER: STRONG if strong else WEAK}
     initial = {name: quota.get(name, STRONG) for name in names}
     channels, weights = _weighted(found, initial, size, scratch)
-    return channels, (depth, weights)
+    with_trending, decision = _with_trending(found, channels, size, scratch, rates)
+    return with_trending, (depth, weights) if decision is None else (depth, weights, decision)
+
+
+def _with_trending(
+    found: Sequence[Retrieved], channels: dict[str, Channel], size: int, scratch: Scratch, rates: Scored
+) -> tuple[dict[str, Channel], Decision | None]:
+    """Add trending items with the best of some weights if that improves the lists by more than two standard errors.
+
+    The list of a cut-off is the same for all users, so their gains depend on each other: one standard error is too few.
+    """
+    if not len(rates.items):
+        return channels, None
+    before = objective(per_user((merge(user.channels, channels, size, scratch).items, user.wanted) for user in found))
+    tried, chosen, best = {"without": float(before.mean())}, channels, 0.0
+    for weight in TRENDING_WEIGHTS:
+        quota = Channel(weight=weight, depth=WEAK.depth)
+        other = {**channels, TRENDING: quota}
+        after = objective(
+            per_user(
+                (merge(user.channels | _trending(user, rates, quota), other, size, scratch).items, user.wanted)
+                for user in found
+            )
+        )
+        tried[f"{weight:g}"] = float(after.mean())
+        gains = after - before
+        if gains.mean() > max(best, 2 * standard_error(gains)):
+            chosen, best = other, float(gains.mean())
+    if chosen is channels:
+        return channels, None
+    rule = f"the best {OBJECTIVE} in the first window, if it is higher by more than two standard errors"
+    weight = chosen[TRENDING].weight
+    return chosen, Decision(what="weight of trending items", chosen=f"{weight:g}", tried=tried, rule=rule)
+
+
+def _trending(user: Retrieved, rates: Scored, quota: Channel) -> dict[str, Scored]:
+    return {TRENDING: trending(rates, user.excluded, quota.depth)}
 
 
 def _weighted(

@@ -17,12 +17,13 @@ def geometric(half_life: int) -> float:
 def rates(*counts: tuple[int, int, float], size: int = 3) -> list[float]:
     """The rates by (item, bucket, weight)."""
     items, buckets, weights = (np.array(column) for column in zip(*counts, strict=True))
-    found: list[float] = action_rates(items.astype(np.int32), buckets.astype(np.int64), weights, size).tolist()
+    counted = items.astype(np.int32), buckets.astype(np.int64), weights
+    found: list[float] = action_rates(*counted, size, int(buckets.max())).tolist()
     return found
 
 
 def test_a_constant_stream_has_its_own_rate() -> None:
-    assert rates(*((1, bucket, 2.0) for bucket in range(5000, 5000 + DAY))) == [0, 24, 0]
+    assert rates(*((1, bucket, 2.0) for bucket in range(5000, 5000 + DAY))) == pytest.approx([0, 24, 0])
 
 
 def test_an_action_of_now_adds_to_both_rates() -> None:
@@ -51,5 +52,12 @@ def test_a_burst_of_this_hour_is_before_an_item_that_sells_all_day() -> None:
     assert second > first > third > 0
 
 
+def test_parts_add_up() -> None:
+    older, newest = np.array([0, 1, 1], np.int32), np.array([1, 2], np.int32)
+    parts = [action_rates(older, 6990, np.ones(3), 3, 7000), action_rates(newest, 7000, np.ones(2), 3, 7000)]
+    every = rates((0, 6990, 1.0), (1, 6990, 2.0), (1, 7000, 1.0), (2, 7000, 1.0))
+    assert sum(parts).tolist() == pytest.approx(every)  # type: ignore[union-attr]
+
+
 def test_without_actions_there_are_no_rates() -> None:
-    assert action_rates(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0), 2).tolist() == [0, 0]
+    assert action_rates(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0), 2, 0).tolist() == [0, 0]
