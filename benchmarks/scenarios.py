@@ -23,6 +23,7 @@ from recmesh.dataset import read
 from recmesh.evaluation.report import Gain
 from recmesh.features import Encoder
 from recmesh.features.spec import Floats
+from recmesh.retrieval import Scored
 
 _METRICS = ("recall@10", "recall@20", "ndcg@10", "hit_rate@10")
 
@@ -43,7 +44,7 @@ def main() -> None:
         known = statistics.build(data, spec, window.known, window.as_of)
         parts = (data.user_vocabularies, data.item_vocabularies, data.catalogue, known, none)
         began = time.process_time()
-        training.observe(Snapshot(window, Encoder(spec, *parts), none, lambda users: none))
+        training.observe(Snapshot(window, Encoder(spec, *parts), none, lambda users: none, Scored.none()))
         seconds += time.process_time() - began
     began = time.process_time()
     training.finish()
