@@ -30,6 +30,7 @@ def test_the_keys_of_a_user_share_a_slot_and_lead_back_to_the_id(identity: str) 
     assert keys.user.id_of(user) == keys.history.id_of(history) == keys.item.id_of(keys.item(identity)) == identity
     assert keys.user.id_of(history) is None
     assert keys.item.id_of(user) is None
+    assert not keys.foreign(keys.counts(6_000_000)) and not keys.foreign(keys.counts("applied"))
     assert not keys.foreign(user) and not keys.foreign(history) and not keys.foreign(keys.item(identity))
 
 
