@@ -3,7 +3,8 @@
 Nothing here imports a store, except `redis` and `milvus`, which only services that need a store import.
 """
 
-from recmesh.serving.server import Endpoint, background, run
+from recmesh.serving.endpoint import Endpoint
+from recmesh.serving.server import background, run
 from recmesh.serving.settings import RedisSettings, ReleaseSettings, ServerSettings, load_settings
 
 __all__ = [

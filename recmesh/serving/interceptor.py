@@ -1,55 +1,27 @@
-"""The interceptor of every call: admission, deadline, errors, metrics and tracing in one stack frame.
+"""The interceptor of gRPC calls, which puts the guard before each method.
 
 Calls to the health and reflection services bypass it: they must be answered under overload, and they create no spans,
 log lines or request metrics.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
 import grpc
-import structlog
-from prometheus_client import Counter
 
-from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError
-from recmesh.serving import deadline, logs, metrics, priority
-from recmesh.serving.load import Load, Refused
-from recmesh.serving.rpc import Context, Method, Received
-from recmesh.serving.tracing import Tracer
+from recmesh.serving.guard import Guard
+from recmesh.serving.rpc import Method
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-
-# What gRPC adds to a call that it sends again (gRFC A6).
-_PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
-
-# Stops the retries of the caller's gRPC library: only calls that no server has accepted are worth a retry (gRFC A6).
-_NO_RETRY = (("grpc-retry-pushback-ms", "-1"),)
-_NO_ROOM = "all capacity is in use (docs/services.md): retry later, or add replicas"
-
-log = structlog.get_logger(__name__)
 
 
 class Interceptor(grpc.aio.ServerInterceptor):
     """Wraps each method of a service at its first call, and reuses the wrapped handler."""
 
-    def __init__(self, service: str, load: Load, tracer: Tracer, default_timeout: float) -> None:
-        """Guard the methods of one service.
-
-        Args:
-            service: Name in metrics and logs (`um`, `cm`, ...).
-            load: Counts the calls of the service.
-            tracer: Traces each request.
-            default_timeout: Seconds for requests without a deadline.
-        """
-        self._service = service
-        self._load = load
-        self._tracer = tracer
-        self._default_timeout = default_timeout
+    def __init__(self, guard: Guard) -> None:
+        """Put a guard before the methods of its service."""
+        self._guard = guard
         self._wrapped: dict[str, tuple[_Handler, _Handler]] = {}
-        self._log_limit = logs.Limit()
-        metrics.IN_FLIGHT.labels(service).set_function(lambda: load.in_flight)
-        metrics.LIMIT.labels(service).set_function(lambda: load.limit)
 
     async def intercept_service(
         self,
@@ -64,90 +36,12 @@ class Interceptor(grpc.aio.ServerInterceptor):
             if handler is None or handler.unary_unary is None or path.startswith("/grpc."):
                 return handler
             guarded = grpc.unary_unary_rpc_method_handler(
-                self._guarded(path, cast(Method, handler.unary_unary)),
+                self._guard.guarded(path, cast(Method, handler.unary_unary)),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
-            self._wrapped[path] = wrapped = guarded, self._refusing(path)
+            # A handler of a stream need not wait for the request.
+            refusing: _Handler = grpc.stream_unary_rpc_method_handler(self._guard.refusing(path))
+            self._wrapped[path] = wrapped = guarded, refusing
         guarded, refusing = wrapped
-        batch = priority.is_batch(handler_call_details.invocation_metadata)
-        return guarded if self._load.has_room(batch=batch) else refusing
-
-    def _refusing(self, path: str) -> _Handler:
-        """A handler that refuses calls before their requests are read: one of a stream need not wait for them."""
-        by_caller = self._requests(path, Overloaded.grpc_status)
-        refused = metrics.REFUSED.labels(self._service, "limit")
-
-        async def refuse(_requests: object, context: Context) -> None:
-            by_caller[priority.is_batch(context.invocation_metadata())].inc()
-            refused.inc()
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _NO_ROOM, _NO_RETRY)
-
-        return grpc.stream_unary_rpc_method_handler(refuse)
-
-    def _guarded(self, path: str, method: Method) -> Method:
-        seconds = metrics.REQUEST_SECONDS.labels(self._service, path.rpartition("/")[2])
-        deadlines, retried = metrics.DEADLINE_SECONDS.labels(self._service), metrics.RETRIED.labels(self._service)
-        answered = self._requests(path, "OK")
-
-        async def guarded(received: Received, context: Context) -> Any:
-            started = time.perf_counter()
-            metadata = context.invocation_metadata()
-            request_span = self._tracer.begin(path, metadata)
-            batch = priority.is_batch(metadata)
-            priority.batch.set(batch)
-            status, text = "CANCELLED", ""
-            try:
-                request, size = received
-                if isinstance(request, InvalidRequest):
-                    raise request
-                logs.log_id.set(getattr(request, "log_id", 0))
-                # The type stubs lack the None of calls without a deadline.
-                allowed: float | None = context.time_remaining()
-                timeout = self._default_timeout if allowed is None else allowed
-                deadlines.observe(timeout)
-                if any(key == _PREVIOUS_ATTEMPTS for key, _ in metadata or ()):
-                    retried.inc()
-                self._load.enter(size, timeout)
-                try:
-                    answer = await self._in_time(method, request, context, allowed)
-                finally:
-                    self._load.leave(size)
-                self._load.answered(time.perf_counter() - started)
-                status = "OK"
-                return answer
-            except Exception as error:  # noqa: BLE001 - the only place where errors become status codes
-                status, text = self._status_of(error, path)
-            finally:
-                (answered if status == "OK" else self._requests(path, status))[batch].inc()
-                trace_id = self._tracer.end(request_span, status)
-                seconds.observe(time.perf_counter() - started, {"trace_id": trace_id} if trace_id else None)
-            return await context.abort(grpc.StatusCode[status], text, _NO_RETRY)
-
-        return guarded
-
-    def _requests(self, path: str, status: str) -> tuple[Counter, Counter]:
-        """The counters of the requests with a status, of online and of batch callers."""
-        labels = self._service, path.rpartition("/")[2], status
-        return metrics.REQUESTS.labels(*labels, "online"), metrics.REQUESTS.labels(*labels, "batch")
-
-    async def _in_time(self, method: Method, request: Any, context: Context, allowed: float | None) -> Any:
-        if allowed is not None:
-            # gRPC itself cancels this task when the caller's deadline passes.
-            deadline.start(allowed)
-            return await method(request, context)
-        deadline.start(self._default_timeout)
-        return await deadline.within(self._default_timeout, self._service, method(request, context))
-
-    def _status_of(self, error: Exception, path: str) -> tuple[str, str]:
-        if isinstance(error, RecmeshError):
-            status, text, write, cause = error.grpc_status, logs.shortened(str(error)), log.info, None
-        else:
-            status, text, write, cause = "INTERNAL", f"{self._service}: internal error, see its log", log.error, error
-        if isinstance(error, Refused):
-            metrics.REFUSED.labels(self._service, error.reason).inc()
-        quiet = isinstance(error, Overloaded | DeadlineExceeded)
-        if not quiet and (requests := self._log_limit.due((path, status))):
-            reason = logs.reason(error)
-            write("request failed", method=path, status=status, requests=requests, reason=reason, exc_info=cause)
-        return status, text
+        return guarded if self._guard.has_room(handler_call_details.invocation_metadata) else refusing

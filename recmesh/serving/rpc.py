@@ -6,7 +6,7 @@ being decoded (docs/adr/017-raw-protobuf-fields.md).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, cast
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -15,10 +15,10 @@ from google.protobuf.message import DecodeError, Message
 
 from recmesh.contract import MAX_REQUEST_BYTES
 from recmesh.errors import InvalidRequest
+from recmesh.serving.tracing import Metadata
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Method: TypeAlias = Callable[[Any, Context], Awaitable[Message]]
-"""The implementation of a unary method: the request and gRPC's context to the response."""
+Method: TypeAlias = Callable[[Any, "Context"], Awaitable[Any]]
+"""The implementation of a unary method: the request and its context to the response."""
 
 _Edit: TypeAlias = Callable[[descriptor_pb2.FileDescriptorProto], None]
 
@@ -29,6 +29,24 @@ def with_raw_fields(message: type[Message], *fields: str) -> type[Message]:
     file = cast("FileDescriptor", message.DESCRIPTOR.file)
     _add_with_imports(pool, file, _as_bytes(message.DESCRIPTOR.name, fields))
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(message.DESCRIPTOR.full_name))
+
+
+class Context(Protocol):
+    """What is known about a call besides its request. gRPC's own contexts have this form."""
+
+    def invocation_metadata(self) -> Metadata | None:
+        """What came with the request: keys in lower case, and values."""
+        ...
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the caller's deadline; None if it has none."""
+        ...
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: tuple[tuple[str, str], ...] = ()
+    ) -> NoReturn:
+        """Answer with an error: raises an exception that ends the call."""
+        ...
 
 
 class Received(NamedTuple):

@@ -6,30 +6,29 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import structlog
 import uvloop
-from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from recmesh.contract import (
     KEEPALIVE_MS,
     KEEPALIVE_TIMEOUT_MS,
-    MAX_REQUEST_BYTES,
     MAX_STAGE_REQUEST_BYTES,
     address,
 )
 from recmesh.errors import RecmeshError, SettingsError
 from recmesh.serving import logs, metrics
-from recmesh.serving.health import Check, Health
+from recmesh.serving.endpoint import Endpoint
+from recmesh.serving.guard import Guard
+from recmesh.serving.health import Health
 from recmesh.serving.interceptor import Interceptor
 from recmesh.serving.load import Congestion, Load, keep_adapting
-from recmesh.serving.rpc import Method, handlers
+from recmesh.serving.rpc import handlers
 from recmesh.serving.settings import ServerSettings, load_settings, printable
 from recmesh.serving.tracing import Tracer
 
@@ -41,29 +40,6 @@ _MAX_STREAMS = 1_000
 _CONNECTION_AGE_GRACE_MS = 10_000
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One gRPC service on one port.
-
-    Attributes:
-        name: Name in metrics and logs (`um`, `cm`, ...).
-        port: The port to bind.
-        descriptor: Of the gRPC service.
-        methods: The implementation of each method by its name.
-        check: Decides the health status.
-        max_request_bytes: The largest request.
-        congestion: Of the gate at which its calls compute, if they do. A process has one gate.
-    """
-
-    name: str
-    port: int
-    descriptor: ServiceDescriptor
-    methods: dict[str, Method]
-    check: Check
-    max_request_bytes: int = MAX_REQUEST_BYTES
-    congestion: Congestion | None = None
 
 
 Build: TypeAlias = Callable[[S], AbstractAsyncContextManager[Sequence[Endpoint]]]
@@ -152,8 +128,9 @@ class _EndpointServer:
         self.load = Load(settings.max_in_flight, settings.max_bytes_in_flight, congestion)
         service = endpoint.descriptor.full_name
         self.health = Health(endpoint.name, ("", service), endpoint.check)
+        guard = Guard(endpoint.name, self.load, tracer, settings.default_timeout)
         self._server = grpc.aio.server(
-            interceptors=[Interceptor(endpoint.name, self.load, tracer, settings.default_timeout)],
+            interceptors=[Interceptor(guard)],
             options=_server_options(settings),
         )
         # A registered method has a queue of its own in gRPC: no health check waits behind its calls.

@@ -16,6 +16,7 @@ from recmesh.pb import um_pb2, um_pb2_grpc
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from recmesh.serving import channels, logs
 from recmesh.serving.channels import ReconnectWait, open_channel
+from recmesh.serving.guard import Guard
 from recmesh.serving.interceptor import Interceptor
 from recmesh.serving.load import Congestion, Load
 from recmesh.serving.rpc import Context, handlers
@@ -107,7 +108,7 @@ async def test_calls_are_still_retried_after_many_failures() -> None:
 async def test_a_call_that_fails_in_the_service_is_not_retried() -> None:
     um, interceptor = (
         UmWithoutRedis(),
-        Interceptor("test", Load(8, 1 << 20, Congestion()), Tracer(), 1.0),
+        Interceptor(Guard("test", Load(8, 1 << 20, Congestion()), Tracer(), 1.0)),
     )
     async with serving(um, 0, [interceptor]) as port, open_channel(f"127.0.0.1:{port}") as channel:
         with pytest.raises(Unavailable, match="Redis is unavailable"):

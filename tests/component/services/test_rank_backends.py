@@ -65,7 +65,7 @@ class Server:
     def __init__(self) -> None:
         self.behaviour: Behaviour = correct
         self.called = self.answered = 0
-        self.time_remaining = 0.0
+        self.time_remaining: float | None = None
 
     async def inference(self, request: Request, context: Context) -> Response:
         self.called += 1
@@ -142,6 +142,7 @@ async def test_half_of_a_short_timeout_is_left_for_this_process() -> None:
     async with paired(replace(OPTIONS, timeout=1000)) as pair:
         pair.server.behaviour = hanging
         assert same(await pair.score(timeout=0.4), DEGRADED)
+        assert pair.server.time_remaining is not None
         assert pair.server.time_remaining <= 0.2
 
 

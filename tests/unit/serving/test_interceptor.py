@@ -14,6 +14,7 @@ from recmesh.contract import BATCH, PRIORITY
 from recmesh.errors import DamagedData, DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from recmesh.serving import deadline, logs, priority
+from recmesh.serving.guard import Guard
 from recmesh.serving.interceptor import Interceptor
 from recmesh.serving.load import Congestion, Load
 from recmesh.serving.rpc import Received
@@ -61,7 +62,8 @@ class _Service:
     def __init__(self, name: str, load: Load | None = None) -> None:
         self.name = name
         self.load = load or Load(8, 1_000, Congestion())
-        self.interceptor = Interceptor(name, self.load, Tracer(), 2.5)
+        self.guard = Guard(name, self.load, Tracer(), 2.5)
+        self.interceptor = Interceptor(self.guard)
         self.method: Method | None = None
 
     async def handler(self, path: str = PATH, metadata: Sequence[tuple[str, str]] = ()) -> Any:
@@ -130,7 +132,7 @@ async def test_an_error_is_answered_and_counted_by_its_status(error: Exception, 
 
 
 async def test_an_answer_is_counted_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, service = Clock(monkeypatch, "recmesh.serving.interceptor"), _Service("answering")
+    clock, service = Clock(monkeypatch, "recmesh.serving.guard"), _Service("answering")
 
     async def slow(_request: UserModelRequest, _context: Any) -> UserModelResponse:
         clock.now += 0.25
@@ -192,7 +194,7 @@ async def test_a_method_has_the_time_of_its_caller_or_the_default(
 
 async def test_a_call_without_a_deadline_ends_at_the_default() -> None:
     service = _Service("endless")
-    service.interceptor._default_timeout = 0.01
+    service.guard._default_timeout = 0.01
 
     async def endless(_request: UserModelRequest, _context: Any) -> UserModelResponse:
         await asyncio.Event().wait()
