@@ -35,6 +35,7 @@ from recmesh.serving.tracing import Tracer
 S = TypeVar("S", bound=ServerSettings)
 
 _ACCEPT_SECONDS = 0.05
+_CANCEL_SECONDS = 0.1
 # Of one connection; others wait at the client.
 _MAX_STREAMS = 1_000
 _CONNECTION_AGE_GRACE_MS = 10_000
@@ -107,9 +108,12 @@ class background(AbstractAsyncContextManager["asyncio.Task[None]"]):  # noqa: N8
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         """Cancel the task and wait for its end. Raises its error if it had ended before."""
-        self._task.cancel()
+        # Libraries may swallow a cancellation: redis-py does while it connects.
+        while not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=_CANCEL_SECONDS)
         with suppress(asyncio.CancelledError):
-            await self._task
+            self._task.result()
 
 
 def _stop_process(ended: "asyncio.Task[None]") -> None:

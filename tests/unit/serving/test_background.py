@@ -38,3 +38,21 @@ async def test_a_task_that_runs_until_the_end_of_the_block_is_cancelled(monkeypa
     async with background(_runs()) as task:
         assert not task.done()
     assert task.cancelled()
+
+
+async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
+    cancelled = 0
+
+    async def stubborn() -> None:
+        nonlocal cancelled
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled += 1
+                if cancelled == 2:
+                    raise
+
+    async with background(stubborn()) as task:
+        await asyncio.sleep(0)
+    assert (cancelled, task.cancelled()) == (2, True)
