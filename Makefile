@@ -78,7 +78,7 @@ check: environments-dev ## Lint, formatting, types, spelling, prose, protos
 mutants: environments-dev ## Change the code at random places, and show the changes that no test notices. MUTANTS= how many; SEED=; MODULES= some
 	exec $(BIN)/python -m tests.mutants --mutants $(MUTANTS) --seed $(SEED) $(call quoted,$(value MODULES))
 
-protos: environments-dev ## Generate recmesh/pb from protos/, unless a change breaks existing clients
+protos: environments-dev ## Generate recmesh/pb and docs/openapi from protos/, unless a change breaks existing clients
 	$(BIN)/python -m local.protos
 
 bench: environments ## Measure the running mesh: each service, the chain, their raw parts

@@ -9,15 +9,18 @@ import itertools
 import time
 from array import array
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 import uvloop
+from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from benchmarks import by_http
 from benchmarks.processes import Pids, usage
 from recmesh.client import Method
 from recmesh.contract import DIRECT
@@ -41,6 +44,7 @@ class Job:
         concurrency: Requests in flight.
         seconds: Duration of the load.
         pids: Processes to measure.
+        http: Whether to call by HTTP and JSON instead of gRPC.
     """
 
     target: str
@@ -50,6 +54,7 @@ class Job:
     concurrency: int
     seconds: float
     pids: Pids
+    http: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ class Load:
     """The measurements of a job.
 
     Attributes:
-        service: The service.
+        service: The service, and the protocol if it is not gRPC.
         concurrency: Requests in flight.
         requests: Number of answers.
         per_second: Answers per second.
@@ -141,29 +146,45 @@ def _differs(left: Any, right: Any, place: str) -> str:
     return "" if left == right else f"{place}: {left!r} and {right!r}"
 
 
+@asynccontextmanager
+async def _calling(job: Job) -> AsyncIterator[Call]:
+    if job.http:
+        async with by_http.open_client(job.target, job.method.path) as client:
+            yield client.call
+    else:
+        async with grpc.aio.insecure_channel(job.target, options=[DIRECT]) as channel:
+            yield channel.unary_unary(job.method.path)
+
+
 async def _run(job: Job) -> Load:
     times = array("d")
     failed: Counter[str] = Counter()
     different: list[tuple[int, bytes]] = []
     gate = itertools.count()
-    async with grpc.aio.insecure_channel(job.target, options=[DIRECT]) as channel:
-        call: Call = channel.unary_unary(job.method.path)
+    payloads, expected = job.payloads, job.expected
+    if job.http:
+        payloads = [by_http.to_json(job.method.request.FromString(payload)) for payload in payloads]
+        expected = [by_http.to_json(job.method.response.FromString(answer)) for answer in expected]
+    async with _calling(job) as call:
         # A first round at full concurrency warms up connections and caches.
-        first = (call(payload, timeout=_TIMEOUT) for payload in job.payloads[: job.concurrency])
+        first = (call(payload, timeout=_TIMEOUT) for payload in payloads[: job.concurrency])
         await asyncio.gather(*first, return_exceptions=True)
         before, started = usage(job.pids), time.perf_counter()
         end = started + job.seconds
 
         async def work() -> None:
             while (begun := time.perf_counter()) < end:
-                k = next(gate) % len(job.payloads)
+                k = next(gate) % len(payloads)
                 try:
-                    answer = await call(job.payloads[k], timeout=_TIMEOUT)
+                    answer = await call(payloads[k], timeout=_TIMEOUT)
                 except grpc.aio.AioRpcError as error:
                     failed[error.code().name] += 1
                     continue
+                except by_http.HttpError as error:
+                    failed[str(error)] += 1
+                    continue
                 times.append(time.perf_counter() - begun)
-                if job.expected and answer != job.expected[k]:
+                if expected and answer != expected[k]:
                     different.append((k, answer))
 
         await asyncio.gather(*(work() for _ in range(job.concurrency)))
@@ -172,7 +193,7 @@ async def _run(job: Job) -> Load:
     ordered = sorted(times)
     answered = max(len(times), 1)
     return Load(
-        service=job.method.service,
+        service=f"{job.method.service} by HTTP" if job.http else job.method.service,
         concurrency=job.concurrency,
         requests=len(times),
         per_second=len(times) / seconds,
@@ -188,5 +209,6 @@ async def _run(job: Job) -> Load:
 
 def _compare(job: Job, k: int, answer: bytes) -> str:
     parse = job.method.response.FromString
-    found = difference(parse(job.expected[k]), parse(answer))
+    got = json_format.Parse(answer, job.method.response()) if job.http else parse(answer)
+    found = difference(parse(job.expected[k]), got)
     return f"request {k}: {found}" if found else ""

@@ -1,6 +1,7 @@
 """`make bench`: put load on each service and on the chain, then measure the parts. Prints tables and writes JSON.
 
-    python -m benchmarks.run [--name compact] [--seconds 8] [--users 200] [--concurrency 1,16,64] [--only as] [--quick]
+    python -m benchmarks.run [--name compact] [--seconds 8] [--users 200] [--concurrency 1,16,64] [--only as] [--http]
+        [--quick]
 
 The mesh must be running. RECMESH_* variables give targets, Redis, Milvus and the model store; the defaults are those of
 `make up`. The exit code is 1 if an answer failed or differs from the serial answer, which invalidates the measurements.
@@ -8,6 +9,7 @@ The mesh must be running. RECMESH_* variables give targets, Redis, Milvus and th
 
 import argparse
 import asyncio
+import dataclasses
 import datetime
 import multiprocessing
 import os
@@ -25,7 +27,7 @@ from benchmarks.load import Job, Load
 from benchmarks.report import Report
 from recmesh.client import AS, Targets
 from recmesh.contract import PADDLE_SERVING_PORT
-from recmesh.errors import RecmeshError
+from recmesh.errors import RecmeshError, SettingsError
 from recmesh.serving.settings import MilvusSettings, RedisSettings, ReleaseSettings, load_settings
 from recmesh.stores.keys import Keys
 
@@ -79,6 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--concurrency", default="1,16,64", help="requests in flight (default 1,16,64)")
     every = ",".join(method.service for method in traffic.METHODS)
     parser.add_argument("--only", default=every, help=f"services to put load on (default {every})")
+    parser.add_argument("--http", action="store_true", help="put the load of as on its HTTP port as well, with JSON")
     parser.add_argument("--quick", action="store_true", help="half a second for each load and 20 users: a smoke test")
     options = parser.parse_args()
     if options.quick:
@@ -148,7 +151,18 @@ def _loads(
             loads.append(generator.submit(load.run, job).result())
             if method is AS:
                 by_stage[concurrency] = stages.means(before, stages.scrape(targets))
+                if options.http:
+                    job = dataclasses.replace(job, target=_http_target(target), http=True)
+                    loads.append(generator.submit(load.run, job).result())
     return loads, by_stage, degraded
+
+
+def _http_target(target: str) -> str:
+    """The HTTP port of `as`, on the host of its gRPC target."""
+    port = local.settings.load().http_port("as")
+    if not port:
+        raise SettingsError("RECMESH_AS_HTTP_PORT is 0: --http needs the HTTP port of as")
+    return f"{target.rpartition(':')[0]}:{port}"
 
 
 if __name__ == "__main__":

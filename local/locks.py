@@ -57,7 +57,7 @@ def _image(*extras: str, core: bool = True, constraints: tuple[str, ...] = ("ser
 
 # A lock file follows those whose pins it takes.
 LOCKS = {
-    "serving": Lock(("serving", "dataset", "excel", "ingest", "cli", "explore", "local")),
+    "serving": Lock(("serving", "http", "dataset", "excel", "ingest", "cli", "explore", "local")),
     "kubernetes": Lock(("kubernetes",), core=False, constraints=("serving",)),
     "dev": Lock(("dev",), core=False, constraints=("serving",), options=(*_UNIVERSAL, *_DEV)),
     # Without the core: training never calls a service, and Paddle 2.6 is locked with protobuf 3.
@@ -74,11 +74,11 @@ LOCKS = {
     "s3": _image("s3", core=False, constraints=()),
     "images/um": _image("redis", "server"),
     "images/cm": _image("redis", "server"),
-    "images/as": _image("server"),
-    "images/feed": _image("redis", "server"),
+    "images/as": _image("http", "server"),
+    "images/feed": _image("http", "redis", "server"),
     "images/recall": _image("serving", "s3", constraints=("s3", "serving")),
     "images/rank": _image("models", "server", "s3", constraints=("s3", "serving")),
-    "images/compact": _image("serving", "s3", constraints=("s3", "serving")),
+    "images/compact": _image("http", "serving", "s3", constraints=("s3", "serving")),
     "images/ingest": _image("ingest", "explore", "s3", constraints=("s3", "serving")),
     "images/train": _image("training", "s3", core=False, constraints=("s3", "train")),
     "images/milvus": _image("milvus-server", core=False),

@@ -135,6 +135,7 @@ def names(settings: LocalSettings, mode: Mode) -> tuple[str, ...]:
 def _service(settings: LocalSettings, name: str, shared: Mapping[str, str]) -> Program:
     served = SERVICES if name == "compact" else (name,)
     ports = {service: settings.port(service) for service in served}
+    ports |= {f"{service}-http": port for service in served if (port := settings.http_port(service))}
     metrics = settings.metrics(name)
     if metrics > 65535:
         raise SettingsError(f"{name}: the metrics port would be {metrics}: choose a port below 55536")

@@ -1,4 +1,6 @@
-"""`python -m local.protos`: generate recmesh/pb from protos/, and renew the baseline of the breaking-change check.
+"""`python -m local.protos`: generate recmesh/pb and the descriptions of the HTTP ports from protos/.
+
+It also renews the baseline of the breaking-change check.
 
 Generated code requires a protobuf runtime, and a grpcio, at least as new as the compiler. Applications that import
 recmesh.client pin both for reasons of their own, so the compiler is an old one, which sets no minimum. It cannot share
@@ -13,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from local import openapi
 from local.environments import ROOT
 
 PROTOS = ROOT / "protos"
@@ -69,6 +72,7 @@ def main() -> int:
         _buf("breaking", "--against", str(BASELINE))
         compile_protos(PROTOS, ROOT)
         write_baseline(BASELINE)
+        openapi.write()
     except subprocess.CalledProcessError as error:
         return error.returncode
     return 0

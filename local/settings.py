@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from recmesh.contract import (
     DEFAULT_HOME,
     DEFAULT_REDIS_PREFIX,
+    HTTP_PORTS,
     METRICS_PORT_OFFSET,
     MILVUS_PORT,
     PADDLE_SERVING_PORT,
@@ -41,6 +42,7 @@ Mode = Literal["compact", "services"]
 Backend = Literal["onnx", "paddle-serving", "auto"]
 Host = Annotated[str, AfterValidator(bare_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+OptionalPort = Annotated[int, Field(ge=0, le=65535)]
 
 
 class LocalSettings(BaseSettings):
@@ -50,6 +52,8 @@ class LocalSettings(BaseSettings):
         home: Folder for all files.
         host: Address that the services bind. Redis and Milvus are always confined to loopback.
         rank_backend: Where the ranker runs. `paddle-serving` also starts Paddle Serving.
+        as_http_port: Port of `as` by HTTP; 0 means none.
+        feed_http_port: The same of feed.
         metrics_port: Metrics port of the compact process. Default: the port of `as` + 10000.
         redis_prefix: What the keys of recmesh in Redis begin with.
         model_store: fsspec URL. Default: `store/` in the home.
@@ -68,6 +72,8 @@ class LocalSettings(BaseSettings):
     rank_port: Port = PORTS["rank"]
     as_port: Port = PORTS["as"]
     feed_port: Port = PORTS["feed"]
+    as_http_port: OptionalPort = HTTP_PORTS["as"]
+    feed_http_port: OptionalPort = HTTP_PORTS["feed"]
     paddle_serving_port: Port = PADDLE_SERVING_PORT
     rank_backend: Backend = "onnx"
     metrics_port: Port | None = None
@@ -123,6 +129,10 @@ class LocalSettings(BaseSettings):
         port: int = getattr(self, f"{service.replace('-', '_')}_port")
         return port
 
+    def http_port(self, service: str) -> int:
+        """The HTTP port of a service; 0 if it has none."""
+        return {"as": self.as_http_port, FEED: self.feed_http_port}.get(service, 0)
+
     def target(self, service: str) -> str:
         """The target of a service, `host:port`."""
         return address(self.reachable_host, self.port(service))
@@ -143,6 +153,7 @@ class LocalSettings(BaseSettings):
         given.pop("RECMESH_METRICS_PORT", None)
         prefixes = {name: f"RECMESH_{name.upper().replace('-', '_')}" for name in (*SERVICES, FEED, PADDLE_SERVING)}
         ports = {f"{prefix}_PORT": str(self.port(name)) for name, prefix in prefixes.items()}
+        http = {f"{prefixes[name]}_HTTP_PORT": str(self.http_port(name)) for name in ("as", FEED)}
         targets = {f"{prefix}_TARGET": self.target(name) for name, prefix in prefixes.items()}
         places = {
             "RECMESH_HOME": str(self.folder),
@@ -159,7 +170,7 @@ class LocalSettings(BaseSettings):
             for store in ("REDIS", "MILVUS")
             for name in ("USERNAME", "PASSWORD", "PASSWORD_FILE")
         }
-        return {**given, **ports, **targets, **places, **logins}
+        return {**given, **ports, **http, **targets, **places, **logins}
 
 
 def load() -> LocalSettings:

@@ -47,6 +47,9 @@ def addresses(console: Console, settings: LocalSettings, mode: Mode) -> None:
     for name in SERVICES:
         table.add_row(f"{name} (gRPC)", settings.target(name), f"client.py {tries[name]}")
     table.add_row("feed (gRPC)", settings.target(FEED), "")
+    for served in ("as", FEED):
+        if port := settings.http_port(served):
+            table.add_row(f"{served} (HTTP)", f"http://{address(settings.reachable_host, port)}/", "docs/http.md")
     if settings.rank_backend == PADDLE_SERVING:
         table.add_row("Paddle Serving (gRPC)", settings.target(PADDLE_SERVING), "")
     for program in programs.names(settings, mode):

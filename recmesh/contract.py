@@ -25,6 +25,7 @@ __all__ = [
     "FAILED",
     "FIRST_ADDED_FIELD",
     "HOME",
+    "HTTP_PORTS",
     "ITEM_FIELDS",
     "LEGACY_NEW_USER_ID",
     "MAX_CANDIDATES",
@@ -193,6 +194,9 @@ ITEM_FIELDS = ("brand", "shopid", "cate")
 
 PADDLE_SERVING_PORT = 8961
 """The gRPC port of the Paddle Serving gateway."""
+
+HTTP_PORTS: dict[ServiceName, int] = {"as": 8931, "feed": 8941}
+"""The HTTP port of each service that has one, where it is switched on."""
 
 METRICS_PORT_OFFSET = 10_000
 """The Prometheus port of a service is its gRPC port plus this offset."""

@@ -111,6 +111,7 @@ def _settings(current: LocalSettings, has_paddle_serving: bool) -> LocalSettings
     names = [f"{name}_port" for name in SERVICES]
     update: dict[str, object] = dict(zip(names, free_ports(len(names), offset=METRICS_PORT_OFFSET), strict=True))
     update |= {"home": current.folder / "faults", "host": "127.0.0.1", "model_store": current.store}
+    update |= {"as_http_port": 0, "feed_http_port": 0}
     update |= {"metrics_port": None, "rank_backend": PADDLE_SERVING if has_paddle_serving else "onnx"}
     return current.model_copy(update=update)
 

@@ -86,10 +86,10 @@ class AsServicer:
         return await self._chain.go_on(Cursor.decode(request.cursor), size, deadline.remaining())
 
 
-def endpoint(port: int, chain: Chain, check: Check, log: AnswerLog | None = None) -> Endpoint:
-    """as.ASService on a port; see `AsServicer`."""
+def endpoint(port: int, chain: Chain, check: Check, log: AnswerLog | None = None, http_port: int = 0) -> Endpoint:
+    """as.ASService on a port, and by HTTP on `http_port` unless that is 0; see `AsServicer`."""
     descriptor = as_pb2.DESCRIPTOR.services_by_name["ASService"]
-    return Endpoint("as", port, descriptor, {"as_call": AsServicer(chain, log).as_call}, check)
+    return Endpoint("as", port, descriptor, {"as_call": AsServicer(chain, log).as_call}, check, http_port=http_port)
 
 
 def _response(answer: Answer) -> Message:

@@ -26,7 +26,11 @@ log = structlog.get_logger(__name__)
 
 
 class Health:
-    """Repeats a check. The status is SERVING from the first success until the check fails twice in a row."""
+    """Repeats a check. The status is SERVING from the first success until the check fails twice in a row.
+
+    Attributes:
+        leaving: Whether the service is about to end.
+    """
 
     def __init__(self, service: str, names: Sequence[str], check: Check) -> None:
         """Start with the status NOT_SERVING; `run` updates it.
@@ -42,6 +46,12 @@ class Health:
         self._check = check
         self._serving = False
         self._reason = ""
+        self.leaving = False
+
+    @property
+    def serving(self) -> bool:
+        """Whether the status is SERVING."""
+        return self._serving and not self.leaving
 
     async def run(self) -> None:
         """Check until cancelled."""
@@ -61,6 +71,7 @@ class Health:
 
     async def leave(self) -> None:
         """Set the status to NOT_SERVING for good."""
+        self.leaving = True
         await self.servicer.enter_graceful_shutdown()
         metrics.SERVING.labels(self._service).set(0)
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from types import TracebackType
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -31,6 +31,9 @@ from recmesh.serving.load import Congestion, Load, keep_adapting
 from recmesh.serving.rpc import handlers
 from recmesh.serving.settings import ServerSettings, load_settings, printable
 from recmesh.serving.tracing import Tracer
+
+if TYPE_CHECKING:
+    from recmesh.serving.http.server import HttpServer
 
 S = TypeVar("S", bound=ServerSettings)
 
@@ -79,6 +82,9 @@ async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
         congestion = next((endpoint.congestion for endpoint in endpoints if endpoint.congestion), Congestion())
         servers = [_EndpointServer(endpoint, settings, tracer, congestion) for endpoint in endpoints]
         await stack.enter_async_context(background(keep_adapting([server.load for server in servers], congestion)))
+        # A port in use ends the process, which must not serve others then.
+        for server in servers:
+            server.bind()
         for server in servers:
             await server.start()
             await stack.enter_async_context(background(server.health.run()))
@@ -124,7 +130,7 @@ def _stop_process(ended: "asyncio.Task[None]") -> None:
 
 
 class _EndpointServer:
-    """A gRPC server for one endpoint, with health and reflection."""
+    """The servers of one endpoint: gRPC, with health and reflection, and HTTP if it has a port."""
 
     def __init__(self, endpoint: Endpoint, settings: ServerSettings, tracer: Tracer, congestion: Congestion) -> None:
         self._endpoint = endpoint
@@ -140,11 +146,13 @@ class _EndpointServer:
         # A registered method has a queue of its own in gRPC: no health check waits behind its calls.
         methods = handlers(endpoint.descriptor, endpoint.methods, endpoint.max_request_bytes)
         self._server.add_registered_method_handlers(service, methods)
+        self._http = _http_server(endpoint, guard, self.health, settings) if endpoint.http_port else None
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
         names = (service, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
-    async def start(self) -> None:
+    def bind(self) -> None:
+        """Bind the ports. Raises SettingsError if one is not free."""
         place = address(self._settings.host, self._endpoint.port)
         try:
             bound = self._server.add_insecure_port(place)
@@ -153,13 +161,22 @@ class _EndpointServer:
         if not bound:
             variable = f"RECMESH_{self._endpoint.name.upper().replace('-', '_')}_PORT"
             raise SettingsError(f"{place} cannot be bound: set {variable} to a free port, or RECMESH_HOST")
+        if self._http:
+            self._http.bind()
+
+    async def start(self) -> None:
+        """Answer calls, once `bind` has succeeded."""
         await self._server.start()
+        place = address(self._settings.host, self._endpoint.port)
         log.info("listening", service=self._endpoint.name, address=place)
+        if self._http:
+            self._http.start()
 
     async def drain(self) -> None:
         """Announce NOT_SERVING, give clients time to react, refuse new calls, and wait for those in flight."""
         await self.health.leave()
         await asyncio.sleep(self._settings.drain_delay)
+        http = asyncio.create_task(self._http.drain()) if self._http else None
         stopping = asyncio.create_task(self._server.stop(self._settings.drain_timeout))
         # Calls that were accepted just before must be counted before the load is checked.
         await asyncio.sleep(_ACCEPT_SECONDS)
@@ -167,6 +184,15 @@ class _EndpointServer:
         await asyncio.wait([stopping, asyncio.create_task(self.load.idle())], return_when=asyncio.FIRST_COMPLETED)
         await self._server.stop(0)
         await stopping
+        if http:
+            await http
+
+
+def _http_server(endpoint: Endpoint, guard: Guard, health: Health, settings: ServerSettings) -> "HttpServer":
+    # Images of services without an HTTP port lack what it needs.
+    from recmesh.serving.http.server import HttpServer
+
+    return HttpServer(endpoint, guard, health, settings)
 
 
 def _server_options(settings: ServerSettings) -> list[tuple[str, int]]:

@@ -1,10 +1,20 @@
 """Settings of the services: read from RECMESH_* variables, validated at start, and logged with secrets masked."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from recmesh.contract import (
     DEFAULT_HOME,
@@ -24,8 +34,19 @@ MAX_PORT = 65535
 
 Host = Annotated[str, AfterValidator(bare_host)]
 Port = Annotated[int, Field(ge=1, le=MAX_PORT)]
+OptionalPort = Annotated[int, Field(ge=0, le=MAX_PORT)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 S = TypeVar("S", bound="ServerSettings")
+
+_ORIGIN = re.compile(r"\*|https?://[^/\s,*]+")
+
+
+def _origins(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in text.split(",") if part.strip()) if isinstance(text, str) else text
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is no origin, such as https://shop.example, and not *")
+    return origins
 
 
 class ServerSettings(BaseSettings):
@@ -33,6 +54,9 @@ class ServerSettings(BaseSettings):
 
     Attributes:
         host: Address to bind; `::` means every address, IPv4 and IPv6.
+        as_http_port: Port of `as` by HTTP; 0 means none.
+        feed_http_port: The same of feed.
+        http_origins: Origins whose pages may send requests by HTTP, such as `https://shop.example`; `*` means any.
         metrics_port: 0 means any free port; unset means the service port + 10000.
         max_in_flight: The most calls of a service that run at the same time; see `recmesh.serving.load`.
         max_bytes_in_flight: Limit for the sum of the sizes of their requests.
@@ -54,7 +78,10 @@ class ServerSettings(BaseSettings):
     rank_port: Port = PORTS["rank"]
     as_port: Port = PORTS["as"]
     feed_port: Port = PORTS["feed"]
-    metrics_port: Annotated[int, Field(ge=0, le=MAX_PORT)] | None = None
+    as_http_port: OptionalPort = 0
+    feed_http_port: OptionalPort = 0
+    http_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
+    metrics_port: OptionalPort | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     max_in_flight: PositiveInt = 256
     max_bytes_in_flight: PositiveInt = 32 << 20

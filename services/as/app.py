@@ -43,7 +43,8 @@ async def build(settings: AsSettings) -> AsyncIterator[Sequence[Endpoint]]:
         )
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
         log = await stack.enter_async_context(open_answer_log(settings))
-        yield [endpoint(settings.as_port, chain, every(popular.check, once(_all_serving(channels))), log)]
+        check = every(popular.check, once(_all_serving(channels)))
+        yield [endpoint(settings.as_port, chain, check, log, settings.as_http_port)]
 
 
 def _all_serving(channels: Mapping[ServiceName, grpc.aio.Channel]) -> Check:

@@ -141,5 +141,7 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
             cm_app.endpoint(settings.cm_port, cm, redis_check),
             recall_app.endpoint(settings.recall_port, recall, recall_check),
             rank_app.endpoint(settings.rank_port, rank, releases.check),
-            chain_servicer.endpoint(settings.as_port, chain, every(popular.check, recall_check), log),
+            chain_servicer.endpoint(
+                settings.as_port, chain, every(popular.check, recall_check), log, settings.as_http_port
+            ),
         ]

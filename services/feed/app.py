@@ -20,10 +20,10 @@ from services.feed.servicer import FeedServicer
 from services.feed.settings import FeedSettings
 
 
-def endpoint(port: int, core: FeedCore, check: Check) -> Endpoint:
-    """feed.FeedService on a port."""
+def endpoint(port: int, core: FeedCore, check: Check, http_port: int = 0) -> Endpoint:
+    """feed.FeedService on a port, and by HTTP on `http_port` unless that is 0."""
     descriptor = feed_pb2.DESCRIPTOR.services_by_name["FeedService"]
-    return Endpoint("feed", port, descriptor, FeedServicer(core).methods, check)
+    return Endpoint("feed", port, descriptor, FeedServicer(core).methods, check, http_port=http_port)
 
 
 @asynccontextmanager
@@ -42,4 +42,5 @@ async def build(settings: FeedSettings) -> AsyncIterator[Sequence[Endpoint]]:
         await stack.enter_async_context(background(rules.follow()))
         await stack.enter_async_context(background(applier.follow()))
         core = FeedCore(Log(calls, keys, settings.event_window), rules)
-        yield [endpoint(settings.feed_port, core, every(redis_check, rules.check))]
+        check = every(redis_check, rules.check)
+        yield [endpoint(settings.feed_port, core, check, settings.feed_http_port)]

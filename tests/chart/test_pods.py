@@ -179,6 +179,29 @@ def test_feed_needs_redis_alone_and_is_installed_unless_disabled(values: str) ->
     assert "shop-feed" not in without
 
 
+@pytest.mark.parametrize(
+    ("values", "deployment", "service", "port"),
+    [("default", "as", "as", 8931), ("local", "compact", "as", 8931), ("default", "feed", "feed", 8941)],
+)
+def test_the_http_port_is_open_only_where_it_is_enabled(values: str, deployment: str, service: str, port: int) -> None:
+    variable = f"RECMESH_{service.upper()}_HTTP_PORT"
+    for enabled in (False, True):
+        resources = render(values, *([f"--set={service}.http.enabled=true"] if enabled else []))
+        (container,) = find(resources, "Deployment", deployment)["spec"]["template"]["spec"]["containers"]
+        assert environment(container).get(variable) == (str(port) if enabled else None)
+        assert ({"name": f"{service}-http", "containerPort": port} in container["ports"]) is enabled
+        entry = {"name": "http", "port": port, "targetPort": f"{service}-http", "appProtocol": "http"}
+        assert (entry in find(resources, "Service", service)["spec"]["ports"]) is enabled
+        assert not [name for name in environment(container) if name.endswith("_HTTP_PORT") and name != variable]
+
+
+def test_other_services_have_no_http_port() -> None:
+    for service in ("um", "cm", "recall", "rank", "compact"):
+        assert f"at '/{service}': additional properties 'http' not allowed" in refused(
+            f"--set={service}.http.enabled=true"
+        )
+
+
 def test_settings_of_feed_reach_its_pods() -> None:
     (container,) = find(render("all"), "Deployment", "feed")["spec"]["template"]["spec"]["containers"]
     assert environment(container)["RECMESH_EVENT_WINDOW"] == "7200"

@@ -9,6 +9,7 @@ from tests.chart.conftest import VALUES, Resource, find, pod_templates, render
 COMPONENT = "app.kubernetes.io/component"
 PORTS = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930, "feed": 8940}
 STAGES = ("um", "cm", "recall", "rank")
+HTTP = ("--set=as.http.enabled=true", "--set=feed.http.enabled=true")
 CONNECTIONS = {
     *(("as", stage, PORTS[stage]) for stage in STAGES),
     ("um", "redis", 6379),
@@ -91,22 +92,31 @@ def test_jobs_reach_an_external_archive() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"),
-    [("default", {"as": [8930], "feed": [8940]}), ("local", {"compact": [8930], "feed": [8940]})],
+    ("values", "options", "expected"),
+    [
+        ("default", (), {"as": [8930], "feed": [8940]}),
+        ("local", (), {"compact": [8930], "feed": [8940]}),
+        ("default", HTTP, {"as": [8930, 8931], "feed": [8940, 8941]}),
+        ("local", HTTP, {"compact": [8930, 8931], "feed": [8940, 8941]}),
+    ],
 )
-def test_clients_may_call_as_and_feed_but_no_stage(values: str, expected: dict[str, list[int]]) -> None:
+def test_clients_may_call_as_and_feed_but_no_stage(
+    values: str, options: tuple[str, ...], expected: dict[str, list[int]]
+) -> None:
     client = {"podSelector": {"matchLabels": {"recmesh.io/client": "true"}}}
     allowed = {
         component: [port["port"] for rule in spec["ingress"] if client in rule["from"] for port in rule["ports"]]
-        for component, spec in policies(render(values)).items()
+        for component, spec in policies(render(values, *options)).items()
     }
     assert {component: ports for component, ports in allowed.items() if ports} == expected
 
 
 def test_only_clients_and_operators_may_call_feed() -> None:
-    rules = policies(render("default", "--set=explorer.enabled=true"))
+    rules = policies(render("default", "--set=explorer.enabled=true", *HTTP))
     peers = [peer["podSelector"]["matchLabels"] for rule in rules["feed"]["ingress"] for peer in rule["from"]]
     assert peers == [{"recmesh.io/client": "true"}, {"recmesh.io/operator": "true"}]
+    ports = [[port["port"] for port in rule["ports"]] for rule in rules["feed"]["ingress"]]
+    assert ports == [[8940, 8941], [8940, 8941]]
 
 
 @pytest.mark.parametrize("values", ["default", "local"])

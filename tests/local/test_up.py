@@ -30,7 +30,7 @@ from recmesh.stores.log import stream_of
 from tests.servers import ROOT
 
 SERVICES = ("um", "cm", "recall", "rank", "as", "feed")
-PORTS = (*SERVICES, "redis", "milvus", "metrics", "paddle_serving", "prometheus")
+PORTS = (*SERVICES, "as_http", "feed_http", "redis", "milvus", "metrics", "paddle_serving", "prometheus")
 
 
 def _ports() -> dict[str, int]:
@@ -139,7 +139,7 @@ def test_up_starts_the_mesh_reuses_it_and_changes_its_mode(home: Home) -> None:
     first = time.monotonic() - began
     assert "known user" in output
     assert "new user" in output
-    for name in (*SERVICES, "redis", "milvus"):
+    for name in (*SERVICES, "as_http", "feed_http", "redis", "milvus"):
         assert f"127.0.0.1:{home.ports[name]}" in output
     pids = home.pids()
     assert set(pids) == {"compact", "feed", "redis", "milvus"}

@@ -17,6 +17,8 @@ import images
 # Every module of a service is imported by its app. The jobs' image also holds the two command lines.
 PROGRAMS = {
     **{service: [f"services.{service}.app"] for service in images.SERVICES},
+    # Imported only if the port is open.
+    **{service: [f"services.{service}.app", "recmesh.serving.http.server"] for service in ("as", "compact", "feed")},
     "ingest": [
         *("jobs.ingest.__main__", "jobs.data.__main__", "recmesh.__main__", "recmesh.cli.main", "recmesh.cli.client"),
         *("recmesh.dataset.__main__", "recmesh.stores.milvus_writer", "onnxruntime"),
@@ -51,7 +53,7 @@ imported = set().union(*(owners.get(name.partition(".")[0], set()) for name in l
 print(json.dumps(sorted(imported)))
 """
 # Dependencies of what a service imports that it never uses, so that they stay unimported.
-UNUSED = {"async-timeout", "flatbuffers", "packaging"}
+UNUSED = {"async-timeout", "flatbuffers", "h11", "packaging"}
 
 
 def packages(path: Path) -> set[str]:

@@ -10,6 +10,7 @@ NetworkPolicies that allow only the connections of the architecture. Arguments: 
 {{- $served := ternary (omit $ports "feed") (pick $ports .component) $compact -}}
 {{- $public := ternary "as" .component $compact -}}
 {{- $stage := not (has $public (list "as" "feed")) -}}
+{{- $http := include "recmesh.httpPort" (dict "root" $root "component" $public) -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
@@ -25,6 +26,9 @@ spec:
         {{- toYaml $root.Values.networkPolicy.clients | nindent 8 }}
       ports:
         - {port: {{ index $ports $public }}, protocol: TCP}
+        {{- with $http }}
+        - {port: {{ . }}, protocol: TCP}
+        {{- end }}
     {{- else }}
     - from:
         {{- include "common.peer" (dict "root" $root "component" "as") | nindent 8 }}
@@ -46,6 +50,9 @@ spec:
         {{- end }}
       ports:
         {{- range $served }}
+        - {port: {{ . }}, protocol: TCP}
+        {{- end }}
+        {{- with $http }}
         - {port: {{ . }}, protocol: TCP}
         {{- end }}
     {{- include "recmesh.metricsIngress" (dict "root" $root "port" (add 10000 (index $ports $public))) | nindent 4 }}

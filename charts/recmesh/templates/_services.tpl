@@ -8,6 +8,13 @@ as: 8930
 feed: 8940
 {{- end -}}
 
+{{- /* The HTTP port of a service (`component`: as or feed); empty unless it is enabled. */ -}}
+{{- define "recmesh.httpPort" -}}
+{{- if and (has .component (list "as" "feed")) (index .root.Values .component).http.enabled -}}
+{{- get (dict "as" 8931 "feed" 8941) .component -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Arguments of the templates below: a dict with `root` and `component` (um, cm, recall, rank, as, feed, compact). */ -}}
 
 {{- /* The same dict with the values of the component. */ -}}
@@ -21,7 +28,9 @@ feed: 8940
 {{- $values := index .root.Values .component -}}
 {{- $ports := include "recmesh.ports" . | fromYaml -}}
 {{- $served := ternary (omit $ports "feed") (pick $ports .component) (eq .component "compact") -}}
-{{- $metrics := add 10000 (index $ports (ternary "as" .component (eq .component "compact"))) -}}
+{{- $public := ternary "as" .component (eq .component "compact") -}}
+{{- $metrics := add 10000 (index $ports $public) -}}
+{{- $http := include "recmesh.httpPort" (dict "root" $root "component" $public) -}}
 {{- $scope := merge (dict "values" $values "spread" true "priority" (include "recmesh.priority" (dict "root" .root "kind" "serving"))) . -}}
 {{- $stored := has .component (list "recall" "rank" "compact") -}}
 {{- $logging := and (gt (float64 $root.Values.answers.sample) 0.0) (has .component (list "as" "compact")) -}}
@@ -58,6 +67,9 @@ spec:
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
           {{- include "common.containerSecurity" . | nindent 10 }}
           env:
+            {{- with $http }}
+            - {name: RECMESH_{{ upper $public }}_HTTP_PORT, value: {{ . | quote }}}
+            {{- end }}
             {{- include "recmesh.serviceEnv" $scope | nindent 12 }}
             {{- include "recmesh.otlpEnv" $scope | nindent 12 }}
             {{- include "common.extraEnv" $scope | nindent 12 }}
@@ -65,9 +77,11 @@ spec:
             {{- range $name, $port := $served }}
             - {name: {{ $name }}, containerPort: {{ $port }}}
             {{- end }}
+            {{- with $http }}
+            - {name: {{ $public }}-http, containerPort: {{ . }}}
+            {{- end }}
             - {name: metrics, containerPort: {{ $metrics }}}
-          {{- $first := index $served (ternary "as" .component (eq .component "compact")) }}
-          {{- include "recmesh.probes" (dict "port" $first) | nindent 10 }}
+          {{- include "recmesh.probes" (dict "port" (index $served $public)) | nindent 10 }}
           lifecycle:
             preStop: # until no client has the pod in its DNS cache
               exec:
@@ -187,6 +201,9 @@ spec:
     {{- include "common.selector" (dict "root" .root "component" $served) | nindent 4 }}
   ports:
     - {name: grpc, port: {{ $port }}, targetPort: {{ .component }}, appProtocol: kubernetes.io/h2c}
+    {{- with include "recmesh.httpPort" . }}
+    - {name: http, port: {{ . }}, targetPort: {{ $.component }}-http, appProtocol: http}
+    {{- end }}
     {{- if or (eq $served .component) (eq .component "as") }}
     - {name: metrics, port: {{ add 10000 $port }}, targetPort: metrics}
     {{- end }}

@@ -93,10 +93,11 @@ async def test_each_stage_has_the_channel_of_its_target(monkeypatch: pytest.Monk
         candidates=77,
         popular_refresh=3.5,
         as_port=99,
+        as_http_port=98,
     )
     async with app.build(chosen) as endpoints:
         assert endpoints == ["endpoint"]
-        port, chain, check, log = made["endpoint"]
+        port, chain, check, log, http_port = made["endpoint"]
         assert log is None, "no answer is logged by default"
         await check()
         await asyncio.sleep(0)
@@ -107,7 +108,7 @@ async def test_each_stage_has_the_channel_of_its_target(monkeypatch: pytest.Monk
     assert (users, candidates, ranker, items) == stages
     assert made["popular"] == ("RemoteCandidateStage",)
     assert (type(popular).__name__, count) == ("Popular", 77)
-    assert (port, chain, made["follow"], made["check"]) == (99, "Chain", (3.5,), ())
+    assert (port, http_port, chain, made["follow"], made["check"]) == (99, 98, "Chain", (3.5,), ())
     assert {stage for stage, _ in stub.asked} == {"um:1", "cm:1", "recall:1", "rank:1"}
 
 
