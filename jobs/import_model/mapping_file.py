@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from recmesh.dataset.schema import TextLoader
 from recmesh.errors import ReleaseError
 from recmesh.features.mapping import ModelMapping
+from recmesh.yaml_text import TextLoader
 
 MAPPING = "mapping.yaml"
 

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import polars as pl
 
 from recmesh.dataset.oracle import Oracle, Taste
-from recmesh.dataset.schema import did_you_mean
 from recmesh.dataset.times import DAY_MS
 from recmesh.errors import DataError
+from recmesh.spelling import did_you_mean
 
 # Published figures of JData 2019.
 USERS, ITEMS, ACTIONS, DAYS = 1_608_707, 352_539, 37_214_269, 74

@@ -1,9 +1,8 @@
 """`schema.yaml`: what the columns of a data set mean."""
 
 import codecs
-import difflib
 import math
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, fi
 
 from recmesh.contract import ITEM_FIELDS, USER_FIELDS
 from recmesh.errors import DataError
+from recmesh.spelling import did_you_mean
 from recmesh.values import ValueRule
+from recmesh.yaml_text import TextLoader
 
 SCHEMA_FILE = "schema.yaml"
 
@@ -30,14 +31,6 @@ RESERVED = ("user_id", "sku_id")
 
 Kind = Literal["categorical", "numeric", "multi", "display"]
 Unit = Literal["s", "ms", "us", "ns"]
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean "x"?` if `known` contains a word close to `word`, else the empty string."""
-    known = list(known)
-    same = [other for other in known if other.strip().casefold() == word.strip().casefold()]
-    near = same or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 class _Part(BaseModel):
@@ -322,23 +315,6 @@ def v0_schema() -> Schema:
         action=Action(user="user_id", item="sku_id", time="action_time", type="type", weights=dict(V0_WEIGHTS)),
         missing=("", "-1"),
     )
-
-
-class TextLoader(yaml.BaseLoader):
-    """A loader that keeps scalars as text and refuses duplicate keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Build a mapping.
-
-        Raises:
-            yaml.MarkedYAMLError: A key occurs twice.
-        """
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f'key "{key.value}" occurs twice', problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def _undecided(node: yaml.Node | None) -> Iterator[tuple[int, str]]:

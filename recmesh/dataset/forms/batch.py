@@ -12,8 +12,8 @@ import numpy.typing as npt
 import polars as pl
 
 from recmesh.dataset.forms.csvtext import Broken
-from recmesh.dataset.schema import did_you_mean
 from recmesh.errors import DataError
+from recmesh.spelling import did_you_mean
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from urllib.parse import unquote
 
 import polars as pl
 
-from recmesh.dataset.schema import did_you_mean
 from recmesh.errors import DataError
+from recmesh.spelling import did_you_mean
 
 VECTORS_FILE = "product_vectors.txt"
 TABLE_SUFFIXES = (".csv", ".parquet", ".tsv", ".jsonl", ".ndjson", ".xlsx", ".dat")

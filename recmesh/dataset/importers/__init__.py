@@ -23,9 +23,10 @@ from recmesh.dataset.importers import (
     ta_feng,
 )
 from recmesh.dataset.importers.exports import one_line
-from recmesh.dataset.schema import SCHEMA_FILE, Schema, did_you_mean
+from recmesh.dataset.schema import SCHEMA_FILE, Schema
 from recmesh.dataset.writing import new_folder
 from recmesh.errors import DataError
+from recmesh.spelling import did_you_mean
 
 __all__ = ["NAMES", "check_source", "fetch", "folder_of"]
 

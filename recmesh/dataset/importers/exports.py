@@ -10,8 +10,9 @@ from polars.io.plugins import register_io_source
 
 from recmesh.dataset.forms.batch import Batch, Wanted
 from recmesh.dataset.forms.textfiles import header_of, text_parts
-from recmesh.dataset.schema import Action, Schema, did_you_mean
+from recmesh.dataset.schema import Action, Schema
 from recmesh.errors import DataError
+from recmesh.spelling import did_you_mean
 
 _PLAIN = Schema(action=Action(user="user_id", item="sku_id", time="time"))
 """A schema that says nothing about how text is written."""
