@@ -122,6 +122,7 @@ class ScoreQuery:
         ordered: Whether the items are already ordered. That order is kept if the release has no ranker for the
             segment.
         explain: Whether `ScoreList.effects` is needed.
+        vectors: Whether `ScoreList.vectors` is needed.
     """
 
     user: RequestUser
@@ -133,6 +134,7 @@ class ScoreQuery:
     debiased: bool = False
     ordered: bool = False
     explain: bool = False
+    vectors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ class ScoreList:
         degraded: Names of the backends that did not answer.
         effects: For each group of features how much it moved the score of each item; see
             `recmesh.features.feature_groups`. Empty if the query does not ask for it, or no ranker gave the scores.
+        vectors: See `RankResponse.vectors`; empty if the query does not ask for them or the release has none.
     """
 
     ids: Sequence[str]
@@ -153,6 +156,7 @@ class ScoreList:
     release: str
     degraded: Sequence[str] = ()
     effects: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    vectors: bytes = b""
 
 
 class UserStage(Protocol):
@@ -278,6 +282,7 @@ class RemoteRankStage:
             affinity=query.debiased,
             ordered=query.ordered,
             explain=query.explain,
+            with_vectors=query.vectors,
         )
         answer = await self._call(request, timeout)
         if answer.error.code != OK:
@@ -289,6 +294,7 @@ class RemoteRankStage:
             release=answer.release,
             degraded=answer.degraded,
             effects={part.group: part.effects for part in answer.features},
+            vectors=answer.vectors,
         )
 
 

@@ -70,7 +70,9 @@ class RankCore:
         best = np.argsort(-scored.scores, kind="stable")[: query.size or len(ids)]
         scores = scored.scores[best]
         effects = await self._effects(release, query, encoded, best, scores, deadline) if query.explain else {}
-        return ScoreList(take(ids, best), scores.tolist(), release_id, scored.missing, effects)
+        best_ids = take(ids, best)
+        vectors = _vectors(release.encoder, best_ids) if query.vectors else b""
+        return ScoreList(best_ids, scores.tolist(), release_id, scored.missing, effects, vectors)
 
     async def _score(
         self, release: RankRelease, query: ScoreQuery, encoded: "_EncodedQuery", deadline: Deadline
@@ -143,3 +145,11 @@ def _falling_scores(count: int) -> ScoreArray:
 
 def _output(query: ScoreQuery) -> str:
     return DEBIASED_SCORE if query.debiased else SCORE
+
+
+def _vectors(encoder: Encoder, sku_ids: Sequence[str]) -> bytes:
+    """The vectors of items, as `RankResponse.vectors` has them."""
+    if not encoder.item_vectors.size:
+        return b""
+    # The last row, of zeros, is that of items outside the catalogue.
+    return encoder.item_vectors[encoder.catalogue.encode(sku_ids)].astype("<f4").tobytes()

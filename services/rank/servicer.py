@@ -26,9 +26,15 @@ class RankServicer:
             debiased=request.affinity,
             ordered=request.ordered,
             explain=request.explain,
+            vectors=request.with_vectors,
         )
         scored = await self._core.rank(query, deadline.remaining())
-        response = RankResponse(error=RankResponse.Error(code=OK), release=scored.release, degraded=scored.degraded)
+        response = RankResponse(
+            error=RankResponse.Error(code=OK),
+            release=scored.release,
+            degraded=scored.degraded,
+            vectors=scored.vectors,
+        )
         if request.release not in ("", scored.release):
             response.degraded.append(RELEASE)
         for sku_id, score in zip(scored.ids, scored.scores, strict=True):

@@ -92,6 +92,16 @@ async def test_what_a_backend_lacks_is_named() -> None:
     assert ranked == ScoreList(["a"], [1.0], "one", ["paddle-serving"])
 
 
+async def test_vectors_are_those_of_the_best_items_and_zeros_outside_the_catalogue() -> None:
+    encoder = with_new_items()
+    items = [ItemInfo(sku_id="x")]
+    ranked = await _ranked(_Backend([0.25, 0.75, 0.5]), ids=["a", "b"], items=items, size=2, vectors=True)
+    assert list(ranked.ids) == ["b", "x"]
+    of_b = encoder.item_vectors[encoder.catalogue.index["b"]].tolist()
+    assert np.frombuffer(ranked.vectors, "<f4").tolist() == [*of_b, *([0.0] * len(of_b))]
+    assert (await _ranked(_Backend([0.25]), ids=["a"])).vectors == b""
+
+
 async def test_nothing_to_rank_is_an_empty_answer() -> None:
     backend = _Backend([])
     assert await _ranked(backend) == ScoreList((), (), "one")
