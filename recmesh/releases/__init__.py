@@ -25,6 +25,7 @@ from recmesh.releases.manifest import (
 )
 from recmesh.releases.new_items import NewItems
 from recmesh.releases.reference import ReferenceRequest
+from recmesh.releases.rule_versions import RuleVersion
 from recmesh.releases.store import Active, ModelStore
 from recmesh.releases.trial import loads
 from recmesh.releases.watch import watch
@@ -43,6 +44,7 @@ __all__ = [
     "NewItems",
     "RankerModel",
     "ReferenceRequest",
+    "RuleVersion",
     "SegmentMetrics",
     "TensorInput",
     "TrainingFacts",

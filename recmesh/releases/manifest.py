@@ -338,6 +338,23 @@ def replace_file(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def create_file(path: Path, content: bytes) -> None:
+    """Write a file that must not exist, atomically and durably.
+
+    Raises:
+        FileExistsError: It exists.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def _locked(path: Path) -> BinaryIO:
     """Open a new file for writing, and lock it until it is closed."""
     while True:

@@ -4,6 +4,7 @@
 <url>/active                JSON: the active id and the ids that were active before, newest first
 <url>/marks/<name>          the id of the release that the latest training with that mark made
 <url>/new_items/<id>/...    the items that were ingested after the training of a release: `current` names their file
+<url>/rules/<number>         JSON: a version of the rules. The largest number is active
 <url>/shown_rates           JSON: how often users acted on what was shown, of the latest releases
 <url>/deletions/<id>        is there while a release is being deleted
 """
@@ -32,6 +33,7 @@ from recmesh.releases.manifest import (
     FileEntry,
     Index,
     Manifest,
+    create_file,
     is_release_id,
     parse_manifest,
     read_manifest,
@@ -40,6 +42,7 @@ from recmesh.releases.manifest import (
     verify_folder,
 )
 from recmesh.releases.new_items import NewItems
+from recmesh.releases.rule_versions import RuleVersion
 
 _MAX_HISTORY = 20
 _MAX_COPIES = 3
@@ -381,6 +384,46 @@ class ModelStore:
         content = self._read(self._root / "shown_rates")
         return None if content is None else ShownRates.parse(content, f"model store {self.url}: shown_rates")
 
+    def apply_rules(self, text: str, author: str = "", comment: str = "") -> RuleVersion:
+        """Make a file of rules the active rules, in an atomic step.
+
+        Args:
+            text: The file, which must be valid.
+            author: Who applies it.
+            comment: Why.
+
+        Returns:
+            The new version.
+
+        Raises:
+            ReleaseError: Somebody else has applied rules in the same moment.
+        """
+        number = max(self.rule_numbers(), default=0) + 1
+        now = datetime.now(timezone.utc)
+        version = RuleVersion(number=number, time=now, author=author, comment=comment, text=text)
+        if not self._create(self._rules_path(number), version.model_dump_json(indent=2).encode()):
+            raise ReleaseError(
+                f"model store {self.url}: version {number} of the rules was applied in the same moment; look at it with"
+                " `recmesh rules show`, then apply yours again"
+            )
+        return version
+
+    def rule_numbers(self) -> Sequence[int]:
+        """Return the numbers of all versions of the rules, ascending."""
+        return sorted(int(name) for name in self._names(self._root / "rules") if name.isdecimal())
+
+    def rules(self, number: int) -> RuleVersion | None:
+        """Return a version of the rules; None if there is none with this number.
+
+        Raises:
+            ReleaseError: It is damaged.
+        """
+        content = self._read(self._rules_path(number))
+        return None if content is None else RuleVersion.load(content, number, f"model store {self.url}")
+
+    def _rules_path(self, number: int) -> PurePosixPath:
+        return self._root / "rules" / str(number)
+
     def _mark_path(self, name: str) -> PurePosixPath:
         if not is_release_id(name):
             raise ReleaseError(f"{name!r} is not a valid mark: use only letters, digits and .-_")
@@ -484,6 +527,19 @@ class ModelStore:
                 replace_file(Path(path), content)
             else:  # in object stores, writing an object is atomic
                 self._fs.pipe_file(str(path), content)
+
+    def _create(self, path: PurePosixPath, content: bytes) -> bool:
+        """Write a new object. Of several writers, one succeeds; returns whether this one has."""
+        with self._errors():
+            self._fs.makedirs(str(path.parent), exist_ok=True)
+            try:
+                if isinstance(self._fs, LocalFileSystem):
+                    create_file(Path(path), content)
+                else:
+                    self._fs.pipe_file(str(path), content, mode="create")
+            except FileExistsError:
+                return False
+        return True
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -24,7 +24,9 @@ class _Core:
 
     async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
         self.asked.append((query, timeout))
-        return ScoreList(["b", "a"], [2.0, 1.0], "r1", ["paddle-serving"], b"1234" if query.vectors else b"")
+        effects = {"age": [0.5, -0.5]} if query.explain else {}
+        vectors = b"1234" if query.vectors else b""
+        return ScoreList(["b", "a"], [2.0, 1.0], "r1", ["paddle-serving"], effects, vectors)
 
 
 async def answered(monkeypatch: pytest.MonkeyPatch, request: RankRequest) -> tuple[_Core, RankResponse]:
@@ -46,10 +48,13 @@ async def test_every_field_of_a_request_reaches_the_core(monkeypatch: pytest.Mon
         release="r0",
         affinity=True,
         ordered=True,
+        explain=True,
         with_vectors=True,
     )
     core, _ = await answered(monkeypatch, request)
-    assert core.asked == [(ScoreQuery(user, ["a"], [ItemInfo(sku_id="b")], 2, True, "r0", True, True, True), 0.75)]
+    assert core.asked == [
+        (ScoreQuery(user, ["a"], [ItemInfo(sku_id="b")], 2, True, "r0", True, True, True, True), 0.75)
+    ]
     core, _ = await answered(monkeypatch, RankRequest())
     assert core.asked == [(ScoreQuery(RequestUser(UserInfo(), History()), [], []), 0.75)]
 
@@ -69,7 +74,13 @@ async def test_every_field_of_an_answer_is_sent_and_another_release_is_named(
 
 async def test_vectors_are_sent_if_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     _, answer = await answered(monkeypatch, RankRequest(with_vectors=True))
-    assert answer.vectors == b"1234"
+    assert (answer.vectors, len(answer.features)) == (b"1234", 0)
+
+
+async def test_effects_are_sent_if_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, answer = await answered(monkeypatch, RankRequest(explain=True))
+    (features,) = answer.features
+    assert (features.group, list(features.effects), answer.vectors) == ("age", [0.5, -0.5], b"")
 
 
 def test_the_endpoint_is_that_of_the_contract() -> None:

@@ -139,9 +139,10 @@ async def test_rank_gets_every_field_of_a_query() -> None:
     pairs = [{"nid": "b", "score": 2}, {"nid": "a", "score": 1}]
     answer = rank_pb2.RankResponse(error={"code": 200}, release="r1", degraded=["paddle-serving"], score_pairs=pairs)
     answer.vectors = b"1234"
+    answer.features.add(group="age", effects=[0.5, -0.5])
     channel = connected(answer)
     logs.log_id.set(77)
-    query = ScoreQuery(USER, ["a", "b"], [ItemInfo(sku_id="c", cate="tea")], 9, True, "r0", True, True, True)
+    query = ScoreQuery(USER, ["a", "b"], [ItemInfo(sku_id="c", cate="tea")], 9, True, "r0", True, True, True, True)
     ranked = await RemoteRankStage(channel).rank(query, 0.5)
     ((sent, timeout, _),) = channel.sent
     assert (channel.paths, timeout) == ([METHOD_PATHS["rank"]], 0.5)
@@ -156,10 +157,12 @@ async def test_rank_gets_every_field_of_a_query() -> None:
         size=9,
         affinity=True,
         ordered=True,
+        explain=True,
         with_vectors=True,
     )
-    assert replace(ranked, degraded=list(ranked.degraded)) == ScoreList(
-        ["b", "a"], [2, 1], "r1", ["paddle-serving"], b"1234"
+    effects = {group: list(of) for group, of in ranked.effects.items()}
+    assert replace(ranked, degraded=list(ranked.degraded), effects=effects) == ScoreList(
+        ["b", "a"], [2, 1], "r1", ["paddle-serving"], {"age": [0.5, -0.5]}, b"1234"
     )
 
 
