@@ -7,6 +7,9 @@ A stage that fails, or does not answer within its share of the remaining time, i
     rank    the order of recall
     cm      items with their ids only; the same if cm has lost its items
 
+Then the active rules change the order (docs/rules.md). Without cm, those that read fields are skipped (`rules`).
+Without item vectors, diversity is (`rules:diversity`).
+
 Only the lists of home are ranked. Those of other scenarios have the order of recall.
 
 If the time left is shorter than the stages after um usually take, recall is asked for a quarter of the candidates, and
@@ -20,18 +23,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
 import structlog
 
 from recmesh import spans
+from recmesh.chain.active_rules import ActiveRules
 from recmesh.chain.cursor import Cursor
 from recmesh.chain.missing import Absence, Missing
 from recmesh.chain.popular import PopularList
+from recmesh.chain.ruled import KnownItems, item_columns, joined, part_of, pinnable
 from recmesh.chain.shown import Shown
 from recmesh.conditions import Condition, item_values
 from recmesh.contract import (
     CONTEXT_SCENARIOS,
     MAX_CANDIDATES,
+    MAX_EXCLUDED,
+    MAX_RECOMMENDATIONS,
     NO_USER_IDS,
     POPULAR,
     RANK_SCORE_FIELD,
@@ -42,7 +48,7 @@ from recmesh.contract import (
 from recmesh.errors import InvalidRequest, RecmeshError
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.pb.user_info_pb2 import History, UserInfo
-from recmesh.retrieval import below
+from recmesh.rules import NO_RULES, RankedItems, RequestRules
 from recmesh.serving import metrics
 from recmesh.serving.deadline import Deadline
 from recmesh.serving.logs import Limit
@@ -72,6 +78,9 @@ _SMOOTHING = 0.05
 
 # rank is asked for this many items more than the answer needs, to replace items that cm does not know.
 _SPARE_ITEMS = 10
+
+# If rules leave out too many candidates, recall is asked for other ones up to this many times.
+_MORE_CANDIDATES_ROUNDS = 3
 
 # An explanation names so many groups of features at most.
 _EXPLAINED_GROUPS = 5
@@ -142,11 +151,13 @@ class Reason:
         sku_id: The item.
         channels: The channels that proposed it, each with its score.
         effects: The groups of features that moved its score, each with how much; the largest effect first.
+        rules: The names of the rules that moved it, in the order of their application.
     """
 
     sku_id: str
     channels: Sequence[tuple[str, float]]
     effects: Sequence[tuple[str, float]] = ()
+    rules: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +208,9 @@ class _Progress:
     deadline: Deadline
     candidates: int
     explain: bool
+    rules: RequestRules = NO_RULES
+    moved: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
     unknown_user: bool = False
     effects: dict[str, list[tuple[str, float]]] = field(default_factory=dict)
@@ -227,6 +241,7 @@ class Chain:
         popular: PopularList,
         candidate_count: int,
         clock: Callable[[], float] = time.monotonic,
+        rules: ActiveRules | None = None,
     ) -> None:
         """Connect the stages.
 
@@ -238,6 +253,7 @@ class Chain:
             popular: Replaces recall while it is unavailable.
             candidate_count: Number of candidates per request.
             clock: Measures the usual time of an answer, in seconds.
+            rules: Change the order of lists; None for no rules.
         """
         self._users = users
         self._candidates = candidates
@@ -249,6 +265,7 @@ class Chain:
         self._clock = clock
         self._usual_seconds = 0.0
         self._shown = Shown(popular)
+        self._rules = rules or ActiveRules()
 
     async def answer(self, request: Request, timeout: float) -> Answer:
         """Recommendations within `timeout` seconds.
@@ -260,17 +277,24 @@ class Chain:
         explain = self._shown.explains_next() or request.explain or request.record
         progress = _Progress(request, Deadline(timeout * (1 - _RESERVED_TIME_SHARE)), self._candidate_count, explain)
         user = await self._find_user(progress)
+        profile = request.profile if user is ANONYMOUS else user.profile
+        progress.rules = self._rules.of(request.scenario, profile, self._popular.missing)
         began = self._clock()
         progress.candidates = self._candidates_for(progress)
         found = await self._find_candidates(progress, user)
         found, ranked = await self._rank_by_one_release(progress, user, found)
-        if request.paged:
+        rest: Cursor | None = None
+        if progress.rules:
+            found, items = await self._apply_rules(progress, user, found, ranked)
+            if request.paged:
+                items, rest = items[: request.size], _rest(progress, found, items[request.size :])
+        elif request.paged:
             items, rest = await self._take(progress, found, _with_unranked(ranked, found))
         else:
-            items, rest = await self._describe_best(progress, user, found, ranked), None
+            items = await self._describe_best(progress, user, found, ranked)
         self._remember(progress, self._clock() - began)
         _describe_answer(progress, items, found.release)
-        reasons = _reasons(items, found, progress.effects) if progress.explain else ()
+        reasons = _reasons(progress, items, found) if progress.explain else ()
         self._shown.count([item.sku_id for item in items], [[name for name, _ in of.channels] for of in reasons])
         shown = reasons if request.explain else ()
         origin = Origin(user, found, ranked) if request.record else None
@@ -330,14 +354,16 @@ class Chain:
             return stored
         return RequestUser(_updated(stored.profile, profile), given if given.sku_ids else stored.history)
 
-    async def _find_candidates(self, progress: _Progress, user: RequestUser, release: str = "") -> CandidateList:
-        """recall: candidates from all channels; popular items for an anonymous user."""
+    async def _find_candidates(
+        self, progress: _Progress, user: RequestUser, release: str = "", but: Sequence[str] = ()
+    ) -> CandidateList:
+        """recall: candidates from all channels, except some items; popular items for an anonymous user."""
         request = progress.request
         query = CandidateQuery(
             user=user,
             size=self._recalled(progress),
             channel=POPULAR if user is ANONYMOUS and not request.scenario else "",
-            exclude=request.exclude,
+            exclude=[*request.exclude, *but] if but else request.exclude,
             new_only=request.new_only,
             release=release,
             explain=progress.explain,
@@ -356,7 +382,7 @@ class Chain:
 
     def _recalled(self, progress: _Progress) -> int:
         """How many candidates recall gives. A list in pages goes on after those that are ranked."""
-        whole = progress.request.paged and FEWER_CANDIDATES not in progress.degraded
+        whole = progress.request.paged and not progress.rules and FEWER_CANDIDATES not in progress.degraded
         return MAX_CANDIDATES if whole else progress.candidates
 
     async def _popular_candidates(self, progress: _Progress, query: CandidateQuery) -> CandidateList:
@@ -376,8 +402,9 @@ class Chain:
         self, progress: _Progress, user: RequestUser, found: CandidateList
     ) -> tuple[CandidateList, ScoreList]:
         """rank: the best candidates, scored by the release that gave them."""
-        size = progress.request.size + _SPARE_ITEMS
-        if progress.request.record or progress.request.paged or progress.request.explain_missing:
+        request = progress.request
+        size = request.size + _SPARE_ITEMS
+        if request.record or request.paged or request.explain_missing or progress.rules:
             size = max(size, progress.candidates)
         ranked = await self._rank(progress, user, found, size)
         if ranked.release != found.release and not progress.degraded:
@@ -391,14 +418,23 @@ class Chain:
     async def _rank(self, progress: _Progress, user: RequestUser, found: CandidateList, size: int) -> ScoreList:
         """The `size` best candidates (0: all of them); in the order of recall if rank fails, or not for home."""
         if progress.request.scenario or not found.ids:
-            return ScoreList(found.ids, found.scores, found.release)
+            vectors = await self._vectors(progress, user, found) if progress.rules.needs_vectors else b""
+            return ScoreList(found.ids, found.scores, found.release, vectors=vectors)
         ids, items = found.ids[: progress.candidates], list[ItemInfo]()
         if found.unlisted:
             unlisted = set(found.unlisted)
             items = await self._look_up_fields(progress, [sku_id for sku_id in ids if sku_id in unlisted])
             ids = [sku_id for sku_id in ids if sku_id not in unlisted]
         query = ScoreQuery(
-            user, ids, items, size, found.new_only, found.release, ordered=True, explain=progress.request.explain
+            user,
+            ids,
+            items,
+            size,
+            found.new_only,
+            found.release,
+            ordered=True,
+            explain=progress.request.explain,
+            vectors=progress.rules.needs_vectors,
         )
         try:
             with self._stage("rank"):
@@ -409,6 +445,19 @@ class Chain:
         progress.mark_parts("rank", ranked.degraded)
         progress.effects |= _effects(ranked)
         return ranked
+
+    async def _vectors(self, progress: _Progress, user: RequestUser, found: CandidateList) -> bytes:
+        """rank: the vectors of candidates that it does not order; none if it fails."""
+        query = ScoreQuery(user, found.ids, new_only=found.new_only, release=found.release, vectors=True)
+        try:
+            with self._stage("rank"):
+                ranked = await self._ranker.rank(query, progress.time_for("rank"))
+        except RecmeshError as error:
+            self._failed(progress, "rank", error)
+            return b""
+        width = len(ranked.vectors) // max(len(ranked.ids), 1)
+        of = {sku_id: ranked.vectors[k * width : (k + 1) * width] for k, sku_id in enumerate(ranked.ids)}
+        return b"".join(of.get(sku_id, bytes(width)) for sku_id in found.ids)
 
     async def _look_up_fields(self, progress: _Progress, unlisted: Sequence[str]) -> list[ItemInfo]:
         """The fields of candidates that are newer than the release. rank can score these by their fields only."""
@@ -447,17 +496,60 @@ class Chain:
             items = _without_fields(progress, ranked)
         items = items[:size]
         end = ranked.ids.index(items[-1].sku_id) + 1 if len(items) == size else total
-        rest = Cursor(
-            ids=ranked.ids[end:],
-            scores=ranked.scores[end:],
-            release=found.release,
-            degraded=progress.degraded,
-            unknown_user=progress.unknown_user,
-            conditions=progress.request.conditions,
-            separators=found.separators,
-            missing=found.missing,
+        return items, _cursor(progress, found, ranked.ids[end:], ranked.scores[end:])
+
+    async def _apply_rules(
+        self, progress: _Progress, user: RequestUser, found: CandidateList, ranked: ScoreList
+    ) -> tuple[CandidateList, list[Item]]:
+        """cm and rules: the fields of the candidates, and the best items in the order of the rules.
+
+        If rules leave out so many candidates that the list is not full, recall is asked for other ones. A list in pages
+        is returned as a whole.
+        """
+        request, rules, known = progress.request, progress.rules, KnownItems()
+        pinned = pinnable(rules.pinned, [*request.exclude, *request.context], user, found)[:MAX_RECOMMENDATIONS]
+        # Pins alone need no more items than the list has.
+        first = len(ranked.ids) if rules.reorders or request.paged else request.size + _SPARE_ITEMS
+        batch, rest, rounds = part_of(ranked, 0, first), part_of(ranked, first), 0
+        while True:
+            wanted = [*batch.ids, *pinned]
+            infos = await self._look_up(progress, wanted) if wanted else ()
+            if infos is not None and wanted and not any(infos):
+                progress.mark_degraded("cm")  # as in _describe_best
+                infos = None
+            if infos is None:  # only cm knows whether a pinned item is offered
+                known.add(batch, list(map(_bare, batch.ids)))
+            else:
+                infos = self._meeting(progress, found, infos)
+                known.add(batch, infos[: len(batch.ids)])
+                known.pin(pinned, infos[len(batch.ids) :])
+            pinned = []
+            ids, scores, described = known.columns()
+            fields = None if "cm" in progress.degraded else item_columns(rules.fields, described, found)
+            size = len(ids) if request.paged else request.size
+            ordered = self._rules.order(rules, RankedItems(ids, known.ranked, fields, known.vectors()), size)
+            if len(ordered.positions) >= request.size:
+                break
+            if rest.ids:
+                batch, rest = rest, part_of(rest, len(rest.ids))
+                continue
+            full = len(request.exclude) + len(found.ids) > MAX_EXCLUDED
+            if not ordered.excluded or full or rounds == _MORE_CANDIDATES_ROUNDS:
+                break
+            rounds += 1
+            more = await self._find_candidates(progress, user, found.release, found.ids)
+            if not more.ids:
+                break
+            found, batch = joined(found, more), await self._rank(progress, user, more, size=0)
+        progress.mark_degraded(*ordered.skipped)
+        progress.moved = {ids[position]: names for position, names in ordered.rules.items()}
+        progress.left_out = {ids[position]: name for position, name in ordered.excluded.items()}
+        best = ordered.positions
+        return found, _with_scores(
+            [ids[position] for position in best],
+            [scores[position] for position in best],
+            [described[position] for position in best],
         )
-        return items, rest
 
     async def _explain_missing(
         self, progress: _Progress, user: RequestUser, found: CandidateList, ranked: ScoreList, items: Sequence[Item]
@@ -481,6 +573,7 @@ class Chain:
             filtered=[info.sku_id for info in known if not _meets(request.conditions, info, found)],
             exclude=request.exclude,
             context=request.context,
+            ruled_out=progress.left_out,
             user=user,
             found=found,
             ranked=ranked,
@@ -501,11 +594,20 @@ class Chain:
         infos = await self._look_up(progress, ids)
         if infos is None:
             return _with_scores(ids, scores, map(_bare, ids))
-        items, conditions = _with_scores(ids, scores, infos), progress.request.conditions
+        return _with_scores(ids, scores, self._meeting(progress, found, infos))
+
+    def _meeting(
+        self, progress: _Progress, found: CandidateList, infos: Sequence[bytes | None]
+    ) -> Sequence[bytes | None]:
+        """The infos that meet the conditions of the request; None for the others."""
+        conditions = progress.request.conditions
         if not conditions:
-            return items
-        kept = [item for item in items if _meets(conditions, ItemInfo.FromString(item.info), found)]
-        progress.filtered_out += len(items) - len(kept)
+            return infos
+        kept = [
+            info if info is not None and _meets(conditions, ItemInfo.FromString(info), found) else None
+            for info in infos
+        ]
+        progress.filtered_out += kept.count(None) - infos.count(None)
         return kept
 
     async def _look_up(self, progress: _Progress, ids: Sequence[str]) -> Sequence[bytes | None] | None:
@@ -542,13 +644,37 @@ def _describe_answer(progress: _Progress, items: Sequence[Item], release: str) -
     spans.annotate({spans.RELEASE: release, spans.ITEMS: len(items)})
     if progress.degraded:
         spans.annotate({spans.DEGRADED: tuple(progress.degraded)})
+    for item in items if progress.moved else ():
+        for kind in {progress.rules.kind(name) for name in progress.moved.get(item.sku_id, ())}:
+            metrics.RULE_ITEMS.labels(kind).inc()
+
+
+def _cursor(progress: _Progress, found: CandidateList, ids: Sequence[str], scores: Sequence[float]) -> Cursor:
+    """The rest of a list."""
+    return Cursor(
+        ids=ids,
+        scores=scores,
+        release=found.release,
+        degraded=progress.degraded,
+        unknown_user=progress.unknown_user,
+        conditions=progress.request.conditions,
+        separators=found.separators,
+        missing=found.missing,
+    )
+
+
+def _rest(progress: _Progress, found: CandidateList, items: Sequence[Item]) -> Cursor:
+    """The rest of a list whose items are looked up already."""
+    scores = [_RANK_SCORE.unpack(item.info[-_RANK_SCORE.size :])[1] for item in items]
+    return _cursor(progress, found, [item.sku_id for item in items], scores)
 
 
 def _with_unranked(ranked: ScoreList, found: CandidateList) -> ScoreList:
     """The ranked candidates, followed by the others in the order of recall, with lower scores."""
     listed = set(ranked.ids)
     others = [sku_id for sku_id in found.ids if sku_id not in listed]
-    scores = below(np.array(ranked.scores[-1:], np.float32), len(others)).tolist()
+    lowest = ranked.scores[-1] if ranked.scores else 1.0
+    scores = [lowest / place for place in range(2, len(others) + 2)]
     return ScoreList([*ranked.ids, *others], [*ranked.scores, *scores], found.release, ranked.degraded)
 
 
@@ -621,12 +747,13 @@ def _effects(ranked: ScoreList) -> dict[str, list[tuple[str, float]]]:
     return found
 
 
-def _reasons(
-    items: Sequence[Item], found: CandidateList, effects: Mapping[str, Sequence[tuple[str, float]]]
-) -> list[Reason]:
+def _reasons(progress: _Progress, items: Sequence[Item], found: CandidateList) -> list[Reason]:
     channels: dict[str, list[tuple[str, float]]] = {item.sku_id: [] for item in items}
     for name, part in found.channels.items():
         for position, score in zip(part.positions, part.scores, strict=True):
             if (reason := channels.get(found.ids[position])) is not None:
                 reason.append((name, float(score)))
-    return [Reason(sku_id, reason, effects.get(sku_id, ())) for sku_id, reason in channels.items()]
+    effects, moved = progress.effects, progress.moved
+    return [
+        Reason(sku_id, reason, effects.get(sku_id, ()), moved.get(sku_id, ())) for sku_id, reason in channels.items()
+    ]

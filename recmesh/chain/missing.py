@@ -9,7 +9,7 @@ from recmesh.serving.stages import CandidateList, RequestUser, ScoreList
 MAX_EXPLAINED = 20
 """The most items in one request whose absence is explained."""
 
-Cause = Literal["listed", "excluded", "context", "unknown", "filter", "history", "not_proposed", "rank"]
+Cause = Literal["listed", "excluded", "context", "unknown", "filter", "history", "rule", "not_proposed", "rank"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Absence:
         filtered: Those of them that do not meet the conditions of the request.
         exclude: The ids that the request excludes.
         context: The items that the scenario refers to.
+        ruled_out: The names of the rules that left out items.
         user: The user.
         found: The candidates.
         ranked: The candidates with their scores.
@@ -49,6 +50,7 @@ class Absence:
     filtered: Collection[str]
     exclude: Collection[str]
     context: Collection[str]
+    ruled_out: Mapping[str, str]
     user: RequestUser
     found: CandidateList
     ranked: ScoreList
@@ -70,6 +72,8 @@ class Absence:
         history = self.user.history
         if self.found.new_only and (sku_id in history.sku_ids or sku_id in history.older_sku_ids):
             return Missing(sku_id, "history", "the user's history has it, and only new items are recommended")
+        if rule := self.ruled_out.get(sku_id):
+            return Missing(sku_id, "rule", f"the rule {rule!r} leaves it out")
         return self._by_score(sku_id)
 
     def _by_score(self, sku_id: str) -> Missing:

@@ -106,6 +106,7 @@ def _response(answer: Answer) -> Message:
                 "sku_id": reason.sku_id,
                 "channels": [{"channel": channel, "score": score} for channel, score in reason.channels],
                 "features": [{"group": group, "effect": effect} for group, effect in reason.effects],
+                "rules": reason.rules,
             }
             for reason in answer.reasons
         ],

@@ -1,4 +1,4 @@
-"""The operator's command line: `recmesh dataset`, `release`, `feed`, `evaluate`, `replay`, `explore`, `top`, `job`.
+"""The operator's command line: `recmesh dataset`, `release`, `rules`, `feed`, `evaluate`, `top`, `job` and others.
 
 Commands import what they need when they run, so that `recmesh --help` works with typer and rich alone.
 """
@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from recmesh.cli import dataset, feed, job, release
+from recmesh.cli import dataset, feed, job, release, rules
 from recmesh.cli.evaluate import evaluate
 from recmesh.cli.explore import explore
 from recmesh.cli.replay import replay
@@ -17,6 +17,7 @@ from recmesh.errors import RecmeshError
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Operate recmesh.")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(release.app, name="release")
+app.add_typer(rules.app, name="rules")
 app.add_typer(feed.app, name="feed")
 app.add_typer(job.app, name="job")
 app.command()(evaluate)

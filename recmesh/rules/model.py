@@ -9,7 +9,7 @@ import yaml
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from recmesh.conditions import SKU_ID, Condition
-from recmesh.contract import MAX_ID_BYTES, MAX_RECOMMENDATIONS
+from recmesh.contract import HOME, MAX_ID_BYTES, MAX_RECOMMENDATIONS, SCENARIOS
 from recmesh.errors import DataError
 from recmesh.spelling import did_you_mean
 from recmesh.yaml_text import TextLoader
@@ -22,11 +22,8 @@ MAX_PINNED = 50
 MAX_NAME = 64
 MAX_FACTOR = 1_000.0
 
-HOME = "home"
-"""The scenario of a request that names none."""
-
-SCENARIOS = (HOME, "related", "basket", "trending", "repeat")
-Scenario: TypeAlias = Literal["home", "related", "basket", "trending", "repeat"]
+Scenario: TypeAlias = Literal["home", "related", "basket", "repeat", "trending"]
+"""One of `SCENARIOS`."""
 
 _MAX_MESSAGE = 500
 _MAX_ECHO = 40

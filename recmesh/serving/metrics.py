@@ -40,6 +40,11 @@ STAGE_FAILURES = Counter("recmesh_stage_failures", "Failed calls to a stage by g
 DEGRADED = Counter("recmesh_degraded", "Answers made without a stage or a part of one", ["part"])
 UNKNOWN_USERS = Counter("recmesh_unknown_users", "Requests with a user id that is not stored")
 
+# Rules
+RULES_VERSION = Gauge("recmesh_rules_version", "Version of the active rules; 0 without any")
+RULES_FAILURES = Counter("recmesh_rules_failures", "Failed attempts to read the rules in the model store")
+RULE_ITEMS = Counter("recmesh_rule_items", "Items in answers of as that rules moved", ["rule"])
+
 # Stores and the ranker
 STORE_SECONDS = Histogram(
     "recmesh_store_seconds", "Time of one successful call to a store", ["store", "operation"], buckets=_SECONDS

@@ -7,12 +7,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from recmesh.chain.active_rules import ActiveRules
 from recmesh.chain.answer_log import open_answer_log
 from recmesh.chain.chain import Chain
 from recmesh.chain.popular import PopularList
 from recmesh.chain.servicer import endpoint
 from recmesh.contract import ServiceName
 from recmesh.errors import Unavailable
+from recmesh.releases import ModelStore
 from recmesh.serving import Endpoint, background
 from recmesh.serving.channels import open_channel
 from recmesh.serving.health import Check, every, once
@@ -32,7 +34,7 @@ async def build(settings: AsSettings) -> AsyncIterator[Sequence[Endpoint]]:
     async with AsyncExitStack() as stack:
         channels = {stage: await stack.enter_async_context(open_channel(target)) for stage, target in targets.items()}
         candidates = RemoteCandidateStage(channels["recall"], targets["recall"])
-        popular = PopularList(candidates)
+        popular, rules = PopularList(candidates), ActiveRules()
         chain = Chain(
             RemoteUserStage(channels["um"], targets["um"]),
             candidates,
@@ -40,10 +42,13 @@ async def build(settings: AsSettings) -> AsyncIterator[Sequence[Endpoint]]:
             RemoteItemStage(channels["cm"], targets["cm"]),
             popular,
             settings.candidates,
+            rules=rules,
         )
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
+        store = ModelStore(settings.model_store)
+        await stack.enter_async_context(background(rules.follow(store, settings.rules_poll)))
         log = await stack.enter_async_context(open_answer_log(settings))
-        check = every(popular.check, once(_all_serving(channels)))
+        check = every(popular.check, rules.check, once(_all_serving(channels)))
         yield [endpoint(settings.as_port, chain, check, log, settings.as_http_port)]
 
 

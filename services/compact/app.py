@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from recmesh.chain import servicer as chain_servicer
+from recmesh.chain.active_rules import ActiveRules
 from recmesh.chain.answer_log import open_answer_log
 from recmesh.chain.chain import Chain
 from recmesh.chain.popular import PopularList
@@ -123,8 +124,8 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         recall_releases = ReleasesOf(releases, lambda release: release.recall)
         recall = RecallCore(recall_releases, gate, settings.channel_timeout)
         rank = RankCore(ReleasesOf(releases, lambda release: release.rank), gate)
-        popular = PopularList(recall)
-        chain = Chain(um, recall, rank, cm, popular, settings.candidates)
+        popular, rules = PopularList(recall), ActiveRules()
+        chain = Chain(um, recall, rank, cm, popular, settings.candidates, rules=rules)
 
         await stack.enter_async_context(background(releases.follow(settings.release_poll)))
         await stack.enter_async_context(background(new_items.follow(store, recall_releases, settings.release_poll)))
@@ -132,6 +133,7 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         await stack.enter_async_context(background(item_fields.follow(redis, recall_releases)))
         await stack.enter_async_context(background(trending.follow(redis, counts, recall_releases)))
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
+        await stack.enter_async_context(background(rules.follow(store, settings.rules_poll)))
         await stack.enter_async_context(background(ingestion_facts.follow(redis)))
         await stack.enter_async_context(background(shown_facts.follow(store)))
         log = await stack.enter_async_context(open_answer_log(settings))
@@ -142,6 +144,6 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
             recall_app.endpoint(settings.recall_port, recall, recall_check),
             rank_app.endpoint(settings.rank_port, rank, releases.check),
             chain_servicer.endpoint(
-                settings.as_port, chain, every(popular.check, recall_check), log, settings.as_http_port
+                settings.as_port, chain, every(popular.check, rules.check, recall_check), log, settings.as_http_port
             ),
         ]

@@ -221,6 +221,21 @@ def test_the_explorer_finds_the_stages_and_only_reads_the_model_store() -> None:
     assert {"name": "model-store", "mountPath": "/model-store", "readOnly": True} in container["volumeMounts"]
 
 
+def test_as_reads_the_rules_in_the_model_store() -> None:
+    spec = find(render("default"), "Deployment", "as")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert environment(container)["RECMESH_MODEL_STORE"] == "/model-store"
+    assert {"name": "model-store", "mountPath": "/model-store", "readOnly": True} in container["volumeMounts"]
+    assert {"name": "model-store", "persistentVolumeClaim": {"claimName": "shop-model-store"}} in spec["volumes"]
+    assert "home" not in {volume["name"] for volume in spec["volumes"]}
+    url = ("--set=modelStore.url=s3://bucket/store", "--set=modelStore.secret=s3")
+    spec = find(render("default", *url), "Deployment", "as")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert environment(container)["RECMESH_MODEL_STORE"] == "s3://bucket/store"
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= {variable["name"] for variable in container["env"]}
+    assert {volume["name"] for volume in spec["volumes"]} == {"tmp"}
+
+
 def test_paddle_serving_runs_on_gpu_nodes() -> None:
     spec = find(render("all"), "Deployment", "paddle-serving")["spec"]["template"]["spec"]
     (container,) = spec["containers"]

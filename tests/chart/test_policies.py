@@ -130,6 +130,12 @@ def test_the_explorer_calls_the_stages_and_is_open_to_operators_alone(values: st
     assert rule["from"] == [{"podSelector": {"matchLabels": {"recmesh.io/operator": "true"}}}]
 
 
+def test_as_recall_and_rank_reach_a_model_store_outside() -> None:
+    rules = policies(render("default", "--set=modelStore.url=s3://bucket/store"))
+    services = {component for component in PORTS if {} in rules[component]["egress"]}
+    assert services == {"as", "recall", "rank"}
+
+
 def test_only_rank_may_call_paddle_serving() -> None:
     (rule, metrics) = policies(render("all"))["paddle-serving"]["ingress"]
     assert [peer["podSelector"]["matchLabels"][COMPONENT] for peer in rule["from"]] == ["rank"]

@@ -64,6 +64,12 @@ _OF_EVALUATIONS = {
     "Evaluated answers",
     "Age of the evaluation",
 }
+_RULES = """\
+rules:
+  - {name: own brand, kind: boost, factor: 2, when: 'brand=1,2,3,4,5,6,7,8'}
+  - {name: mix, kind: at_most, field: cate, count: 3, first: 10}
+  - {name: variety, kind: diversity, strength: 0.3, first: 20}
+"""
 _NOT_EVALUATED = "no answers were evaluated"
 _LABEL = re.compile(r"\{\{(\w+)\}\}")
 
@@ -198,6 +204,7 @@ def observed_mesh(folder: Path) -> Iterator[Prometheus]:
     """Run all services under load, with faults, and yield the Prometheus that has scraped them for the whole time."""
     with running_milvus() as milvus, running_redis() as redis:
         shop = open_shop(trained_once(folder), folder / "shop", redis, milvus)
+        shop.store.apply_rules(_RULES)
         Redis(port=redis.port).set(Keys.of().user(shop.user_ids[0]), b"damaged")
         with (
             gateway(shop.environment) as paddle,

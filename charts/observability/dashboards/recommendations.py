@@ -15,6 +15,7 @@ def page() -> Dashboard:
         {
             "Shown items": _shown(),
             "Channels": _channels(),
+            "Rules": _rules(),
             "Users": _users(),
             "What users did with logged answers": _acted_on(),
             "Held-out figures": _held_out(),
@@ -66,6 +67,34 @@ def _channels() -> list[object]:
             "none",
             Query(mean("recmesh_channel_candidates", by="channel"), "{{channel}}"),
             width=12,
+        ),
+    ]
+
+
+def _rules() -> list[object]:
+    moved = rate("recmesh_rule_items_total", "rule")
+    return [
+        graph(
+            "Items moved by rules",
+            "Share of the shown items that rules of a kind moved.",
+            "percentunit",
+            Query(f"{moved} / scalar({rate('recmesh_recommended_items_total')})", "{{rule}}"),
+            width=12,
+        ),
+        graph(
+            "Version of the rules",
+            "The oldest and the newest version of the rules that a process of `as` applies.",
+            "none",
+            Query("min(recmesh_rules_version)", "oldest"),
+            Query("max(recmesh_rules_version)", "newest"),
+            width=6,
+        ),
+        graph(
+            "Rules not read",
+            "Failed attempts per second to read the rules in the model store: the last good ones stay.",
+            "cps",
+            Query(rate("recmesh_rules_failures_total"), "failed"),
+            width=6,
         ),
     ]
 

@@ -78,7 +78,7 @@ spec:
       ports:
         - {port: 8961, protocol: TCP}
     {{- end }}
-    {{- if or $compact (has .component (list "recall" "rank")) }}
+    {{- if or $compact (has .component (list "as" "recall" "rank")) }}
     {{- include "recmesh.storeEgress" $root | nindent 4 }}
     {{- end }}
     {{- with $root.Values.networkPolicy.extraEgress }}

@@ -32,7 +32,8 @@ feed: 8940
 {{- $metrics := add 10000 (index $ports $public) -}}
 {{- $http := include "recmesh.httpPort" (dict "root" $root "component" $public) -}}
 {{- $scope := merge (dict "values" $values "spread" true "priority" (include "recmesh.priority" (dict "root" .root "kind" "serving"))) . -}}
-{{- $stored := has .component (list "recall" "rank" "compact") -}}
+{{- $releases := has .component (list "recall" "rank" "compact") -}}
+{{- $stored := or $releases (eq .component "as") -}}{{- /* as reads the rules there */ -}}
 {{- $logging := and (gt (float64 $root.Values.answers.sample) 0.0) (has .component (list "as" "compact")) -}}
 apiVersion: apps/v1
 kind: Deployment
@@ -90,8 +91,10 @@ spec:
             {{- toYaml $values.resources | nindent 12 }}
           volumeMounts:
             - {name: tmp, mountPath: /tmp}
-            {{- if $stored }}
+            {{- if $releases }}
             - {name: home, mountPath: /var/lib/recmesh}
+            {{- end }}
+            {{- if $stored }}
             {{- include "recmesh.storeMount" (dict "root" $root "readOnly" true) | nindent 12 }}
             {{- end }}
             {{- if $logging }}
@@ -102,9 +105,11 @@ spec:
       volumes:
         - name: tmp
           emptyDir: {}
-        {{- if $stored }}
+        {{- if $releases }}
         - name: home
           emptyDir: {}
+        {{- end }}
+        {{- if $stored }}
         {{- include "recmesh.storeVolume" $root | nindent 8 }}
         {{- end }}
         {{- if $logging }}
@@ -150,7 +155,7 @@ livenessProbe:
 {{- if or $compact (eq .component "recall") }}
 {{ include "recmesh.milvusEnv" .root }}
 {{- end }}
-{{- if or $compact (has .component (list "recall" "rank")) }}
+{{- if or $compact (has .component (list "as" "recall" "rank")) }}
 {{ include "recmesh.storeEnv" .root }}
 {{- end }}
 {{- if or $compact (eq .component "rank") }}

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from recmesh.errors import Unavailable
+from recmesh.releases import ModelStore
 from tests.unit.clock import Clock
 
 app = importlib.import_module("services.as.app")
@@ -64,8 +65,8 @@ async def test_each_stage_has_the_channel_of_its_target(monkeypatch: pytest.Monk
         yield target
 
     def keep(name: str) -> Any:
-        def make(*arguments: Any) -> str:
-            made[name] = arguments
+        def make(*arguments: Any, **options: Any) -> str:
+            made[name] = (*arguments, *options.values())
             return name
 
         return make
@@ -81,7 +82,16 @@ async def test_each_stage_has_the_channel_of_its_target(monkeypatch: pytest.Monk
         async def check(self) -> None:
             made["check"] = ()
 
+    class Rules:
+        async def follow(self, store: ModelStore, interval: float) -> None:
+            made["rules"] = (store.url, interval)
+            await asyncio.Event().wait()
+
+        async def check(self) -> None:
+            made["rules checked"] = ()
+
     monkeypatch.setattr(app, "open_channel", channel)
+    monkeypatch.setattr(app, "ActiveRules", Rules)
     for name in ("RemoteUserStage", "RemoteCandidateStage", "RemoteRankStage", "RemoteItemStage", "Chain", "endpoint"):
         monkeypatch.setattr(app, name, keep(name))
     monkeypatch.setattr(app, "PopularList", Popular)
@@ -92,6 +102,8 @@ async def test_each_stage_has_the_channel_of_its_target(monkeypatch: pytest.Monk
         rank_target="rank:1",
         candidates=77,
         popular_refresh=3.5,
+        model_store="memory://rules",
+        rules_poll=0.7,
         as_port=99,
         as_http_port=98,
     )
@@ -101,14 +113,15 @@ async def test_each_stage_has_the_channel_of_its_target(monkeypatch: pytest.Monk
         assert log is None, "no answer is logged by default"
         await check()
         await asyncio.sleep(0)
-    users, candidates, ranker, items, popular, count = made["Chain"]
+    users, candidates, ranker, items, popular, count, rules = made["Chain"]
     assert (made["RemoteUserStage"], made["RemoteCandidateStage"]) == (("um:1", "um:1"), ("recall:1", "recall:1"))
     assert (made["RemoteRankStage"], made["RemoteItemStage"]) == (("rank:1", "rank:1"), ("cm:1", "cm:1"))
     stages = ("RemoteUserStage", "RemoteCandidateStage", "RemoteRankStage", "RemoteItemStage")
     assert (users, candidates, ranker, items) == stages
     assert made["popular"] == ("RemoteCandidateStage",)
-    assert (type(popular).__name__, count) == ("Popular", 77)
     assert (port, http_port, chain, made["follow"], made["check"]) == (99, 98, "Chain", (3.5,), ())
+    assert (type(popular).__name__, count, type(rules).__name__) == ("Popular", 77, "Rules")
+    assert (made["rules"], made["rules checked"]) == (("memory://rules", 0.7), ())
     assert {stage for stage, _ in stub.asked} == {"um:1", "cm:1", "recall:1", "rank:1"}
 
 

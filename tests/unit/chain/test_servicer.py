@@ -22,7 +22,7 @@ ANSWER = Answer(
     "r1",
     ["um"],
     True,
-    [Reason("a", [("popular", 0.5), ("new", 0.25)], [("age", -0.125)])],
+    [Reason("a", [("popular", 0.5), ("new", 0.25)], [("age", -0.125)], ["sale", "pins"])],
     missing=[Missing("z", "rank", "at place 9")],
 )
 REST = Cursor(["c"], [0.5], "r1", ["um"], missing=["", "NA"])
@@ -71,6 +71,7 @@ async def test_every_field_of_a_request_reaches_the_chain(monkeypatch: pytest.Mo
         paged=True,
         explain_missing=["z"],
         filter={"conditions": [{"field": "cate", "any_of": ["5"]}]},
+        scenario="home",
     )
     chain, _ = await asked(monkeypatch, request)
     expected = Request(
@@ -119,6 +120,7 @@ async def test_every_field_of_an_answer_is_sent(monkeypatch: pytest.MonkeyPatch)
                 "sku_id": "a",
                 "channels": [{"channel": "popular", "score": 0.5}, {"channel": "new", "score": 0.25}],
                 "features": [{"group": "age", "effect": -0.125}],
+                "rules": ["sale", "pins"],
             }
         ],
         missing=[{"sku_id": "z", "reason": "rank", "text": "at place 9"}],

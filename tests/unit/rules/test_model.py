@@ -145,7 +145,7 @@ KINDS = "pin, boost, bury, exclude, at_most, diversity, freshness"
         ),
         (
             "rules:\n  - {name: x, kind: diversity, strength: 0.1, scenario: hoem}",
-            'line 2, column 57: rule "x": scenario: "hoem" is not one of home, related, basket, trending, repeat; did'
+            'line 2, column 57: rule "x": scenario: "hoem" is not one of home, related, basket, repeat, trending; did'
             ' you mean "home"?',
         ),
         (
