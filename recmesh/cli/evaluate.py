@@ -19,7 +19,7 @@ from recmesh.errors import ReleaseError, SettingsError
 
 if TYPE_CHECKING:
     from recmesh.evaluation import PredictionScores, Report
-    from recmesh.evaluation.report import Figure, Figures, System
+    from recmesh.evaluation.report import Figure, Figures, ScenarioReport, System
     from recmesh.releases import ModelStore
 
 _Path = Path | None
@@ -97,6 +97,8 @@ def _release(models: "ModelStore", release: str, page: Path | None, as_json: boo
     if new := report.new_items:
         title = f"new items: {new.users:,} users, {new.items:,} items, window {new.window}"
         console.print(_systems(title, new.systems, "channel"))
+    for name, scenario in report.scenarios.items():
+        console.print(_scenario(f"{name}: {scenario.cases:,} cases, window {scenario.window}", scenario))
     for line in _remarks(report):
         console.print(line, markup=False, soft_wrap=True)
     if page is not None:
@@ -121,6 +123,21 @@ def _systems(title: str, systems: "Sequence[System]", first: str) -> Table:
     for system in sorted(systems, key=lambda system: (bool(system.gain), -system.figures[headline].mean)):
         gain = _short(system.gain[headline], "+") if system.gain else ""
         table.add_row(system.name, *_cells(system.figures), gain, end_section=not system.gain)
+    return table
+
+
+def _scenario(title: str, scenario: "ScenarioReport") -> Table:
+    """A table of the lists of a scenario, with what the served ones gain over each of the others."""
+    metrics = list(scenario.systems[0].figures)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for column in (*metrics, "served's gain, 95 % interval"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for system in scenario.systems:
+        gain = system.gain.get(metrics[0])
+        shown = f"{gain.mean:+.4f} {gain.low:+.4f} to {gain.high:+.4f}".replace("0.", ".") if gain else ""
+        figures = (f"{system.figures[metric]:.4f}".replace("0.", ".") for metric in metrics)
+        table.add_row(system.name, *figures, shown, end_section=not system.gain)
     return table
 
 
