@@ -20,6 +20,9 @@ IN_MEMORY = ("neighbours", "popular", "bought_before", "new", "trending")
 STAND_INS = 5
 """A context item without a list is represented by this many of the items that have one."""
 
+MAX_REPRESENTED = 10
+"""Only so many context items without a list are represented by others: each takes a search of all items."""
+
 _NO_RATES = Scored.none()
 _CACHED_PROFILES = 1024
 
@@ -122,7 +125,7 @@ class Retriever:
         """Return items with lists that represent context items, int32, distinct.
 
         An item with a list represents itself. The nearest items, by the cosine of the tower's vectors, represent an
-        item without one.
+        item without one; see `MAX_REPRESENTED`.
 
         Args:
             scenario: Whose lists.
@@ -134,7 +137,7 @@ class Retriever:
         nearest: list[Ints] = []
         if self.encoder.item_vectors.size:
             unlisted = np.concatenate([self.encoder.item_vectors[context[~listed]], vectors])
-            nearest = [self._nearest(vector, np.diff(starts) > 0) for vector in unlisted]
+            nearest = [self._nearest(vector, np.diff(starts) > 0) for vector in unlisted[:MAX_REPRESENTED]]
         return np.unique(np.concatenate([context[listed], *nearest]))
 
     def going_with(

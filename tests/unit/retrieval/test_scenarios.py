@@ -94,6 +94,11 @@ def test_an_item_without_a_list_is_represented_by_its_nearest(monkeypatch: pytes
     assert retriever.represented("related", numbers(3), NO_VECTORS).tolist() == [1]
     assert retriever.represented("related", NO_ITEMS, np.array([[1, 9, 0]], np.float32)).tolist() == [1]
     assert retriever.represented("related", NO_ITEMS, NO_VECTORS).tolist() == []
+    many = np.repeat(np.array([[1, 0, 0]], np.float32), 10, axis=0)
+    assert retriever.represented("related", numbers(3), many).tolist() == [0, 1]
+    assert retriever.represented(
+        "related", NO_ITEMS, np.concatenate([many, np.eye(3, dtype=np.float32)[1:2]])
+    ).tolist() == [0]
 
 
 def test_the_inputs_of_repeat_follow_from_the_history() -> None:
