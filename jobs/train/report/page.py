@@ -6,7 +6,6 @@ from pathlib import Path
 from jinja2 import Environment
 
 from jobs.train.report.plots import Scale, dot, reliability
-from jobs.train.report.scenarios import METRICS
 from recmesh.evaluation.metrics import margin, names
 from recmesh.evaluation.report import CHAIN, POPULARITY, FeatureGroup, Figure, Figures, Report, SegmentReport, System
 from recmesh.pages import environment
@@ -33,7 +32,6 @@ def _environment() -> Environment:
         POPULARITY=POPULARITY,
         metrics=_METRICS,
         headline=_HEADLINE,
-        scenario_metrics=list(METRICS),
         titles=_TITLES,
         labels=_LABELS,
         dot=dot,
