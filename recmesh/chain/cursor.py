@@ -1,7 +1,7 @@
 """Cursors: the rest of a list, as text that the caller sends back for the next page.
 
 The list travels with the caller, so every process can continue it, and nothing has to be stored or found again
-(docs/adr/041-cursors.md).
+(docs/adr/040-cursors.md).
 """
 
 import base64
