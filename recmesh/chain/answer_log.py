@@ -25,7 +25,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from recmesh.answers import PREFIX, SUFFIX, LoggedAnswer, Proposed, Scores
-from recmesh.chain.chain import Answer
+from recmesh.chain.model import Answer
 from recmesh.chain.settings import ChainSettings
 from recmesh.contract import REPLAY
 from recmesh.pb.as_pb2 import ASRequest

@@ -16,9 +16,8 @@ If the time left is shorter than the stages after um usually take, recall is ask
 the answer names that too.
 """
 
-import struct
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,11 +27,13 @@ import structlog
 from recmesh import spans
 from recmesh.chain.active_rules import ActiveRules
 from recmesh.chain.cursor import Cursor
+from recmesh.chain.items import bare, meets, score_of, with_scores
 from recmesh.chain.missing import Absence, Missing
+from recmesh.chain.model import Answer, Item, Origin, Reason, Request
 from recmesh.chain.popular import PopularList
+from recmesh.chain.profiles import has_fields, updated, without_missing
 from recmesh.chain.ruled import KnownItems, item_columns, joined, part_of, pinnable
 from recmesh.chain.shown import Shown
-from recmesh.conditions import Condition, item_values
 from recmesh.contract import (
     CONTEXT_SCENARIOS,
     MAX_CANDIDATES,
@@ -40,14 +41,12 @@ from recmesh.contract import (
     MAX_RECOMMENDATIONS,
     NO_USER_IDS,
     POPULAR,
-    RANK_SCORE_FIELD,
     RELEASE,
-    USER_FIELDS,
     ServiceName,
 )
 from recmesh.errors import InvalidRequest, RecmeshError
 from recmesh.pb.item_info_pb2 import ItemInfo
-from recmesh.pb.user_info_pb2 import History, UserInfo
+from recmesh.pb.user_info_pb2 import UserInfo
 from recmesh.rules import NO_RULES, RankedItems, RequestRules
 from recmesh.serving import metrics
 from recmesh.serving.deadline import Deadline
@@ -64,7 +63,6 @@ from recmesh.serving.stages import (
     ScoreQuery,
     UserStage,
 )
-from recmesh.stores.wire import item_fields
 
 # A stage may take this share of the time that is left when it starts: one that hangs leaves enough for those after it.
 _TIME_SHARES: Final[dict[ServiceName, float]] = {"um": 0.3, "recall": 0.5, "rank": 0.5, "cm": 0.7}
@@ -85,119 +83,9 @@ _MORE_CANDIDATES_ROUNDS = 3
 # An explanation names so many groups of features at most.
 _EXPLAINED_GROUPS = 5
 
-# A tag and a float, appended to a serialized ItemInfo, set its field rank_score (docs/adr/017-raw-protobuf-fields.md).
-_RANK_SCORE = struct.Struct("<Bf")
-_WIRE_TYPE_32_BITS = 5
-_RANK_SCORE_TAG = RANK_SCORE_FIELD << 3 | _WIRE_TYPE_32_BITS
-
 _STAGE_SECONDS = {stage: metrics.STAGE_SECONDS.labels(stage) for stage in _TIME_SHARES}
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request for recommendations.
-
-    Attributes:
-        user_id: A known user, or one of `NO_USER_IDS`.
-        profile: Sent with the request. Its fields take precedence over stored ones.
-        size: Number of items in the answer.
-        exclude: Ids of items that must not be in the answer.
-        new_only: Whether to leave out items of the user's history.
-        explain: Whether the answer contains reasons.
-        record: Whether the answer keeps what it was made of.
-        history: Replaces the stored history; empty for none.
-        paged: Whether the answer says how the list goes on.
-        explain_missing: Items of which the answer says why they are not in the list.
-        conditions: What every item of the answer must meet.
-        scenario: What the list is for; empty means home.
-        context: Ids of the items that the scenario refers to. They are not in the answer.
-    """
-
-    user_id: str
-    profile: UserInfo
-    size: int
-    exclude: Sequence[str] = ()
-    new_only: bool = False
-    explain: bool = False
-    record: bool = False
-    history: History = field(default_factory=History)
-    paged: bool = False
-    explain_missing: Sequence[str] = ()
-    conditions: Sequence[Condition] = ()
-    scenario: str = ""
-    context: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A recommended item.
-
-    Attributes:
-        sku_id: Its id.
-        info: A serialized ItemInfo that ends with its rank_score.
-    """
-
-    sku_id: str
-    info: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why an item is in the list.
-
-    Attributes:
-        sku_id: The item.
-        channels: The channels that proposed it, each with its score.
-        effects: The groups of features that moved its score, each with how much; the largest effect first.
-        rules: The names of the rules that moved it, in the order of their application.
-    """
-
-    sku_id: str
-    channels: Sequence[tuple[str, float]]
-    effects: Sequence[tuple[str, float]] = ()
-    rules: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What an answer was made of.
-
-    Attributes:
-        user: The user with the profile and the history that the other stages got.
-        candidates: All candidates, with their channels.
-        ranked: All of them in the order of their scores; as recall scored them if rank failed.
-    """
-
-    user: RequestUser
-    candidates: CandidateList
-    ranked: ScoreList
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Recommendations.
-
-    Attributes:
-        items: Best first.
-        release: The release that gave the candidates.
-        degraded: The stages, and parts of stages, that are missing from the answer.
-        unknown_user: Whether the request names a user who is not stored.
-        reasons: One for each item, in the order of the items, if the request asks for them.
-        origin: What it was made of, if the request asks for that.
-        rest: The list after these items, if the request asks for that.
-        missing: For each item of `explain_missing` why it is not in the list.
-    """
-
-    items: Sequence[Item]
-    release: str
-    degraded: Sequence[str]
-    unknown_user: bool = False
-    reasons: Sequence[Reason] = ()
-    origin: Origin | None = None
-    rest: Cursor | None = None
-    missing: Sequence[Missing] = ()
 
 
 @dataclass(slots=True)
@@ -336,8 +224,8 @@ class Chain:
         request, given = progress.request, progress.request.history
         if request.scenario in CONTEXT_SCENARIOS and not request.new_only:
             return ANONYMOUS  # The list depends on the context alone.
-        user_id, profile = request.user_id, _without_missing(request.profile, self._popular.missing)
-        new_user = RequestUser(profile, given) if _has_fields(profile) or given.sku_ids else ANONYMOUS
+        user_id, profile = request.user_id, without_missing(request.profile, self._popular.missing)
+        new_user = RequestUser(profile, given) if has_fields(profile) or given.sku_ids else ANONYMOUS
         if user_id in NO_USER_IDS:
             return new_user
         try:
@@ -350,9 +238,9 @@ class Chain:
             progress.unknown_user = True
             metrics.UNKNOWN_USERS.inc()
             return new_user
-        if not _has_fields(profile) and not given.sku_ids:
+        if not has_fields(profile) and not given.sku_ids:
             return stored
-        return RequestUser(_updated(stored.profile, profile), given if given.sku_ids else stored.history)
+        return RequestUser(updated(stored.profile, profile), given if given.sku_ids else stored.history)
 
     async def _find_candidates(
         self, progress: _Progress, user: RequestUser, release: str = "", but: Sequence[str] = ()
@@ -394,7 +282,7 @@ class Chain:
         kept = {
             sku_id
             for sku_id, info in zip(popular.ids, infos, strict=False)
-            if info is not None and _meets(query.conditions, ItemInfo.FromString(info), popular)
+            if info is not None and meets(query.conditions, ItemInfo.FromString(info), popular)
         }
         return self._popular.candidates(query, among=kept)
 
@@ -464,7 +352,7 @@ class Chain:
         if not unlisted:
             return []
         infos = await self._look_up(progress, unlisted)
-        known = map(_bare, unlisted) if infos is None else infos
+        known = map(bare, unlisted) if infos is None else infos
         return [ItemInfo.FromString(info) for info in known if info is not None]
 
     async def _describe_best(
@@ -518,7 +406,7 @@ class Chain:
                 progress.mark_degraded("cm")  # as in _describe_best
                 infos = None
             if infos is None:  # only cm knows whether a pinned item is offered
-                known.add(batch, list(map(_bare, batch.ids)))
+                known.add(batch, list(map(bare, batch.ids)))
             else:
                 infos = self._meeting(progress, found, infos)
                 known.add(batch, infos[: len(batch.ids)])
@@ -545,7 +433,7 @@ class Chain:
         progress.moved = {ids[position]: names for position, names in ordered.rules.items()}
         progress.left_out = {ids[position]: name for position, name in ordered.excluded.items()}
         best = ordered.positions
-        return found, _with_scores(
+        return found, with_scores(
             [ids[position] for position in best],
             [scores[position] for position in best],
             [described[position] for position in best],
@@ -570,7 +458,7 @@ class Chain:
         absence = Absence(
             listed={item.sku_id: position for position, item in enumerate(items, start=1)},
             known={info.sku_id for info in infos},
-            filtered=[info.sku_id for info in known if not _meets(request.conditions, info, found)],
+            filtered=[info.sku_id for info in known if not meets(request.conditions, info, found)],
             exclude=request.exclude,
             context=request.context,
             ruled_out=progress.left_out,
@@ -593,8 +481,8 @@ class Chain:
             return []
         infos = await self._look_up(progress, ids)
         if infos is None:
-            return _with_scores(ids, scores, map(_bare, ids))
-        return _with_scores(ids, scores, self._meeting(progress, found, infos))
+            return with_scores(ids, scores, map(bare, ids))
+        return with_scores(ids, scores, self._meeting(progress, found, infos))
 
     def _meeting(
         self, progress: _Progress, found: CandidateList, infos: Sequence[bytes | None]
@@ -604,8 +492,7 @@ class Chain:
         if not conditions:
             return infos
         kept = [
-            info if info is not None and _meets(conditions, ItemInfo.FromString(info), found) else None
-            for info in infos
+            info if info is not None and meets(conditions, ItemInfo.FromString(info), found) else None for info in infos
         ]
         progress.filtered_out += kept.count(None) - infos.count(None)
         return kept
@@ -665,8 +552,7 @@ def _cursor(progress: _Progress, found: CandidateList, ids: Sequence[str], score
 
 def _rest(progress: _Progress, found: CandidateList, items: Sequence[Item]) -> Cursor:
     """The rest of a list whose items are looked up already."""
-    scores = [_RANK_SCORE.unpack(item.info[-_RANK_SCORE.size :])[1] for item in items]
-    return _cursor(progress, found, [item.sku_id for item in items], scores)
+    return _cursor(progress, found, [item.sku_id for item in items], [score_of(item) for item in items])
 
 
 def _with_unranked(ranked: ScoreList, found: CandidateList) -> ScoreList:
@@ -685,57 +571,7 @@ def _without_fields(progress: _Progress, ranked: ScoreList) -> list[Item]:
     """
     progress.mark_degraded("cm")
     best, scores = ranked.ids[: progress.request.size], ranked.scores[: progress.request.size]
-    return _with_scores(best, scores, map(_bare, best))
-
-
-def _meets(conditions: Iterable[Condition], item: ItemInfo, found: CandidateList) -> bool:
-    """Whether an item meets all conditions."""
-    values = item_values(item.sku_id, item_fields(item), found.separators, found.missing)
-    return all(condition.met_by(values) for condition in conditions)
-
-
-def _bare(sku_id: str) -> bytes:
-    """A serialized item without fields."""
-    return ItemInfo(sku_id=sku_id).SerializeToString()
-
-
-def _with_scores(ids: Sequence[str], scores: Sequence[float], infos: Iterable[bytes | None]) -> list[Item]:
-    """The items that exist."""
-    pack = _RANK_SCORE.pack
-    return [
-        Item(sku_id, info + pack(_RANK_SCORE_TAG, score))
-        for sku_id, score, info in zip(ids, scores, infos, strict=True)
-        if info is not None
-    ]
-
-
-def _has_fields(profile: UserInfo) -> bool:
-    """Whether a profile has any field besides `user_id`, which the legacy client sets to "0" for new users."""
-    return any(descriptor.name != "user_id" for descriptor, _ in profile.ListFields())
-
-
-def _without_missing(profile: UserInfo, missing: Collection[str]) -> UserInfo:
-    """A profile without the fields whose values mean "missing": they say nothing, and hide no stored value."""
-    names = [name for name in USER_FIELDS if (value := getattr(profile, name)) and value in missing]
-    attributes = [name for name, value in profile.attributes.items() if value in missing]
-    if not names and not attributes:
-        return profile
-    kept = UserInfo()
-    kept.CopyFrom(profile)
-    for name in names:
-        setattr(kept, name, "")
-    for name in attributes:
-        del kept.attributes[name]
-    return kept
-
-
-def _updated(stored: UserInfo, given: UserInfo) -> UserInfo:
-    """The stored profile with the fields of the given one; the id stays."""
-    profile = UserInfo()
-    profile.CopyFrom(stored)
-    profile.MergeFrom(given)
-    profile.user_id = stored.user_id
-    return profile
+    return with_scores(best, scores, map(bare, best))
 
 
 def _effects(ranked: ScoreList) -> dict[str, list[tuple[str, float]]]:

@@ -3,9 +3,10 @@
 from google.protobuf.message import Message
 
 from recmesh.chain.answer_log import AnswerLog
-from recmesh.chain.chain import Answer, Chain, Request
+from recmesh.chain.chain import Chain
 from recmesh.chain.cursor import Cursor
 from recmesh.chain.missing import MAX_EXPLAINED
+from recmesh.chain.model import Answer, Request
 from recmesh.contract import DEFAULT_RECOMMENDATIONS, MAX_RECOMMENDATIONS, OK
 from recmesh.errors import InvalidRequest
 from recmesh.pb import as_pb2

@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 
 import numpy as np
 
-from recmesh.chain.chain import Answer, Chain, Request
+from recmesh.chain.chain import Chain
+from recmesh.chain.model import Answer, Request
 from recmesh.chain.popular import PopularList
 from recmesh.client import wire
 from recmesh.contract import MAX_LOOKED_UP

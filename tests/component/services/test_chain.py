@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import pytest
 from prometheus_client import REGISTRY
 
-from recmesh.chain.chain import Answer, Chain, Request
+from recmesh.chain.chain import Chain
+from recmesh.chain.model import Answer, Request
 from recmesh.chain.popular import PopularList
 from recmesh.contract import RELEASE
 from recmesh.errors import RecmeshError, Unavailable

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from recmesh.chain.chain import Answer, Chain, Request
+from recmesh.chain.chain import Chain
 from recmesh.chain.cursor import Cursor
+from recmesh.chain.model import Answer, Request
 from recmesh.chain.popular import PopularList
 from recmesh.conditions import Condition
 from recmesh.errors import InvalidRequest, RecmeshError, Unavailable

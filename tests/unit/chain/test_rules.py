@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from recmesh.chain.active_rules import ActiveRules
-from recmesh.chain.chain import Answer, Chain, Request
+from recmesh.chain.chain import Chain
+from recmesh.chain.model import Answer, Request
 from recmesh.chain.popular import PopularList
 from recmesh.conditions import Condition
 from recmesh.contract import MAX_EXCLUDED

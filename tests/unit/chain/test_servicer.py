@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from recmesh.chain.chain import Answer, Item, Reason, Request
 from recmesh.chain.cursor import Cursor
 from recmesh.chain.missing import Missing
+from recmesh.chain.model import Answer, Item, Reason, Request
 from recmesh.chain.servicer import AsServicer, endpoint
 from recmesh.conditions import Condition
 from recmesh.errors import InvalidRequest

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from recmesh.chain.chain import Request
+from recmesh.chain.model import Request
 from recmesh.chain.popular import PopularList
 from recmesh.chain.shown import Shown
 from tests.component.services.test_chain import CATALOGUE, PROFILE, Stages, chain_over
