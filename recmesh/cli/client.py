@@ -181,6 +181,9 @@ def recommend(
         typer.Option(metavar="FIELD=VALUE", help="A field of the profile; overrides a stored one. May be repeated."),
     ] = None,
     conditions: Filter = None,
+    scenario: Annotated[
+        str, typer.Option(help="What the list is for: home, repeat or trending; see also similar and basket.")
+    ] = "",
     as_json: AsJson = False,
     as_table: AsTable = False,
     target: Target = "",
@@ -188,7 +191,7 @@ def recommend(
 ) -> None:
     """Print recommendations for a known user (an id), a new one (six fields, or --profile) or a guest (--history)."""
     show = _printer(as_json, as_table)
-    if not (user or profile or history):
+    if not (user or profile or history or scenario):
         raise SettingsError("as needs a user: an id, the six fields of a new user, --profile or --history")
     user_id, fields = _user(user or ())
     fields |= dict(map(arguments.field, profile or ()))
@@ -201,6 +204,7 @@ def recommend(
         explain=explain,
         history=wire.history_message(History(tuple(arguments.ids(history)))) if history else None,
         explain_missing=arguments.ids(why_not or ()),
+        scenario=scenario,
         filter=_filter(conditions),
     )
     _run(_single(AS, request, _mesh("as", target, timeout), show))

@@ -63,11 +63,11 @@ def _items(infos: Iterable[item_info_pb2.ItemInfo], reasons: Sequence[as_pb2.ASR
     items = [wire.to_item(info) for info in infos]
     names = list(dict.fromkeys(name for item in items for name in item.fields))
     ranked = any(item.rank_score for item in items)
-    explained = ["channels", "features"] if reasons else []
+    explained = ["channels", "features", "rules"] if reasons else []
     table = _table("#", "sku_id", *names, *(["score"] if ranked else []), *explained)
     for k, item in enumerate(items):
         cells = [str(k + 1), item.sku_id, *(item.fields.get(name, "") for name in names)]
-        why = [_channels(reasons[k].channels), _features(reasons[k].features)] if reasons else []
+        why = _why(reasons[k]) if reasons else ()
         table.add_row(*cells, *([f"{item.rank_score:.4f}"] if ranked else []), *why)
     return table
 
@@ -103,6 +103,11 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _why(reason: as_pb2.ASResponse.Reason) -> tuple[str, str, str]:
+    """The cells of an explanation."""
+    return _channels(reason.channels), _features(reason.features), ", ".join(reason.rules)
 
 
 def _channels(scores: Iterable[as_pb2.ASResponse.ChannelScore]) -> str:

@@ -175,6 +175,8 @@ class Recommendation:
         effects: For item k, the groups of features that moved its score most, such as `"history"`, and how much; empty
             unless an explanation is requested.
         missing: Why the items of `explain_missing` are not in the list.
+        rules: For item k, the names of the rules that moved it, in the order in which they were applied; empty unless
+            an explanation is requested.
 
     Example:
         >>> Recommendation((Item("99654"),), "r1", ("rank",)).degraded
@@ -189,6 +191,7 @@ class Recommendation:
     next_cursor: str = ""
     effects: tuple[Mapping[str, float], ...] = ()
     missing: tuple[Missing, ...] = ()
+    rules: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

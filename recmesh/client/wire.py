@@ -293,6 +293,7 @@ def to_recommendation(response: as_pb2.ASResponse) -> Recommendation:
         next_cursor=response.next_cursor,
         effects=tuple({part.group: part.effect for part in reason.features} for reason in response.reasons),
         missing=tuple(Missing(absent.sku_id, absent.reason, absent.text) for absent in response.missing),
+        rules=tuple(tuple(reason.rules) for reason in response.reasons),
     )
 
 

@@ -120,6 +120,7 @@ def test_options_reach_as(environment: LoopbackMesh, capsys: pytest.CaptureFixtu
 def test_a_guest_is_a_history_a_profile_or_both(environment: LoopbackMesh) -> None:
     assert main(["as", "--history", "b,c", "--profile", "age=3", "--profile", "job=cook", "--why-not", "x,y"]) == 0
     assert main(["as", "8", "--profile", "age=3"]) == 0
+    assert main(["as", "--scenario", "trending"]) == 0
     assert environment.requests["as"] == [
         as_pb2.ASRequest(
             user_info={"user_id": "0", "age": "3", "attributes": {"job": "cook"}},
@@ -127,6 +128,7 @@ def test_a_guest_is_a_history_a_profile_or_both(environment: LoopbackMesh) -> No
             explain_missing=["x", "y"],
         ),
         as_pb2.ASRequest(user_id="8", user_info={"user_id": "8", "age": "3"}),
+        as_pb2.ASRequest(scenario="trending"),
     ]
 
 

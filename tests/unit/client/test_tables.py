@@ -23,7 +23,11 @@ ANSWER = ASResponse(
     item_infos=[{"sku_id": LONG, "cate": "9" * 60, "rank_score": 0.5}, {"sku_id": "short", "rank_score": 0.25}],
     release="r1",
     reasons=[
-        {"channels": [{"channel": "popular", "score": 0.5}], "features": [{"group": "item.cate", "effect": -0.125}]},
+        {
+            "channels": [{"channel": "popular", "score": 0.5}],
+            "features": [{"group": "item.cate", "effect": -0.125}],
+            "rules": ["sale", "pins"],
+        },
         {"channels": [{"channel": "new", "score": 2}]},
     ],
     missing=[{"sku_id": LONG[::-1], "reason": "rank", "text": "at place 9"}],
@@ -33,10 +37,10 @@ ANSWER = ASResponse(
 def test_explanations_have_columns_and_a_table_of_their_own() -> None:
     lines = printed(ANSWER, 400).splitlines()
     assert [cell.strip() for cell in lines[1].strip("┃").split("┃")] == [
-        "#", "sku_id", "cate", "score", "channels", "features",
+        "#", "sku_id", "cate", "score", "channels", "features", "rules",
     ]  # fmt: skip
     assert [cell.strip() for cell in lines[3].strip("│").split("│")] == [
-        "1", LONG, "9" * 60, "0.5000", "popular 0.5", "item.cate -0.1250",
+        "1", LONG, "9" * 60, "0.5000", "popular 0.5", "item.cate -0.1250", "sale, pins",
     ]  # fmt: skip
     assert [cell.strip() for cell in lines[-3].strip("│").split("│")] == [LONG[::-1], "rank", "at place 9"]
     assert lines[-1] == "release r1, degraded: nothing"

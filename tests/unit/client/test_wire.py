@@ -147,6 +147,7 @@ def test_answers_become_values() -> None:
                 "sku_id": "a",
                 "channels": [{"channel": "new", "score": 0.25}],
                 "features": [{"group": "age", "effect": -0.125}],
+                "rules": ["sale"],
             }
         ],
         unknown_user=True,
@@ -162,6 +163,7 @@ def test_answers_become_values() -> None:
         "rest",
         ({"age": -0.125},),
         (Missing("z", "rank", "at place 9"),),
+        (("sale",),),
     )
 
 
