@@ -14,7 +14,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recmesh.contract import ServiceName
+from recmesh.contract import SCENARIOS, ServiceName
 from tests.calls import AS, CM, RANK, RECALL, UM, Method
 from tests.processes import Service
 from tests.shop import Shop
@@ -31,6 +31,14 @@ _INTEGERS = {
     FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
     FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
+}
+
+
+_SPECIAL: dict[str, st.SearchStrategy[Any]] = {
+    # Mostly scenarios that exist, and seldom a cursor: other texts are refused before the rest of the request is read.
+    "scenario": st.sampled_from(["", *SCENARIOS, *SCENARIOS, "none"]),
+    "cursor": st.sampled_from([""] * 9 + ["no cursor"]),
+    "field": st.sampled_from(["cate", "brand", "sku_id", "price", "none"]),
 }
 
 
@@ -66,6 +74,9 @@ def messages(descriptor: Descriptor, known: Sequence[str], depth: int = 0) -> st
     fields: dict[str, st.SearchStrategy[Any]] = {}
     for field in descriptor.fields:
         if depth > 2 and field.message_type is not None:
+            continue
+        if special := _SPECIAL.get(field.name):
+            fields[field.name] = special
             continue
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             entry = field.message_type.fields_by_name
