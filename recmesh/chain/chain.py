@@ -80,6 +80,9 @@ _SPARE_ITEMS = 10
 # If rules leave out too many candidates, recall is asked for other ones up to this many times.
 _MORE_CANDIDATES_ROUNDS = 3
 
+# Candidates that are not ranked follow those that are. Each has a score that is lower by this than the one before.
+_SCORE_STEP = 0.001
+
 # An explanation names so many groups of features at most.
 _EXPLAINED_GROUPS = 5
 
@@ -560,7 +563,7 @@ def _with_unranked(ranked: ScoreList, found: CandidateList) -> ScoreList:
     listed = set(ranked.ids)
     others = [sku_id for sku_id in found.ids if sku_id not in listed]
     lowest = ranked.scores[-1] if ranked.scores else 1.0
-    scores = [lowest / place for place in range(2, len(others) + 2)]
+    scores = [lowest - place * _SCORE_STEP for place in range(1, len(others) + 1)]
     return ScoreList([*ranked.ids, *others], [*ranked.scores, *scores], found.release, ranked.degraded)
 
 

@@ -488,13 +488,22 @@ async def test_a_page_without_cm_has_ids_and_goes_on() -> None:
     assert (ids(third), third.degraded) == (CATALOGUE[100:150], ["cm"])
 
 
-async def test_scores_fall_from_page_to_page() -> None:
-    chain = chain_over(stages := Stages(), PopularList(stages))
+class _Negative(Stages):
+    async def rank(self, query: ScoreQuery, timeout: float) -> ScoreList:
+        ranked = await super().rank(query, timeout)
+        return replace(ranked, scores=[score - len(CATALOGUE) for score in ranked.scores])
+
+
+@pytest.mark.parametrize("stages", [Stages(), _Negative()])
+async def test_scores_fall_from_page_to_page(stages: Stages) -> None:
+    chain = chain_over(stages, PopularList(stages))
     answer = await chain.answer(Request("", PROFILE, 200, paged=True), 5.0)
     scores = [ItemInfo.FromString(item.info).rank_score for item in answer.items]
     assert answer.rest is not None
-    assert scores[:CANDIDATES] == [float(sku_id[1:]) for sku_id in best(CANDIDATES)]
+    lowest = -len(CATALOGUE) if isinstance(stages, _Negative) else 0
+    assert scores[:CANDIDATES] == [lowest + float(sku_id[1:]) for sku_id in best(CANDIDATES)]
     scores += answer.rest.scores
+    assert len(scores) == len(set(scores)) == len(CATALOGUE)
     assert scores == sorted(scores, reverse=True)
 
 
