@@ -47,16 +47,15 @@ class PopularList:
     def candidates(self, query: CandidateQuery, among: Set[str] | None = None) -> CandidateList:
         """The popular items that a query allows; for `repeat` those of the history.
 
-            The list does not know the fields of the items.
+        The list does not know the fields of the items, so the caller has to apply the conditions.
 
         Args:
-                query: The query.
-                among: The only items that can be in the list: those that meet the conditions. Without it, a query with
-                    conditions gets the whole list, whatever its size.
-        def candidates(self, query: CandidateQuery) -> CandidateList:
+            query: The query.
+            among: The ids of the items that meet the conditions: no others are returned. Without it, a query with
+                conditions gets the whole list, whatever its size.
 
         Raises:
-                Unavailable: recall has never answered.
+            Unavailable: recall has never answered.
         """
         popular = self._list()
         new_only = query.new_only or popular.new_only

@@ -4,7 +4,7 @@
 <url>/active                JSON: the active id and the ids that were active before, newest first
 <url>/marks/<name>          the id of the release that the latest training with that mark made
 <url>/new_items/<id>/...    the items that were ingested after the training of a release: `current` names their file
-<url>/rules/<number>         JSON: a version of the rules. The largest number is active
+<url>/rules/<number>        JSON: a version of the rules. The largest number is active
 <url>/shown_rates           JSON: how often users acted on what was shown, of the latest releases
 <url>/deletions/<id>        is there while a release is being deleted
 """
