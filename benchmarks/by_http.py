@@ -1,4 +1,4 @@
-"""Calls by HTTP and JSON, by a client that costs little."""
+"""Calls by HTTP and JSON, with a client that needs little CPU time."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.decisions splicing|redis|traces|json`: what docs/adr/016, 017, 031 and 036 quote.
+"""`python -m benchmarks.decisions splicing|redis|traces|json`: what docs/adr/016, 017, 033 and 036 quote.
 
 Each compares the code that serves with its plainer alternative, in one process and on generated items. `redis` starts a
 Redis server of its own.
@@ -239,7 +239,7 @@ def _wait_for(client: redis.Redis) -> None:
 
 def main() -> None:
     """Run the measurement that the command line names."""
-    parser = argparse.ArgumentParser(description="Measure the choices that docs/adr/016, 017, 031 and 036 describe.")
+    parser = argparse.ArgumentParser(description="Measure the choices that docs/adr/016, 017, 033 and 036 describe.")
     measurements: dict[str, Callable[[], None]] = {
         "splicing": splicing,
         "redis": lambda: uvloop.run(redis_reads()),

@@ -4,8 +4,8 @@
 
 Ten values of an item field are chosen, from one of the rarest to the most frequent one. Each user asks `as` for items
 with each of them, without a filter, and with one that all items pass; one request after the other. The items of the
-answers are compared with those that Redis has. The mesh must be
-running (`make up`). The exit code is 1 if a list lacks an item, or has one that does not pass.
+answers are compared with those in Redis. The mesh must be running (`make up`). The exit code is 1 if a list lacks an
+item, or has one that does not pass.
 """
 
 import argparse

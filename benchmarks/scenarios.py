@@ -1,6 +1,6 @@
 """`python -m benchmarks.scenarios FOLDER`: the lists of the scenarios against simpler ones, on held-out data.
 
-It trains the scenarios alone, so it takes a few minutes at most, and prints the rows of the table in docs/scenarios.md.
+It trains the scenarios alone, which takes a few minutes at most, and prints the figures of docs/scenarios.md.
 Run it with the Python of the training environment. Items without a list are not represented by others here, which takes
 the two-tower model.
 """

@@ -27,7 +27,7 @@ class Checked:
         known_user: Id of a user with actions.
         new_user: Profile of a new user; empty if users have no fields.
         warnings: What is probably wrong with the data set.
-        archive: What feed has recorded, which belongs to all of this; empty if nothing was archived.
+        archive: Folder of the archive of feed's log, which the facts above include; empty if nothing was archived.
     """
 
     folder: Path

@@ -49,7 +49,7 @@ class _Run:
 
 
 def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console, retrain: bool = False) -> None:
-    """Start the mesh and show its recommendations. To retrain means to archive first what feed has recorded.
+    """Start the mesh and show its recommendations. With `retrain`, what feed has recorded is archived first.
 
     Errors of the steps are raised after everything that this run started has been stopped.
     """

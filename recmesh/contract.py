@@ -175,7 +175,7 @@ CONTEXT_SCENARIOS = (RELATED, BASKET)
 """The scenarios that refer to `context_ids`."""
 
 MAX_CONTEXT = 100
-"""The most `context_ids` of a request."""
+"""The largest number of `context_ids` in a request to `as` or recall."""
 
 RELEASE = "release"
 """What `degraded` names in an answer of recall or rank if another release gave it than the request asks for."""

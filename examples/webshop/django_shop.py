@@ -175,7 +175,7 @@ def sent(request: HttpRequest, **limits: int) -> dict[str, str]:
 
 
 def administration(view: View) -> View:
-    """Refuse everybody else. A real shop has logins."""
+    """Refuse everybody but administrators. A real shop has logins."""
 
     @wraps(view)
     def allowed(request: HttpRequest, **parameters: str) -> JsonResponse:

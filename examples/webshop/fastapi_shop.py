@@ -159,7 +159,7 @@ class Stock(BaseModel):
 
 
 def administrator(token: Annotated[str, Header(alias="X-Admin-Token")] = "") -> None:
-    """Refuse everybody else. A real shop has logins."""
+    """Refuse everybody but administrators. A real shop has logins."""
     expected = os.environ.get("WEBSHOP_ADMIN_TOKEN", "")
     if not expected or not secrets.compare_digest(token.encode(), expected.encode()):
         raise HTTPException(403, "X-Admin-Token is missing or wrong")

@@ -16,7 +16,7 @@ from recmesh.rules import NO_RULES, Ordered, RankedItems, RequestRules, RuleSet
 from recmesh.serving import logs, metrics
 from recmesh.stores.wire import user_fields
 
-# Of a store that fails or hangs at the start: then `as` answers without rules.
+# The longest wait for a store that fails or hangs at the start. Then `as` answers without rules.
 _MAX_WAIT_SECONDS = 10.0
 # A poll reads the version after the newest one. A listing, which costs more, also finds those of a restored store.
 _POLLS_PER_LISTING = 60

@@ -77,13 +77,13 @@ _SMOOTHING = 0.05
 # rank is asked for this many items more than the answer needs, to replace items that cm does not know.
 _SPARE_ITEMS = 10
 
-# If rules leave out too many candidates, recall is asked for other ones up to this many times.
+# If rules leave too few candidates, recall is asked for others up to this many times.
 _MORE_CANDIDATES_ROUNDS = 3
 
 # Candidates that are not ranked follow those that are. Each has a score that is lower by this than the one before.
 _SCORE_STEP = 0.001
 
-# An explanation names so many groups of features at most.
+# The largest number of groups of features in an explanation.
 _EXPLAINED_GROUPS = 5
 
 _STAGE_SECONDS = {stage: metrics.STAGE_SECONDS.labels(stage) for stage in _TIME_SHARES}
@@ -272,7 +272,7 @@ class Chain:
         return found
 
     def _recalled(self, progress: _Progress) -> int:
-        """How many candidates recall gives. A list in pages goes on after those that are ranked."""
+        """How many candidates recall is asked for. Without rules, a list in pages goes on after the ranked ones."""
         whole = progress.request.paged and not progress.rules and FEWER_CANDIDATES not in progress.degraded
         return MAX_CANDIDATES if whole else progress.candidates
 
@@ -307,7 +307,10 @@ class Chain:
         return found, ranked
 
     async def _rank(self, progress: _Progress, user: RequestUser, found: CandidateList, size: int) -> ScoreList:
-        """The `size` best candidates (0: all of them); in the order of recall if rank fails, or not for home."""
+        """The `size` best candidates (0: all of them).
+
+        All candidates, in the order of recall, if rank fails or the scenario is not home.
+        """
         if progress.request.scenario or not found.ids:
             vectors = await self._vectors(progress, user, found) if progress.rules.needs_vectors else b""
             return ScoreList(found.ids, found.scores, found.release, vectors=vectors)
@@ -457,7 +460,7 @@ class Chain:
                 scores |= zip(scored.ids, scored.scores, strict=True)
             except RecmeshError as error:
                 self._failed(progress, "rank", error)
-        known = infos if "cm" not in progress.degraded else ()  # otherwise they have no fields
+        known = infos if "cm" not in progress.degraded else ()  # if cm failed, they have no fields
         absence = Absence(
             listed={item.sku_id: position for position, item in enumerate(items, start=1)},
             known={info.sku_id for info in infos},

@@ -18,9 +18,9 @@ from recmesh.errors import InvalidRequest
 from recmesh.filters import to_conditions, to_message
 from recmesh.pb import cursor_pb2
 
-# The ids with their scores, tags and lengths; the values of the filter; and what the answer says of itself.
+# The ids with their scores, tags and lengths; the values of the filter; and the facts about the first answer.
 _MAX_BYTES = (MAX_CANDIDATES + MAX_FILTER_VALUES) * (MAX_ID_BYTES + 8) + (1 << 14)
-_NOT_OURS = "cursor is not one that this service gave: send next_cursor of the answer before, unchanged"
+_NOT_OURS = "cursor is invalid: send next_cursor of the previous answer, unchanged"
 
 
 @dataclass(frozen=True, slots=True)

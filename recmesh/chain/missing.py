@@ -41,7 +41,8 @@ class Absence:
         user: The user.
         found: The candidates.
         ranked: The candidates with their scores.
-        scores: For items that are no candidates the scores that they would have, if rank answered.
+        scores: The scores of the ranked items, and those that items which are no candidates would have, if rank
+            answered.
         last: The score of the last item of the list; None if the list is empty.
     """
 

@@ -23,7 +23,7 @@ class Request:
         explain: Whether the answer contains reasons.
         record: Whether the answer keeps what it was made of.
         history: Replaces the stored history; empty for none.
-        paged: Whether the answer says how the list goes on.
+        paged: Whether the answer contains the rest of the list, as a cursor.
         explain_missing: Items of which the answer says why they are not in the list.
         conditions: What every item of the answer must meet.
         scenario: What the list is for; empty means home.
@@ -101,7 +101,7 @@ class Answer:
         unknown_user: Whether the request names a user who is not stored.
         reasons: One for each item, in the order of the items, if the request asks for them.
         origin: What it was made of, if the request asks for that.
-        rest: The list after these items, if the request asks for that.
+        rest: The list after these items, if the request is paged.
         missing: For each item of `explain_missing` why it is not in the list.
     """
 

@@ -1,4 +1,4 @@
-"""Profiles in requests, beside stored ones."""
+"""Profiles in requests, and how they change stored ones."""
 
 from collections.abc import Collection
 

@@ -13,11 +13,7 @@ from recmesh.serving.stages import CandidateList, ChannelScores, RequestUser, Sc
 
 
 class KnownItems:
-    """Ranked items, best first, and pinned ones.
-
-    Attributes:
-        ranked: The number of ranked items.
-    """
+    """Ranked items, best first, and pinned ones."""
 
     def __init__(self) -> None:
         """Hold no items."""

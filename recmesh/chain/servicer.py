@@ -40,8 +40,8 @@ class AsServicer:
         Raises:
             InvalidRequest: The request asks for too many items, excludes too many, or has an id that is too long, a
                 history that is too long or whose columns do not fit each other, a filter that is too long or wrong, a
-                scenario that does not exist or does not fit its context, or a cursor that is damaged or stands beside
-                fields that make a list.
+                scenario that does not exist or does not fit its context, or a cursor that is damaged or comes with
+                fields that describe another list.
         """
         if request.size > MAX_RECOMMENDATIONS:
             raise InvalidRequest(f"size is {request.size}: at most {MAX_RECOMMENDATIONS}")
@@ -53,7 +53,7 @@ class AsServicer:
         if request.cursor:
             return _response(await self._go_on(request))
         scenario = checked_scenario(request.scenario, request.context_ids, request.new_only)
-        # The log is for the evaluation of what a user does with the lists of home.
+        # The log evaluates what users do with lists that are made for them.
         log = self._log if not scenario else None
         log = log if log is not None and log.wants(context.invocation_metadata()) else None
         answer = await self._chain.answer(
@@ -101,7 +101,7 @@ def _response(answer: Answer) -> Message:
         degraded=answer.degraded,
         unknown_user=answer.unknown_user,
         next_cursor=answer.rest.encode() if answer.rest else "",
-        missing=[{"sku_id": one.sku_id, "reason": one.reason, "text": one.text} for one in answer.missing],
+        missing=[{"sku_id": item.sku_id, "reason": item.reason, "text": item.text} for item in answer.missing],
         reasons=[
             {
                 "sku_id": reason.sku_id,

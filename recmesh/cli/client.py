@@ -192,7 +192,7 @@ def recommend(
     """Print recommendations for a known user (an id), a new one (six fields, or --profile) or a guest (--history)."""
     show = _printer(as_json, as_table)
     if not (user or profile or history or scenario):
-        raise SettingsError("as needs a user: an id, the six fields of a new user, --profile or --history")
+        raise SettingsError("as needs a user id, the six fields of a new user, --profile, --history or --scenario")
     user_id, fields = _user(user or ())
     fields |= dict(map(arguments.field, profile or ()))
     request = as_pb2.ASRequest(

@@ -28,7 +28,7 @@ RulesFile = Annotated[str, typer.Argument(metavar="FILE", help="A YAML file (doc
 DataSet = Annotated[
     Path | None,
     typer.Option(
-        "--dataset", metavar="FOLDER", help="Warn of fields that this data set, not the active release, lacks."
+        "--dataset", metavar="FOLDER", help="Compare the fields with this data set instead of the active release."
     ),
 ]
 

@@ -286,11 +286,12 @@ class Mesh:
             explain: Say which channels proposed each item, and which features moved its score most.
             history: Actions of a guest, or in place of the stored ones; never stored. With `sku_ids` alone, all are of
                 the strongest type and happened at the end of the data.
-            paged: Make a list that `next_page` continues.
+            paged: Ask for the first page of a list, which `next_page` continues.
             explain_missing: Say of these items, at most 20, why they are not in the list.
             filter: Only items that meet all of these, at most 20. The list is full if enough items do.
-            scenario: What the list is for: `"related"` to `context`, what completes the `"basket"` that `context` is,
-                or what the user may buy again, `"repeat"`. Empty means `"home"`.
+            scenario: What the list is for: what goes with `context` (`"related"`), what completes the basket `context`
+                (`"basket"`), what the user may buy again (`"repeat"`), or what is acted on most right now
+                (`"trending"`). Empty means `"home"`.
             context: The items that `"related"` and `"basket"` refer to, at most 100.
             timeout: Seconds for all attempts; None means that of the mesh.
 
@@ -320,7 +321,7 @@ class Mesh:
         """Recommend the next items of a list, by the release and in the order of its first page.
 
         Args:
-            cursor: `Recommendation.next_cursor` of the page before.
+            cursor: `Recommendation.next_cursor` of the previous page.
             size: Number of items, 1 to 200; 0 means the default of the service, 50.
             timeout: Seconds for all attempts; None means that of the mesh.
 

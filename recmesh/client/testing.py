@@ -266,7 +266,7 @@ class FakeServices:
     def _rest(self, cursor: str) -> list[tuple[str, float]]:
         """What follows the page that gave a cursor, without items that are no longer offered."""
         if not cursor.isdecimal() or not 0 < int(cursor) <= len(self._rests):
-            raise InvalidRequest("as: cursor is not one that this service gave")
+            raise InvalidRequest("as: cursor is invalid")
         rest = self._rests[int(cursor) - 1]
         return [(sku_id, score) for sku_id, score in rest if self._feed_service.offers(sku_id)]
 

@@ -198,10 +198,10 @@ def next_page_request(cursor: str, size: int) -> as_pb2.ASRequest:
     """The request of `Mesh.next_page`.
 
     Raises:
-        InvalidRequest: The cursor is empty: the page before was the last one, or its list is not paged.
+        InvalidRequest: The cursor is empty: the previous page was the last one, or its list is not paged.
     """
     if not cursor:
-        raise InvalidRequest("cursor is empty: the page before was the last one, or it was asked for without `paged`")
+        raise InvalidRequest("cursor is empty: the previous page was the last one, or was requested without `paged`")
     return as_pb2.ASRequest(log_id=_log_id(), size=size, cursor=cursor)
 
 

@@ -396,14 +396,14 @@ class ModelStore:
             The new version.
 
         Raises:
-            ReleaseError: Somebody else has applied rules in the same moment.
+            ReleaseError: Somebody else has applied rules at the same moment.
         """
         number = max(self.rule_numbers(), default=0) + 1
         now = datetime.now(timezone.utc)
         version = RuleVersion(number=number, time=now, author=author, comment=comment, text=text)
         if not self._create(self._rules_path(number), version.model_dump_json(indent=2).encode()):
             raise ReleaseError(
-                f"model store {self.url}: version {number} of the rules was applied in the same moment; look at it with"
+                f"model store {self.url}: version {number} of the rules was applied at the same moment; look at it with"
                 " `recmesh rules show`, then apply yours again"
             )
         return version

@@ -82,7 +82,7 @@ async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
         congestion = next((endpoint.congestion for endpoint in endpoints if endpoint.congestion), Congestion())
         servers = [_EndpointServer(endpoint, settings, tracer, congestion) for endpoint in endpoints]
         await stack.enter_async_context(background(keep_adapting([server.load for server in servers], congestion)))
-        # A port in use ends the process, which must not serve others then.
+        # All ports are bound before any is served: if one is in use, the process ends.
         for server in servers:
             server.bind()
         for server in servers:

@@ -51,7 +51,7 @@ class CountedAction(NamedTuple):
 
 
 def bucket_of(action: Action, arrival: int) -> int | None:
-    """Return the number of the bucket in which an action counts; None if it is more than a day old.
+    """Return the number of the bucket in which an action counts; None if it is a day old or older.
 
     An action from the future counts at its arrival; so does one without a time of day, if it is of that day.
 

@@ -45,7 +45,7 @@ _DROPPED_MARGIN = 2
 _FILTERED_MARGIN = 2
 _CANDIDATES = {channel: metrics.CHANNEL_CANDIDATES.labels(channel) for channel in (*CHANNELS, *LIST_CHANNELS.values())}
 
-# Of so many items or fewer, an exact search is faster than one in Milvus that finds enough of them; docs/adr/035.
+# Up to this many passing items, an exact search is faster than one in Milvus that finds enough of them (docs/adr/035).
 _MAX_EXACT = 50_000
 
 _SINGLE_CHANNELS = {REPEAT: BOUGHT_BEFORE, TRENDING: TRENDING}
@@ -409,7 +409,7 @@ class _Retrieval:
     def _filled(self, merged: Merged, size: int, popular_items: Ints | None = None) -> Merged:
         """The merged candidates, and after them popular items up to `size`: the given ones, or the most popular ones.
 
-        With a filter, the items follow that pass it and are not in the catalogue.
+        With a filter, the passing items outside the catalogue follow.
         """
         excluded, missing = np.concatenate([self._exclude, merged.items]), size - len(merged.items)
         if popular_items is None:

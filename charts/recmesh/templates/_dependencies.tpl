@@ -142,7 +142,7 @@ otlp-ca: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{- /* The archive of the log of feed: by default beside the releases. The credentials are those of the model store. */ -}}
+{{- /* The archive of the log of feed: by default next to the releases. The credentials are those of the model store. */ -}}
 {{- define "recmesh.archiveUrl" -}}
 {{- .Values.archive.url | default (printf "%s/archive" (.Values.modelStore.url | default "/model-store" | trimSuffix "/")) -}}
 {{- end -}}

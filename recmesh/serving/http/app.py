@@ -49,7 +49,7 @@ _BROWSER_HEADERS = (
 )
 _PREFLIGHT_SECONDS = 7200
 
-# Of Connect, for the codes that the guard and this module answer with; 500 for all others.
+# The HTTP statuses of Connect for the codes that the guard and this module answer with; 500 for all others.
 _HTTP_STATUS = {
     grpc.StatusCode.CANCELLED: 499,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -228,7 +228,7 @@ class _Calls:
                 if len(body) > self._max_bytes:
                     break
         except ClientDisconnect:
-            raise _Ended(grpc.StatusCode.CANCELLED, "the client has gone") from None
+            raise _Ended(grpc.StatusCode.CANCELLED, "the client has disconnected") from None
         content = bytes(body)
         if compressed and len(content) <= self._max_bytes:
             try:
@@ -248,14 +248,14 @@ class _Calls:
             raise _Ended(grpc.StatusCode.DEADLINE_EXCEEDED, "the request did not arrive in time") from None
 
     async def _unless_given_up(self, request: Request, call: _Call, answering: Awaitable[bytes]) -> bytes:
-        """The answer. Like gRPC, cancels a call whose deadline passes or whose client goes away."""
+        """The answer. Like gRPC, cancels a call whose deadline passes or whose client disconnects."""
         answer, gone = asyncio.ensure_future(answering), asyncio.ensure_future(_disconnected(request))
         try:
             await asyncio.wait([answer, gone], timeout=call.time_remaining(), return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
                 return answer.result()
             if gone.done():
-                raise _Ended(grpc.StatusCode.CANCELLED, "the client has gone")
+                raise _Ended(grpc.StatusCode.CANCELLED, "the client has disconnected")
             raise _Ended(grpc.StatusCode.DEADLINE_EXCEEDED, f"{self._service} did not answer within {_TIMEOUT}")
         finally:
             for task in (answer, gone):

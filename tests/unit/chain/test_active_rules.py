@@ -115,7 +115,7 @@ async def test_a_start_with_damaged_rules_uses_the_ones_before(tmp_path: Path) -
         assert names(rules) == {"bad"}
 
 
-async def test_the_rules_stay_while_the_store_is_away(tmp_path: Path) -> None:
+async def test_the_rules_stay_while_the_store_is_unavailable(tmp_path: Path) -> None:
     store, rules = ModelStore(str(tmp_path / "store")), ActiveRules()
     store.apply_rules(file("good"))
     failures = added("recmesh_rules_failures_total")

@@ -59,7 +59,7 @@ def test_the_longest_ids_fit() -> None:
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="cursor is not one that this service gave"):
+    with pytest.raises(InvalidRequest, match="cursor is invalid"):
         Cursor.decode(text)
 
 

@@ -66,7 +66,7 @@ def test_of_two_at_once_one_wins(store: ModelStore, monkeypatch: pytest.MonkeyPa
     assert (
         losers
         == [
-            f"model store {store.url}: version 2 of the rules was applied in the same moment; look at it with"
+            f"model store {store.url}: version 2 of the rules was applied at the same moment; look at it with"
             " `recmesh rules show`, then apply yours again"
         ]
         * 3
