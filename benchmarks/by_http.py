@@ -1,4 +1,4 @@
-"""Calls by HTTP and JSON, with a client that needs little CPU time."""
+"""Calls over HTTP and JSON, with a client that needs little CPU time."""
 
 import asyncio
 from collections.abc import AsyncIterator

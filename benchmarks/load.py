@@ -44,7 +44,7 @@ class Job:
         concurrency: Requests in flight.
         seconds: Duration of the load.
         pids: Processes to measure.
-        http: Whether to call by HTTP and JSON instead of gRPC.
+        http: Whether to call over HTTP and JSON instead of gRPC.
     """
 
     target: str
@@ -193,7 +193,7 @@ async def _run(job: Job) -> Load:
     ordered = sorted(times)
     answered = max(len(times), 1)
     return Load(
-        service=f"{job.method.service} by HTTP" if job.http else job.method.service,
+        service=f"{job.method.service} over HTTP" if job.http else job.method.service,
         concurrency=job.concurrency,
         requests=len(times),
         per_second=len(times) / seconds,

@@ -52,7 +52,7 @@ class LocalSettings(BaseSettings):
         home: Folder for all files.
         host: Address that the services bind. Redis and Milvus are always confined to loopback.
         rank_backend: Where the ranker runs. `paddle-serving` also starts Paddle Serving.
-        as_http_port: Port of `as` by HTTP; 0 means none.
+        as_http_port: Port of `as` over HTTP; 0 means none.
         feed_http_port: The same of feed.
         metrics_port: Metrics port of the compact process. Default: the port of `as` + 10000.
         redis_prefix: What the keys of recmesh in Redis begin with.

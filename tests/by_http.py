@@ -1,4 +1,4 @@
-"""Requests by HTTP, as a program without a client library sends them."""
+"""Requests over HTTP, as a program without a client library sends them."""
 
 import http.client
 import json
@@ -19,7 +19,7 @@ JSON = {"content-type": "application/json"}
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer by HTTP."""
+    """An answer over HTTP."""
 
     status: int
     headers: Mapping[str, str]

@@ -88,7 +88,7 @@ class AsServicer:
 
 
 def endpoint(port: int, chain: Chain, check: Check, log: AnswerLog | None = None, http_port: int = 0) -> Endpoint:
-    """as.ASService on a port, and by HTTP on `http_port` unless that is 0; see `AsServicer`."""
+    """as.ASService on a port, and over HTTP on `http_port` unless that is 0; see `AsServicer`."""
     descriptor = as_pb2.DESCRIPTOR.services_by_name["ASService"]
     return Endpoint("as", port, descriptor, {"as_call": AsServicer(chain, log).as_call}, check, http_port=http_port)
 

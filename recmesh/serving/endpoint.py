@@ -12,7 +12,7 @@ from recmesh.serving.rpc import Method
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One gRPC service on one port, and by HTTP on another one.
+    """One gRPC service on one port, and over HTTP on another one.
 
     Attributes:
         name: Name in metrics and logs (`um`, `cm`, ...).
@@ -22,7 +22,7 @@ class Endpoint:
         check: Decides the health status.
         max_request_bytes: The largest request.
         congestion: Of the gate at which its calls compute, if they do. A process has one gate.
-        http_port: The port of the same methods by HTTP; 0 for none.
+        http_port: The port of the same methods over HTTP; 0 for none.
     """
 
     name: str

@@ -54,7 +54,7 @@ class Received(NamedTuple):
 
     Attributes:
         message: The message, or why there is none: gRPC would log such an error with a traceback, and answer UNKNOWN.
-            By HTTP, the method gets the body, and reads it.
+            Over HTTP, the method gets the body, and reads it.
         size: Its size in bytes.
     """
 

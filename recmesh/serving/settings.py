@@ -54,9 +54,9 @@ class ServerSettings(BaseSettings):
 
     Attributes:
         host: Address to bind; `::` means every address, IPv4 and IPv6.
-        as_http_port: Port of `as` by HTTP; 0 means none.
+        as_http_port: Port of `as` over HTTP; 0 means none.
         feed_http_port: The same of feed.
-        http_origins: Origins whose pages may send requests by HTTP, such as `https://shop.example`; `*` means any.
+        http_origins: Origins whose pages may send requests over HTTP, such as `https://shop.example`; `*` means any.
         metrics_port: 0 means any free port; unset means the service port + 10000.
         max_in_flight: The most calls of a service that run at the same time; see `recmesh.serving.load`.
         max_bytes_in_flight: Limit for the sum of the sizes of their requests.

@@ -21,7 +21,7 @@ from services.feed.settings import FeedSettings
 
 
 def endpoint(port: int, core: FeedCore, check: Check, http_port: int = 0) -> Endpoint:
-    """feed.FeedService on a port, and by HTTP on `http_port` unless that is 0."""
+    """feed.FeedService on a port, and over HTTP on `http_port` unless that is 0."""
     descriptor = feed_pb2.DESCRIPTOR.services_by_name["FeedService"]
     return Endpoint("feed", port, descriptor, FeedServicer(core).methods, check, http_port=http_port)
 

@@ -1,4 +1,4 @@
-"""`as` by HTTP, in both ways to run the services, and the examples of docs/http.md."""
+"""`as` over HTTP, in both ways to run the services, and the examples of docs/http.md."""
 
 import json
 import re

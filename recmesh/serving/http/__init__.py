@@ -1,1 +1,1 @@
-"""The same methods by HTTP: the Connect protocol, with protobuf messages as JSON (docs/http.md)."""
+"""The same methods over HTTP: the Connect protocol, with protobuf messages as JSON (docs/http.md)."""

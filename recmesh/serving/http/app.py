@@ -1,6 +1,6 @@
 """The application of an HTTP port: the unary part of the Connect protocol, https://connectrpc.com/docs/protocol.
 
-A request passes the same guard as a call by gRPC and reaches the same method, so it has the same limits, deadlines,
+A request passes the same guard as a call over gRPC and reaches the same method, so it has the same limits, deadlines,
 errors, metrics, log lines and traces.
 """
 
@@ -133,7 +133,7 @@ class _Ended(Exception):
 
 
 class _Call(Context):
-    """The context of a request by HTTP, as the guard and the methods know it from gRPC."""
+    """The context of a request over HTTP, as the guard and the methods know it from gRPC."""
 
     def __init__(self, metadata: Sequence[tuple[str, str]]) -> None:
         """Start the clock of a request with these headers.

@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class HttpServer:
-    """Serves the methods of an endpoint by HTTP."""
+    """Serves the methods of an endpoint over HTTP."""
 
     def __init__(self, endpoint: Endpoint, guard: Guard, health: Health, settings: ServerSettings) -> None:
         """Bind nothing yet.

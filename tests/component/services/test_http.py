@@ -1,4 +1,4 @@
-"""feed by HTTP, over a real Redis: the same answers, limits, errors, metrics, logs and traces as by gRPC."""
+"""feed over HTTP, with a real Redis: the same answers, limits, errors, metrics, logs and traces as over gRPC."""
 
 import gzip
 import http.client

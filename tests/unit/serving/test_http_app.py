@@ -1,4 +1,4 @@
-"""What a method gets from a request by HTTP, and what becomes of its errors."""
+"""What a method gets from a request over HTTP, and what becomes of its errors."""
 
 import asyncio
 import json
