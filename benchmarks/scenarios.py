@@ -20,7 +20,6 @@ from jobs.train.pipeline import feature_spec
 from jobs.train.report.scenarios import scenario_report
 from jobs.train.selection.scenarios import ScenarioTraining
 from recmesh.dataset import read
-from recmesh.evaluation.report import Gain
 from recmesh.features import Encoder
 from recmesh.features.spec import Floats
 from recmesh.retrieval import Scored
@@ -63,10 +62,6 @@ def main() -> None:
             print(f"| {name} | {report.cases:,} | {system.name} | {figures} | {shown} |")
         for decision in report.decisions:
             print(f"    {name}: {decision.chosen}{' (replaced by the baseline)' if report.replaced else ''}")
-
-
-def _shown(gain: Gain | None) -> str:
-    return f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]" if gain else ""
 
 
 if __name__ == "__main__":

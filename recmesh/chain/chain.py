@@ -184,12 +184,12 @@ class Chain:
         else:
             items = await self._describe_best(progress, user, found, ranked)
         self._remember(progress, self._clock() - began)
+        missing = await self._explain_missing(progress, user, found, ranked, items) if request.explain_missing else ()
         _describe_answer(progress, items, found.release)
         reasons = _reasons(progress, items, found) if progress.explain else ()
         self._shown.count([item.sku_id for item in items], [[name for name, _ in of.channels] for of in reasons])
         shown = reasons if request.explain else ()
         origin = Origin(user, found, ranked) if request.record else None
-        missing = await self._explain_missing(progress, user, found, ranked, items) if request.explain_missing else ()
         return Answer(items, found.release, progress.degraded, progress.unknown_user, shown, origin, rest, missing)
 
     async def go_on(self, cursor: Cursor, size: int, timeout: float) -> Answer:
@@ -456,7 +456,8 @@ class Chain:
         if others and not request.scenario and "rank" not in progress.degraded:
             query = ScoreQuery(user, (), others, new_only=found.new_only, release=found.release)
             try:
-                scored = await self._ranker.rank(query, progress.time_for("rank"))
+                with self._stage("rank"):
+                    scored = await self._ranker.rank(query, progress.time_for("rank"))
                 scores |= zip(scored.ids, scored.scores, strict=True)
             except RecmeshError as error:
                 self._failed(progress, "rank", error)

@@ -9,7 +9,7 @@ import yaml
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from recmesh.conditions import SKU_ID, Condition
-from recmesh.contract import HOME, MAX_ID_BYTES, MAX_RECOMMENDATIONS, SCENARIOS
+from recmesh.contract import HOME, MAX_CONDITIONS, MAX_ID_BYTES, MAX_RECOMMENDATIONS, SCENARIOS
 from recmesh.errors import DataError
 from recmesh.spelling import did_you_mean
 from recmesh.yaml_text import TextLoader
@@ -17,7 +17,6 @@ from recmesh.yaml_text import TextLoader
 RULES_FILE = "rules.yaml"
 MAX_RULES_BYTES = 64 << 10
 MAX_RULES = 200
-MAX_CONDITIONS = 20
 MAX_PINNED = 50
 MAX_NAME = 64
 MAX_FACTOR = 1_000.0
