@@ -13,6 +13,7 @@ Commands:
   top       Show rates, times, failures and the release of the running mesh.
   dataset   Check a data set, fetch one by name, generate one.
   release   List, inspect, import, activate, roll back and prune releases.
+  rules     Check, apply, show and list rules of merchandisers.
   feed      Load files of actions, users and items into a running mesh.
   job       Run, follow and list jobs in Kubernetes.
 

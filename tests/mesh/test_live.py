@@ -203,6 +203,8 @@ def test_what_is_acted_on_now_is_trending(live: Live) -> None:
             lambda: RECALL.call(target, query),
         )
     live.set_available(hidden, True)
+    assert REMOVE_ITEMS.call(live.feed.target("feed"), RemoveItemsRequest(sku_ids=["hot"])).accepted == 1
+    eventually(lambda: not live.shows(user, "hot"), lambda: live.trending(user))
 
 
 def test_an_unavailable_item_is_in_no_answer_until_it_comes_back(live: Live, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ EMPTY = {
     "recmesh_release_switches_total",
     "recmesh_stage_failures_total",
     "recmesh_store_failures_total",
+    # No rules are active.
+    "recmesh_rule_items_total",
     # No answers are logged, and none are evaluated.
     "recmesh_shown_answers",
     "recmesh_shown_rate",

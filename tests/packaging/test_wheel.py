@@ -95,6 +95,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
         "recmesh/pages/templates/tables.html.j2",
         "recmesh/profiling/templates/check.html.j2",
         "recmesh/py.typed",
+        *(f"recmesh/serving/http/openapi/{service}.{kind}" for service in ("as", "feed") for kind in ("html", "json")),
     }
     assert "recmesh/pb/as_pb2.py" in names
     assert wheel.name == f"recmesh-{recmesh.__version__}-py3-none-any.whl"
@@ -122,7 +123,7 @@ def test_the_core_has_help_that_names_the_commands_and_their_extra(core: Path, c
     helped = run([core.parent / "recmesh", "--help"], tmp_path)
     assert (helped.returncode, helped.stderr) == (0, "")
     commands = re.findall(r"(?m)^  (\w+)  ", helped.stdout)
-    assert commands == ["evaluate", "replay", "explore", "top", "dataset", "release", "feed", "job"]
+    assert commands == ["evaluate", "replay", "explore", "top", "dataset", "release", "rules", "feed", "job"]
     assert "pip install 'recmesh[cli]'" in helped.stdout
     whole = run([cli.parent / "recmesh", "--help"], tmp_path)
     assert re.findall(r"(?m)^│ (\w+) ", whole.stdout) == commands

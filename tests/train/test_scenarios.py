@@ -55,6 +55,7 @@ from jobs.train.selection import scenarios
 from recmesh.dataset import read
 from recmesh.features import Encoder
 from recmesh.features.encoder import padded
+from recmesh.retrieval import Scored
 folder, work = map(Path, sys.argv[1:])
 data = prepare(read(folder, rejects=work / "rejects.csv"))
 windows = plan(data, 1)
@@ -66,17 +67,18 @@ for window in filter(training.uses, windows.windows):
     encoder = Encoder(
         spec, data.user_vocabularies, data.item_vocabularies, data.catalogue, known, padded(vectors)
     )
-    training.observe(Snapshot(window, encoder, vectors, lambda users: None))
+    training.observe(Snapshot(window, encoder, vectors, lambda users: None, Scored.none()))
 rows, made, settings, found = data.known(window.known), {}, {}, {}
 skus = np.array(data.catalogue.sku_ids, object)
 for name, (chosen, _, _) in training._lists.items():
     settings[name] = chosen
     (made[name],) = lists(Occurrences.of(data, rows, name, chosen.groups), [chosen.formula])
-    cases = training._cases(Snapshot(window, encoder, vectors, None), name, chosen.groups, scenarios.HELD_OUT_CASES)
+    snapshot = Snapshot(window, encoder, vectors, None, Scored.none())
+    cases = training._cases(snapshot, name, chosen.groups, scenarios.HELD_OUT_CASES)
     answers = training.measured[name].lists
     found[name] = [[skus[case.context].tolist(), skus[items].tolist()] for case, items in zip(cases, answers)]
 repeat = training._repeat[0]
-users = training._returning(Snapshot(window, encoder, vectors, None))
+users = training._returning(Snapshot(window, encoder, vectors, None, Scored.none()))
 found["repeat"] = []
 for (user, _), items in zip(users, training.measured["repeat"].lists):
     past = user.history

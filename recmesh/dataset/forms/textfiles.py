@@ -1,5 +1,6 @@
 """Read text files with columns: .csv, .tsv and .dat."""
 
+import codecs
 import csv
 import io
 import re
@@ -207,8 +208,10 @@ def _row_parts(path: Path, rows: Rows, columns: list[str], positions: list[int],
 def _plain_frame(path: Path, rows: Rows, columns: list[str], positions: list[int], separator: str) -> pl.DataFrame:
     if not columns:  # all columns that are wanted come from the names of folders
         return pl.DataFrame(height=len(rows.lines))
+    # Polars removes a BOM from what it reads. Here it is part of the first cell: that of the file is removed already.
+    mark = codecs.BOM_UTF8 if rows.plain.startswith(codecs.BOM_UTF8) else b""
     frame = pl.read_csv(
-        rows.plain,
+        mark + rows.plain,
         has_header=False,
         separator=separator,
         quote_char='"' if rows.quoted else None,

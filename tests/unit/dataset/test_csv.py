@@ -129,6 +129,19 @@ def test_a_bom_and_crlf_change_nothing(folder: MakeFolder, tmp_path: Path) -> No
     assert rejected(tmp_path / "rejects.csv") == []
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("first", ["\ufeff", "\ufeff101"])
+@pytest.mark.parametrize("cell", ["30-39", '""""'])
+def test_the_first_id_may_begin_with_the_character_of_a_bom(
+    folder: MakeFolder, tmp_path: Path, mark: str, first: str, cell: str
+) -> None:
+    """Only the one at the beginning of the file is a BOM. Quoted cells are read in another way than plain ones."""
+    users = f"{mark}user_id,age,city\n{first},{cell},1\n101,20-29,\n"
+    data = read(folder({"users.csv": users}), tmp_path / "rejects.csv")
+    assert set(data.users.get_column("user_id")) == {first, "101"}
+    assert not [row for row in rejected(tmp_path / "rejects.csv") if row[0] == "users.csv"]
+
+
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "latin-1", "utf-8-sig"])
 def test_declared_encodings_are_read(folder: MakeFolder, encoding: str) -> None:
     city = "Zürich" if encoding == "latin-1" else "北京"
