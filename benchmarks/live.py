@@ -1,6 +1,6 @@
 """Measure how long changes take until answers know them, and what writes cost readers.
 
-    python -m benchmarks.live [--requests 200] [--actions 200] [--seconds 20]
+    python -m benchmarks.live [--requests 200] [--actions 200] [--per-call 1] [--seconds 20]
 
 `as` gets requests at a steady pace from a process of its own, in four phases: without writes, with them, and both
 again. During the writes, actions of the same users are recorded at a steady pace, and a sample of them is followed
@@ -39,9 +39,10 @@ from recmesh.stores.keys import Keys
 
 _USERS = 200
 _ITEMS = 20
-_FOLLOWED_PER_SECOND = 20
+# Few, and asked for seldom: the requests that follow a change take time from the readers that are measured.
+_FOLLOWED_PER_SECOND = 5
 _GIVE_UP_SECONDS = 10.0
-_POLL_SECONDS = 0.002
+_POLL_SECONDS = 0.004
 _DEADLINE = 1.0
 
 
@@ -96,12 +97,15 @@ class _Run:
             await work
         return await outcome
 
-    async def record(self, user_id: str, sku_id: str, follow: bool) -> None:
+    async def record(self, actions: Sequence[tuple[str, str]], follow: bool) -> None:
+        """Record actions, each a user and an item, in one call. Follow the first one until um has it."""
         now = int(time.time() * 1000)
-        action = feed_pb2.Action(user_id=user_id, sku_id=sku_id, time=now, event_id=f"{now}-{random.random()}")
-        await self.feed("record_actions", feed_pb2.RecordActionsRequest(actions=[action]))
+        request = feed_pb2.RecordActionsRequest()
+        for user_id, sku_id in actions:
+            request.actions.add(user_id=user_id, sku_id=sku_id, time=now, event_id=f"{now}-{random.random()}")
+        await self.feed("record_actions", request)
         if follow:
-            await self.seen.follow("an action, in um", lambda: self._has(user_id, sku_id))
+            await self.seen.follow("an action, in um", lambda: self._has(*actions[0]))
 
     async def _has(self, user_id: str, sku_id: str) -> bool:
         try:
@@ -112,14 +116,16 @@ class _Run:
     async def write(self) -> None:
         """Record actions at a steady pace."""
         chance, tasks = random.Random(1), list[asyncio.Task[None]]()
-        began, rate = time.perf_counter(), self.options.actions
+        began, per_call = time.perf_counter(), self.options.per_call
+        rate = self.options.actions / per_call
         for number in range(int(rate * self.options.seconds)):
             if (wait := began + number / rate - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
-            follow = number % max(1, rate // _FOLLOWED_PER_SECOND) == 0
-            # A new item of the user, so that it is seen.
-            sku_id = f"benchmark-{number}" if follow else chance.choice(self.sku_ids)
-            tasks.append(asyncio.create_task(self.record(_user(chance.randrange(_USERS)), sku_id, follow)))
+            actions = [(_user(chance.randrange(_USERS)), chance.choice(self.sku_ids)) for _ in range(per_call)]
+            follow = number % max(1, int(rate / _FOLLOWED_PER_SECOND)) == 0
+            if follow:  # A new item of the user, so that it is seen.
+                actions[0] = (actions[0][0], f"benchmark-{number}")
+            tasks.append(asyncio.create_task(self.record(actions, follow)))
         await asyncio.gather(*tasks)
 
     async def change_items(self) -> None:
@@ -160,6 +166,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.live", description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=200, help="requests of as per second (default 200)")
     parser.add_argument("--actions", type=int, default=200, help="recorded actions per second (default 200)")
+    parser.add_argument("--per-call", type=int, default=1, help="actions in one call to feed (default 1)")
     parser.add_argument("--seconds", type=float, default=20.0, help="seconds of each phase (default 20)")
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
@@ -184,8 +191,8 @@ async def _measure(options: argparse.Namespace, console: Console, pool: ProcessP
         run = _Run(options, mesh, _Feed(channel), targets["as"], sku_ids, pool, _Seen())
         try:
             for number in range(_USERS):
-                for sku_id in random.Random(number).sample(sku_ids, 5):
-                    await run.record(_user(number), sku_id, follow=number == _USERS - 1)
+                history = [(_user(number), sku_id) for sku_id in random.Random(number).sample(sku_ids, 5)]
+                await run.record(history, follow=number == _USERS - 1)
             run.seen.seconds.clear()
             phases = []
             for _ in range(2):
@@ -200,7 +207,9 @@ async def _measure(options: argparse.Namespace, console: Console, pool: ProcessP
 
 def _show(console: Console, options: argparse.Namespace, phases: Sequence[tuple[str, Outcome]], seen: _Seen) -> None:
     loads = Table(
-        "phase", title=f"as, {options.requests} requests/s, {options.actions} actions/s", title_justify="left"
+        "phase",
+        title_justify="left",
+        title=f"as, {options.requests} requests/s, {options.actions} actions/s, {options.per_call} in a call",
     )
     for column in ("sent", "complete", "degraded", "failed", "p50 ms", "p99 ms"):
         loads.add_column(column, justify="right")

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from supervisor.options import UnhosedConfigParser
 
+import local.settings
 from local import health, milvus, programs
 from local import settings as local_settings
 from local.ports import free_ports
@@ -41,6 +42,16 @@ def test_supervisord_starts_what_a_program_says(words: list[str]) -> None:
     command = parser.saneget("program:um", "command", expansions={"here": "/wrong"})
     assert shlex.split(command) == ["/usr/bin/env", f"RECMESH_HOME={words[0]}", f"RECMESH_X={words[-1]}", *words]
     assert parser.saneget("program:um", "stdout_logfile") == "/plain/um.log"
+
+
+def test_others_go_before_a_nice_program_when_the_cores_are_full() -> None:
+    section = Program("feed", ["feed"], Path("feed.log"), {}, {"A": "b"}, nice=10).section(Path("feed.log"))
+    assert "command = /usr/bin/env A=b nice -n 10 feed\n" in section
+
+
+def test_only_feed_lets_others_go_first() -> None:
+    started = programs.services(local.settings.load(), "services")
+    assert {program.name for program in started if program.nice} == {"feed"}
 
 
 def test_a_line_break_in_a_setting_is_an_error_of_one_line() -> None:
