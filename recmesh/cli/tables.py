@@ -10,6 +10,8 @@ from rich.table import Table
 from recmesh.client import wire
 from recmesh.pb import as_pb2, cm_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2
 
+_ID = "sku_id"
+
 
 def as_table(response: Message, console: Console) -> None:
     """Print a response of any of the five methods as a table, then its release and what it lacks."""
@@ -17,13 +19,14 @@ def as_table(response: Message, console: Console) -> None:
         case um_pb2.UserModelResponse():
             tables = [_user(response), _history(response)]
         case cm_pb2.CMResponse():
-            tables = [_items(response.item_infos, ())]
+            tables = [_items(response.item_infos, (), console.width)]
         case as_pb2.ASResponse():
-            tables = [_items(response.item_infos, response.reasons), *_missing(response.missing)]
+            items = _items(response.item_infos, response.reasons, console.width)
+            tables = [items, *_missing(response.missing, console.width)]
         case recall_pb2.RecallResponse():
-            tables = [_candidates(response)]
+            tables = [_candidates(response, console.width)]
         case rank_pb2.RankResponse():
-            tables = [_pairs(response)]
+            tables = [_pairs(response, console.width)]
         case _:
             raise TypeError(f"no table for {type(response).__name__}")
     for table in tables:
@@ -59,12 +62,13 @@ def _history(response: um_pb2.UserModelResponse) -> Table:
     return table
 
 
-def _items(infos: Iterable[item_info_pb2.ItemInfo], reasons: Sequence[as_pb2.ASResponse.Reason]) -> Table:
+def _items(infos: Iterable[item_info_pb2.ItemInfo], reasons: Sequence[as_pb2.ASResponse.Reason], width: int) -> Table:
     items = [wire.to_item(info) for info in infos]
     names = list(dict.fromkeys(name for item in items for name in item.fields))
     ranked = any(item.rank_score for item in items)
     explained = ["channels", "features", "rules"] if reasons else []
-    table = _table("#", "sku_id", *names, *(["score"] if ranked else []), *explained)
+    columns = ("#", _ID, *names, *(["score"] if ranked else []), *explained)
+    table = _table(width, [item.sku_id for item in items], *columns)
     for k, item in enumerate(items):
         cells = [str(k + 1), item.sku_id, *(item.fields.get(name, "") for name in names)]
         why = _why(reasons[k]) if reasons else ()
@@ -72,36 +76,40 @@ def _items(infos: Iterable[item_info_pb2.ItemInfo], reasons: Sequence[as_pb2.ASR
     return table
 
 
-def _missing(missing: Sequence[as_pb2.ASResponse.Missing]) -> list[Table]:
+def _missing(missing: Sequence[as_pb2.ASResponse.Missing], width: int) -> list[Table]:
     """The items whose absence is explained; no table without any."""
     if not missing:
         return []
-    table = _table("sku_id", "reason", "")
+    table = _table(width, [absent.sku_id for absent in missing], _ID, "reason", "")
     for absent in missing:
         table.add_row(absent.sku_id, absent.reason, absent.text)
     return [table]
 
 
-def _candidates(response: recall_pb2.RecallResponse) -> Table:
-    table = _table("#", "sku_id", "score", "channels")
-    for k, candidate in enumerate(wire.to_candidates(response).candidates, 1):
+def _candidates(response: recall_pb2.RecallResponse, width: int) -> Table:
+    candidates = wire.to_candidates(response).candidates
+    table = _table(width, [candidate.sku_id for candidate in candidates], "#", _ID, "score", "channels")
+    for k, candidate in enumerate(candidates, 1):
         channels = ", ".join(f"{name} {score:.4g}" for name, score in candidate.channels.items())
         table.add_row(str(k), candidate.sku_id, f"{candidate.score:.4f}", channels)
     return table
 
 
-def _pairs(response: rank_pb2.RankResponse) -> Table:
-    table = _table("#", "sku_id", "score")
+def _pairs(response: rank_pb2.RankResponse, width: int) -> Table:
+    table = _table(width, [pair.nid for pair in response.score_pairs], "#", _ID, "score")
     for k, pair in enumerate(response.score_pairs, 1):
         table.add_row(str(k), pair.nid, f"{pair.score:.6f}")
     return table
 
 
-def _table(*columns: str) -> Table:
-    """A table that breaks texts into lines on a narrow terminal, and cuts none; ids get the room first."""
-    table = Table()
+def _table(width: int, sku_ids: Sequence[str], *columns: str) -> Table:
+    """A table that breaks texts into lines on a narrow terminal, and cuts none.
+
+    Ids stay in one line, so that they can be copied, if they leave two thirds of the width to the other columns.
+    """
+    table, longest = Table(), max(map(len, sku_ids), default=0)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == _ID and 3 * longest <= width)
     return table
 
 

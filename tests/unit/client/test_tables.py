@@ -54,3 +54,13 @@ def test_an_id_is_never_cut(width: int) -> None:
     assert "".join(cells).startswith(LONG + "short")
     first = [line.split("│")[1].strip() for line in text.splitlines() if line.count("│") == 4]
     assert "".join(first) == LONG[::-1]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_short_id_stays_in_one_line(width: int) -> None:
+    answer = ASResponse()
+    answer.CopyFrom(ANSWER)
+    answer.item_infos[0].sku_id = answer.missing[0].sku_id = "4714981010038"
+    lines = printed(answer, width).splitlines()
+    assert sum("│ 4714981010038 │" in line for line in lines) == 2
+    assert max(map(len, lines)) <= width
