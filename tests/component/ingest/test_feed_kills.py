@@ -88,7 +88,7 @@ class Recorder(threading.Thread):
         self._shop = shop
         self._ended = threading.Event()
         self._accepted = threading.Condition()
-        # Of this day, so that the actions are in the counts.
+        # Of this day, so that the actions are in the counts, and in the past, however many there are.
         self._began = int(time.time() * 1000) - 43_200_000
         self.accepted = list[Action]()
 
@@ -100,7 +100,7 @@ class Recorder(threading.Thread):
             action = Action(
                 user_id=f"v{same % USERS}",
                 sku_id=f"s{same}" if number % 3 == 1 else f"s{number}",
-                time=self._began + 10_000 * (same if number % 3 == 1 else number),
+                time=self._began + 1_000 * (same if number % 3 == 1 else number),
                 type="view",
                 event_id=f"e{number}",
             )
