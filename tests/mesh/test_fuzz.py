@@ -75,7 +75,7 @@ def messages(descriptor: Descriptor, known: Sequence[str], depth: int = 0) -> st
     for field in descriptor.fields:
         if depth > 2 and field.message_type is not None:
             continue
-        if special := _SPECIAL.get(field.name):
+        if (special := _SPECIAL.get(field.name)) is not None:
             fields[field.name] = special
             continue
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
