@@ -330,11 +330,8 @@ class Chain:
             explain=progress.request.explain,
             vectors=progress.rules.needs_vectors,
         )
-        try:
-            with self._stage("rank"):
-                ranked = await self._ranker.rank(query, progress.time_for("rank"))
-        except RecmeshError as error:
-            self._failed(progress, "rank", error)
+        ranked = await self._score(progress, query)
+        if ranked is None:
             return ScoreList(found.ids, found.scores, found.release)
         progress.mark_parts("rank", ranked.degraded)
         progress.effects |= _effects(ranked)
@@ -343,15 +340,21 @@ class Chain:
     async def _vectors(self, progress: _Progress, user: RequestUser, found: CandidateList) -> bytes:
         """rank: the vectors of candidates that it does not order; none if it fails."""
         query = ScoreQuery(user, found.ids, new_only=found.new_only, release=found.release, vectors=True)
-        try:
-            with self._stage("rank"):
-                ranked = await self._ranker.rank(query, progress.time_for("rank"))
-        except RecmeshError as error:
-            self._failed(progress, "rank", error)
+        ranked = await self._score(progress, query)
+        if ranked is None:
             return b""
         width = len(ranked.vectors) // max(len(ranked.ids), 1)
         of = {sku_id: ranked.vectors[k * width : (k + 1) * width] for k, sku_id in enumerate(ranked.ids)}
         return b"".join(of.get(sku_id, bytes(width)) for sku_id in found.ids)
+
+    async def _score(self, progress: _Progress, query: ScoreQuery) -> ScoreList | None:
+        """The answer of rank; None if it fails."""
+        try:
+            with self._stage("rank"):
+                return await self._ranker.rank(query, progress.time_for("rank"))
+        except RecmeshError as error:
+            self._failed(progress, "rank", error)
+            return None
 
     async def _look_up_fields(self, progress: _Progress, unlisted: Sequence[str]) -> list[ItemInfo]:
         """The fields of candidates that are newer than the release. rank can score these by their fields only."""
@@ -455,12 +458,8 @@ class Chain:
         others = [info for info in infos if info.sku_id not in candidates]
         if others and not request.scenario and "rank" not in progress.degraded:
             query = ScoreQuery(user, (), others, new_only=found.new_only, release=found.release)
-            try:
-                with self._stage("rank"):
-                    scored = await self._ranker.rank(query, progress.time_for("rank"))
+            if scored := await self._score(progress, query):
                 scores |= zip(scored.ids, scored.scores, strict=True)
-            except RecmeshError as error:
-                self._failed(progress, "rank", error)
         known = infos if "cm" not in progress.degraded else ()  # if cm failed, they have no fields
         absence = Absence(
             listed={item.sku_id: position for position, item in enumerate(items, start=1)},
