@@ -18,7 +18,7 @@ from recmesh.stores.keys import Keys
 from recmesh.stores.log import START, Logged
 from recmesh.stores.redis_client import RedisClient
 
-_DAY_MS = 86_400_000
+_DAY_MS = COUNT_BUCKETS * COUNT_BUCKET_MS
 _SEPARATOR = "\0"
 
 
