@@ -14,6 +14,8 @@ import grpc.aio
 
 from recmesh.contract import DIRECT
 from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
+from recmesh.secure_channels import BlockingSecureChannel, SecureChannel, name_option
+from recmesh.tls import TlsFiles
 
 __all__ = ["ERRORS", "ChannelPolicy", "RetryPolicy", "open_blocking_channel", "open_channel"]
 
@@ -124,6 +126,7 @@ def open_channel(
     policy: ChannelPolicy,
     *,
     credentials: grpc.ChannelCredentials | None = None,
+    tls: TlsFiles | None = None,
     interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
 ) -> grpc.aio.Channel:
     """Open a channel; it connects at the first call.
@@ -131,13 +134,17 @@ def open_channel(
     Args:
         target: A gRPC target, such as `host:port` or `dns:///host:port`.
         policy: The values that depend on the caller.
-        credentials: Of the channel, such as `grpc.ssl_channel_credentials()`; None means plain text.
+        credentials: Of the channel, such as `grpc.ssl_channel_credentials()`. Without them and `tls`: plain text.
+        tls: Files for credentials that are renewed when the files change.
         interceptors: Called for each attempt, the first one outermost.
 
     Returns:
         A channel that belongs to the running event loop.
     """
     options = policy.options()
+    if tls is not None:
+        named = [*options, *name_option(tls)]
+        return SecureChannel(tls, lambda latest: grpc.aio.secure_channel(target, latest, named, None, interceptors))
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
     return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
@@ -148,6 +155,7 @@ def open_blocking_channel(
     policy: ChannelPolicy,
     *,
     credentials: grpc.ChannelCredentials | None = None,
+    tls: TlsFiles | None = None,
     interceptors: Sequence[grpc.UnaryUnaryClientInterceptor] = (),
 ) -> grpc.Channel:
     """Open a channel for threads instead of asyncio; it connects at the first call.
@@ -155,14 +163,19 @@ def open_blocking_channel(
     Args:
         target: A gRPC target, such as `host:port` or `dns:///host:port`.
         policy: The values that depend on the caller.
-        credentials: Of the channel, such as `grpc.ssl_channel_credentials()`; None means plain text.
+        credentials: Of the channel, such as `grpc.ssl_channel_credentials()`. Without them and `tls`: plain text.
+        tls: Files for credentials that are renewed when the files change.
         interceptors: Called for each attempt, the first one outermost.
 
     Returns:
         A channel that any thread may use.
     """
     options = policy.options()
-    if credentials is None:
+    channel: grpc.Channel
+    if tls is not None:
+        named = [*options, *name_option(tls)]
+        channel = BlockingSecureChannel(tls, lambda latest: grpc.secure_channel(target, latest, named))
+    elif credentials is None:
         channel = grpc.insecure_channel(target, options=options)
     else:
         channel = grpc.secure_channel(target, credentials, options=options)

@@ -12,6 +12,8 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from local.ports import free_ports
+from recmesh.secure_channels import credentials_of
+from recmesh.tls import TlsFiles, TlsReader, client_context
 from tests.servers import Server, spawn, wait_until
 
 NAMES = ("um", "cm", "recall", "rank", "as")
@@ -19,7 +21,13 @@ NAMES = ("um", "cm", "recall", "rank", "as")
 
 @dataclass
 class Service(Server):
-    """A process with one service, or with all five (compact)."""
+    """A process with one service, or with all five (compact).
+
+    Attributes:
+        tls: How to reach it over TLS; None if it is plain.
+    """
+
+    tls: TlsFiles | None = None
 
     def target(self, name: str) -> str:
         """The target of a service, `host:port`."""
@@ -27,9 +35,16 @@ class Service(Server):
 
     def metrics(self) -> dict[str, float]:
         """Scrape the metrics port. Returns values by series."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['metrics']}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
+        lines = self.monitoring("/metrics").splitlines()
         return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+    def monitoring(self, path: str) -> str:
+        """Get a page of the metrics port. Raises HTTPError if it is refused."""
+        place = f"127.0.0.1:{self.ports['metrics']}{path}"
+        scheme, context = ("https", client_context(self.tls)) if self.tls else ("http", None)
+        with urllib.request.urlopen(f"{scheme}://{place}", timeout=5, context=context) as answer:
+            page: bytes = answer.read()
+        return page.decode()
 
     def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
@@ -37,12 +52,15 @@ class Service(Server):
 
     def serving(self, name: str) -> bool:
         """Whether a service is SERVING."""
-        return bool(health_of(self.target(name)) == health_pb2.HealthCheckResponse.SERVING)
+        return bool(health_of(self.target(name), tls=self.tls) == health_pb2.HealthCheckResponse.SERVING)
 
 
-def health_of(target: str, timeout: float = 1.0, name: str = "") -> int | None:
+def health_of(target: str, timeout: float = 1.0, name: str = "", tls: TlsFiles | None = None) -> int | None:
     """The health status of a name at a target; None if nothing answers."""
-    with grpc.insecure_channel(target) as channel, contextlib.suppress(grpc.RpcError):
+    channel = (
+        grpc.secure_channel(target, credentials_of(TlsReader(tls).current())) if tls else grpc.insecure_channel(target)
+    )
+    with channel, contextlib.suppress(grpc.RpcError):
         stub = health_pb2_grpc.HealthStub(channel)
         return int(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=timeout).status)
     return None
@@ -68,7 +86,8 @@ def start_service(
     mesh["metrics"] = free_ports(1, exclude=list(mesh.values()))[0]
     log = folder / f"{name}.log"
     command = [sys.executable, "-m", f"services.{name}"]
-    service = Service(spawn(command, log, {**port_variables(mesh), **environment}), log, mesh)
+    process = spawn(command, log, {**port_variables(mesh), **environment})
+    service = Service(process, log, mesh, TlsFiles.from_environment(environment))
     if ready:
         waited = NAMES if name == "compact" else (name,)
         try:

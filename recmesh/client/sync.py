@@ -46,6 +46,7 @@ from recmesh.conditions import Condition
 from recmesh.contract import MAX_RANKED_ITEMS, ServiceName
 from recmesh.pb import rank_pb2
 from recmesh.pb.feed_pb2 import FeedResponse
+from recmesh.tls import TlsFiles
 
 __all__ = ["ChannelFactory", "Mesh"]
 
@@ -71,9 +72,11 @@ class Mesh:
         timeout: Seconds for each call that does not set its own.
         retry_overload: Try RESOURCE_EXHAUSTED again as well, and say that the calls can wait: under load, services
             refuse them before others. This suits batch jobs.
-        credentials: Of all channels, such as `grpc.ssl_channel_credentials()`; None means plain text.
+        credentials: Of all channels, such as `grpc.ssl_channel_credentials()`. They exclude `tls`.
+        tls: PEM files for TLS, which are read again when they change. None reads RECMESH_TLS_CA and, for a certificate
+            of this client, RECMESH_TLS_CERTIFICATE and RECMESH_TLS_KEY. Without RECMESH_TLS_CA: plain text.
         interceptors: Client interceptors of all channels; they see each attempt.
-        channel_factory: Opens the channels instead. It excludes `credentials` and `interceptors`.
+        channel_factory: Opens the channels instead. It excludes `credentials`, `tls` and `interceptors`.
 
     Example:
         with Mesh(Targets.from_environment(), timeout=0.5) as mesh:
@@ -87,15 +90,19 @@ class Mesh:
         timeout: float = DEFAULT_TIMEOUT,
         retry_overload: bool = False,
         credentials: grpc.ChannelCredentials | None = None,
+        tls: TlsFiles | None = None,
         interceptors: Sequence[grpc.UnaryUnaryClientInterceptor] = (),
         channel_factory: ChannelFactory | None = None,
     ) -> None:
-        if channel_factory is not None and (credentials is not None or interceptors):
+        if channel_factory is not None and (credentials is not None or tls is not None or interceptors):
             raise ValueError("a channel_factory applies credentials and interceptors itself: do not give them to Mesh")
+        if credentials is not None and tls is not None:
+            raise ValueError("credentials and tls exclude each other: give one of them to Mesh")
         self._targets = targets or Targets.from_environment()
         self._timeout = timeout
         self._retried = retried_statuses(retry_overload)
         self._credentials = credentials
+        self._tls = TlsFiles.from_environment() if credentials is None and tls is None else tls
         self._interceptors = interceptors
         self._channel_factory = channel_factory
         self._lock = threading.Lock()
@@ -456,7 +463,7 @@ class Mesh:
             channel = self._channel_factory(target, POLICY.options())
         else:
             channel = channels.open_blocking_channel(
-                target, POLICY, credentials=self._credentials, interceptors=self._interceptors
+                target, POLICY, credentials=self._credentials, tls=self._tls, interceptors=self._interceptors
             )
         return _Connection(target, channel, self._retried)
 

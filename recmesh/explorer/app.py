@@ -33,6 +33,7 @@ from recmesh.releases import Manifest, ModelStore
 from recmesh.serving import background, following
 from recmesh.serving.channels import open_channel
 from recmesh.serving.stages import RemoteCandidateStage, RemoteItemStage, RemoteRankStage, RemoteUserStage
+from recmesh.tls import TlsFiles
 
 _POLL_SECONDS, _POPULAR_SECONDS = 2.0, 30.0
 _MAX_FOUND = 50
@@ -99,9 +100,10 @@ class Pages:
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
         """Hold the channels to the mesh, and follow the active release."""
         async with AsyncExitStack() as stack:
-            targets = self._settings.targets
+            targets, tls = self._settings.targets, TlsFiles.from_environment()
             um, recall, rank, cm = [
-                await stack.enter_async_context(open_channel(targets[name])) for name in ("um", "recall", "rank", "cm")
+                await stack.enter_async_context(open_channel(targets[name], tls))
+                for name in ("um", "recall", "rank", "cm")
             ]
             stages = Stages(
                 RemoteUserStage(um), RemoteCandidateStage(recall), RemoteRankStage(rank), RemoteItemStage(cm)

@@ -8,6 +8,7 @@ from recmesh import channels
 from recmesh.contract import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.timeouts import in_time
+from recmesh.tls import TlsFiles
 
 RECONNECT_WAIT_SECONDS = 0.8
 """If the only pod of a service is replaced, finding the new one takes about a third of this."""
@@ -23,12 +24,16 @@ _POLICY = channels.ChannelPolicy(
 )
 
 
-def open_channel(target: str) -> grpc.aio.Channel:
+def open_channel(target: str, tls: TlsFiles | None = None) -> grpc.aio.Channel:
     """A channel that spreads calls over the healthy servers of a target.
 
     It retries calls that no server has accepted, for less than 0.1 s.
+
+    Args:
+        target: A gRPC target.
+        tls: Files for TLS; None means plain text.
     """
-    return channels.open_channel(target, _POLICY)
+    return channels.open_channel(target, _POLICY, tls=tls)
 
 
 class ReconnectWait:

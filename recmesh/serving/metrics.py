@@ -1,12 +1,6 @@
 """All metrics of the services: code, dashboards and tests take their names from here."""
 
-import socket
-from collections.abc import Callable
-
 from prometheus_client import Counter, Gauge, Histogram
-
-from recmesh.contract import address
-from recmesh.errors import SettingsError
 
 # Half of the buckets are below 20 ms, where the times of the stages are.
 _SECONDS = (
@@ -159,38 +153,3 @@ INGESTION_SECONDS = Gauge("recmesh_ingestion_duration_seconds", "How long the la
 INGESTION_ROWS = Gauge(
     "recmesh_ingestion_rows", "Actions of the latest ingestion into Redis, by what became of them", ["outcome"]
 )
-
-
-def serve_metrics(host: str, port: int) -> Callable[[], None]:
-    """Answer scrapes from a thread.
-
-    Args:
-        host: Address to bind.
-        port: 0 means any free port.
-
-    Returns:
-        A function that stops the thread and closes the port.
-
-    Raises:
-        SettingsError: The port cannot be bound.
-    """
-    from prometheus_client import start_http_server
-
-    try:
-        server, thread = start_http_server(port, addr=_bindable(host))
-    except OSError as error:
-        raise SettingsError(
-            f"metrics port {address(host, port)} cannot be bound ({error}): set RECMESH_METRICS_PORT"
-        ) from error
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
-
-
-def _bindable(host: str) -> str:
-    """The address itself; without IPv6 the IPv4 addresses instead of all, as gRPC does."""
-    return "0.0.0.0" if host == "::" and not socket.has_dualstack_ipv6() else host  # noqa: S104

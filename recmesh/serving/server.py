@@ -21,13 +21,16 @@ from recmesh.contract import (
     MAX_STAGE_REQUEST_BYTES,
     address,
 )
-from recmesh.errors import RecmeshError, SettingsError
-from recmesh.serving import logs, metrics
+from recmesh.errors import RecmeshError
+from recmesh.serving import logs
+from recmesh.serving.encryption import Encryption
 from recmesh.serving.endpoint import Endpoint
 from recmesh.serving.guard import Guard
 from recmesh.serving.health import Health
 from recmesh.serving.interceptor import Interceptor
+from recmesh.serving.listener import LOOPBACK, MixedListener, listen, unbindable
 from recmesh.serving.load import Congestion, Load, keep_adapting
+from recmesh.serving.monitoring import Monitoring, has_certificate
 from recmesh.serving.rpc import handlers
 from recmesh.serving.settings import ServerSettings, load_settings, printable
 from recmesh.serving.tracing import Tracer
@@ -75,13 +78,18 @@ async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        stack.callback(metrics.serve_metrics(settings.host, settings.metrics_port_for(port)))
+        encryption = Encryption.of(settings)
+        loop, metrics_port = asyncio.get_running_loop(), settings.metrics_port_for(port)
+        monitoring = Monitoring(settings.host, metrics_port, encryption, has_certificate, loop)
+        stack.callback(monitoring.stop)
         tracer = Tracer.of(name, settings)
         stack.callback(tracer.close)
         endpoints = await stack.enter_async_context(build(settings))
         congestion = next((endpoint.congestion for endpoint in endpoints if endpoint.congestion), Congestion())
-        servers = [_EndpointServer(endpoint, settings, tracer, congestion) for endpoint in endpoints]
+        servers = [_EndpointServer(endpoint, settings, encryption, tracer, congestion) for endpoint in endpoints]
         await stack.enter_async_context(background(keep_adapting([server.load for server in servers], congestion)))
+        public = next(server for server in servers if server.port == port)
+        monitoring.ready = lambda: public.health.serving
         # All ports are bound before any is served: if one is in use, the process ends.
         for server in servers:
             server.bind()
@@ -132,9 +140,19 @@ def _stop_process(ended: "asyncio.Task[None]") -> None:
 class _EndpointServer:
     """The servers of one endpoint: gRPC, with health and reflection, and HTTP if it has a port."""
 
-    def __init__(self, endpoint: Endpoint, settings: ServerSettings, tracer: Tracer, congestion: Congestion) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        settings: ServerSettings,
+        encryption: Encryption | None,
+        tracer: Tracer,
+        congestion: Congestion,
+    ) -> None:
         self._endpoint = endpoint
         self._settings = settings
+        self._encryption = encryption
+        self._mixed: MixedListener | None = None
+        self.port = endpoint.port
         self.load = Load(settings.max_in_flight, settings.max_bytes_in_flight, congestion)
         service = endpoint.descriptor.full_name
         self.health = Health(endpoint.name, ("", service), endpoint.check)
@@ -146,36 +164,55 @@ class _EndpointServer:
         # A registered method has a queue of its own in gRPC: no health check waits behind its calls.
         methods = handlers(endpoint.descriptor, endpoint.methods, endpoint.max_request_bytes)
         self._server.add_registered_method_handlers(service, methods)
-        self._http = _http_server(endpoint, guard, self.health, settings) if endpoint.http_port else None
+        self._http = _http_server(endpoint, guard, self.health, settings, encryption) if endpoint.http_port else None
         health_pb2_grpc.add_HealthServicer_to_server(self.health.servicer, self._server)
-        names = (service, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        if settings.reflection:
+            names = (service, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
 
     def bind(self) -> None:
         """Bind the ports. Raises SettingsError if one is not free."""
-        place = address(self._settings.host, self._endpoint.port)
+        if self._encryption and self._encryption.accept_plain:
+            variable = self._variable()
+            listening = listen(self._settings.host, self.port, variable)
+            tls_port, plain_port = self._bind(f"{LOOPBACK}:0", self._encryption), self._bind(f"{LOOPBACK}:0", None)
+            self._mixed = MixedListener(listening, tls_port, plain_port)
+        else:
+            self._bind(address(self._settings.host, self.port), self._encryption)
+        if self._http:
+            self._http.bind()
+
+    def _bind(self, place: str, encryption: Encryption | None) -> int:
         try:
-            bound = self._server.add_insecure_port(place)
+            if encryption:
+                bound = self._server.add_secure_port(place, encryption.credentials())
+            else:
+                bound = self._server.add_insecure_port(place)
         except RuntimeError:
             bound = 0
         if not bound:
-            variable = f"RECMESH_{self._endpoint.name.upper().replace('-', '_')}_PORT"
-            raise SettingsError(f"{place} cannot be bound: set {variable} to a free port, or RECMESH_HOST")
-        if self._http:
-            self._http.bind()
+            raise unbindable(self._settings.host, self.port, self._variable())
+        return bound
+
+    def _variable(self) -> str:
+        return f"RECMESH_{self._endpoint.name.upper().replace('-', '_')}_PORT"
 
     async def start(self) -> None:
         """Answer calls, once `bind` has succeeded."""
         await self._server.start()
-        place = address(self._settings.host, self._endpoint.port)
-        log.info("listening", service=self._endpoint.name, address=place)
+        if self._mixed:
+            await self._mixed.start()
+        place = address(self._settings.host, self.port)
+        log.info("listening", service=self._endpoint.name, address=place, tls=_described(self._encryption))
         if self._http:
-            self._http.start()
+            await self._http.start()
 
     async def drain(self) -> None:
         """Announce NOT_SERVING, give clients time to react, refuse new calls, and wait for those in flight."""
         await self.health.leave()
         await asyncio.sleep(self._settings.drain_delay)
+        if self._mixed:
+            await self._mixed.stop()
         http = asyncio.create_task(self._http.drain()) if self._http else None
         stopping = asyncio.create_task(self._server.stop(self._settings.drain_timeout))
         # Calls that were accepted just before must be counted before the load is checked.
@@ -186,13 +223,23 @@ class _EndpointServer:
         await stopping
         if http:
             await http
+        if self._mixed:
+            await self._mixed.close()
 
 
-def _http_server(endpoint: Endpoint, guard: Guard, health: Health, settings: ServerSettings) -> "HttpServer":
+def _described(encryption: Encryption | None) -> str:
+    if encryption is None:
+        return "off"
+    return "on, and plain" if encryption.accept_plain else "on"
+
+
+def _http_server(
+    endpoint: Endpoint, guard: Guard, health: Health, settings: ServerSettings, encryption: Encryption | None
+) -> "HttpServer":
     # Images of services without an HTTP port lack what it needs.
     from recmesh.serving.http.server import HttpServer
 
-    return HttpServer(endpoint, guard, health, settings)
+    return HttpServer(endpoint, guard, health, settings, encryption)
 
 
 def _server_options(settings: ServerSettings) -> list[tuple[str, int]]:

@@ -29,6 +29,7 @@ from recmesh.contract import (
 )
 from recmesh.errors import SettingsError
 from recmesh.stores.credentials import Credentials
+from recmesh.tls import TlsFiles
 
 MAX_PORT = 65535
 
@@ -64,6 +65,13 @@ class ServerSettings(BaseSettings):
         drain_delay: Between the health status NOT_SERVING and the refusal of new calls.
         drain_timeout: For the calls in flight at SIGTERM.
         connection_age: Clients must reconnect after this time, and so discover new pods.
+        tls_certificate: The certificate of this process, in PEM form: servers speak TLS, and clients show it.
+        tls_key: Its private key.
+        tls_ca: The authorities whose certificates are trusted, on both sides.
+        tls_server_name: The name to expect in the certificates of servers, instead of that in their address.
+        tls_client_auth: Whether callers must have a certificate: `require`, or `none`.
+        tls_accept_plain: Take plain connections as well, while the clients of an installation change to TLS.
+        reflection: Whether anybody may ask for the methods and messages of the services.
         otlp_endpoint: Receives the spans. Empty: `OTEL_EXPORTER_OTLP_ENDPOINT`; without either, nothing is recorded.
         trace_ratio: Share of the requests without a trace parent that are sampled.
         trace_slow: Requests that take as long are exported even if they are not sampled.
@@ -89,9 +97,25 @@ class ServerSettings(BaseSettings):
     drain_delay: NonNegativeFloat = 0.3
     drain_timeout: PositiveFloat = 10.0
     connection_age: PositiveFloat = 45.0
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    tls_server_name: str = ""
+    tls_client_auth: Literal["require", "none"] = "require"
+    tls_accept_plain: bool = False
+    reflection: bool = True
     otlp_endpoint: str = ""
     trace_ratio: Ratio = 0.01
     trace_slow: NonNegativeFloat = 0.25
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files of TLS; None for plain connections.
+
+        Raises:
+            SettingsError: See `TlsFiles.of`.
+        """
+        return TlsFiles.of(self.tls_certificate, self.tls_key, self.tls_ca, self.tls_server_name)
 
     def metrics_port_for(self, service_port: int) -> int:
         """The metrics port of a service that listens on `service_port`.

@@ -30,9 +30,11 @@ _HEALTH_TIMEOUT_SECONDS = 0.5
 @asynccontextmanager
 async def build(settings: AsSettings) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve as with four remote stages."""
-    targets = settings.targets
+    targets, tls = settings.targets, settings.tls
     async with AsyncExitStack() as stack:
-        channels = {stage: await stack.enter_async_context(open_channel(target)) for stage, target in targets.items()}
+        channels = {
+            stage: await stack.enter_async_context(open_channel(target, tls)) for stage, target in targets.items()
+        }
         candidates = RemoteCandidateStage(channels["recall"], targets["recall"])
         popular, rules = PopularList(candidates), ActiveRules()
         chain = Chain(

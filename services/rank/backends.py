@@ -33,7 +33,7 @@ async def open_backends(settings: RankSettings, gate: ComputeGate) -> AsyncItera
         tolerance=settings.paddle_serving_tolerance,
         optional=settings.rank_backend == "auto",
     )
-    async with open_channel(settings.paddle_serving_target) as channel:
+    async with open_channel(settings.paddle_serving_target, settings.tls) as channel:
         remote = PaddleServing(channel, settings.paddle_serving_target)
 
         def create(folder: Path, manifest: Manifest) -> Backend:

@@ -24,7 +24,7 @@ def endpoint_server(name: str = "um", port: int = 8910) -> Any:
     descriptor = um_pb2.DESCRIPTOR.services_by_name["UMService"]
     endpoint = Endpoint(name, port, descriptor, {"um_call": _call}, _passes)
     settings = ServerSettings(max_in_flight=7, max_bytes_in_flight=99, drain_delay=0.25, drain_timeout=4)
-    return server._EndpointServer(endpoint, settings, Tracer(), Congestion())
+    return server._EndpointServer(endpoint, settings, None, Tracer(), Congestion())
 
 
 class _Grpc:
