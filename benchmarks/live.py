@@ -28,11 +28,11 @@ from rich.table import Table
 
 import local.settings
 from benchmarks import overload, traffic
-from benchmarks.load import Call, quantile
+from benchmarks.load import Call, open_channel, quantile
 from benchmarks.overload import Offer, Outcome
 from local.settings import FEED
 from recmesh.client import Mesh, Targets, User
-from recmesh.contract import DIRECT, NEW
+from recmesh.contract import NEW
 from recmesh.errors import AnswerFailed, RecmeshError
 from recmesh.pb import as_pb2, feed_pb2
 from recmesh.stores.keys import Keys
@@ -184,7 +184,7 @@ async def _measure(options: argparse.Namespace, console: Console, pool: ProcessP
     targets = Targets.from_environment(settings.variables())
     async with (
         Mesh(targets) as mesh,
-        grpc.aio.insecure_channel(settings.target(FEED), options=[DIRECT]) as channel,
+        open_channel(settings.target(FEED)) as channel,
     ):
         (known, *_) = traffic.draw_users(settings.redis_url, Keys.of(settings.redis_prefix), 1)
         sku_ids = [candidate.sku_id for candidate in (await mesh.recall(await mesh.um(known), size=400)).candidates]

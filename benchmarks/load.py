@@ -25,6 +25,8 @@ from benchmarks.processes import Pids, usage
 from recmesh.client import Method
 from recmesh.contract import DIRECT
 from recmesh.errors import Unavailable
+from recmesh.secure_channels import SecureChannel, name_option
+from recmesh.tls import TlsFiles
 
 Call: TypeAlias = Callable[..., Awaitable[bytes]]
 
@@ -93,6 +95,15 @@ def run(job: Job) -> Load:
     return uvloop.run(_run(job))
 
 
+def open_channel(target: str, *options: tuple[str, int]) -> grpc.aio.Channel:
+    """A channel without retries and balancing, over TLS if RECMESH_TLS_CA is set."""
+    tls, arguments = TlsFiles.from_environment(), [DIRECT, *options]
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=arguments)
+    named = [*arguments, *name_option(tls)]
+    return SecureChannel(tls, lambda credentials: grpc.aio.secure_channel(target, credentials, options=named))
+
+
 def ask_serially(target: str, method: Method[Any, Any], payloads: Sequence[bytes]) -> list[bytes]:
     """Ask serially for the answers that all later answers must equal, blocking.
 
@@ -101,7 +112,7 @@ def ask_serially(target: str, method: Method[Any, Any], payloads: Sequence[bytes
     """
 
     async def ask() -> list[bytes]:
-        async with grpc.aio.insecure_channel(target, options=[DIRECT]) as channel:
+        async with open_channel(target) as channel:
             call: Call = channel.unary_unary(method.path)
             try:
                 return [await call(payload, timeout=_TIMEOUT) for payload in payloads]
@@ -152,7 +163,7 @@ async def _calling(job: Job) -> AsyncIterator[Call]:
         async with by_http.open_client(job.target, job.method.path) as client:
             yield client.call
     else:
-        async with grpc.aio.insecure_channel(job.target, options=[DIRECT]) as channel:
+        async with open_channel(job.target) as channel:
             yield channel.unary_unary(job.method.path)
 
 

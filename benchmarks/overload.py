@@ -30,10 +30,10 @@ from rich.table import Table
 
 import local.settings
 from benchmarks import load, processes, stages, traffic
-from benchmarks.load import quantile
+from benchmarks.load import open_channel, quantile
 from benchmarks.quota import limited
 from recmesh.client import AS, Targets
-from recmesh.contract import DEFAULT_MILVUS_URI, DIRECT, PADDLE_SERVING_PORT, ServiceName
+from recmesh.contract import DEFAULT_MILVUS_URI, PADDLE_SERVING_PORT, ServiceName
 from recmesh.errors import RecmeshError, SettingsError
 from recmesh.stores.keys import Keys
 
@@ -145,7 +145,7 @@ async def _run(offer: Offer) -> Outcome:
 
 
 def _channel(target: str) -> grpc.aio.Channel:
-    return grpc.aio.insecure_channel(target, options=[DIRECT, ("grpc.use_local_subchannel_pool", 1)])
+    return open_channel(target, ("grpc.use_local_subchannel_pool", 1))
 
 
 async def _probe(channel: grpc.aio.Channel, health_ms: list[float], failed: list[str]) -> None:

@@ -22,11 +22,11 @@ import grpc.aio
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.load import Call, quantile
+from benchmarks.load import Call, open_channel, quantile
 from recmesh.cli.options import STORE
 from recmesh.cli.top.scrape import Scraper, Target
 from recmesh.client import Targets
-from recmesh.contract import DIRECT, ITEM_FIELDS, METHOD_PATHS, metrics_address
+from recmesh.contract import ITEM_FIELDS, METHOD_PATHS, metrics_address
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.pb import as_pb2
 from recmesh.pb.item_info_pb2 import ItemInfo
@@ -129,7 +129,7 @@ async def _measured(mesh: _Mesh, rounds: int, requests: int) -> tuple[dict[str, 
 
 async def _run(options: argparse.Namespace) -> None:
     target = Targets.from_environment()["as"]
-    async with grpc.aio.insecure_channel(target, options=[DIRECT]) as channel:
+    async with open_channel(target) as channel:
         mesh = _Mesh(channel, metrics_address(target) if not options.metrics else options.metrics, options.store)
         numbers = mesh.store.rule_numbers()
         before = mesh.store.rules(numbers[-1]) if numbers else None

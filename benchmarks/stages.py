@@ -8,9 +8,9 @@ from typing import TypeAlias
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from local.ports import direct
 from recmesh.client import Targets
 from recmesh.contract import ServiceName, metrics_address
+from recmesh.tls import TlsFiles, url_opener
 
 Totals: TypeAlias = Mapping[str, tuple[float, float]]
 """Total seconds and number of calls, by stage."""
@@ -51,8 +51,9 @@ def _samples(targets: Targets, service: ServiceName) -> Iterator[Sample]:
     place = metrics_address(targets[service])
     if port := os.environ.get("RECMESH_METRICS_PORT"):
         place = f"{place.rpartition(':')[0]}:{port}"
+    tls = TlsFiles.from_environment()
     try:
-        with direct.open(f"http://{place}/metrics", timeout=5) as answer:
+        with url_opener(tls).open(f"{'https' if tls else 'http'}://{place}/metrics", timeout=5) as answer:
             text = answer.read().decode()
     except (urllib.error.URLError, TimeoutError):
         return

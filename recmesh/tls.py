@@ -6,17 +6,21 @@ updates a mounted Secret, does not restart the processes that use them.
 
 import logging
 import os
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recmesh.errors import SettingsError
 
-__all__ = ["Pem", "TlsFiles", "TlsReader", "client_context", "server_context"]
+# ssl and urllib.request are imported where they are used: without TLS, a command of the client is done before they are.
+if TYPE_CHECKING:
+    import ssl
+    import urllib.request
+
+__all__ = ["Pem", "TlsFiles", "TlsReader", "client_context", "fingerprint", "server_context", "url_opener"]
 
 _CHECK_SECONDS = 1.0
 
@@ -133,7 +137,7 @@ class TlsReader:
                 self._pem = pem
 
     def _look(self) -> tuple[object, ...]:
-        return tuple(_fingerprint(path) for path in (self.files.certificate, self.files.key, self.files.ca))
+        return tuple(fingerprint(path) for path in (self.files.certificate, self.files.key, self.files.ca))
 
     def _read(self) -> Pem:
         contents = (
@@ -145,29 +149,51 @@ class TlsReader:
             )
         )
         pem = Pem(*contents)
+        import ssl
+
         _configured(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), self.files)
         return pem
 
 
-def client_context(files: TlsFiles) -> ssl.SSLContext:
+def client_context(files: TlsFiles) -> "ssl.SSLContext":
     """Return a context for connections to a server, which must have a certificate of the CA.
 
     Raises:
         SettingsError: See `TlsReader`.
     """
+    import ssl
+
     return _configured(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files)
 
 
-def server_context(reader: TlsReader, clients: ssl.VerifyMode) -> ssl.SSLContext:
+def url_opener(files: TlsFiles | None) -> "urllib.request.OpenerDirector":
+    """Return what opens URLs of recmesh's own ports, over TLS if there are files.
+
+    They are on this machine or in the same network: `http_proxy` and its relatives are for the world outside.
+
+    Raises:
+        SettingsError: See `TlsReader`.
+    """
+    import urllib.request
+
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if files:
+        handlers.append(urllib.request.HTTPSHandler(context=client_context(files)))
+    return urllib.request.build_opener(*handlers)
+
+
+def server_context(reader: TlsReader, clients: "ssl.VerifyMode") -> "ssl.SSLContext":
     """Return a context for a server, which uses renewed files for new connections.
 
     Args:
         reader: Of files with a certificate.
         clients: Whether clients must have a certificate of the CA.
     """
+    import ssl
+
     used: list[tuple[Pem, ssl.SSLContext]] = []
 
-    def latest() -> ssl.SSLContext:
+    def latest() -> "ssl.SSLContext":
         pem = reader.current()
         if not used or used[0][0] is not pem:
             context = _configured(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), reader.files)
@@ -176,7 +202,7 @@ def server_context(reader: TlsReader, clients: ssl.VerifyMode) -> ssl.SSLContext
             used[:] = [(pem, context)]
         return used[0][1]
 
-    def choose(connection: Any, _name: str, _context: ssl.SSLContext) -> None:
+    def choose(connection: Any, _name: str, _context: "ssl.SSLContext") -> None:
         try:
             connection.context = latest()
         except SettingsError as error:  # The files are being replaced at this moment.
@@ -185,7 +211,9 @@ def server_context(reader: TlsReader, clients: ssl.VerifyMode) -> ssl.SSLContext
     return latest()
 
 
-def _configured(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
+def _configured(context: "ssl.SSLContext", files: TlsFiles) -> "ssl.SSLContext":
+    import ssl
+
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_verify_locations(files.ca)
@@ -216,7 +244,8 @@ def _reason(error: Exception) -> str:
     return str(reason).replace("_", " ").lower()
 
 
-def _fingerprint(path: Path | None) -> tuple[int, ...] | None:
+def fingerprint(path: Path | None) -> tuple[int, ...] | None:
+    """Return what changes when a file is replaced or written; None if there is no such file."""
     try:
         status = path.stat() if path else None
     except OSError:

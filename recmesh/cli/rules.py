@@ -13,6 +13,7 @@ from rich.table import Table
 
 from recmesh.cli.options import STORE, AsJson, StoreUrl
 from recmesh.errors import DataError, RecmeshError, ReleaseError, Unavailable
+from recmesh.tls import TlsFiles
 
 if TYPE_CHECKING:
     from recmesh.releases import ModelStore, RuleVersion
@@ -180,7 +181,7 @@ def _wait(addresses: Sequence[str], version: int) -> None:
     """
     from recmesh.cli.top.scrape import Scraper, Target
 
-    scraper = Scraper([Target(address) for address in addresses])
+    scraper = Scraper([Target(address) for address in addresses], TlsFiles.from_environment())
     limit = time.monotonic() + _WAIT_SECONDS
     while True:
         late = list[str]()

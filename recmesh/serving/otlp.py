@@ -1,15 +1,17 @@
 """Where spans go: an OTLP receiver over gRPC or HTTP. And what they come from: the resource."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from recmesh import __version__
 from recmesh.errors import SettingsError
+from recmesh.tls import fingerprint
 
 _PREFIX = "OTEL_EXPORTER_OTLP_"
 _FILES = ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")
@@ -33,7 +35,7 @@ def open_exporter(endpoint: str) -> SpanExporter | None:
     if protocol not in makers:
         raise SettingsError(f"{_PREFIX}PROTOCOL {protocol}: use grpc or http/protobuf")
     try:
-        return makers[protocol](endpoint)
+        return _Renewed(lambda: makers[protocol](endpoint))
     except Exception as error:  # Impossible numbers, compressions and certificates raise errors of several classes.
         raise SettingsError(f"{_PREFIX}*: {error}") from error
 
@@ -50,6 +52,36 @@ def resource(service: str) -> Resource:
         "service.instance.id": str(uuid4()),
     }
     return Resource.create(attributes).merge(OTELResourceDetector().detect())
+
+
+class _Renewed(SpanExporter):
+    """Opens the exporter again when the files of its certificates have changed, which it reads only once."""
+
+    def __init__(self, opened: Callable[[], SpanExporter]) -> None:
+        self._opened = opened
+        self._files = _fingerprints()
+        self._exporter = opened()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export spans. Called from one thread."""
+        files = _fingerprints()
+        if files != self._files and None not in files:
+            renewed = self._opened()
+            self._exporter.shutdown()
+            self._exporter, self._files = renewed, files
+        return self._exporter.export(spans)
+
+    def shutdown(self) -> None:
+        """Close the exporter."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing waits here."""
+        return self._exporter.force_flush(timeout_millis)
+
+
+def _fingerprints() -> list[object]:
+    return [fingerprint(path) for _, path in _files()]
 
 
 def _grpc(endpoint: str) -> SpanExporter:
@@ -88,9 +120,15 @@ def _names(name: str) -> Iterator[str]:
     yield f"{_PREFIX}{name}"
 
 
+def _files() -> Iterator[tuple[str, Path]]:
+    """The variables that name files, and these files."""
+    for variable in (variable for name in _FILES for variable in _names(name)):
+        if path := os.environ.get(variable):
+            yield variable, Path(path)
+
+
 def _check_files() -> None:
     """Require the files to exist: the exporters would go on without them."""
-    for variable in (variable for name in _FILES for variable in _names(name)):
-        path = os.environ.get(variable)
-        if path and not Path(path).is_file():
+    for variable, path in _files():
+        if not path.is_file():
             raise SettingsError(f"{variable}: {path} is not a file")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from recmesh.errors import SettingsError, Unavailable
+from recmesh.tls import TlsFiles
 
 if TYPE_CHECKING:
     from recmesh.cli.top.report import Report
@@ -41,7 +42,8 @@ def top(
     try:
         from recmesh.cli.top.scrape import Scraper, default_targets, named_targets
 
-        reports = _reports(Scraper(named_targets(target or []) or default_targets()), interval)
+        scraper = Scraper(named_targets(target or []) or default_targets(), TlsFiles.from_environment())
+        reports = _reports(scraper, interval)
         if once:
             next(reports)
             _print_once(next(reports), Console(), as_json=as_json)

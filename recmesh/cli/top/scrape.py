@@ -4,7 +4,6 @@ import os
 import re
 import time
 import urllib.error
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from recmesh.client import Targets
 from recmesh.contract import PORTS, metrics_address
 from recmesh.errors import SettingsError
+from recmesh.tls import TlsFiles, url_opener
 
 Labels: TypeAlias = frozenset[tuple[str, str]]
 Samples: TypeAlias = Mapping[str, Mapping[Labels, float]]
@@ -27,9 +27,6 @@ PROCESS_START = "process_start_time_seconds"
 _TIMEOUT_SECONDS = 2.0
 _TARGET = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/\[\]@]+):(\d{1,5})")
 _MAX_PORT = 65_535
-
-# Metrics ports are on this machine or in the same network: http_proxy and its relatives are for the world outside.
-_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -133,33 +130,39 @@ def parse(text: str) -> Samples:
 class Scraper:
     """Reads several targets at the same time."""
 
-    def __init__(self, targets: Sequence[Target]) -> None:
+    def __init__(self, targets: Sequence[Target], tls: TlsFiles | None = None) -> None:
         """Read these targets.
 
         Args:
             targets: At least one.
+            tls: Files for TLS; None means plain text.
+
+        Raises:
+            SettingsError: A file cannot be used.
         """
         self._targets = targets
         self._threads = ThreadPoolExecutor(len(targets))
+        self._scheme = "https" if tls else "http"
+        self._opener = url_opener(tls)
 
     def scrape(self) -> list[Scrape]:
         """Read each target once; those that do not answer within 2 seconds are given up. Keeps the order."""
-        return list(self._threads.map(_scrape, self._targets))
+        return list(self._threads.map(self._scrape, self._targets))
 
-
-def _scrape(target: Target) -> Scrape:
-    try:
-        with _direct.open(f"http://{target.address}/metrics", timeout=_TIMEOUT_SECONDS) as answer:
-            text = answer.read().decode()
-        return Scrape(target, Page(time.monotonic(), parse(text)))
-    except urllib.error.HTTPError as error:
-        return Scrape(target, None, f"HTTP status {error.code}")
-    except urllib.error.URLError as error:
-        return Scrape(target, None, _reason(error.reason))
-    except ValueError:
-        return Scrape(target, None, "no page with metrics of recmesh")
-    except (OSError, HTTPException) as error:
-        return Scrape(target, None, _reason(error))
+    def _scrape(self, target: Target) -> Scrape:
+        url = f"{self._scheme}://{target.address}/metrics"
+        try:
+            with self._opener.open(url, timeout=_TIMEOUT_SECONDS) as answer:
+                text = answer.read().decode()
+            return Scrape(target, Page(time.monotonic(), parse(text)))
+        except urllib.error.HTTPError as error:
+            return Scrape(target, None, f"HTTP status {error.code}")
+        except urllib.error.URLError as error:
+            return Scrape(target, None, _reason(error.reason))
+        except ValueError:
+            return Scrape(target, None, "no page with metrics of recmesh")
+        except (OSError, HTTPException) as error:
+            return Scrape(target, None, _reason(error))
 
 
 def _reason(error: object) -> str:

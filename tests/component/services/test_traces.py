@@ -16,9 +16,10 @@ import recmesh
 from recmesh.contract import OK
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from tests.calls import UM
+from tests.certificates import self_signed
 from tests.otlp import Certificate, Receiver, grpc_receiver, http_receiver, make_certificate, tree
 from tests.processes import Service, start_service
-from tests.servers import ROOT, RedisServer, start_redis
+from tests.servers import ROOT, RedisServer, start_redis, wait_until
 
 Serve = Callable[[Certificate | None], AbstractContextManager[Receiver]]
 
@@ -108,6 +109,28 @@ def test_headers_and_a_private_authority_are_used(protocol: str, shop: RedisServ
 
     assert CALL in {span.name for span in receiver.spans}
     assert all((sent["authorization"], sent["x-shop"]) == ("Bearer sesame", "7") for sent in receiver.headers)
+
+
+def test_a_renewed_authority_is_read_again(protocol: str, shop: RedisServer, tmp_path: Path) -> None:
+    tls, trusted = make_certificate(tmp_path), tmp_path / "trusted.crt"
+    trusted.write_bytes(self_signed()[1])
+    with PROTOCOLS[protocol](tls) as receiver:
+        settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": str(trusted),
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "RECMESH_TRACE_RATIO": "1",
+        }
+        with traced_um(tmp_path, shop, settings) as service:
+            ask(service, "5")
+            wait_until(lambda: "export" in service.log.read_text(), service, "a failed export", 30)
+            assert receiver.spans == []
+            trusted.write_bytes(tls.certificate.read_bytes())
+            ask(service, "6")
+
+    assert CALL in {span.name for span in receiver.spans}
 
 
 def test_without_the_authority_nothing_is_sent(protocol: str, shop: RedisServer, tmp_path: Path) -> None:
