@@ -45,6 +45,8 @@ _CANCEL_SECONDS = 0.1
 # Of one connection; others wait at the client.
 _MAX_STREAMS = 1_000
 _CONNECTION_AGE_GRACE_MS = 10_000
+# Whoever does not finish it holds a connection for that long.
+_HANDSHAKE_MS = 10_000
 
 log = structlog.get_logger(__name__)
 
@@ -253,6 +255,7 @@ def _server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", _MAX_STREAMS),
         ("grpc.max_connection_age_ms", int(age_seconds * 1000)),
         ("grpc.max_connection_age_grace_ms", _CONNECTION_AGE_GRACE_MS),
+        ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
