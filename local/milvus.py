@@ -1,6 +1,6 @@
 """The Milvus standalone server of the wheel milvus==2.3.5, listening on loopback only.
 
-    python -m local.milvus --data FOLDER --port 19530
+    python -m local.milvus --data FOLDER --port 19530 [--tls FOLDER] [--authorization]
 
 Runs in the foreground until Milvus exits. The wheel compresses the server with xz; it is unpacked once per environment.
 Milvus gets a fixed port for its proxy and free ports for everything else; `FOLDER/ports.json` lists them.
@@ -20,7 +20,9 @@ import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -45,6 +47,8 @@ _INTERNAL_PORTS = (
     "data_node_port",
     "metrics_port",
 )
+_MUTUAL_TLS = 2
+_TLS_FILES = {"serverPemPath": "tls.crt", "serverKeyPath": "tls.key", "caPemPath": "ca.crt"}
 _SCRATCH = Path("/tmp/milvus")  # noqa: S108  # Milvus has no setting for it
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)(?:\((\w+)\))?\s*(?::\s*(.*?))?\s*\}\}")
 
@@ -100,7 +104,39 @@ def _etcd_configuration(client_port: int, peer_port: int) -> str:
     return yaml.safe_dump(settings)
 
 
-def _configuration(data: Path, values: Mapping[str, object]) -> str:
+@dataclass(frozen=True)
+class Security:
+    """Who may call the proxy of Milvus. Its components call each other without TLS and users, on loopback.
+
+    Attributes:
+        tls: Folder with the certificate `tls.crt`, the key `tls.key` and the authority `ca.crt` of callers, who must
+            show a certificate; None for plain connections. Milvus reads them at its start only.
+        authorization: Whether callers need a user and a password. The first is root, with the password Milvus.
+    """
+
+    tls: Path | None = None
+    authorization: bool = False
+
+    def check(self) -> None:
+        """Raise SettingsError if a file is missing: Milvus would only panic."""
+        for name in _TLS_FILES.values() if self.tls else ():
+            if not (file := Path(self.tls or "", name)).is_file():
+                raise SettingsError(f"{file}, which Milvus needs for TLS, is missing: create it, or leave out --tls")
+
+    def apply(self, settings: dict[str, Any]) -> None:
+        """Change the configuration of Milvus."""
+        # root may set passwords of others without their old ones.
+        settings["common"]["security"] |= {"authorizationEnabled": self.authorization, "superUsers": "root"}
+        if self.tls:
+            settings["common"]["security"]["tlsMode"] = _MUTUAL_TLS
+            settings["tls"] = {setting: str(self.tls / name) for setting, name in _TLS_FILES.items()}
+
+
+OPEN = Security()
+"""Whoever reaches the proxy may call it."""
+
+
+def _configuration(data: Path, values: Mapping[str, object], security: Security) -> str:
     """Fill in the configuration template of the wheel. Components advertise 127.0.0.1."""
     template = (_wheel_data() / "config.yaml.template").read_text()
 
@@ -114,12 +150,13 @@ def _configuration(data: Path, values: Mapping[str, object]) -> str:
     settings["etcd"]["config"] = {"path": str(data / "configs" / "etcd.yaml")}
     for component in _COMPONENTS:
         settings[component]["ip"] = "127.0.0.1"
+    security.apply(settings)
     settings["log"]["level"] = "warn"
     settings["log"]["file"]["rootPath"] = ""  # log to stdout only; the process manager rotates the log
     return yaml.safe_dump(settings)
 
 
-def _prepare(data: Path, port: int, internal: Mapping[str, int]) -> None:
+def _prepare(data: Path, port: int, internal: Mapping[str, int], security: Security) -> None:
     configs, storage = data / "configs", data / "data"
     for folder in (configs, storage, data / "logs"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +168,7 @@ def _prepare(data: Path, port: int, internal: Mapping[str, int]) -> None:
         "local_storage_dir": storage,
         "rocksmq_data_dir": storage / "rocksmq",
     }
-    (configs / "milvus.yaml").write_text(_configuration(data, values))
+    (configs / "milvus.yaml").write_text(_configuration(data, values, security))
     (configs / "etcd.yaml").write_text(_etcd_configuration(internal["etcd_port"], internal["etcd_peer_port"]))
     shutil.copy(_wheel_data() / "glog.conf", configs / "glog.conf")
     (data / "ports.json").write_text(json.dumps({"proxy_port": port, **internal}))
@@ -161,20 +198,22 @@ def _environment(data: Path, server: Path, metrics_port: int) -> dict[str, str]:
     }
 
 
-def serve(data: Path, port: int) -> int:
+def serve(data: Path, port: int, security: Security = OPEN) -> int:
     """Run Milvus until it exits.
 
     Args:
         data: Folder of the data.
         port: Port of the gRPC proxy.
+        security: Who may call the proxy.
 
     Returns:
         The exit status of Milvus.
 
     Raises:
-        SettingsError: The wheel is missing, the port is taken, or Milvus cannot be confined to loopback and
-            RECMESH_MILVUS_ALLOW_WILDCARD is not 1.
+        SettingsError: The wheel or a file of TLS is missing, the port is taken, or Milvus cannot be confined to
+            loopback and RECMESH_MILVUS_ALLOW_WILDCARD is not 1.
     """
+    security.check()
     wildcard = os.environ.get(ALLOW_WILDCARD) == "1"
     server = binaries()
     _open_scratch()
@@ -190,7 +229,7 @@ def serve(data: Path, port: int) -> int:
         internal = dict(zip(_INTERNAL_PORTS, ports.free_ports(len(_INTERNAL_PORTS), exclude=[port]), strict=True))
         for number in internal.values():
             stack.enter_context(ports.hold(number))
-        _prepare(data, port, internal)
+        _prepare(data, port, internal, security)
         os.chdir(data)  # Milvus reads configs/ and writes small files relative to its working directory
         command = [str(server / "milvus"), "run", "standalone", f"--alias={port}"]  # the alias keeps pid files apart
         environment = _environment(data, server, internal["metrics_port"])
@@ -205,9 +244,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local.milvus", description="Milvus standalone on loopback.")
     parser.add_argument("--data", type=Path, required=True, help="folder of the server's data")
     parser.add_argument("--port", type=int, default=MILVUS_PORT, help="port of the gRPC proxy")
+    parser.add_argument("--tls", type=Path, help="folder with tls.crt, tls.key and ca.crt: callers need a certificate")
+    parser.add_argument("--authorization", action="store_true", help="callers need a user and a password")
     options = parser.parse_args()
+    security = Security(options.tls and options.tls.absolute(), options.authorization)
     try:
-        return serve(options.data, options.port)
+        return serve(options.data, options.port, security)
     except RecmeshError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,88 @@ def start_redis(folder: Path, port: int | None = None, password: str = "", optio
         return False
 
     _ready_or_kill(answers, server, "Redis")
+    return server
+
+
+def tls_redis() -> str:
+    """The path of a Redis with TLS: that of Debian's package redis-tools. The Valkey of the wheel has no TLS."""
+    # The server and this tool are one program, which goes by its name.
+    path = shutil.which("redis-check-rdb")
+    assert path, "Redis with TLS is missing: apt-get install redis-tools"
+    return path
+
+
+@dataclass
+class SecuredRedis(RedisServer):
+    """A Redis that the script of the chart runs, with the users of a file, and TLS if there are certificates.
+
+    Attributes:
+        folder: Its files.
+    """
+
+    folder: Path = Path()
+
+    @property
+    def url(self) -> str:
+        """URL of its database 0."""
+        scheme = "rediss" if (self.folder / "tls").exists() else "redis"
+        return f"{scheme}://127.0.0.1:{self.port}/0"
+
+    @property
+    def socket(self) -> str:
+        """URL of its socket."""
+        return f"unix://{self.folder}/run/redis.sock"
+
+    def changed(self, change: Callable[[], object]) -> None:
+        """Change the users or the certificates, and wait until Redis has applied them."""
+        before = self._applied()
+        change()
+        wait_until(lambda: self._applied() > before, self, "Redis", 20)
+
+    def _applied(self) -> int:
+        return self.log.read_text().count("users and certificates are applied")
+
+    def set_users(self, lines: str) -> None:
+        """Replace the users in one step, as Kubernetes does."""
+        new = self.folder / "auth" / "new"
+        new.write_text(lines)
+        new.replace(self.folder / "auth" / "users.acl")
+
+
+def start_secured_redis(
+    folder: Path, users: str, certificates: Path | None = None, environment: Mapping[str, str] | None = None
+) -> SecuredRedis:
+    """Start Redis by the script of the chart.
+
+    Args:
+        folder: For its files. `auth/users.acl` may be changed.
+        users: The lines of `users.acl`.
+        certificates: A folder with tls.crt, tls.key and ca.crt, which may be changed. Callers need a certificate.
+        environment: More variables for the script.
+    """
+    for name in ("auth", "run", "bin", "data"):
+        (folder / name).mkdir(parents=True)
+    (folder / "bin" / "redis-server").symlink_to(tls_redis())
+    (folder / "auth" / "users.acl").write_text(users)
+    (port,) = free_ports(1)
+    settings = {"bind": "127.0.0.1", "port": str(port), "dir": str(folder / "data"), "save": ""}
+    if certificates:
+        (folder / "tls").symlink_to(certificates)
+        files = {"cert": "tls.crt", "key": "tls.key", "ca-cert": "ca.crt"}
+        settings |= {"port": "0", "tls-port": str(port)}
+        settings |= {f"tls-{name}-file": str(folder / "tls" / file) for name, file in files.items()}
+    command = ["sh", str(ROOT / "charts/redis/files/start.sh")]
+    command += [word for name, value in settings.items() for word in (f"--{name}", value)]
+    variables = {
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "REDIS_AUTH": str(folder / "auth"),
+        "REDIS_TLS": str(folder / "tls"),
+        "REDIS_RUN": str(folder / "run"),
+        "REDIS_POLL_SECONDS": "0.05",
+    }
+    log = folder / "redis.log"
+    server = SecuredRedis(spawn(command, log, {**variables, **(environment or {})}), log, {"main": port}, folder)
+    _ready_or_kill(lambda: "Ready to accept connections" in log.read_text(), server, "Redis")
     return server
 
 

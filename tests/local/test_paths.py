@@ -80,7 +80,9 @@ def test_make_passes_the_data_set_on_unchanged(name: str) -> None:
 
 def test_milvus_gets_its_folders(tmp_path: Path) -> None:
     data = tmp_path / STRANGE
-    made = yaml.safe_load(milvus._configuration(data, {"etcd_port": 1, "local_storage_dir": data / "data"}))
+    made = yaml.safe_load(
+        milvus._configuration(data, {"etcd_port": 1, "local_storage_dir": data / "data"}, milvus.OPEN)
+    )
     assert made["localStorage"]["path"] == str(data / "data")
     assert made["etcd"]["config"]["path"] == str(data / "configs" / "etcd.yaml")
 
