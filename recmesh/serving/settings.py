@@ -136,6 +136,7 @@ class RedisSettings(ServerSettings):
 
     Attributes:
         redis_password_file: File with the password.
+        redis_ca: The authorities that may have issued the certificate of Redis; None means those of `tls_ca`.
         redis_prefix: What the keys of recmesh begin with.
         redis_pool: Number of connections. Calls beyond it wait until their deadline.
     """
@@ -144,18 +145,19 @@ class RedisSettings(ServerSettings):
     redis_username: str = ""
     redis_password: SecretStr = SecretStr("")
     redis_password_file: Path | None = None
+    redis_ca: Path | None = None
     redis_prefix: str = DEFAULT_REDIS_PREFIX
     redis_pool: PositiveInt = 16
 
     @property
     def redis_credentials(self) -> Credentials:
-        """User and password.
+        """User, password and TLS.
 
         Raises:
             SettingsError: See `Credentials.of`.
         """
         password = self.redis_password.get_secret_value()
-        return Credentials.of("REDIS", self.redis_username, password, self.redis_password_file)
+        return Credentials.of("REDIS", self.redis_username, password, self.redis_password_file, self.redis_ca, self.tls)
 
 
 class MilvusSettings(ServerSettings):
@@ -164,22 +166,26 @@ class MilvusSettings(ServerSettings):
     Attributes:
         milvus_password: Without a user, it is a token.
         milvus_password_file: File with the password.
+        milvus_ca: The authorities that may have issued the certificate of Milvus; None means those of `tls_ca`.
     """
 
     milvus_uri: str = DEFAULT_MILVUS_URI
     milvus_username: str = ""
     milvus_password: SecretStr = SecretStr("")
     milvus_password_file: Path | None = None
+    milvus_ca: Path | None = None
 
     @property
     def milvus_credentials(self) -> Credentials:
-        """User and password.
+        """User, password and TLS.
 
         Raises:
             SettingsError: See `Credentials.of`.
         """
         password = self.milvus_password.get_secret_value()
-        return Credentials.of("MILVUS", self.milvus_username, password, self.milvus_password_file)
+        return Credentials.of(
+            "MILVUS", self.milvus_username, password, self.milvus_password_file, self.milvus_ca, self.tls
+        )
 
 
 class ReleaseSettings(ServerSettings):

@@ -26,8 +26,18 @@ from recmesh.contract import DIRECT, KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS, MILVUS_
 from recmesh.errors import DeadlineExceeded, SettingsError, Unavailable
 from recmesh.pb import milvus_pb2
 from recmesh.releases import Index
+from recmesh.secure_channels import SecureChannel
 from recmesh.stores.ann import Vectors, extended_queries
-from recmesh.stores.credentials import NO_CREDENTIALS, Credentials, login, refused, split_url
+from recmesh.stores.credentials import (
+    NO_CREDENTIALS,
+    Credentials,
+    Passwords,
+    login,
+    refused,
+    split_url,
+    tls_advice,
+)
+from recmesh.tls import TlsFiles
 
 _Call = Callable[..., Awaitable[Any]]
 __all__ = [
@@ -36,12 +46,12 @@ __all__ = [
     "Answer",
     "CollectionSearch",
     "MilvusReader",
+    "Token",
     "Vectors",
     "authorization",
     "is_file",
     "reason",
     "target_of",
-    "token_of",
 ]
 
 Answer = tuple[Sequence[str], Vectors]
@@ -98,8 +108,9 @@ class MilvusReader:
             SettingsError: If the URI is invalid, or has credentials although others are given, or if milvus-lite is not
                 installed.
         """
-        self._metadata = authorization(token_of(uri, credentials))
-        self._target, self._secure = target_of(uri)
+        self._token = Token(uri, credentials)
+        self._target, secure = target_of(uri)
+        self._open_channel = _opener(self._target, secure, credentials.tls)
         self.database: spans.Attributes = {"db.system.name": "milvus", **spans.server(self._target)}
         self._lite = is_file(uri)
         self._uri = without_credentials(uri)
@@ -108,11 +119,7 @@ class MilvusReader:
         self._open()
 
     def _open(self) -> None:
-        if self._secure:
-            credentials = grpc.ssl_channel_credentials()
-            self._channel = grpc.aio.secure_channel(self._target, credentials, options=_CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
+        self._channel = self._open_channel()
         self._missed, self._opened_at = 0, self._clock()
         self._search = self._call("Search", milvus_pb2.SearchResults)
         self._stored = self._call("GetPersistentSegmentInfo", milvus_pb2.GetPersistentSegmentInfoResponse)
@@ -182,11 +189,21 @@ class MilvusReader:
 
     async def _ask(self, call: _Call, what: str, request: bytes, timeout: float) -> Any:
         with self._errors():
-            response = await call(request, timeout=timeout, metadata=self._metadata)
+            response = await self._authorized(call, request, timeout)
         status = response.status
         if status.code or status.error_code:
             raise Unavailable(f"Milvus {self._uri}: {what} failed: {status.reason}")
         return response
+
+    async def _authorized(self, call: _Call, request: bytes, timeout: float) -> Any:
+        """Call with the token, and once more with the other one if the password is being changed."""
+        token = self._token.current()
+        try:
+            return await call(request, timeout=timeout, metadata=authorization(token))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAUTHENTICATED or not self._token.refused(token):
+                raise
+            return await call(request, timeout=timeout, metadata=authorization(self._token.current()))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -314,16 +331,37 @@ def target_of(uri: str) -> tuple[str, bool]:
     return address(parts.hostname, parts.port or MILVUS_PORT), parts.scheme == "https"
 
 
-def token_of(uri: str, given: Credentials) -> str:
-    """Return the token for a URI: `user:password`, the password alone if there is no user, or nothing.
+class Token:
+    """What authenticates calls: `user:password`, the password alone if there is no user, or nothing."""
 
-    Raises:
-        SettingsError: See `login`.
-    """
-    if is_file(uri) and uri.endswith(".db"):
-        return ""
-    credentials = login("MILVUS", uri, given)
-    return f"{credentials.username}:{credentials.password}" if credentials.username else credentials.password
+    def __init__(self, uri: str, given: Credentials) -> None:
+        """Use the given credentials, or those in a URI.
+
+        Raises:
+            SettingsError: See `login`.
+        """
+        credentials = NO_CREDENTIALS if is_file(uri) and uri.endswith(".db") else login("MILVUS", uri, given)
+        self._before = f"{credentials.username}:" if credentials.username else ""
+        self._passwords = Passwords(credentials)
+
+    def current(self) -> str:
+        """Return the token; empty for none."""
+        return self._before + self._passwords.current()
+
+    def refused(self, token: str) -> bool:
+        """Take note that Milvus does not accept a token. Returns whether `current` is another one now."""
+        return self._passwords.refused(token.removeprefix(self._before))
+
+
+def _opener(target: str, secure: bool, tls: TlsFiles | None) -> Callable[[], grpc.aio.Channel]:
+    """What opens a channel to Milvus."""
+    if not secure:
+        return lambda: grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+
+    def opened(credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+
+    return lambda: SecureChannel(tls, opened) if tls else opened(grpc.ssl_channel_credentials())
 
 
 def authorization(token: str) -> tuple[tuple[str, str], ...]:
@@ -332,10 +370,12 @@ def authorization(token: str) -> tuple[tuple[str, str], ...]:
 
 
 def reason(error: grpc.RpcError) -> str:
-    """Return why a call failed and, if Milvus does not accept the user, what to do."""
+    """Return why a call failed and, if Milvus does not accept the user or TLS fails, what to do."""
     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
         return f"the user and password are not accepted; {refused('MILVUS')}"
-    return f"{error.code().name}: {error.details()}"
+    if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+        return f"the user may not do this ({error.details()}); set RECMESH_MILVUS_USERNAME to the user of this process"
+    return f"{error.code().name}: {error.details()}{tls_advice('MILVUS', str(error.details()))}"
 
 
 def _lite_target(path: str) -> str:

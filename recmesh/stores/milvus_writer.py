@@ -18,7 +18,8 @@ from recmesh.errors import DeadlineExceeded, RecmeshError, Unavailable
 from recmesh.releases import Index
 from recmesh.stores.ann import Vectors, extended, extended_queries
 from recmesh.stores.credentials import NO_CREDENTIALS, Credentials
-from recmesh.stores.milvus import VECTOR, MilvusReader, is_file, reason, target_of, token_of
+from recmesh.stores.milvus import VECTOR, MilvusReader, Token, is_file, reason, target_of
+from recmesh.tls import TlsFiles
 
 # pymilvus logs every error that it raises, with a traceback.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -37,6 +38,16 @@ def _bypass_proxy(target: str) -> None:
     os.environ[_NO_PROXY] = ",".join(filter(None, hosts))
 
 
+def _tls_options(tls: TlsFiles | None) -> dict[str, str]:
+    """What pymilvus takes for TLS. Without authorities of its own, gRPC uses those of the system."""
+    if tls is None:
+        return {}
+    if tls.certificate is None or tls.key is None:
+        return {"server_pem_path": str(tls.ca)}
+    certificate, key = str(tls.certificate), str(tls.key)
+    return {"ca_pem_path": str(tls.ca), "client_pem_path": certificate, "client_key_path": key}
+
+
 class MilvusWriter:
     """Synchronous access for the jobs. All methods raise Unavailable if Milvus fails or does not answer."""
 
@@ -50,7 +61,7 @@ class MilvusWriter:
         Raises:
             SettingsError: If the URI is invalid, or has credentials although others are given.
         """
-        token = token_of(uri, credentials)
+        token = Token(uri, credentials).current()
         self._uri = without_credentials(uri)
         self._place = uri, credentials
         _bypass_proxy("" if is_file(uri) else target_of(uri)[0])
@@ -58,7 +69,8 @@ class MilvusWriter:
         with self._errors("connect"):
             # pymilvus takes user and password as a token only.
             address = f"{scheme}{separator}{rest.rpartition('@')[2]}"
-            self._client = MilvusClient(uri=address, token=token, timeout=_CALL_SECONDS)
+            options = _tls_options(credentials.tls) if scheme == "https" else {}
+            self._client = MilvusClient(uri=address, token=token, timeout=_CALL_SECONDS, **options)
 
     def close(self) -> None:
         """Close the connection."""
@@ -203,5 +215,7 @@ class MilvusWriter:
             cause = error.__cause__
             why = reason(cause) if isinstance(cause, grpc.RpcError) else error.message
             raise Unavailable(f"Milvus {self._uri}: cannot {action}: {why}") from error
+        except grpc.RpcError as error:  # what pymilvus does not wrap
+            raise Unavailable(f"Milvus {self._uri}: cannot {action}: {reason(error)}") from error
         except DeadlineExceeded as error:
             raise Unavailable(f"{error}: cannot {action}") from error

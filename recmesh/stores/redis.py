@@ -13,7 +13,8 @@ from recmesh import spans
 from recmesh.contract import DEFAULT_REDIS_PREFIX, without_credentials
 from recmesh.errors import Overloaded, Unavailable
 from recmesh.numbers import parse_number
-from recmesh.stores.credentials import NO_CREDENTIALS, Credentials, login
+from recmesh.stores import redis_login
+from recmesh.stores.credentials import NO_CREDENTIALS, Credentials
 from recmesh.stores.keys import UNPREFIXED, Keys
 from recmesh.stores.redis_connections import Connections, Valid
 from recmesh.stores.redis_errors import settings_errors, store_errors
@@ -57,7 +58,6 @@ class RedisReader:
         Raises:
             SettingsError: If the URL is invalid, or has credentials although others are given.
         """
-        credentials = login("REDIS", url, credentials)
         with settings_errors(url):
             self._connections = Connections(url, credentials, connections, timeout)
         self._url = without_credentials(url)
@@ -189,15 +189,12 @@ class RedisWriter:
         Raises:
             SettingsError: If the URL is invalid, or has credentials although others are given.
         """
-        credentials = login("REDIS", url, credentials)
         with settings_errors(url):
             self._redis = redis.Redis.from_url(
                 url,
-                username=credentials.username,
-                password=credentials.password,
+                **redis_login.options(url, credentials, asynchronous=False),
                 socket_timeout=timeout,
                 socket_connect_timeout=5.0,
-                protocol=2,
             )
         self.url = without_credentials(url)
         self.keys = keys or Keys.of()

@@ -11,7 +11,8 @@ from redis.backoff import NoBackoff
 
 from recmesh.contract import without_credentials
 from recmesh.errors import Overloaded
-from recmesh.stores.credentials import Credentials, login
+from recmesh.stores import redis_login
+from recmesh.stores.credentials import Credentials
 from recmesh.stores.redis_errors import NO_FREE_CONNECTION, settings_errors, store_errors
 
 # The message of BlockingConnectionPool, which has no class of its own for this error.
@@ -57,19 +58,17 @@ async def open_client(
     Raises:
         SettingsError: If the URL is invalid, or has credentials although others are given.
     """
-    credentials = login("REDIS", url, credentials)
     with settings_errors(url):
         pool = BlockingConnectionPool.from_url(
             url,
-            username=credentials.username,
-            password=credentials.password,
+            **redis_login.options(url, credentials, asynchronous=True),
             max_connections=connections,
             timeout=timeout,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),
-            protocol=2,
         )
+        redis_login.read_certificates_again(pool)
     client = Redis(connection_pool=pool)
     try:
         yield RedisClient(client, without_credentials(url))

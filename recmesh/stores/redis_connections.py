@@ -19,8 +19,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from recmesh.errors import Overloaded
+from recmesh.stores import redis_login
 from recmesh.stores.credentials import Credentials
-from recmesh.stores.redis_errors import NO_FREE_CONNECTION
+from recmesh.stores.redis_errors import NO_FREE_CONNECTION, NOT_CONNECTED
 from recmesh.timeouts import in_time
 
 Valid: TypeAlias = Callable[[Any], bool]
@@ -45,17 +46,16 @@ class Connections:
             timeout: Seconds that a command waits for a connection, and then for Redis.
 
         Raises:
-            ValueError: If the URL is invalid.
+            SettingsError: If the URL is invalid, or has credentials although others are given.
+            ValueError: If an option of the URL is invalid.
         """
         pool = redis.asyncio.ConnectionPool.from_url(
             url,
-            username=credentials.username,
-            password=credentials.password,
+            **redis_login.options(url, credentials, asynchronous=True),
             # One immediate retry. The default backs off for seconds.
             retry=Retry(NoBackoff(), 1),
-            protocol=2,
-            driver_info=None,
         )
+        redis_login.read_certificates_again(pool)
         self._make: Callable[[], AbstractConnection] = pool.make_connection
         self._timeout = timeout
         self._places = asyncio.Semaphore(limit)
@@ -75,6 +75,7 @@ class Connections:
             Overloaded: If no connection becomes free in time.
             redis.RedisError: If Redis reports an error, the answer is not valid, or the connection fails.
             OSError: If the connection fails.
+            redis.TimeoutError: If a connection is not open in time.
             asyncio.TimeoutError: If Redis does not answer in time.
         """
         connection = await self.lend()
@@ -124,7 +125,7 @@ class Connections:
         try:
             yield
             self._fault = ""
-        except (redis.ConnectionError, OSError, asyncio.TimeoutError) as error:
+        except (redis.ConnectionError, redis.TimeoutError, OSError, asyncio.TimeoutError) as error:
             self._fault = f"{type(error).__name__} {error}".rstrip()
             raise
         finally:
@@ -137,6 +138,12 @@ class Connections:
             if not valid(answer):
                 raise redis.InvalidResponse(f"{words[0]} was answered by {_described(answer)}")
             return answer
+        except asyncio.TimeoutError:
+            opened = connection.is_connected
+            await connection.disconnect(nowait=True)
+            if opened:
+                raise
+            raise redis.TimeoutError(NOT_CONNECTED) from None
         except BaseException:
             # A late answer must not be taken for the answer to the next command.
             await connection.disconnect(nowait=True)

@@ -8,9 +8,14 @@ import redis
 
 from recmesh.contract import without_credentials
 from recmesh.errors import SettingsError, Unavailable
-from recmesh.stores.credentials import refused
+from recmesh.stores.credentials import refused, tls_advice
 
 NO_FREE_CONNECTION = "no free connection in time; increase RECMESH_REDIS_POOL or add replicas"
+
+NOT_CONNECTED = "Timeout connecting to server"
+"""redis-py's message for a server that does not accept a connection, or does not answer the handshake of TLS."""
+
+_CLOSED = ("Connection closed by server", "Connection lost", "reset by peer", "Broken pipe", "EOF occurred")
 
 
 @contextmanager
@@ -29,9 +34,25 @@ def store_errors(url: str) -> Iterator[None]:
         yield
     except (redis.RedisError, OSError, asyncio.TimeoutError) as error:
         cause = _without_arguments(error)
-        advice = f"; {refused('REDIS')}" if isinstance(cause, redis.AuthenticationError) else ""
+        advice = _advice(url, cause)
         text = str(cause).rstrip(".") if advice else str(cause)
         raise Unavailable(f"Redis {url}: {type(cause).__name__}: {text}{advice}") from cause
+
+
+def _advice(url: str, error: Exception) -> str:
+    if isinstance(error, redis.AuthenticationError):
+        return f"; {refused('REDIS')}"
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return "; set RECMESH_REDIS_USERNAME to the user of this service or job, and give it the rules of this version"
+    text = str(error)
+    if advice := tls_advice("REDIS", text):
+        return advice
+    closed, encrypted = any(part in text for part in _CLOSED), url.startswith("rediss://")
+    if encrypted and text == NOT_CONNECTED:
+        return "; if it speaks no TLS, use redis://"
+    if encrypted and closed:
+        return "; if it asks for a certificate, set RECMESH_TLS_CERTIFICATE and RECMESH_TLS_KEY"
+    return "; if it speaks TLS, use rediss://" if closed and url.startswith("redis://") else ""
 
 
 def _without_arguments(error: Exception) -> Exception:

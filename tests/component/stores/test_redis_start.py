@@ -15,13 +15,17 @@ from recmesh.stores.redis import RedisReader
 from tests.servers import ROOT, SecuredRedis, start_secured_redis, wait_until
 
 FIRST, SECOND = "first-password", "second-password"
-OLD, BOTH, NEW = ({"um": passwords, "cm": ["cm"]} for passwords in ([FIRST], [FIRST, SECOND], [SECOND]))
+
+
+def users(*passwords: str) -> str:
+    """The users um, with these passwords, and cm."""
+    return users_file({"um": passwords, "cm": ["cm"]})
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[SecuredRedis]:
     """A Redis with two users."""
-    running = start_secured_redis(tmp_path, users_file(OLD))
+    running = start_secured_redis(tmp_path, users(FIRST))
     yield running
     running.stop()
 
@@ -58,11 +62,11 @@ async def test_passwords_change_without_a_failed_command(server: SecuredRedis) -
     stopped = asyncio.Event()
     readers = [asyncio.create_task(read()) for _ in range(4)]
     await progress()
-    await asyncio.to_thread(server.changed, lambda: server.set_users(users_file(BOTH)))
+    await asyncio.to_thread(server.changed, lambda: server.set_users(users(FIRST, SECOND)))
     await progress()
     password = SECOND
     await progress()
-    await asyncio.to_thread(server.changed, lambda: server.set_users(users_file(NEW)))
+    await asyncio.to_thread(server.changed, lambda: server.set_users(users(SECOND)))
     await progress()
     stopped.set()
     await asyncio.gather(*readers)
@@ -77,8 +81,8 @@ def test_a_user_that_is_removed_is_cut_off(server: SecuredRedis) -> None:
     server.changed(lambda: server.set_users(users_file({"um": [FIRST]})))
 
     assert um.ping()
-    with pytest.raises(redis.ConnectionError):
-        cm.execute_command("PING")
+    with pytest.raises(redis.RedisError):
+        cm.echo("hello")
     assert refused(server, "cm", "cm")
 
 
@@ -97,12 +101,12 @@ def test_a_damaged_file_changes_nothing_until_it_is_right(damaged: str, message:
     assert connected(server, "um", FIRST).ping()
     assert connected(server, "cm", "cm").ping()
 
-    server.changed(lambda: server.set_users(users_file(NEW)))
+    server.changed(lambda: server.set_users(users(SECOND)))
     assert connected(server, "um", SECOND).ping()
 
 
 def test_the_default_user_stays_off(server: SecuredRedis) -> None:
-    server.changed(lambda: server.set_users("user default on nopass ~* +@all\n" + users_file(NEW)))
+    server.changed(lambda: server.set_users("user default on nopass ~* +@all\n" + users(SECOND)))
     with redis.Redis.from_url(server.url, protocol=2) as stranger, pytest.raises(redis.AuthenticationError):
         stranger.ping()
 
@@ -115,15 +119,15 @@ def test_during_an_upgrade_clients_without_a_user_stay(
     variables: dict[str, str], password: str, tmp_path: Path
 ) -> None:
     """They may do what recmesh does, and nothing dangerous, also after a change of the users."""
-    server = start_secured_redis(tmp_path, users_file(OLD), environment=variables)
+    server = start_secured_redis(tmp_path, users(FIRST), environment=variables)
     try:
         old = redis.Redis.from_url(server.url, password=password)
-        for users in (BOTH, NEW):
+        for lines in (users(FIRST, SECOND), users(SECOND)):
             assert old.mset({"recmesh:item:1": "one"})
             assert old.eval("return redis.call('GET', KEYS[1])", 1, "recmesh:item:1") == b"one"
             with pytest.raises(redis.exceptions.NoPermissionError):
                 old.flushall()
-            server.changed(lambda users=users: server.set_users(users_file(users)))  # type: ignore[misc]
+            server.changed(lambda lines=lines: server.set_users(lines))  # type: ignore[misc]
         assert connected(server, "um", SECOND).ping()
     finally:
         server.stop()
@@ -134,7 +138,7 @@ def test_no_argument_and_no_file_has_a_secret(server: SecuredRedis) -> None:
     processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
     shown = " ".join(word for process in processes for word in process.cmdline())
     files = [path for path in server.folder.rglob("*") if path.is_file() and path.parent.name not in ("auth", "bin")]
-    hashes = [rule[1:] for rule in users_file(OLD).split() if rule.startswith("#")]
+    hashes = [rule[1:] for rule in users(FIRST).split() if rule.startswith("#")]
 
     assert "redis-server" in shown
     assert [path.name for path in files] == ["redis.log"]

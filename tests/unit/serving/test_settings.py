@@ -45,7 +45,7 @@ DEFAULTS: dict[str, Any] = {
 def test_the_defaults() -> None:
     assert dict(ServerSettings()) == DEFAULTS
     redis = {"redis_url": "redis://127.0.0.1:6389/0", "redis_prefix": "recmesh:", "redis_pool": 16}
-    no_password = {"redis_username": "", "redis_password": "", "redis_password_file": None}
+    no_password = {"redis_username": "", "redis_password": "", "redis_password_file": None, "redis_ca": None}
     settings = RedisSettings()
     shown = {**dict(settings), "redis_password": settings.redis_password.get_secret_value()}
     assert shown == {**DEFAULTS, **redis, **no_password}

@@ -41,7 +41,7 @@ def test_without_settings_there_are_no_credentials() -> None:
 
 
 def test_the_password_is_in_no_representation() -> None:
-    assert repr(Credentials("shop", "sesame")) == "Credentials(username='shop')"
+    assert repr(Credentials("shop", "sesame")) == "Credentials(username='shop', password_file=None, tls=None)"
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -216,13 +216,13 @@ def test_a_pool_retries_once_without_a_pause_and_speaks_the_second_protocol(monk
 
     def from_url(url: str, **options: Any) -> Any:
         made.append((url, options))
-        return type("Pool", (), {"make_connection": None})
+        return type("Pool", (), {"make_connection": None, "connection_class": None})
 
     monkeypatch.setattr(redis.asyncio.ConnectionPool, "from_url", from_url)
     Connections(URL, NO_CREDENTIALS, 2, 1.0)
     ((url, options),) = made
     retry = options.pop("retry")
-    assert (url, options) == (URL, {"protocol": 2, "driver_info": None, "username": "", "password": ""})
+    assert (url, options) == (URL, {"protocol": 2, "driver_info": None})
     assert (retry._retries, retry._backoff.compute(1)) == (1, 0)
 
 
