@@ -34,7 +34,7 @@ import images as images_of_recmesh
 
 HERE = ROOT / "tests" / "cluster"
 RATE = float(os.environ.get("RECMESH_CLUSTER_RATE", "30"))
-STORES = {"redis": "docker.io/library/redis:7.2-bookworm", "milvus": "docker.io/milvusdb/milvus:v2.3.5"}
+STORES = {"redis": "docker.io/library/redis:7.0-debian", "milvus": "docker.io/milvusdb/milvus:v2.3.5"}
 USERS = [str(user) for user in range(5000, 5050)]
 BEFORE_SECONDS, AFTER_SECONDS = 5.0, 10.0
 
