@@ -10,6 +10,11 @@ MUTANTS ?= 200
 SEED ?= 1
 MODULES ?=
 IMAGES ?=
+PROVENANCE ?=
+INTO ?=
+CHECK ?=
+SECURITY_DB ?=
+SBOMS ?=
 UPGRADE ?=
 
 # The first interpreter that runs and is of a version that all requirements have wheels for.
@@ -29,7 +34,7 @@ CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
 .PHONY: help up retrain down status logs clean test test-long check protos bench bench-faults lock environments \
-	environments-dev helm images sbom values telemetry cluster-smoke cluster-test environments-cluster mutants dashboards \
+	environments-dev helm images sbom pins digests check-security values telemetry cluster-smoke cluster-test environments-cluster mutants dashboards \
 	prometheus observe
 .SILENT:
 
@@ -87,11 +92,20 @@ bench: environments ## Measure the running mesh: each service, the chain, their 
 bench-faults: environments ## Break each process, link and disk of a mesh in turn under load, and count what callers notice (docs/reliability.md)
 	exec $(BIN)/python -m benchmarks.faults
 
-images: ## Build the images and bring them to the cluster: docker and kind, unless RECMESH_IMAGE_* say otherwise. IMAGES= some
-	python3 docker/images.py build $(IMAGES)
+images: ## Build the images and bring them to the cluster: docker and kind, unless RECMESH_IMAGE_* say otherwise. IMAGES= some; PROVENANCE= folder
+	python3 docker/images.py build $(IMAGES) $(if $(PROVENANCE),--provenance $(call quoted,$(PROVENANCE)))
 
-sbom: ## Print what is in the images, as CycloneDX. IMAGES= some
-	python3 docker/images.py sbom $(IMAGES)
+sbom: ## Print what is in the images, as CycloneDX. IMAGES= some, also redis and milvus; INTO= folder
+	python3 docker/images.py sbom $(IMAGES) $(if $(INTO),--into $(call quoted,$(INTO)))
+
+pins: ## Print values of the chart that name the pushed images by digest. IMAGES= some
+	python3 docker/images.py pins $(IMAGES)
+
+digests: ## Pin the public images of Dockerfiles and charts to the digests that their tags have now. CHECK=1 only looks whether they are pinned
+	python3 docker/digests.py $(if $(CHECK),--check)
+
+check-security: ## Look for known vulnerabilities of what is installed. SECURITY_DB= folder with OSV's exports; SBOMS= folder that make sbom INTO= wrote
+	python3 docker/vulnerabilities.py --database $(call quoted,$(SECURITY_DB)) --sboms $(call quoted,$(SBOMS))
 
 values: environments-dev ## Write docs/values.md from the charts' values.schema.json
 	$(BIN)/python charts/values_page.py > docs/values.md

@@ -17,7 +17,11 @@ RELEASE = "recmesh"
 CHART = ROOT / "charts" / "recmesh"
 VALUES = [
     str(ROOT / "tests" / "cluster" / "values.yaml"),
-    *([str(ROOT / "tests" / "cluster" / "substitutes.yaml")] if os.environ.get("RECMESH_CLUSTER_STORES") == "1" else []),
+    *(
+        [str(ROOT / "tests" / "cluster" / "substitutes.yaml")]
+        if os.environ.get("RECMESH_CLUSTER_STORES") == "1"
+        else []
+    ),
     *filter(None, os.environ.get("RECMESH_CLUSTER_VALUES", "").split(",")),
 ]
 SERVICES = ("um", "cm", "recall", "rank", "as", "feed")

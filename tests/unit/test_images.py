@@ -5,9 +5,15 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
 
+from tests.archives import docker_archive
 from tests.servers import ROOT
 
 sys.path.insert(0, str(ROOT / "docker"))
@@ -134,12 +140,98 @@ def test_build_and_load_commands_can_be_set(monkeypatch: pytest.MonkeyPatch) -> 
     assert load == ["loader", "registry.example/recmesh/um:7"]
 
 
-def test_the_bill_of_materials_names_every_package_with_its_hashes() -> None:
+def test_the_bill_of_materials_names_every_locked_package_with_its_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECMESH_IMAGE_SAVE", "")
     bill = images.sbom("um")
     components = {component["name"]: component for component in bill["components"]}
     assert set(components) == packages(images.lock_file("um"))
     assert components["redis"]["purl"].startswith("pkg:pypi/redis@")
     assert all(component["hashes"] for component in components.values())
+
+
+@pytest.fixture
+def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The archive that every image is saved as."""
+    archive = tmp_path / "saved.tar"
+    monkeypatch.setenv("RECMESH_IMAGE_SAVE", f"cp {archive} {{file}}")
+    return archive
+
+
+def validated(bill: dict[str, Any]) -> dict[str, Any]:
+    """A bill of materials that the schema of CycloneDX accepts; its components by package URL."""
+    error = JsonStrictValidator(SchemaVersion.V1_5).validate_str(json.dumps(bill))
+    assert error is None, error
+    found: dict[str, Any] = {}
+    for component in bill["components"]:
+        for one in (component, *component.get("components", [])):
+            assert one["purl"] not in found
+            purl = PackageURL.from_string(one["purl"])
+            assert purl.version == one["version"]
+            assert purl.to_string() == one["purl"]
+            found[one["purl"]] = one
+    return found
+
+
+def test_the_bill_of_materials_of_a_built_image_lists_what_is_in_it(saved: Path) -> None:
+    redis = re.search(r"(?m)^redis==(\S+)", images.lock_file("um").read_text())
+    assert redis
+    status = "\n".join(
+        f"Package: {name}\nStatus: install ok installed\nSource: glibc\nArchitecture: amd64\nVersion: 2.36-9\n"
+        for name in ("libc6", "libc-bin")
+    )
+    layer = {
+        "etc/os-release": b"ID=debian\nVERSION_ID=12\n",
+        "var/lib/dpkg/status": status.encode(),
+        "lib/pip-24.0.dist-info/METADATA": b"Name: pip\nVersion: 24.0\n",
+        "lib/redis.dist-info/METADATA": f"Name: redis\nVersion: {redis[1]}\n".encode(),
+    }
+    docker_archive(saved, [layer])
+    found = validated(images.sbom("um"))
+    deb = "pkg:deb/debian/{}@2.36-9?arch={}&distro=debian-12"
+    glibc, pip, locked = deb.format("glibc", "source"), "pkg:pypi/pip@24.0", f"pkg:pypi/redis@{redis[1]}"
+    libraries = [deb.format("libc-bin", "amd64"), deb.format("libc6", "amd64")]
+    assert set(found) == {glibc, *libraries, pip, locked}
+    assert [component["purl"] for component in found[glibc]["components"]] == libraries
+    assert found[locked]["hashes"]
+    assert "hashes" not in found[pip]
+
+
+@pytest.mark.parametrize("store", images.STORES)
+def test_the_bill_of_materials_of_a_store_names_its_server(saved: Path, store: str) -> None:
+    docker_archive(saved, [{"etc/os-release": b"ID=ubuntu\nVERSION_ID=22.04\n"}])
+    image = yaml.safe_load((ROOT / "charts" / store / "values.yaml").read_text())["image"]
+    bill = images.sbom(store)
+    (server,) = validated(bill).values()
+    number = re.fullmatch(r"v?([\d.]+)(-.*)?", image["tag"])
+    assert number
+    assert server["type"] == "application"
+    assert server["cpe"] == f"cpe:2.3:a:{store}:{store}:{number[1]}:*:*:*:*:*:*:*"
+    assert bill["metadata"]["component"] == {"type": "container", "name": image["repository"], "version": image["tag"]}
+
+
+def test_an_image_that_cannot_be_saved_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RECMESH_IMAGE_SAVE", "false {tag}")
+    assert images.main(["sbom", "um"]) == 1
+    assert capsys.readouterr().err == (
+        f"recmesh: um: cannot be saved with false {images.tag('um')}; build or pull it first, or set "
+        "RECMESH_IMAGE_SAVE= to list the packages of the lock files alone\n"
+    )
+
+
+def test_bills_of_materials_are_written_to_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECMESH_IMAGE_SAVE", "")
+    assert images.main(["sbom", "um", "cm", "--into", str(tmp_path / "sbom")]) == 0
+    written = {path.name: json.loads(path.read_text()) for path in (tmp_path / "sbom").iterdir()}
+    assert written == {f"{image}.cdx.json": images.sbom(image) for image in ("um", "cm")}
+
+
+def test_a_base_image_can_be_set_except_that_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert images.base("um").repository == "library/python"
+    monkeypatch.setenv("RECMESH_IMAGE_BASE", "registry.example/python:3.11")
+    assert str(images.base("um")) == "registry.example/python:3.11"
+    assert images.base("paddle-serving-gpu").repository == "nvidia/cuda"
 
 
 def test_every_image_has_its_dockerfile() -> None:

@@ -1,0 +1,362 @@
+"""Digests, signatures, attestations and known vulnerabilities, with a registry, cosign, osv-scanner, helm and gpg.
+
+The first run builds the programs that are not on the PATH with Go, which takes about ten minutes.
+"""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from local.ports import free_ports
+from tests.archives import Layer, docker_archive, push
+from tests.servers import ROOT
+from tests.waiting import eventually
+
+sys.path.insert(0, str(ROOT / "docker"))
+
+import digests
+import images
+import registry as registries
+import vulnerabilities
+from registry import Reference
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
+
+MODULES = {
+    "osv-scanner": vulnerabilities.SCANNER,
+    "cosign": "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3",
+    "registry": "github.com/distribution/distribution/v3/cmd/registry@v3.1.2",
+}
+PROGRAMS = Path(sys.prefix) / "share" / "supply-chain"
+LAYER: Layer = {
+    "etc/os-release": b"ID=debian\nVERSION_ID=12\n",
+    "var/lib/dpkg/status": (
+        b"Package: libc6\nStatus: install ok installed\nSource: glibc\nArchitecture: amd64\nVersion: 2.36-9+deb12u14\n"
+    ),
+}
+REGISTRY = """\
+version: 0.1
+log: {{level: warn}}
+storage: {{filesystem: {{rootdirectory: {folder}}}}}
+http: {{addr: "{address}"}}
+"""
+
+
+def program(name: str) -> str:
+    """A program from the PATH, or built with Go."""
+    if found := shutil.which(name):
+        return found
+    path = PROGRAMS / name
+    if not path.exists():
+        environment = {**os.environ, "GOBIN": str(PROGRAMS), "CGO_ENABLED": "0"}
+        command = ["go", "install", MODULES[name]]
+        built = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stderr
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an empty registry."""
+    folder = tmp_path_factory.mktemp("registry")
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    (folder / "registry.yml").write_text(REGISTRY.format(folder=folder / "data", address=address))
+    environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
+    command = [program("registry"), "serve", str(folder / "registry.yml")]
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as server,
+    ):
+        try:
+            eventually(lambda: _answers(address), (folder / "log").read_text)
+            yield address
+        finally:
+            server.terminate()
+
+
+def _answers(address: str) -> bool:
+    try:
+        registries.digest(Reference.parse(f"{address}/nothing:1"))
+    except registries.RegistryError as error:
+        return "404" in str(error)
+    return True
+
+
+def run(*command: str | Path, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command. Returns what it printed."""
+    result = run_any(*command, environment=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def run_any(*command: str | Path, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **(environment or {})}, capture_output=True, text=True, check=False
+    )
+
+
+def test_digests_are_those_of_the_registry(
+    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [image for path in digests.files(ROOT) for image in digests.images(path.read_text())]
+    pushed = {
+        image.repository: push(registry, image.repository, image.tag, [{"name": image.repository.encode()}])
+        for image in named
+    }
+    for path in digests.files(ROOT):
+        copied = tmp_path / path.relative_to(ROOT)
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copied)
+    monkeypatch.setenv(digests.MIRROR, registry)
+    assert digests.main(["--root", str(tmp_path)]) == 0
+    assert digests.main(["--check", "--root", str(tmp_path)]) == 0
+    written = [image for path in digests.files(tmp_path) for image in digests.images(path.read_text())]
+    assert written == [image.pinned(pushed[image.repository]) for image in named]
+    assert capsys.readouterr().out.splitlines()[:-1] == [
+        f"{name} {pushed[Reference.parse(name).repository]}" for name in dict.fromkeys(str(image) for image in named)
+    ]
+    rendered = run(Path(sys.prefix) / "bin" / "helm", "template", "milvus", tmp_path_chart(tmp_path))
+    (image,) = re.findall(r"image: (\S*milvus\S*)", rendered)
+    assert image.endswith(f"@{pushed['milvusdb/milvus']}")
+
+
+def tmp_path_chart(root: Path) -> Path:
+    """The chart milvus with the values that were written."""
+    shutil.copytree(ROOT / "charts" / "common", root / "charts" / "common")
+    values = (root / "charts" / "milvus" / "values.yaml").read_text()
+    shutil.copytree(ROOT / "charts" / "milvus", root / "charts" / "milvus", dirs_exist_ok=True)
+    (root / "charts" / "milvus" / "values.yaml").write_text(values)
+    return root / "charts" / "milvus"
+
+
+def test_a_digest_is_renewed_when_its_tag_moves(registry: str) -> None:
+    image = Reference.parse(f"{registry}/moves:1")
+    first, second = (push(registry, "moves", "1", [{"content": content}]) for content in (b"1", b"2"))
+    assert first != second
+    assert registries.digest(image.pinned(first)) == second
+
+
+def test_the_chart_installs_pushed_images_by_digest(
+    registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RECMESH_IMAGE_REGISTRY", f"{registry}/")
+    names = [*images.SERVICES, "ingest", "train", "paddle-serving"]
+    pushed = {name: push(registry, f"recmesh/{name}", images.version(), [{"name": name.encode()}]) for name in names}
+    assert images.main(["pins"]) == 0
+    (tmp_path / "digests.yaml").write_text(capsys.readouterr().out)
+    options = [
+        f"--values={tmp_path / 'digests.yaml'}",
+        *(
+            "--set=explorer.enabled=true,retrain.schedule=@daily",
+            "--set=paddleServing.enabled=true,paddleServing.device=cpu",
+        ),
+        *(
+            "--set=redis.enabled=false,milvus.enabled=false",
+            "--set=external.redis.url=redis://r,external.milvus.uri=http://m",
+        ),
+    ]
+    for mode in ("compact", "services"):
+        rendered = run(
+            Path(sys.prefix) / "bin" / "helm", "template", "shop", "charts/recmesh", f"--set=mode={mode}", *options
+        )
+        named = dict.fromkeys(re.findall(r'image: "?([^\s"]+)', rendered))
+        services = ("compact", "feed") if mode == "compact" else images.SERVICES[:5]
+        assert {f"docker.io/recmesh/{name}@{pushed[name]}" for name in (*services, "ingest", "train")} <= set(named)
+        assert all(image.endswith(f"@{pushed[image.split('/')[-1].split('@')[0]]}") for image in named)
+
+
+class Keys:
+    """A pair of keys of cosign, in a folder, and the settings of a signer without a transparency log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.environment = {"COSIGN_PASSWORD": "", "HOME": str(folder)}
+        self.private, self.public = folder / "cosign.key", folder / "cosign.pub"
+        run(
+            program("cosign"),
+            "generate-key-pair",
+            "--output-key-prefix",
+            str(folder / "cosign"),
+            environment=self.environment,
+        )
+        self._settings = folder / "signing.json"
+        run(program("cosign"), "signing-config", "create", "--out", self._settings, environment=self.environment)
+
+    def sign(self, command: str, image: str, *arguments: str | Path) -> None:
+        """Sign an image, or an attestation about it."""
+        settings: list[str | Path] = [
+            "--yes",
+            "--key",
+            self.private,
+            "--signing-config",
+            self._settings,
+            "--allow-http-registry",
+        ]
+        run(program("cosign"), command, *settings, *arguments, image, environment=self.environment)
+
+    def verify(self, command: str, image: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Verify the signature of an image, or of attestations about it."""
+        settings: list[str | Path] = ["--key", self.public, "--insecure-ignore-tlog=true", "--allow-http-registry"]
+        return run_any(program("cosign"), command, *settings, *arguments, image, environment=self.environment)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys(tmp_path_factory.mktemp("keys"))
+
+
+def test_a_signature_holds_for_the_signed_image_and_key_alone(registry: str, keys: Keys, tmp_path: Path) -> None:
+    signed = f"{registry}/signed@{push(registry, 'signed', '1', [LAYER])}"
+    other = f"{registry}/signed@{push(registry, 'signed', '2', [{'other': b''}])}"
+    keys.sign("sign", signed)
+    assert keys.verify("verify", signed).returncode == 0
+    assert keys.verify("verify", other).returncode != 0
+    assert Keys(tmp_path).verify("verify", signed).returncode != 0
+
+
+def attested(verified: "subprocess.CompletedProcess[str]") -> Any:
+    """The statement of the only attestation that was verified."""
+    assert verified.returncode == 0, verified.stderr
+    (envelope,) = verified.stdout.splitlines()
+    return json.loads(base64.b64decode(json.loads(envelope)["payload"]))
+
+
+def test_the_bill_of_materials_and_the_provenance_are_attested(
+    registry: str, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECMESH_IMAGE_REGISTRY", f"{registry}/")
+    monkeypatch.setenv("RECMESH_IMAGE_SAVE", f"cp {docker_archive(tmp_path / 'um.tar', [LAYER])} {{file}}")
+    digest = push(registry, "recmesh/um", images.version(), [LAYER])
+    image = f"{registry}/recmesh/um@{digest}"
+    started = datetime.now(timezone.utc)
+    statement = images.provenance_of("um", started)
+    for kind, predicate in (("cyclonedx", images.sbom("um")), ("slsaprovenance1", statement["predicate"])):
+        path = tmp_path / f"{kind}.json"
+        path.write_text(json.dumps(predicate))
+        keys.sign("attest", image, "--type", kind, "--predicate", path)
+    bill = attested(keys.verify("verify-attestation", image, "--type", "cyclonedx"))
+    assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(json.dumps(bill["predicate"])) is None
+    assert bill["predicate"] == images.sbom("um")
+    built = attested(keys.verify("verify-attestation", image, "--type", "slsaprovenance1"))
+    subject = [{"name": f"{registry}/recmesh/um", "digest": {"sha256": digest.removeprefix("sha256:")}}]
+    assert bill["subject"] == built["subject"] == statement["subject"] == subject
+    assert built["predicateType"] == statement["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert built["predicate"] == statement["predicate"]
+    checkout, base, dockerfile, lock = built["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert checkout["digest"]["gitCommit"] == run("git", "rev-parse", "HEAD").strip()
+    assert base["uri"] == f"docker://{images.base('um')}"
+    for file in (dockerfile, lock):
+        assert run("sha256sum", file["name"]).split()[0] == file["digest"]["sha256"]
+    times = built["predicate"]["runDetails"]["metadata"]
+    assert started.isoformat(timespec="seconds").replace("+00:00", "Z") == times["startedOn"] <= times["finishedOn"]
+
+
+def test_a_signed_chart_is_verified_and_a_changed_one_is_not(tmp_path: Path) -> None:
+    helm, package = Path(sys.prefix) / "bin" / "helm", tmp_path / f"recmesh-{images.version()}.tgz"
+    gpg = {"GNUPGHOME": str(tmp_path)}
+    key = "recmesh <recmesh@example.com>"
+    run(
+        "gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", key, "rsa3072", "sign", environment=gpg
+    )
+    run("gpg", "--batch", "--output", tmp_path / "secret", "--export-secret-keys", environment=gpg)
+    run("gpg", "--batch", "--output", tmp_path / "public", "--export", environment=gpg)
+    run("gpgconf", "--kill", "gpg-agent", environment=gpg)
+    (tmp_path / "passphrase").write_text("\n")
+    signing = (f"--key={key}", f"--keyring={tmp_path / 'secret'}", f"--passphrase-file={tmp_path / 'passphrase'}")
+    run(helm, "package", "charts/recmesh", f"--destination={tmp_path}", "--sign", *signing)
+    assert f"Signed by: {key}" in run(helm, "verify", package, f"--keyring={tmp_path / 'public'}")
+    with package.open("ab") as file:
+        file.write(b"x")
+    changed = run_any(helm, "verify", package, f"--keyring={tmp_path / 'public'}")
+    assert changed.returncode != 0
+    assert "sha256 sum does not match" in changed.stderr
+
+
+def database(folder: Path, entries: Sequence[tuple[str, str, str, str]]) -> Path:
+    """A database in the form of OSV's exports. An entry: id, ecosystem, package, first version without the hole."""
+    for ecosystem in ("PyPI", "Debian", "Go"):
+        (folder / ecosystem).mkdir(parents=True)
+        with zipfile.ZipFile(folder / ecosystem / "all.zip", "w") as archive:
+            for name, of, package, fixed in entries:
+                if of.partition(":")[0] == ecosystem:
+                    archive.writestr(f"{name}.json", json.dumps(_entry(name, of, package, fixed)))
+    return folder
+
+
+def _entry(name: str, ecosystem: str, package: str, fixed: str) -> dict[str, Any]:
+    events = [{"introduced": "0"}, {"fixed": fixed}]
+    kind = "SEMVER" if ecosystem == "Go" else "ECOSYSTEM"
+    return {
+        "schema_version": "1.7.3",
+        "id": name,
+        "aliases": ["CVE-2026-99999"],
+        "published": "2026-11-01T00:00:00Z",
+        "modified": "2026-11-02T00:00:00Z",
+        "summary": f"{package} has a hole",
+        "affected": [
+            {"package": {"ecosystem": ecosystem, "name": package}, "ranges": [{"type": kind, "events": events}]}
+        ],
+    }
+
+
+def check_security(folder: Path, sboms: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """`make check-security`."""
+    path = os.pathsep.join([str(Path(program("osv-scanner")).parent), os.environ["PATH"]])
+    variables = [f"SECURITY_DB={folder}", *([f"SBOMS={sboms}"] if sboms else [])]
+    return run_any("make", "--silent", "check-security", *variables, environment={"PATH": path})
+
+
+def test_a_vulnerable_version_in_a_lock_file_is_named(tmp_path: Path) -> None:
+    locked = re.search(r"(?m)^urllib3==(\S+)", images.lock_file("um").read_text())
+    assert locked
+    vulnerable = database(tmp_path / "vulnerable", [("PYSEC-2026-9", "PyPI", "urllib3", f"{locked[1]}.post1")])
+    found = check_security(vulnerable)
+    assert found.returncode != 0
+    (line,) = [line for line in found.stdout.splitlines() if "urllib3" in line]
+    start = f"urllib3 {locked[1]}: PYSEC-2026-9, CVE-2026-99999 (fixed in {locked[1]}.post1): urllib3 has a hole ["
+    assert line.startswith(start)
+    assert "requirements/images/um.txt" in line
+    patched = check_security(database(tmp_path / "patched", [("PYSEC-2026-9", "PyPI", "urllib3", locked[1])]))
+    assert (patched.returncode, patched.stderr) == (0, "")
+    assert patched.stdout.startswith("no known vulnerability in ")
+
+
+def test_vulnerable_packages_of_images_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECMESH_IMAGE_SAVE", f"cp {docker_archive(tmp_path / 'image.tar', [LAYER])} {{file}}")
+    sboms = tmp_path / "sboms"
+    assert images.main(["sbom", "um", "milvus", "--into", str(sboms)]) == 0
+    entries = [
+        ("DEBIAN-CVE-2026-9", "Debian:12", "glibc", "2.36-9+deb12u15"),
+        ("DEBIAN-CVE-2026-8", "Debian:12", "glibc", "2.36-9+deb12u14"),
+        ("DEBIAN-CVE-2026-7", "Debian:13", "glibc", "2.41-99"),
+        ("GO-2026-9", "Go", "github.com/milvus-io/milvus", "2.6.99"),
+        ("GO-2026-8", "Go", "github.com/milvus-io/milvus", "2.6.10"),
+    ]
+    found = check_security(database(tmp_path / "database", entries), sboms)
+    assert found.returncode != 0
+    lines = [line.partition(" (")[0] for line in found.stdout.splitlines()]
+    milvus = digests.images((ROOT / "charts" / "milvus" / "values.yaml").read_text())[0].tag
+    assert lines == [
+        f"github.com/milvus-io/milvus {milvus}: GO-2026-9, CVE-2026-99999",
+        "glibc 2.36-9+deb12u14: DEBIAN-CVE-2026-9, CVE-2026-99999",
+    ]
+
+
+def test_a_database_that_lacks_a_part_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    missing = check_security(tmp_path / "empty")
+    assert missing.returncode != 0
+    where = "docs/supply-chain.md#vulnerability-check says where to get it"
+    assert missing.stderr.splitlines()[0] == f"recmesh: {tmp_path / 'empty'} has no PyPI/all.zip; {where}"
