@@ -15,6 +15,7 @@ INTO ?=
 CHECK ?=
 SECURITY_DB ?=
 SBOMS ?=
+KEY ?=
 UPGRADE ?=
 
 # The first interpreter that runs and is of a version that all requirements have wheels for.
@@ -34,7 +35,7 @@ CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
 .PHONY: help up retrain down status logs clean test test-long check protos bench bench-faults lock environments \
-	environments-dev helm images sbom pins digests check-security values telemetry cluster-smoke cluster-test environments-cluster mutants dashboards \
+	environments-dev helm images sbom sign pins digests check-security values telemetry cluster-smoke cluster-test environments-cluster mutants dashboards \
 	prometheus observe
 .SILENT:
 
@@ -97,6 +98,9 @@ images: ## Build the images and bring them to the cluster: docker and kind, unle
 
 sbom: ## Print what is in the images, as CycloneDX. IMAGES= some, also redis and milvus; INTO= folder
 	python3 docker/images.py sbom $(IMAGES) $(if $(INTO),--into $(call quoted,$(INTO)))
+
+sign: ## Sign pushed images, their SBOMs and their provenance with cosign. KEY= private key; PROVENANCE=, SBOMS= folders
+	python3 docker/sign.py --key $(call quoted,$(KEY)) --provenance $(call quoted,$(PROVENANCE)) --sboms $(call quoted,$(SBOMS))
 
 pins: ## Print values of the chart that name the pushed images by digest. IMAGES= some
 	python3 docker/images.py pins $(IMAGES)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT / "docker"))
 import digests
 import images
 import registry as registries
+import sign
 import vulnerabilities
 from registry import Reference
 
@@ -37,7 +38,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 MODULES = {
     "osv-scanner": vulnerabilities.SCANNER,
-    "cosign": "github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3",
+    "cosign": sign.COSIGN,
     "registry": "github.com/distribution/distribution/v3/cmd/registry@v3.1.2",
 }
 PROGRAMS = Path(sys.prefix) / "share" / "supply-chain"
@@ -182,33 +183,24 @@ class Keys:
     """A pair of keys of cosign, in a folder, and the settings of a signer without a transparency log."""
 
     def __init__(self, folder: Path) -> None:
-        self.environment = {"COSIGN_PASSWORD": "", "HOME": str(folder)}
-        self.private, self.public = folder / "cosign.key", folder / "cosign.pub"
-        run(
-            program("cosign"),
-            "generate-key-pair",
-            "--output-key-prefix",
-            str(folder / "cosign"),
-            environment=self.environment,
-        )
-        self._settings = folder / "signing.json"
-        run(program("cosign"), "signing-config", "create", "--out", self._settings, environment=self.environment)
+        self.private, self._public, log = folder / "cosign.key", folder / "cosign.pub", folder / "signing.json"
+        path = os.pathsep.join([str(Path(program("cosign")).parent), os.environ["PATH"]])
+        options = f"--signing-config={log} --allow-http-registry"
+        self.environment = {"COSIGN_PASSWORD": "", "HOME": str(folder), "PATH": path, sign.OPTIONS: options}
+        self._cosign("generate-key-pair", "--output-key-prefix", str(folder / "cosign"))
+        self._cosign("signing-config", "create", "--out", str(log))
 
-    def sign(self, command: str, image: str, *arguments: str | Path) -> None:
-        """Sign an image, or an attestation about it."""
-        settings: list[str | Path] = [
-            "--yes",
-            "--key",
-            self.private,
-            "--signing-config",
-            self._settings,
-            "--allow-http-registry",
-        ]
-        run(program("cosign"), command, *settings, *arguments, image, environment=self.environment)
+    def _cosign(self, *arguments: str) -> None:
+        run(program("cosign"), *arguments, environment=self.environment)
+
+    def sign(self, provenances: Path, sboms: Path) -> "subprocess.CompletedProcess[str]":
+        """`make sign`."""
+        variables = [f"KEY={self.private}", f"PROVENANCE={provenances}", f"SBOMS={sboms}"]
+        return run_any("make", "--silent", "sign", *variables, environment=self.environment)
 
     def verify(self, command: str, image: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Verify the signature of an image, or of attestations about it."""
-        settings: list[str | Path] = ["--key", self.public, "--insecure-ignore-tlog=true", "--allow-http-registry"]
+        settings = [f"--key={self._public}", "--insecure-ignore-tlog=true", "--allow-http-registry"]
         return run_any(program("cosign"), command, *settings, *arguments, image, environment=self.environment)
 
 
@@ -217,13 +209,46 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
     return Keys(tmp_path_factory.mktemp("keys"))
 
 
-def test_a_signature_holds_for_the_signed_image_and_key_alone(registry: str, keys: Keys, tmp_path: Path) -> None:
-    signed = f"{registry}/signed@{push(registry, 'signed', '1', [LAYER])}"
-    other = f"{registry}/signed@{push(registry, 'signed', '2', [{'other': b''}])}"
-    keys.sign("sign", signed)
-    assert keys.verify("verify", signed).returncode == 0
+@dataclass
+class Built:
+    """The image um, built, pushed and signed."""
+
+    image: str
+    provenance: dict[str, Any]
+    sbom: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def built(registry: str, keys: Keys, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Builds an image by a command that pushes one to the registry. Signs it with `make sign`."""
+    folder = tmp_path_factory.mktemp("built")
+    archive = docker_archive(folder / "um.tar", [LAYER])
+    digest = push(registry, "recmesh/um", images.version(), [LAYER])
+    environment = {
+        "RECMESH_IMAGE_REGISTRY": f"{registry}/",
+        "RECMESH_IMAGE_BUILD": "true {tag} {file} {arguments} {context}",
+        "RECMESH_IMAGE_LOAD": "",
+        "RECMESH_IMAGE_SAVE": f"cp {archive} {{file}}",
+    }
+    run("make", "--silent", "images", "IMAGES=um", f"PROVENANCE={folder / 'provenance'}", environment=environment)
+    run("make", "--silent", "sbom", "IMAGES=um", f"INTO={folder / 'sbom'}", environment=environment)
+    signed = keys.sign(folder / "provenance", folder / "sbom")
+    image = f"{registry}/recmesh/um@{digest}"
+    assert (signed.returncode, signed.stdout) == (0, f"{image}\n"), signed.stderr
+    return Built(
+        image,
+        json.loads((folder / "provenance" / "um.provenance.json").read_text()),
+        json.loads((folder / "sbom" / "um.cdx.json").read_text()),
+    )
+
+
+def test_a_signature_holds_for_the_signed_image_and_key_alone(
+    registry: str, keys: Keys, built: Built, tmp_path: Path
+) -> None:
+    other = f"{registry}/recmesh/um@{push(registry, 'recmesh/um', 'other', [{'other': b''}])}"
+    assert keys.verify("verify", built.image).returncode == 0
     assert keys.verify("verify", other).returncode != 0
-    assert Keys(tmp_path).verify("verify", signed).returncode != 0
+    assert Keys(tmp_path).verify("verify", built.image).returncode != 0
 
 
 def attested(verified: "subprocess.CompletedProcess[str]") -> Any:
@@ -233,34 +258,47 @@ def attested(verified: "subprocess.CompletedProcess[str]") -> Any:
     return json.loads(base64.b64decode(json.loads(envelope)["payload"]))
 
 
-def test_the_bill_of_materials_and_the_provenance_are_attested(
-    registry: str, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RECMESH_IMAGE_REGISTRY", f"{registry}/")
-    monkeypatch.setenv("RECMESH_IMAGE_SAVE", f"cp {docker_archive(tmp_path / 'um.tar', [LAYER])} {{file}}")
-    digest = push(registry, "recmesh/um", images.version(), [LAYER])
-    image = f"{registry}/recmesh/um@{digest}"
-    started = datetime.now(timezone.utc)
-    statement = images.provenance_of("um", started)
-    for kind, predicate in (("cyclonedx", images.sbom("um")), ("slsaprovenance1", statement["predicate"])):
-        path = tmp_path / f"{kind}.json"
-        path.write_text(json.dumps(predicate))
-        keys.sign("attest", image, "--type", kind, "--predicate", path)
-    bill = attested(keys.verify("verify-attestation", image, "--type", "cyclonedx"))
+def test_the_bill_of_materials_and_the_provenance_are_attested(keys: Keys, built: Built) -> None:
+    bill = attested(keys.verify("verify-attestation", built.image, "--type=cyclonedx"))
+    made = attested(keys.verify("verify-attestation", built.image, "--type=slsaprovenance1"))
+    name, _, digest = built.image.partition("@sha256:")
+    assert bill["subject"] == made["subject"] == [{"name": name, "digest": {"sha256": digest}}]
+    assert bill["predicate"] == built.sbom
+    assert {"subject": made["subject"], "predicate": made["predicate"]}.items() <= built.provenance.items()
     assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(json.dumps(bill["predicate"])) is None
-    assert bill["predicate"] == images.sbom("um")
-    built = attested(keys.verify("verify-attestation", image, "--type", "slsaprovenance1"))
-    subject = [{"name": f"{registry}/recmesh/um", "digest": {"sha256": digest.removeprefix("sha256:")}}]
-    assert bill["subject"] == built["subject"] == statement["subject"] == subject
-    assert built["predicateType"] == statement["predicateType"] == "https://slsa.dev/provenance/v1"
-    assert built["predicate"] == statement["predicate"]
-    checkout, base, dockerfile, lock = built["predicate"]["buildDefinition"]["resolvedDependencies"]
+
+
+def test_the_provenance_says_what_was_built_from_what(built: Built) -> None:
+    assert built.provenance["_type"] == "https://in-toto.io/Statement/v1"
+    assert built.provenance["predicateType"] == "https://slsa.dev/provenance/v1"
+    definition, details = (built.provenance["predicate"][key] for key in ("buildDefinition", "runDetails"))
+    assert definition["externalParameters"]["command"][:2] == [
+        "true",
+        f"{built.image.partition('@')[0]}:{images.version()}",
+    ]
+    assert "--build-arg=SERVICE=um" in definition["externalParameters"]["command"]
+    checkout, base, dockerfile, lock = definition["resolvedDependencies"]
     assert checkout["digest"]["gitCommit"] == run("git", "rev-parse", "HEAD").strip()
+    assert checkout["annotations"]["uncommittedChanges"] == bool(run("git", "status", "--porcelain"))
     assert base["uri"] == f"docker://{images.base('um')}"
+    assert [file["name"] for file in (dockerfile, lock)] == ["docker/service.Dockerfile", "requirements/images/um.txt"]
     for file in (dockerfile, lock):
         assert run("sha256sum", file["name"]).split()[0] == file["digest"]["sha256"]
-    times = built["predicate"]["runDetails"]["metadata"]
-    assert started.isoformat(timespec="seconds").replace("+00:00", "Z") == times["startedOn"] <= times["finishedOn"]
+    assert details["builder"]["id"].endswith("docker/images.py")
+    assert details["metadata"]["startedOn"] <= details["metadata"]["finishedOn"]
+
+
+def test_what_is_missing_for_a_signature_is_named(keys: Keys, tmp_path: Path) -> None:
+    nothing = keys.sign(tmp_path, tmp_path)
+    assert nothing.returncode != 0
+    advice = f"make images PROVENANCE={tmp_path}"
+    assert nothing.stderr.splitlines()[0] == f"recmesh: {tmp_path} has no file *.provenance.json: {advice}"
+    (tmp_path / "um.provenance.json").write_text("{}")
+    unlisted = keys.sign(tmp_path, tmp_path)
+    assert unlisted.returncode != 0
+    assert (
+        unlisted.stderr.splitlines()[0] == f"recmesh: {tmp_path / 'um.cdx.json'} is missing: make sbom INTO={tmp_path}"
+    )
 
 
 def test_a_signed_chart_is_verified_and_a_changed_one_is_not(tmp_path: Path) -> None:
