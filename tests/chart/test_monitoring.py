@@ -45,19 +45,44 @@ def test_every_dashboard_is_a_config_map_that_the_sidecar_finds() -> None:
         assert json.loads(content)["title"].startswith("recmesh: ")
 
 
-def test_the_service_monitor_finds_the_metrics_port_of_every_process() -> None:
+def scraping(interval: str, name: str) -> list[dict[str, Any]]:
+    """How a monitor scrapes a server of that name."""
+    ca, certificate = ({"secret": {"name": "shop-prometheus-tls", "key": key}} for key in ("ca.crt", "tls.crt"))
+    key = {"name": "shop-prometheus-tls", "key": "tls.key"}
+    tls = {"serverName": name, "ca": ca, "cert": certificate, "keySecret": key}
+    return [{"port": "metrics", "honorLabels": True, "interval": interval, "scheme": "https", "tlsConfig": tls}]
+
+
+def test_the_service_monitors_find_the_metrics_port_of_every_process() -> None:
     resources = render("all", OPERATOR)
-    spec = find(resources, "ServiceMonitor", "services")["spec"]
-    assert spec["endpoints"] == [{"port": "metrics", "honorLabels": True, "interval": "15s"}]
-    wanted = spec["selector"]["matchLabels"].items()
-    scraped = {
-        resource["metadata"]["name"]: port["port"]
-        for resource in resources
-        if resource["kind"] == "Service" and wanted <= resource["metadata"]["labels"].items()
-        for port in resource["spec"]["ports"]
-        if port["name"] == "metrics"
-    }
+    scraped: dict[str, int] = {}
+    for monitor in (resource for resource in resources if resource["kind"] == "ServiceMonitor"):
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        found = [
+            (resource["metadata"]["name"], port["port"])
+            for resource in resources
+            if resource["kind"] == "Service" and wanted <= resource["metadata"]["labels"].items()
+            for port in resource["spec"]["ports"]
+            if port["name"] == "metrics"
+        ]
+        assert len(found) == 1, monitor["metadata"]["name"]
+        assert monitor["spec"]["endpoints"] == scraping("15s", found[0][0])
+        scraped |= dict(found)
     assert scraped == {f"shop-{name}": port for name, port in METRICS.items()} | {"shop-paddle-serving": 18961}
+
+
+def test_without_tls_metrics_are_scraped_over_http() -> None:
+    resources = render("all", OPERATOR, "--set=global.tls.enabled=false")
+    monitor = find(resources, "ServiceMonitor", "um")
+    assert monitor["spec"]["endpoints"] == [{"port": "metrics", "honorLabels": True, "interval": "15s"}]
+    annotations = pod_templates(resources)["Deployment/shop-um"]["metadata"]["annotations"]
+    assert "prometheus.io/scheme" not in annotations
+    annotations = pod_templates(render())["Deployment/shop-um"]["metadata"]["annotations"]
+    assert annotations == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": "18910",
+        "prometheus.io/scheme": "https",
+    }
 
 
 @pytest.mark.parametrize("values", ["all", "external"])
@@ -86,14 +111,15 @@ def metrics_ports(resources: list[Resource]) -> dict[str, int]:
     }
 
 
-def test_the_pod_monitor_selects_all_pods_with_the_port() -> None:
+def test_a_pod_monitor_selects_the_pods_of_each_component_with_the_port() -> None:
     resources = render("external", OPERATOR)
-    spec = find(resources, "PodMonitor", "services")["spec"]
-    assert spec["podMetricsEndpoints"] == [{"port": "metrics", "honorLabels": True, "interval": "30s"}]
-    labels = pod_templates(resources)["Deployment/shop-compact"]["metadata"]["labels"]
-    assert spec["selector"]["matchLabels"].items() <= labels.items()
-    (expression,) = spec["selector"]["matchExpressions"]
-    assert expression["values"] == [*METRICS, "compact", "paddle-serving"]
+    monitors = [resource for resource in resources if resource["kind"] == "PodMonitor"]
+    assert {monitor["metadata"]["name"] for monitor in monitors} == {"shop-compact", "shop-feed"}
+    for monitor in monitors:
+        name = monitor["metadata"]["name"]
+        assert monitor["spec"]["podMetricsEndpoints"] == scraping("30s", name)
+        labels = pod_templates(resources)[f"Deployment/{name}"]["metadata"]["labels"]
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
 
 
 def test_the_rule_has_the_alerts_of_the_file() -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.chart.conftest import CHARTS, VALUES, Resource, containers, environment, find, pod_templates, refused, render
 
 SERVICES = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930, "feed": 8940}
+TLS_OFF = "--set=global.tls.enabled=false"
 GLOBAL_OPTIONS = [
     '--set-json=global.nodeSelector={"pool":"a"}',
     '--set-json=global.tolerations=[{"key":"t","operator":"Exists"}]',
@@ -62,11 +63,13 @@ def test_every_pod_meets_the_restricted_standard(values: str) -> None:
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_no_pod_has_a_service_account_token(values: str) -> None:
+def test_no_pod_but_that_of_the_secrets_has_a_service_account_token(values: str) -> None:
     for name, template in pod_templates(render(values)).items():
-        assert template["spec"]["automountServiceAccountToken"] is False, name
-    bound = [resource["subjects"] for resource in render(values) if resource["kind"] == "RoleBinding"]
-    assert all(subject["name"] == "shop-launcher" for subjects in bound for subject in subjects)
+        assert template["spec"]["automountServiceAccountToken"] is ("/shop-secrets" in name), name
+    bound = {resource["metadata"]["name"]: resource for resource in render(values) if resource["kind"] == "RoleBinding"}
+    assert bound.keys() <= {"shop-launcher", "shop-secrets"}
+    for name, binding in bound.items():
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": "prod"}]
 
 
 @pytest.mark.parametrize("values", VALUES)
@@ -84,9 +87,12 @@ def test_every_container_has_requests_and_a_memory_limit(values: str) -> None:
 def test_a_missing_dependency_fails_readiness_but_not_liveness(service: str) -> None:
     template = find(render("local" if service == "compact" else "default"), "Deployment", service)["spec"]["template"]
     (container,) = template["spec"]["containers"]
-    port = SERVICES.get(service, SERVICES["as"])
-    assert container["startupProbe"]["grpc"] == container["livenessProbe"]["grpc"] == {"port": port, "service": "live"}
-    assert container["readinessProbe"]["grpc"] == {"port": port}
+    assert container["startupProbe"]["httpGet"] == container["livenessProbe"]["httpGet"] == probe("/livez")
+    assert container["readinessProbe"]["httpGet"] == probe("/readyz")
+
+
+def probe(path: str) -> Resource:
+    return {"path": path, "port": "metrics", "scheme": "HTTPS"}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -169,11 +175,19 @@ def test_feed_needs_redis_alone_and_is_installed_unless_disabled(values: str) ->
     assert container["name"] == "feed"
     assert container["image"].startswith("docker.io/recmesh/feed:")
     assert environment(container) == {
-        "RECMESH_REDIS_URL": "redis://shop-redis:6379/0",
+        "RECMESH_TLS_CERTIFICATE": "/etc/recmesh/tls/tls.crt",
+        "RECMESH_TLS_KEY": "/etc/recmesh/tls/tls.key",
+        "RECMESH_TLS_CA": "/etc/recmesh/tls/ca.crt",
+        "RECMESH_TLS_CLIENT_AUTH": "require",
+        "RECMESH_POLICY_FILE": "/etc/recmesh/policy/policy.yaml",
+        "RECMESH_REFLECTION": "false",
+        "RECMESH_REDIS_URL": "rediss://shop-redis:6380/0",
+        "RECMESH_REDIS_USERNAME": "feed",
+        "RECMESH_REDIS_PASSWORD_FILE": "/etc/recmesh/redis/password",
         "RECMESH_REDIS_PREFIX": "recmesh:",
     }
     assert container["ports"] == [{"name": "feed", "containerPort": 8940}, {"name": "metrics", "containerPort": 18940}]
-    assert [mount["name"] for mount in container["volumeMounts"]] == ["tmp"]
+    assert [mount["name"] for mount in container["volumeMounts"]] == ["tmp", "policy", "redis", "tls"]
     without = [resource["metadata"]["name"] for resource in render(values, "--set=feed.enabled=false")]
     assert "shop-um" in without
     assert "shop-feed" not in without
@@ -190,7 +204,7 @@ def test_the_http_port_is_open_only_where_it_is_enabled(values: str, deployment:
         (container,) = find(resources, "Deployment", deployment)["spec"]["template"]["spec"]["containers"]
         assert environment(container).get(variable) == (str(port) if enabled else None)
         assert ({"name": f"{service}-http", "containerPort": port} in container["ports"]) is enabled
-        entry = {"name": "http", "port": port, "targetPort": f"{service}-http", "appProtocol": "http"}
+        entry = {"name": "http", "port": port, "targetPort": f"{service}-http", "appProtocol": "https"}
         assert (entry in find(resources, "Service", service)["spec"]["ports"]) is enabled
         assert not [name for name in environment(container) if name.endswith("_HTTP_PORT") and name != variable]
 
@@ -233,7 +247,7 @@ def test_as_reads_the_rules_in_the_model_store() -> None:
     (container,) = spec["containers"]
     assert environment(container)["RECMESH_MODEL_STORE"] == "s3://bucket/store"
     assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= {variable["name"] for variable in container["env"]}
-    assert {volume["name"] for volume in spec["volumes"]} == {"tmp"}
+    assert {volume["name"] for volume in spec["volumes"]} == {"tmp", "policy", "tls"}
 
 
 def test_paddle_serving_runs_on_gpu_nodes() -> None:
@@ -259,24 +273,28 @@ def test_no_pod_requests_a_gpu_by_default() -> None:
 
 def logins(container: Resource) -> dict[str, Any]:
     """The variables of a container that say where the stores are and give users and passwords."""
-    wanted = re.compile("RECMESH_(REDIS|MILVUS)_(UR[IL]|USERNAME|PASSWORD)")
+    wanted = re.compile("RECMESH_(REDIS|MILVUS)_(UR[IL]|USERNAME|PASSWORD|PASSWORD_FILE|CA)")
     return {name: value for name, value in environment(container).items() if wanted.fullmatch(name)}
 
 
 def test_passwords_and_ca_certificates_come_from_secrets() -> None:
     resources = render("all")
     inside = {
-        "RECMESH_REDIS_URL": "rediss://shop-redis:6379/0?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt",
+        "RECMESH_REDIS_URL": "rediss://shop-redis:6379/0",
+        "RECMESH_REDIS_CA": "/etc/recmesh/redis-ca/ca.crt",
         "RECMESH_REDIS_PASSWORD": ("redis-password", "password"),
     }
-    milvus = {"RECMESH_MILVUS_URI": "http://shop-milvus:19530"}
+    milvus = {
+        "RECMESH_MILVUS_URI": "https://shop-milvus:19530",
+        "RECMESH_MILVUS_PASSWORD_FILE": "/etc/recmesh/milvus/password",
+    }
     for kind, name, expected in (
         ("Deployment", "um", inside),
         ("Deployment", "cm", inside),
         ("Deployment", "feed", inside),
-        ("Deployment", "recall", {**inside, **milvus}),
+        ("Deployment", "recall", {**inside, **milvus, "RECMESH_MILVUS_USERNAME": "recall"}),
         ("Deployment", "as", {}),
-        ("Job", "ingest", {**inside, **milvus}),
+        ("Job", "ingest", {**inside, **milvus, "RECMESH_MILVUS_USERNAME": "ingest"}),
     ):
         (container,) = find(resources, kind, name)["spec"]["template"]["spec"]["containers"]
         assert logins(container) == expected, name
@@ -285,15 +303,27 @@ def test_passwords_and_ca_certificates_come_from_secrets() -> None:
         "RECMESH_REDIS_URL": ("stores", "redis"),
         "RECMESH_REDIS_USERNAME": ("redis-login", "username"),
         "RECMESH_REDIS_PASSWORD": ("redis-login", "password"),
+        "RECMESH_REDIS_CA": "/etc/recmesh/redis-ca/ca.crt",
         "RECMESH_MILVUS_URI": ("stores", "milvus"),
         "RECMESH_MILVUS_PASSWORD": ("milvus-login", "token"),
+        "RECMESH_MILVUS_CA": "/etc/recmesh/milvus-ca/ca.crt",
     }
     assert {mount["name"] for mount in compact["volumeMounts"]} >= {"redis-ca", "milvus-ca"}
 
 
 def test_values_with_credentials_in_the_url_keep_working() -> None:
-    without = [f"--set=external.{store}.auth.existingSecret=" for store in ("redis", "milvus")]
+    names = ("redis.auth.existingSecret", "milvus.auth.existingSecret", "redis.caSecret", "milvus.caSecret")
+    without = [f"--set=external.{name}=" for name in names]
     (compact,) = find(render("external", *without), "Deployment", "compact")["spec"]["template"]["spec"]["containers"]
+    assert logins(compact) == {
+        "RECMESH_REDIS_URL": ("stores", "redis"),
+        "RECMESH_REDIS_CA": "/etc/ssl/certs/ca-certificates.crt",
+        "RECMESH_MILVUS_URI": ("stores", "milvus"),
+        "RECMESH_MILVUS_CA": "/etc/ssl/certs/ca-certificates.crt",
+    }
+    (compact,) = find(render("external", *without, TLS_OFF), "Deployment", "compact")["spec"]["template"]["spec"][
+        "containers"
+    ]
     assert logins(compact) == {"RECMESH_REDIS_URL": ("stores", "redis"), "RECMESH_MILVUS_URI": ("stores", "milvus")}
 
 
@@ -302,15 +332,17 @@ def test_redis_takes_its_password_from_a_secret_and_not_from_an_argument() -> No
     (redis,) = find(resources, "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
     assert redis["command"] == ["sh", "/etc/redis/start.sh", "/etc/redis/redis.conf"]
     assert environment(redis)["REDISCLI_AUTH"] == ("redis-password", "password")
-    read = ["redis-cli", "-e", "--tls", "--cacert", "/etc/redis-tls/ca.crt", "exists", "recmesh"]
+    read = ["redis-cli", "-s", "/run/redis/redis.sock", "-e", "exists", "recmesh"]
     assert [redis[probe]["exec"]["command"] for probe in ("startupProbe", "readinessProbe")] == [read, read]
     script = find(resources, "ConfigMap", "redis")["data"]["start.sh"]
     assert script.strip() == (CHARTS / "redis/files/start.sh").read_text().strip()
 
-    (without,) = find(render("default"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
+    plain = render("default", "--set=redis.auth.enabled=false")
+    (without,) = find(plain, "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
     assert without["command"] == ["redis-server", "/etc/redis/redis.conf"]
     assert "REDISCLI_AUTH" not in environment(without)
-    assert list(find(render("default"), "ConfigMap", "redis")["data"]) == ["redis.conf"]
+    assert [without[probe]["exec"]["command"] for probe in ("startupProbe", "readinessProbe")] == [read, read]
+    assert list(find(plain, "ConfigMap", "redis")["data"]) == ["redis.conf"]
 
 
 @pytest.mark.parametrize("values", VALUES)

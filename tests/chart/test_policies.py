@@ -12,22 +12,22 @@ STAGES = ("um", "cm", "recall", "rank")
 HTTP = ("--set=as.http.enabled=true", "--set=feed.http.enabled=true")
 CONNECTIONS = {
     *(("as", stage, PORTS[stage]) for stage in STAGES),
-    ("um", "redis", 6379),
-    ("cm", "redis", 6379),
-    ("recall", "redis", 6379),
-    ("feed", "redis", 6379),
-    ("ingest", "redis", 6379),
-    ("archive", "redis", 6379),
+    ("um", "redis", 6380),
+    ("cm", "redis", 6380),
+    ("recall", "redis", 6380),
+    ("feed", "redis", 6380),
+    ("ingest", "redis", 6380),
+    ("archive", "redis", 6380),
     ("recall", "milvus", 19530),
     ("ingest", "milvus", 19530),
 }
 COMPACT_CONNECTIONS = {
-    ("feed", "redis", 6379),
-    ("archive", "redis", 6379),
+    ("feed", "redis", 6380),
+    ("archive", "redis", 6380),
     *(
         (source, target, port)
         for source in ("compact", "ingest")
-        for target, port in (("redis", 6379), ("milvus", 19530))
+        for target, port in (("redis", 6380), ("milvus", 19530))
     ),
 }
 

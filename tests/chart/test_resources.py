@@ -28,6 +28,9 @@ BASE = {
     ("PersistentVolumeClaim", "model-store"),
     *(("Pod", f"test-{name}") for name in ("rank", "new-user", "user-0")),
     ("ServiceAccount", "services"),
+    ("ConfigMap", "policy"),
+    ("ConfigMap", "secrets-spec"),
+    *((kind, "secrets") for kind in ("Job", "CronJob", "NetworkPolicy", "Role", "RoleBinding", "ServiceAccount")),
 }
 
 

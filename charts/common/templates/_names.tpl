@@ -25,3 +25,8 @@ namespace: {{ .root.Release.Namespace }}
 labels:
   {{- include "common.labels" . | nindent 2 }}
 {{- end -}}
+
+{{- /* The minor version of Milvus (2.6), which decides whether it can read existing data. Argument: the tag of its image. */ -}}
+{{- define "common.milvusVersion" -}}
+{{- regexFind "[0-9]+[.][0-9]+" (toString .) | default "other" -}}
+{{- end -}}

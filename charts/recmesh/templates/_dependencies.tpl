@@ -1,29 +1,53 @@
 {{- /* Addresses of Redis, Milvus, the model store and the archive. Argument: the chart's scope, unless stated otherwise. */ -}}
 
+{{- /* Where Redis is, and the user of a component. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.redisEnv" -}}
-{{- $redis := .Values.redis -}}
+{{- $values := .root.Values -}}
+{{- $redis := $values.redis -}}
 {{- if not $redis.enabled }}
-{{- include "recmesh.urlEnv" (dict "name" "RECMESH_REDIS_URL" "url" (required "external.redis: give a url or a secret, or set redis.enabled" (.Values.external.redis.url | default .Values.external.redis.secret)) "from" .Values.external.redis) }}
-{{- include "recmesh.loginEnv" (dict "store" "REDIS" "auth" .Values.external.redis.auth) }}
+{{- include "recmesh.urlEnv" (dict "name" "RECMESH_REDIS_URL" "url" (required "external.redis: give a url or a secret, or set redis.enabled" ($values.external.redis.url | default $values.external.redis.secret)) "from" $values.external.redis) }}
+{{- include "recmesh.loginEnv" (dict "store" "REDIS" "auth" $values.external.redis.auth) }}
+{{- include "recmesh.externalCaEnv" (dict "root" .root "store" "redis") }}
 {{- else }}
-{{- $host := include "common.name" (dict "root" . "component" "redis") }}
-{{- $tls := $redis.tls.existingSecret }}
+{{- $own := ($redis.tls).existingSecret }}
+{{- $tls := or $own (include "common.tls" .root) }}
 - name: RECMESH_REDIS_URL
-  value: {{ ternary "rediss" "redis" (not (empty $tls)) }}://{{ $host }}:6379/0{{ if $tls }}?ssl_ca_certs=/etc/recmesh/redis-ca/ca.crt{{ end }}
+  value: {{ ternary "rediss" "redis" (not (empty $tls)) }}://{{ include "common.name" (dict "root" .root "component" "redis") }}:{{ include "common.redisPort" (dict "root" .root "own" $own) }}/0
+{{- if $own }}
+- {name: RECMESH_REDIS_CA, value: /etc/recmesh/redis-ca/ca.crt}
+{{- end }}
+{{- if include "recmesh.redisUsers" .root }}
+- {name: RECMESH_REDIS_USERNAME, value: {{ include "recmesh.redisUser" . }}}
+- {name: RECMESH_REDIS_PASSWORD_FILE, value: /etc/recmesh/redis/password}
+{{- else }}
 {{- include "recmesh.loginEnv" (dict "store" "REDIS" "auth" $redis.auth) }}
 {{- end }}
-- {name: RECMESH_REDIS_PREFIX, value: {{ .Values.external.redis.prefix | quote }}}
+{{- end }}
+- {name: RECMESH_REDIS_PREFIX, value: {{ $values.external.redis.prefix | quote }}}
 {{- end -}}
 
+{{- /* The same of Milvus. */ -}}
 {{- define "recmesh.milvusEnv" -}}
-{{- if .Values.milvus.enabled }}
-- {name: RECMESH_MILVUS_URI, value: "http://{{ include "common.name" (dict "root" . "component" "milvus") }}:19530"}
-{{- else }}
-{{- include "recmesh.urlEnv" (dict "name" "RECMESH_MILVUS_URI" "url" (required "external.milvus: give a uri or a secret, or set milvus.enabled" (.Values.external.milvus.uri | default .Values.external.milvus.secret)) "from" .Values.external.milvus) }}
-{{- include "recmesh.loginEnv" (dict "store" "MILVUS" "auth" .Values.external.milvus.auth) }}
-{{- if .Values.external.milvus.caSecret }}
-- {name: GRPC_DEFAULT_SSL_ROOTS_FILE_PATH, value: /etc/recmesh/milvus-ca/ca.crt}
+{{- $values := .root.Values -}}
+{{- if $values.milvus.enabled }}
+- {name: RECMESH_MILVUS_URI, value: "{{ ternary "https" "http" (not (empty (include "common.tls" .root))) }}://{{ include "common.name" (dict "root" .root "component" "milvus") }}:19530"}
+{{- if include "recmesh.milvusSecret" .root }}
+- {name: RECMESH_MILVUS_USERNAME, value: {{ include "recmesh.milvusUser" . }}}
+- {name: RECMESH_MILVUS_PASSWORD_FILE, value: /etc/recmesh/milvus/password}
 {{- end }}
+{{- else }}
+{{- include "recmesh.urlEnv" (dict "name" "RECMESH_MILVUS_URI" "url" (required "external.milvus: give a uri or a secret, or set milvus.enabled" ($values.external.milvus.uri | default $values.external.milvus.secret)) "from" $values.external.milvus) }}
+{{- include "recmesh.loginEnv" (dict "store" "MILVUS" "auth" $values.external.milvus.auth) }}
+{{- include "recmesh.externalCaEnv" (dict "root" .root "store" "milvus") }}
+{{- end }}
+{{- end -}}
+
+{{- /* The CA of an external store: that of the values, or those that the image trusts. Arguments: `root`, `store`. */ -}}
+{{- define "recmesh.externalCaEnv" -}}
+{{- if (index .root.Values.external .store).caSecret }}
+- {name: RECMESH_{{ upper .store }}_CA, value: /etc/recmesh/{{ .store }}-ca/ca.crt}
+{{- else if include "common.tls" .root }}
+- {name: RECMESH_{{ upper .store }}_CA, value: /etc/ssl/certs/ca-certificates.crt} # not the CA of the release
 {{- end }}
 {{- end -}}
 
@@ -84,7 +108,7 @@ escapes. Arguments: `store` (REDIS or MILVUS), `auth` (existingSecret, key and, 
 {{- /* The Secrets with CA certificates that pods trust, as a YAML map from name to Secret. */ -}}
 {{- define "recmesh.authorities" -}}
 {{- if .Values.redis.enabled }}
-{{- with .Values.redis.tls.existingSecret }}
+{{- with (.Values.redis.tls).existingSecret }}
 redis-ca: {{ . }}
 {{- end }}
 {{- else }}

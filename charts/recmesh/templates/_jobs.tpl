@@ -1,5 +1,5 @@
 {{- /*
-The jobs train, ingest, import, retrain and archive. The name of a Job contains a hash of its spec: an upgrade that does not change the
+The jobs train, ingest, import, retrain, archive and secrets. The name of a Job contains a hash of its spec: an upgrade that does not change the
 spec keeps the Job, and one that does creates a new Job, because the template of an existing Job is immutable. Argument: the
 chart's scope.
 */ -}}
@@ -32,7 +32,10 @@ completions: {{ .Values.ingest.shards }}
 parallelism: {{ .Values.ingest.shards }}
 template:
   metadata:
-    {{- include "common.podMetadata" $scope | nindent 4 }}
+    {{- /* A Milvus of another minor version starts without data: the Job has to run again. */}}
+    {{- $annotations := dict }}
+    {{- if .Values.milvus.enabled }}{{ $annotations = dict "recmesh.io/milvus" (include "common.milvusVersion" .Values.milvus.image.tag) }}{{ end }}
+    {{- include "common.podMetadata" (merge (dict "annotations" $annotations) $scope) | nindent 4 }}
   spec:
     {{- include "recmesh.jobPod" $scope | nindent 4 }}
     initContainers:
@@ -106,7 +109,8 @@ template:
           - --archive={{ include "recmesh.archiveUrl" . }}
           - --keep={{ .Values.archive.keepHours }}
         env:
-          {{- include "recmesh.redisEnv" . | nindent 10 }}
+          {{- include "recmesh.tlsEnv" $scope | nindent 10 }}
+          {{- include "recmesh.redisEnv" $scope | nindent 10 }}
           {{- include "recmesh.storeEnv" . | nindent 10 }}
           {{- include "common.extraEnv" $scope | nindent 10 }}
         resources:
@@ -114,6 +118,43 @@ template:
         volumeMounts:
           {{- include "recmesh.jobMounts" $scope | nindent 10 }}
           {{- include "recmesh.caMounts" $scope | nindent 10 }}
+          {{- include "recmesh.secretMounts" $scope | nindent 10 }}
+{{- end -}}
+
+{{- /* Makes the certificates and passwords that are missing, and renews certificates. It alone has a Kubernetes token. */ -}}
+{{- define "recmesh.secretsSpec" -}}
+{{- $scope := dict "root" . "component" "secrets" "values" .Values.secrets -}}
+{{- $annotations := dict "checksum/spec" (include "recmesh.wantedSecrets" . | sha256sum) -}}
+{{- include "recmesh.jobPolicy" . }}
+template:
+  metadata:
+    {{- include "common.podMetadata" (merge (dict "annotations" $annotations) $scope) | nindent 4 }}
+  spec:
+    restartPolicy: Never
+    serviceAccountName: {{ include "common.name" $scope }}
+    automountServiceAccountToken: true
+    enableServiceLinks: false
+    {{- include "common.podSettings" (merge (dict "priority" (include "recmesh.priority" (dict "root" . "kind" "jobs"))) $scope) | nindent 4 }}
+    containers:
+      - name: secrets
+        image: {{ include "recmesh.image" (dict "root" . "name" "ingest" "image" .Values.secrets.image) }}
+        imagePullPolicy: {{ .Values.image.pullPolicy }}
+        {{- include "common.containerSecurity" . | nindent 8 }}
+        args: [jobs.secrets, --spec, /etc/recmesh/secrets/spec.json]
+        env:
+          {{- include "common.extraEnv" $scope | nindent 10 }}
+        resources:
+          {{- toYaml .Values.secrets.resources | nindent 10 }}
+        volumeMounts:
+          - {name: tmp, mountPath: /tmp}
+          - {name: spec, mountPath: /etc/recmesh/secrets, readOnly: true}
+          {{- include "common.extraVolumeMounts" $scope | nindent 10 }}
+    volumes:
+      - name: tmp
+        emptyDir: {}
+      - name: spec
+        configMap: {name: {{ include "common.name" (dict "root" . "component" "secrets-spec") }}}
+      {{- include "common.extraVolumes" $scope | nindent 6 }}
 {{- end -}}
 
 {{- /* Whether feed is installed, and its log is to be archived. */ -}}
@@ -151,6 +192,7 @@ volumes:
       claimName: {{ .root.Values.dataset.volume.existingClaim | default (include "common.name" (dict "root" .root "component" "dataset")) }}
   {{- end }}
   {{- include "recmesh.caVolumes" . | nindent 2 }}
+  {{- include "recmesh.secretPodVolumes" . | nindent 2 }}
   {{- include "common.extraVolumes" . | nindent 2 }}
 {{- end -}}
 
@@ -257,8 +299,9 @@ volumes:
     - {name: JOB_COMPLETION_INDEX, value: "0"}
     - {name: JOB_COMPLETIONS, value: "1"}
     {{- end }}
-    {{- include "recmesh.redisEnv" .root | nindent 4 }}
-    {{- include "recmesh.milvusEnv" .root | nindent 4 }}
+    {{- include "recmesh.tlsEnv" . | nindent 4 }}
+    {{- include "recmesh.redisEnv" . | nindent 4 }}
+    {{- include "recmesh.milvusEnv" . | nindent 4 }}
     {{- include "recmesh.storeEnv" .root | nindent 4 }}
     {{- include "common.extraEnv" . | nindent 4 }}
   resources:
@@ -266,6 +309,7 @@ volumes:
   volumeMounts:
     {{- include "recmesh.jobMounts" . | nindent 4 }}
     {{- include "recmesh.caMounts" . | nindent 4 }}
+    {{- include "recmesh.secretMounts" . | nindent 4 }}
 {{- end -}}
 
 {{- define "recmesh.jobMounts" -}}

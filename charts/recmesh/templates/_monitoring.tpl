@@ -17,9 +17,18 @@ true
   {{- end }}
 {{- end -}}
 
+{{- /* Annotations of a pod for a Prometheus without the operator. Arguments: `root`, `port`. */ -}}
+{{- define "recmesh.scrapeAnnotations" -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ .port | quote }}
+{{- if include "common.tls" .root }}
+prometheus.io/scheme: https
+{{- end }}
+{{- end -}}
+
 {{- /*
-Scraping of the port `metrics`. Labels of recmesh's own, such as `service`, win over those of the scrape. Arguments: `root`,
-`monitor` (its values).
+Scraping of the port `metrics` of a component, with the certificate of Prometheus. Labels of recmesh's own, such as `service`, win
+over those of the scrape. Arguments: `root`, `component`, `monitor` (its values).
 */ -}}
 {{- define "recmesh.scrape" -}}
 {{- if and .root.Values.global.networkPolicy.enabled (not .root.Values.networkPolicy.metrics) -}}
@@ -30,4 +39,28 @@ Scraping of the port `metrics`. Labels of recmesh's own, such as `service`, win 
   {{- with .monitor.interval }}
   interval: {{ . }}
   {{- end }}
+  {{- if include "common.tls" .root }}
+  {{- $secret := include "common.tlsSecret" (dict "root" .root "component" "prometheus") }}
+  scheme: https
+  tlsConfig:
+    serverName: {{ include "common.name" . }}
+    ca:
+      secret: {name: {{ $secret }}, key: ca.crt}
+    cert:
+      secret: {name: {{ $secret }}, key: tls.crt}
+    keySecret: {name: {{ $secret }}, key: tls.key}
+  {{- end }}
+{{- end -}}
+
+{{- /* The components with a metrics port, as a YAML list. */ -}}
+{{- define "recmesh.monitoredComponents" -}}
+{{- range ternary (list "compact") (list "um" "cm" "recall" "rank" "as") (eq .Values.mode "compact") }}
+- {{ . }}
+{{- end }}
+{{- if .Values.feed.enabled }}
+- feed
+{{- end }}
+{{- if .Values.paddleServing.enabled }}
+- paddle-serving
+{{- end }}
 {{- end -}}

@@ -102,7 +102,7 @@ spec:
 - to:
     {{- include "common.peer" (dict "root" . "component" "redis") | nindent 4 }}
   ports:
-    - {port: 6379, protocol: TCP}
+    {{- include "common.redisPorts" (dict "root" . "own" (.Values.redis.tls).existingSecret) | nindent 4 }}
 {{- else }}
 - {} # external Redis
 {{- end }}

@@ -39,6 +39,10 @@ apiVersion: apps/v1
 kind: Deployment
 metadata:
   {{- include "common.metadata" . | nindent 2 }}
+  {{- with include "common.tlsAnnotation" $root }}
+  annotations:
+    {{- . | nindent 4 }}
+  {{- end }}
 spec:
   {{- if not $values.autoscaling.enabled }}
   replicas: {{ $values.replicas }}
@@ -50,8 +54,7 @@ spec:
       {{- include "common.selector" . | nindent 6 }}
   template:
     metadata:
-      {{- $annotations := dict "prometheus.io/scrape" "true" "prometheus.io/port" (toString $metrics) }}
-      {{- include "common.podMetadata" (merge (dict "annotations" $annotations) $scope) | nindent 6 }}
+      {{- include "common.podMetadata" (merge (dict "annotations" (include "recmesh.scrapeAnnotations" (dict "root" $root "port" $metrics) | fromYaml)) $scope) | nindent 6 }}
     spec:
       serviceAccountName: {{ include "common.name" (dict "root" $root "component" "services") }}
       automountServiceAccountToken: false
@@ -71,6 +74,7 @@ spec:
             {{- with $http }}
             - {name: RECMESH_{{ upper $public }}_HTTP_PORT, value: {{ . | quote }}}
             {{- end }}
+            {{- include "recmesh.serverEnv" $scope | nindent 12 }}
             {{- include "recmesh.serviceEnv" $scope | nindent 12 }}
             {{- include "recmesh.otlpEnv" $scope | nindent 12 }}
             {{- include "common.extraEnv" $scope | nindent 12 }}
@@ -82,7 +86,7 @@ spec:
             - {name: {{ $public }}-http, containerPort: {{ . }}}
             {{- end }}
             - {name: metrics, containerPort: {{ $metrics }}}
-          {{- include "recmesh.probes" (dict "port" (index $served $public)) | nindent 10 }}
+          {{- include "recmesh.probes" $root | nindent 10 }}
           lifecycle:
             preStop: # until no client has the pod in its DNS cache
               exec:
@@ -101,6 +105,7 @@ spec:
             - {name: answers, mountPath: /answers}
             {{- end }}
             {{- include "recmesh.caMounts" $scope | nindent 12 }}
+            {{- include "recmesh.secretMounts" $scope | nindent 12 }}
             {{- include "common.extraVolumeMounts" $scope | nindent 12 }}
       volumes:
         - name: tmp
@@ -121,26 +126,28 @@ spec:
           {{- end }}
         {{- end }}
         {{- include "recmesh.caVolumes" $scope | nindent 8 }}
+        {{- include "recmesh.secretPodVolumes" $scope | nindent 8 }}
         {{- include "common.extraVolumes" $scope | nindent 8 }}
 {{- end -}}
 
 {{- /*
-The startup and liveness probes check the name `live`, which is SERVING as soon as the process answers. The readiness probe
-checks the service itself, which is SERVING only while its dependencies answer and a release is loaded and warm.
+/livez answers as soon as the process does; /readyz only while its dependencies answer and a release is loaded and warm. Both are on
+the metrics port, where they are open to everybody: the kubelet has no certificate. Argument: the chart's scope.
 */ -}}
 {{- define "recmesh.probes" -}}
+{{- $scheme := ternary "HTTPS" "HTTP" (not (empty (include "common.tls" .))) -}}
 startupProbe:
-  grpc: {port: {{ .port }}, service: live}
+  httpGet: {path: /livez, port: metrics, scheme: {{ $scheme }}}
   periodSeconds: 1
   timeoutSeconds: 5
   failureThreshold: 60
 readinessProbe:
-  grpc: {port: {{ .port }}}
+  httpGet: {path: /readyz, port: metrics, scheme: {{ $scheme }}}
   periodSeconds: 2
   timeoutSeconds: 5
   failureThreshold: 2
 livenessProbe:
-  grpc: {port: {{ .port }}, service: live}
+  httpGet: {path: /livez, port: metrics, scheme: {{ $scheme }}}
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
@@ -150,10 +157,10 @@ livenessProbe:
 {{- define "recmesh.serviceEnv" -}}
 {{- $compact := eq .component "compact" -}}
 {{- if or $compact (has .component (list "um" "cm" "recall" "feed")) }}
-{{ include "recmesh.redisEnv" .root }}
+{{ include "recmesh.redisEnv" . }}
 {{- end }}
 {{- if or $compact (eq .component "recall") }}
-{{ include "recmesh.milvusEnv" .root }}
+{{ include "recmesh.milvusEnv" . }}
 {{- end }}
 {{- if or $compact (has .component (list "as" "recall" "rank")) }}
 {{ include "recmesh.storeEnv" .root }}
@@ -191,6 +198,7 @@ livenessProbe:
 {{- define "recmesh.service" -}}
 {{- $served := ternary "compact" .component (and (eq .root.Values.mode "compact") (ne .component "feed")) -}}
 {{- $port := index (include "recmesh.ports" . | fromYaml) .component -}}
+{{- $tls := not (empty (include "common.tls" .root)) -}}
 apiVersion: v1
 kind: Service
 metadata:
@@ -205,12 +213,12 @@ spec:
   selector:
     {{- include "common.selector" (dict "root" .root "component" $served) | nindent 4 }}
   ports:
-    - {name: grpc, port: {{ $port }}, targetPort: {{ .component }}, appProtocol: kubernetes.io/h2c}
+    - {name: grpc, port: {{ $port }}, targetPort: {{ .component }}, appProtocol: {{ ternary "https" "kubernetes.io/h2c" $tls }}}
     {{- with include "recmesh.httpPort" . }}
-    - {name: http, port: {{ . }}, targetPort: {{ $.component }}-http, appProtocol: http}
+    - {name: http, port: {{ . }}, targetPort: {{ $.component }}-http, appProtocol: {{ ternary "https" "http" $tls }}}
     {{- end }}
     {{- if or (eq $served .component) (eq .component "as") }}
-    - {name: metrics, port: {{ add 10000 $port }}, targetPort: metrics}
+    - {name: metrics, port: {{ add 10000 $port }}, targetPort: metrics, appProtocol: {{ ternary "https" "http" $tls }}}
     {{- end }}
 {{- end -}}
 
