@@ -5,6 +5,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -72,7 +73,7 @@ class Authority:
 
     def __init__(self, name: str = "test CA") -> None:
         """Make its key."""
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key: Any = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name(
             [x509.NameAttribute(x509.NameOID.COMMON_NAME, f"{name} {x509.random_serial_number()}"[:64])]
         )
@@ -80,6 +81,14 @@ class Authority:
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
         self.certificate = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    @classmethod
+    def of(cls, key: bytes, certificate: bytes) -> "Authority":
+        """The CA of somebody else, as PEM."""
+        authority = cls()
+        authority._key = serialization.load_pem_private_key(key, password=None)
+        authority._name, authority.certificate = x509.load_pem_x509_certificate(certificate).subject, certificate
+        return authority
 
     def issue(self, dns: Sequence[str] = ("localhost",), uri: str = "", days: float = 1) -> Issued:
         """Issue a certificate for names and 127.0.0.1. With negative days, it has expired."""

@@ -302,6 +302,8 @@ def test_the_shop_adds_callers_and_rules() -> None:
     policy = policy_of(render("default", *options, f"--set-json=security.policy.allow={json.dumps(allow)}"))
     assert policy["allow"][1] == {"callers": ["client"], "methods": ["as/*"]}
     assert policy["allow"][-1:] == allow
+    reflection = policy_of(render("default", "--set=security.reflection=true"))["allow"][-1]
+    assert reflection == {"callers": ["client"], "methods": ["reflection"]}
     clash = refused('--set-json=security.policy.callers=[{"name":"um"}]')
     assert "security.policy.callers: um is a component of the release: choose another name" in clash
 
@@ -362,11 +364,13 @@ def test_servers_check_tokens_and_write_who_called() -> None:
 
 def test_only_the_public_services_may_do_without_certificates() -> None:
     for values, public in (("all", {"as", "feed"}), ("local", {"compact", "feed"})):
-        found = server_variables(render(values, "--set=global.tls.clientAuth=none"))
+        options = ("--set=global.tls.clientAuth=none", "--set=security.tokensSecret=tokens")
+        found = server_variables(render(values, *options))
         without = {name for name, variables in found.items() if variables["RECMESH_TLS_CLIENT_AUTH"] == "none"}
         assert without == public
         default = server_variables(render(values))
         assert {variables["RECMESH_TLS_CLIENT_AUTH"] for variables in default.values()} == {"require"}
+    assert "callers need tokens: set security.tokensSecret" in refused("--set=global.tls.clientAuth=none")
 
 
 def test_who_calls_shows_its_certificate() -> None:
@@ -405,6 +409,17 @@ def test_redis_takes_tls_alone_and_has_users() -> None:
         "exec redis-cli -s /run/redis/redis.sock --user probe -e exists recmesh"
     )
     assert service["spec"]["ports"] == [{"name": "redis", "port": 6380, "targetPort": "redis"}]
+
+
+@pytest.mark.parametrize(
+    ("url", "ca"),
+    [("redis://valkey.example:6379/0", None), ("rediss://valkey.example:6380/0", "/etc/ssl/certs/ca-certificates.crt")],
+)
+def test_an_external_store_is_not_trusted_by_the_ca_of_the_release(url: str, ca: str | None) -> None:
+    (um,) = find(render("default", "--set=redis.enabled=false", f"--set=external.redis.url={url}"), "Deployment", "um")[
+        "spec"
+    ]["template"]["spec"]["containers"]
+    assert environment(um).get("RECMESH_REDIS_CA") == ca
 
 
 def test_a_certificate_of_redis_alone_keeps_its_port() -> None:

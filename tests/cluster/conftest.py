@@ -37,6 +37,12 @@ RATE = float(os.environ.get("RECMESH_CLUSTER_RATE", "30"))
 STORES = {"redis": "docker.io/library/redis:7.0-debian", "milvus": "docker.io/milvusdb/milvus:v2.3.5"}
 USERS = [str(user) for user in range(5000, 5050)]
 BEFORE_SECONDS, AFTER_SECONDS = 5.0, 10.0
+# The address names a pod, and its certificate does not.
+READ_METRICS = """import ssl, sys, urllib.request
+context = ssl.create_default_context(cafile="/tls/ca.crt")
+context.check_hostname = False
+context.load_cert_chain("/tls/tls.crt", "/tls/tls.key")
+print(urllib.request.urlopen(sys.argv[1], context=context, timeout=10).read().decode())"""
 
 _measurements: list[str] = []
 
@@ -95,7 +101,7 @@ def namespace(stores: None) -> Iterator[str]:
     kube.run("kubectl", "create", "namespace", kube.NAMESPACE)
     label = "pod-security.kubernetes.io/enforce=restricted"
     kube.run("kubectl", "label", "namespace", kube.NAMESPACE, label)
-    programs = [f"--from-file={HERE / name}" for name in ("load.py", "record.py", "wait.py")]
+    programs = [f"--from-file={HERE / name}" for name in ("load.py", "record.py", "stranger.py", "wait.py")]
     kube.kubectl("create", "configmap", "programs", *programs)
     yield kube.NAMESPACE
     if os.environ.get("RECMESH_CLUSTER_KEEP") != "1":
@@ -134,12 +140,23 @@ def operator(mesh: None) -> str:
     return "operator"
 
 
-def start_client(name: str, label: str, program: str, *arguments: str) -> None:
-    """Start a pod that runs a program of this folder, and wait until it is ready."""
+def start_client(name: str, label: str, program: str, *arguments: str, identity: str = "recmesh-client-tls") -> None:
+    """Start a pod that runs a program of this folder, and wait until it is ready.
+
+    Args:
+        name: Of the pod.
+        label: Decides by the NetworkPolicies whom it may call.
+        program: A file of this folder.
+        arguments: Of the program.
+        identity: The Secret with its certificate; empty for plain connections.
+    """
+    files = {"certificate": "tls.crt", "key": "tls.key", "ca": "ca.crt"}
     kube.apply(
         HERE / "client.yaml",
         name=name,
         label=label,
+        secret=identity or "none",
+        **{variable: f"/tls/{file}" if identity else "" for variable, file in files.items()},
         image=images_of_recmesh.tag("ingest"),
         program=f"/programs/{program}",
         arguments=", ".join(json.dumps(argument) for argument in arguments),
@@ -193,12 +210,19 @@ class Traffic:
     answers: Answers = field(default_factory=lambda: Answers([]))
 
 
+def metrics(operator: str, pod: Any, port: int) -> list[str]:
+    """The lines of a pod's metrics, which a pod with network access and a certificate reads."""
+    address = f"https://{pod['status']['podIP']}:{port}/metrics"
+    return kube.kubectl("exec", operator, "--", "python", "-c", READ_METRICS, address).splitlines()
+
+
 @contextmanager
-def traffic(what: str, rate: float = RATE) -> Iterator[Traffic]:
+def traffic(what: str, rate: float = RATE, identity: str = "recmesh-client-tls") -> Iterator[Traffic]:
     """Put a steady load on `as` from a client pod before, during and after the block, and record measurements."""
     name = "load"
     kube.kubectl("delete", "pod", name, "--ignore-not-found", "--wait")
-    start_client(name, "recmesh.io/client", "load.py", "dns:///recmesh-as:8930", str(rate), *USERS)
+    target = "dns:///recmesh-as:8930"
+    start_client(name, "recmesh.io/client", "load.py", target, str(rate), *USERS, identity=identity)
     seen = Traffic(what)
     time.sleep(BEFORE_SECONDS)  # an undisturbed period to compare with
     seen.began = time.time()

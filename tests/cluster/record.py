@@ -16,6 +16,7 @@ import grpc
 
 from recmesh.channels import ChannelPolicy, open_channel
 from recmesh.pb.feed_pb2 import Action, FeedResponse, RecordActionsRequest
+from recmesh.tls import TlsFiles
 
 METHOD = "/feed.FeedService/record_actions"
 POLICY = ChannelPolicy(keepalive_ms=30_000, keepalive_timeout_ms=5_000, resolution_interval_ms=1_000)
@@ -45,7 +46,7 @@ async def main(target: str, rate: float, users: list[str]) -> None:
     """Open loop: an action every 1/rate seconds, whether or not earlier ones have been acknowledged."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with open_channel(target, POLICY) as channel:
+    async with open_channel(target, POLICY, tls=TlsFiles.from_environment()) as channel:
         began, calls = time.monotonic(), list[asyncio.Task[None]]()
         while not stop.is_set():
             await asyncio.sleep(max(0.0, began + len(calls) / rate - time.monotonic()))

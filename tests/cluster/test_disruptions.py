@@ -1,11 +1,13 @@
 """`make cluster-test`: `as` keeps answering under load while pods are deleted, updated and scaled."""
 
 import time
+from functools import partial
+from typing import Any
 
 import pytest
 
 from tests.cluster import kube
-from tests.cluster.conftest import RATE, USERS, client, note, pods_use, traffic
+from tests.cluster.conftest import RATE, USERS, client, metrics, note, pods_use, traffic
 
 LOAD_SECONDS = 90.0  # the metrics API averages over up to half a minute
 
@@ -47,50 +49,49 @@ def test_deleting_one_of_two_pods_of_as_costs_no_answer(mesh: None) -> None:
 def test_a_deleted_pod_of_paddle_serving_costs_no_answer(paddle_serving: None, operator: str) -> None:
     def scored() -> bool:
         client(operator, "as", USERS[0])
-        return _scored_by("paddle-serving") > 0
+        return _scored_by(operator, "paddle-serving") > 0
 
     kube.wait_until(scored, "a list that Paddle Serving has scored")
-    before = _scored_by("onnx")
+    before = _scored_by(operator, "onnx")
     with traffic("pod of paddle-serving deleted") as seen:
         kube.delete_pod("paddle-serving")
     assert seen.answers.failed == []
-    assert _scored_by("onnx") > before  # in the process of rank, meanwhile
+    assert _scored_by(operator, "onnx") > before  # in the process of rank, meanwhile
 
 
-def _scored_by(backend: str) -> float:
+def _scored_by(operator: str, backend: str) -> float:
     """Number of lists that a backend has scored for the pod of rank."""
-    return _metric(kube.pods("rank")[0]["metadata"]["name"], 18960, "recmesh_rank_backend_seconds_count", backend)
+    return _metric(operator, kube.pods("rank")[0], 18960, "recmesh_rank_backend_seconds_count", backend)
 
 
-def test_scaling_up_spreads_the_calls_and_scaling_down_loses_none(mesh: None) -> None:
+def test_scaling_up_spreads_the_calls_and_scaling_down_loses_none(operator: str) -> None:
     with traffic("recall from 1 to 3 pods and back") as seen:
         kube.kubectl("scale", "deployment/recmesh-recall", "--replicas=3")
         kube.wait_until(lambda: kube.ready("recall", 3), "three pods of recall")
-        shares = kube.wait_until(_even_shares, "an even spread of calls", seconds=90)
+        shares = kube.wait_until(partial(_even_shares, operator), "an even spread of calls", seconds=90)
         kube.kubectl("scale", "deployment/recmesh-recall", "--replicas=1")
         kube.wait_until(lambda: kube.ready("recall"), "one pod of recall")
     note(f"recall, shares of 3 pods: {', '.join(f'{share:.0%}' for share in shares)}")
     assert seen.answers.failed == []
 
 
-def _even_shares() -> list[float] | None:
+def _even_shares(operator: str) -> list[float] | None:
     """The share of each pod of recall in the calls of five seconds; None unless all shares are between 15 and 55 %."""
-    before = _calls()
+    before = _calls(operator)
     kube.kubectl("exec", "load", "--", "python", "-c", "import time; time.sleep(5)")
-    after = _calls()
+    after = _calls(operator)
     gained = [after[pod] - before.get(pod, 0) for pod in after]
     shares = [calls / sum(gained) if sum(gained) else 0 for calls in gained]
     return shares if len(shares) == 3 and all(0.15 <= share <= 0.55 for share in shares) else None
 
 
-def _calls() -> dict[str, float]:
+def _calls(operator: str) -> dict[str, float]:
     """Calls that each pod of recall has answered."""
-    names = [pod["metadata"]["name"] for pod in kube.pods("recall")]
-    return {name: _metric(name, 18950, "recmesh_requests_total") for name in names}
+    pods = kube.pods("recall")
+    return {pod["metadata"]["name"]: _metric(operator, pod, 18950, "recmesh_requests_total") for pod in pods}
 
 
-def _metric(pod: str, port: int, name: str, label: str = "") -> float:
+def _metric(operator: str, pod: Any, port: int, name: str, label: str = "") -> float:
     """The sum of a metric of a pod, over all series that contain `label`."""
-    code = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
-    lines = kube.kubectl("exec", pod, "--", "python", "-c", code).splitlines()
+    lines = metrics(operator, pod, port)
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name) and label in line)

@@ -36,11 +36,11 @@ def test_policies_allow_only_the_connections_of_the_architecture(operator: str) 
     start_client("outsider", "recmesh.io/nobody", "wait.py")
     recall = kube.pods("recall")[0]["metadata"]["name"]
     assert connects(recall, "recmesh-milvus", 19530)
-    assert connects(recall, "recmesh-redis", 6379)
+    assert connects(recall, "recmesh-redis", 6380)
     for component in ("rank", "as"):
-        assert not connects(kube.pods(component)[0]["metadata"]["name"], "recmesh-redis", 6379), component
+        assert not connects(kube.pods(component)[0]["metadata"]["name"], "recmesh-redis", 6380), component
     assert not connects(kube.pods("as")[0]["metadata"]["name"], "recmesh-feed", 8940)
-    for name, port in (("redis", 6379), ("milvus", 19530), ("recall", 8950), ("as", 8930), ("feed", 8940)):
+    for name, port in (("redis", 6380), ("milvus", 19530), ("recall", 8950), ("as", 8930), ("feed", 8940)):
         assert not connects("outsider", f"recmesh-{name}", port), name
     assert connects(operator, "recmesh-as", 8930)
     assert connects(operator, "recmesh-feed", 8940)
@@ -92,10 +92,11 @@ def test_repeating_a_training_takes_seconds(mesh: None) -> None:
 
 
 def test_a_reinstallation_finds_its_volumes_and_waits_for_a_late_milvus(operator: str) -> None:
+    secrets = _secrets()
     kube.helm("uninstall", kube.RELEASE, "--wait")
     kinds = "all,networkpolicies,poddisruptionbudgets,serviceaccounts,configmaps,secrets,persistentvolumeclaims"
     left = kube.kubectl("get", kinds, "--selector=app.kubernetes.io/instance=recmesh", "--output=name").split()
-    assert {name.partition("/")[0] for name in left} <= {"persistentvolumeclaim", "pod"}, left
+    assert {name.partition("/")[0] for name in left} <= {"persistentvolumeclaim", "pod", "secret"}, left
     # Services keep sending calls to a terminating pod if there is no other pod.
     mine = ("pods", "--selector=app.kubernetes.io/instance=recmesh")
     kube.wait_until(lambda: not kube.get(*mine), "the end of all pods")
@@ -116,3 +117,10 @@ def test_a_reinstallation_finds_its_volumes_and_waits_for_a_late_milvus(operator
     kube.upgrade()  # Milvus may run on any node again
     kube.rolled_out("milvus", "statefulset")
     kube.wait_until(lambda: not recommended(operator).get("degraded"), "complete answers")
+    assert _secrets() == secrets  # with which the kept volumes are read
+
+
+def _secrets() -> dict[str, str]:
+    """Uids of the Secrets of the installation, by name."""
+    found = [secret["metadata"] for secret in kube.get("secrets", "--selector=app.kubernetes.io/instance=recmesh")]
+    return {metadata["name"]: metadata["uid"] for metadata in found}

@@ -7,7 +7,7 @@
 {{- if not $redis.enabled }}
 {{- include "recmesh.urlEnv" (dict "name" "RECMESH_REDIS_URL" "url" (required "external.redis: give a url or a secret, or set redis.enabled" ($values.external.redis.url | default $values.external.redis.secret)) "from" $values.external.redis) }}
 {{- include "recmesh.loginEnv" (dict "store" "REDIS" "auth" $values.external.redis.auth) }}
-{{- include "recmesh.externalCaEnv" (dict "root" .root "store" "redis") }}
+{{- include "recmesh.externalCaEnv" (dict "root" .root "store" "redis" "url" $values.external.redis.url) }}
 {{- else }}
 {{- $own := ($redis.tls).existingSecret }}
 {{- $tls := or $own (include "common.tls" .root) }}
@@ -38,15 +38,15 @@
 {{- else }}
 {{- include "recmesh.urlEnv" (dict "name" "RECMESH_MILVUS_URI" "url" (required "external.milvus: give a uri or a secret, or set milvus.enabled" ($values.external.milvus.uri | default $values.external.milvus.secret)) "from" $values.external.milvus) }}
 {{- include "recmesh.loginEnv" (dict "store" "MILVUS" "auth" $values.external.milvus.auth) }}
-{{- include "recmesh.externalCaEnv" (dict "root" .root "store" "milvus") }}
+{{- include "recmesh.externalCaEnv" (dict "root" .root "store" "milvus" "url" $values.external.milvus.uri) }}
 {{- end }}
 {{- end -}}
 
-{{- /* The CA of an external store: that of the values, or those that the image trusts. Arguments: `root`, `store`. */ -}}
+{{- /* The CA of an external store: that of the values, or those that the image trusts. Arguments: `root`, `store`, `url`. */ -}}
 {{- define "recmesh.externalCaEnv" -}}
 {{- if (index .root.Values.external .store).caSecret }}
 - {name: RECMESH_{{ upper .store }}_CA, value: /etc/recmesh/{{ .store }}-ca/ca.crt}
-{{- else if include "common.tls" .root }}
+{{- else if and (include "common.tls" .root) (not (regexMatch "^(redis|http):" (.url | default ""))) }}
 - {name: RECMESH_{{ upper .store }}_CA, value: /etc/ssl/certs/ca-certificates.crt} # not the CA of the release
 {{- end }}
 {{- end -}}

@@ -156,6 +156,9 @@ release
 {{- $security := .root.Values.security | default dict -}}
 {{- include "recmesh.tlsEnv" . }}
 {{- if include "common.tls" .root }}
+{{- if not (or (include "common.clientCertificates" .root) $security.tokensSecret (include "recmesh.jwksVolume" .root)) }}
+{{- fail "global.tls.clientAuth: without certificates, callers need tokens: set security.tokensSecret or security.jwks" }}
+{{- end }}
 - {name: RECMESH_TLS_CLIENT_AUTH, value: {{ ternary "require" "none" (or (not (has .component (list "as" "feed" "compact"))) (not (empty (include "common.clientCertificates" .root)))) }}}
 {{- if include "common.acceptPlain" .root }}
 - {name: RECMESH_TLS_ACCEPT_PLAIN, value: "true"}
@@ -286,6 +289,10 @@ allow:
 {{- end }}
   - callers: [prometheus, client]
     methods: [metrics]
+{{- if (.Values.security).reflection }}
+  - callers: [client]
+    methods: [reflection]
+{{- end }}
 {{- with $given.allow }}
   {{- toYaml . | nindent 2 }}
 {{- end }}
