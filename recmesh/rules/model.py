@@ -5,14 +5,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from recmesh.conditions import SKU_ID, Condition
 from recmesh.contract import HOME, MAX_CONDITIONS, MAX_ID_BYTES, MAX_RECOMMENDATIONS, SCENARIOS
-from recmesh.errors import DataError
 from recmesh.spelling import did_you_mean
-from recmesh.yaml_text import TextLoader
+from recmesh.yaml_text import Document, echo, reason
 
 RULES_FILE = "rules.yaml"
 MAX_RULES_BYTES = 64 << 10
@@ -24,8 +22,6 @@ MAX_FACTOR = 1_000.0
 Scenario: TypeAlias = Literal["home", "related", "basket", "repeat", "trending"]
 """One of `SCENARIOS`."""
 
-_MAX_MESSAGE = 500
-_MAX_ECHO = 40
 _TIME = "write an ISO 8601 time with a zone, such as 2026-12-24T18:00:00+01:00"
 _DATE_AND_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d.*", re.DOTALL)
 
@@ -227,29 +223,20 @@ class RuleSet(_Part):
             DataError: The rules are invalid. The message is one line, and names the line and column of the first error,
                 the key, and what is allowed.
         """
-        if len(text) > MAX_RULES_BYTES:
-            raise _error(name, _line_at(text, MAX_RULES_BYTES), f"the file is longer than {MAX_RULES_BYTES:,} bytes")
-        node, content = _loaded(text, name)
+        document = Document(text, name, MAX_RULES_BYTES)
+        content = document.content
         if not isinstance(content, dict) or "rules" not in content:
-            raise _error(name, _place(node, ()), "must be a mapping with the key rules, such as rules: []")
+            raise document.error((), "must be a mapping with the key rules, such as rules: []")
         try:
             found = cls.model_validate(content)
         except ValidationError as error:
-            # A misspelt key says more than the missing one that it was meant to be.
-            errors = sorted(
-                (detail["type"] == "missing", _place_of(node, detail), number, detail)
-                for number, detail in enumerate(error.errors())
-            )
-            _, place, _, first = errors[0]
-            others = sorted({line for _, (line, _), _, _ in errors} - {place[0]})
-            more = f"; see also line {', '.join(map(str, others[:10]))}" if others else ""
-            raise _error(name, place, _say(first, content) + more) from None
+            raise document.invalid(error.errors(), lambda detail: _say(detail, content)) from None
         names = dict[str, int]()
         for position, rule in enumerate(found.rules):
             if rule.name in names:
-                first_line, _ = _place(node, ("rules", names[rule.name], "name"))
+                first_line, _ = document.place(("rules", names[rule.name], "name"))
                 message = f'name: "{rule.name}" is the name of the rule in line {first_line}; choose another one'
-                raise _error(name, _place(node, ("rules", position, "name")), message)
+                raise document.error(("rules", position, "name"), message)
             names[rule.name] = position
         return found
 
@@ -281,82 +268,19 @@ class RuleSet(_Part):
         ]
 
 
-_Line: TypeAlias = tuple[int, int]
-
-
-def _loaded(text: bytes, name: str) -> tuple[yaml.Node | None, object]:
-    """The nodes of a document, which know their lines, and its content."""
-    try:
-        loader = TextLoader(text.decode())
-        try:
-            node = loader.get_single_node()
-            return node, loader.construct_document(node) if node else None
-        finally:
-            loader.dispose()
-    except UnicodeDecodeError as error:
-        raise _error(name, _line_at(text, error.start), "is not UTF-8") from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise _error(name, place, f"invalid YAML: {error.problem or error.context}") from None
-    except yaml.reader.ReaderError as error:
-        place = _line_at(text.decode().encode("utf-32-le"), 4 * error.position, width=4)
-        raise _error(name, place, f"invalid YAML: {error.reason}") from None
-    except RecursionError:
-        raise _error(name, (1, 1), "is nested too deeply") from None
-
-
-def _line_at(text: bytes, position: int, width: int = 1) -> _Line:
-    """The line and the column at a position of a text whose characters have `width` bytes, or more in UTF-8."""
-    before = text[:position]
-    newline = b"\n" + bytes(width - 1)
-    return before.count(newline) + 1, (len(before) - before.rfind(newline) - 1) // width + 1
-
-
-def _place(node: yaml.Node | None, path: Sequence[int | str], *, of_key: bool = False) -> _Line:
-    """The line and the column of a value, or of the closest one around it; of the last key if `of_key`."""
-    if node is None:
-        return 1, 1
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            # pydantic names the kind of a rule in its paths, which is no key.
-            key, value = next(((key, value) for key, value in node.value if key.value == part), (node, node))
-            node = key if of_key and part == path[-1] else value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-    return node.start_mark.line + 1, node.start_mark.column + 1
-
-
-def _place_of(node: yaml.Node | None, error: Any) -> _Line:
-    """The line and the column of an error of pydantic."""
-    path, kind = error["loc"], error["type"]
-    return _place(node, (*path, "kind") if kind == "union_tag_invalid" else path, of_key=kind == "extra_forbidden")
-
-
-def _error(name: str, place: _Line, message: str) -> DataError:
-    text = "".join(character if character.isprintable() else " " for character in message)
-    text = text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}..."
-    return DataError(f"{name} line {place[0]}, column {place[1]}: {text}")
-
-
 def _say(error: Any, content: object) -> str:
     """An error of pydantic as `rule "name": key: what is wrong, and what is allowed`."""
     path = [part for part in error["loc"][2:] if not isinstance(part, int)]
     kind = path.pop(0) if path and path[0] in KINDS else ""
     keys = [str(part) for part in path]
     allowed = _keys(KINDS[str(kind)]) if kind else ("rules",)
-    message = _reason(error, keys, allowed)
+    message = _reason(error, allowed)
     key = f"{'.'.join(keys)}: " if keys and error["type"] not in ("extra_forbidden", "missing") else ""
     return f"{_rule_of(error['loc'], content)}{key}{message}"
 
 
-def _reason(error: Any, keys: Sequence[str], allowed: Sequence[str]) -> str:
-    kind, given = str(error["type"]), _echo(error["input"])
-    if kind == "extra_forbidden":
-        key = str(error["loc"][-1])
-        return f'unknown key "{key}"{did_you_mean(key, allowed)}; allowed: {", ".join(allowed)}'
-    if kind == "missing":
-        return f'the key "{error["loc"][-1]}" is missing; allowed: {", ".join(allowed)}'
+def _reason(error: Any, allowed: Sequence[str]) -> str:
+    kind, given = str(error["type"]), echo(error["input"])
     if kind == "union_tag_not_found":
         return f"the key kind is missing: one of {', '.join(KINDS)}"
     if kind == "union_tag_invalid":
@@ -364,19 +288,11 @@ def _reason(error: Any, keys: Sequence[str], allowed: Sequence[str]) -> str:
         return f'kind: "{tag}" is not one of {", ".join(KINDS)}{did_you_mean(tag, KINDS)}'
     if kind == "literal_error":
         return f"{given} is not one of {', '.join(SCENARIOS)}{did_you_mean(str(error['input']), SCENARIOS)}"
-    if kind in ("too_short", "too_long"):
-        bound, limit = ("least", "min_length") if kind == "too_short" else ("most", "max_length")
-        return f"must have at {bound} {error['ctx'][limit]} entries, not {error['ctx']['actual_length']}"
-    if kind in ("tuple_type", "list_type"):
-        return f"must be a list, not {given}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"a rule must be a mapping with the keys name and kind, not {given}"
     if kind == "timezone_aware" or kind.startswith("datetime"):
         return f"{_TIME}, not {given}"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if kind == "value_error":
-        return message
-    return f"{message.replace('Input should', 'must', 1)}, not {given}"
+    return reason(error, allowed)
 
 
 def _keys(kind: type[_Rule]) -> list[str]:
@@ -390,9 +306,3 @@ def _rule_of(path: Sequence[int | str], content: Any) -> str:
     except (LookupError, TypeError):
         return ""
     return f'rule "{name[:MAX_NAME]}": ' if isinstance(name, str) and name else ""
-
-
-def _echo(value: object) -> str:
-    if isinstance(value, str):
-        return f'"{value}"' if len(value) <= _MAX_ECHO else f'"{value[:_MAX_ECHO]}..."'
-    return "a list" if isinstance(value, list | tuple) else "a mapping"
