@@ -13,7 +13,15 @@ import grpc
 import grpc.aio
 
 from recmesh.contract import DIRECT
-from recmesh.errors import DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
+from recmesh.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    PermissionDenied,
+    RecmeshError,
+    Unauthenticated,
+    Unavailable,
+)
 from recmesh.secure_channels import BlockingSecureChannel, SecureChannel, name_option
 from recmesh.tls import TlsFiles
 
@@ -24,6 +32,8 @@ ERRORS: dict[grpc.StatusCode, type[RecmeshError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
 }
 """The error that the status of a failed call becomes; callers choose one for every other status."""
 

@@ -14,9 +14,11 @@ __all__ = [
     "InvalidRequest",
     "LeakError",
     "Overloaded",
+    "PermissionDenied",
     "RecmeshError",
     "ReleaseError",
     "SettingsError",
+    "Unauthenticated",
     "Unavailable",
 ]
 
@@ -86,6 +88,20 @@ class DeadlineExceeded(RecmeshError):
 
     grpc_status = "DEADLINE_EXCEEDED"
     exit_code = 7
+
+
+class Unauthenticated(RecmeshError):
+    """The caller has not shown who it is: no certificate or token, or one that is not accepted."""
+
+    grpc_status = "UNAUTHENTICATED"
+    exit_code = 9
+
+
+class PermissionDenied(RecmeshError):
+    """The caller is known, and may not call the method."""
+
+    grpc_status = "PERMISSION_DENIED"
+    exit_code = 9
 
 
 class AnswerFailed(RecmeshError):

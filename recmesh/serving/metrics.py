@@ -20,6 +20,9 @@ DEADLINE_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 30.0),
 )
 REFUSED = Counter("recmesh_refused_requests", "Requests refused before any work", ["service", "reason"])
+CALLER_REQUESTS = Counter(
+    "recmesh_caller_requests", "Requests that were admitted, by the caller's name in the policy", ["service", "name"]
+)
 RETRIED = Counter("recmesh_retried_requests", "Requests that a client's gRPC library has sent again", ["service"])
 IN_FLIGHT = Gauge("recmesh_requests_in_flight", "Requests in progress", ["service"])
 LIMIT = Gauge("recmesh_requests_limit", "Requests that may be in progress; congestion lowers it", ["service"])

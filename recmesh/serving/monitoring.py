@@ -125,8 +125,3 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore clients that fail the handshake or go away."""
-
-
-def has_certificate(peer: Peer) -> bool:
-    """Whether a caller has a certificate of the CA, or none is needed."""
-    return not peer.encrypted or peer.certified

@@ -6,6 +6,7 @@ being decoded (docs/adr/017-raw-protobuf-fields.md).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, NoReturn, Protocol, TypeAlias, cast
 
 import grpc
@@ -50,15 +51,15 @@ class Context(Protocol):
 
 
 class Received(NamedTuple):
-    """A request as it arrives at the interceptor.
+    """A request as it arrives at the guard.
 
     Attributes:
-        message: The message, or why there is none: gRPC would log such an error with a traceback, and answer UNKNOWN.
-            Over HTTP, the method gets the body, and reads it.
+        read: Reads the message, once it is known that the caller may call. Raises InvalidRequest. gRPC would log an
+            error of its own deserializer with a traceback, and answer UNKNOWN.
         size: Its size in bytes.
     """
 
-    message: Message | bytes | InvalidRequest
+    read: Callable[[], Message]
     size: int
 
 
@@ -89,16 +90,28 @@ def handlers(
 def receiver(request: type[Message], max_bytes: int) -> Callable[[bytes], Received]:
     """A deserializer for requests of up to `max_bytes`."""
 
+    def read(content: bytes) -> Message:
+        try:
+            return request.FromString(content)
+        except DecodeError:
+            raise InvalidRequest(f"the request is no {request.DESCRIPTOR.full_name}") from None
+
     def receive(content: bytes) -> Received:
         size = len(content)
         if size > max_bytes:
-            return Received(InvalidRequest(f"the request has {size:,} bytes: at most {max_bytes:,}"), size)
-        try:
-            return Received(request.FromString(content), size)
-        except DecodeError:
-            return Received(InvalidRequest(f"the request is no {request.DESCRIPTOR.full_name}"), size)
+            return unreadable(f"the request has {size:,} bytes: at most {max_bytes:,}", size)
+        return Received(partial(read, content), size)
 
     return receive
+
+
+def unreadable(text: str, size: int) -> Received:
+    """A request of which it is known that it is invalid, and why."""
+
+    def read() -> Message:
+        raise InvalidRequest(text)
+
+    return Received(read, size)
 
 
 def _serialize(message: Message) -> bytes:

@@ -15,6 +15,7 @@ import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from recmesh.callers import METRICS
 from recmesh.contract import (
     KEEPALIVE_MS,
     KEEPALIVE_TIMEOUT_MS,
@@ -23,6 +24,8 @@ from recmesh.contract import (
 )
 from recmesh.errors import RecmeshError
 from recmesh.serving import logs
+from recmesh.serving.audit import Audit
+from recmesh.serving.callers import Callers
 from recmesh.serving.encryption import Encryption
 from recmesh.serving.endpoint import Endpoint
 from recmesh.serving.guard import Guard
@@ -30,7 +33,8 @@ from recmesh.serving.health import Health
 from recmesh.serving.interceptor import Interceptor
 from recmesh.serving.listener import LOOPBACK, MixedListener, listen, unbindable
 from recmesh.serving.load import Congestion, Load, keep_adapting
-from recmesh.serving.monitoring import Monitoring, has_certificate
+from recmesh.serving.monitoring import Monitoring
+from recmesh.serving.peer import Peer
 from recmesh.serving.rpc import handlers
 from recmesh.serving.settings import ServerSettings, load_settings, printable
 from recmesh.serving.tracing import Tracer
@@ -82,13 +86,24 @@ async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
     async with AsyncExitStack() as stack:
         encryption = Encryption.of(settings)
         loop, metrics_port = asyncio.get_running_loop(), settings.metrics_port_for(port)
-        monitoring = Monitoring(settings.host, metrics_port, encryption, has_certificate, loop)
+        callers = Callers.of(settings, encryption)
+        if callers is not None:
+            await stack.enter_async_context(background(callers.follow()))
+        audit = Audit.with_key_of(settings.audit_key_file) if settings.audit else None
+
+        def may_scrape(peer: Peer) -> bool:
+            return callers is None or callers.may(peer, METRICS)
+
+        monitoring = Monitoring(settings.host, metrics_port, encryption, may_scrape, loop)
         stack.callback(monitoring.stop)
         tracer = Tracer.of(name, settings)
         stack.callback(tracer.close)
         endpoints = await stack.enter_async_context(build(settings))
         congestion = next((endpoint.congestion for endpoint in endpoints if endpoint.congestion), Congestion())
-        servers = [_EndpointServer(endpoint, settings, encryption, tracer, congestion) for endpoint in endpoints]
+        servers = [
+            _EndpointServer(endpoint, settings, encryption, tracer, congestion, callers, audit)
+            for endpoint in endpoints
+        ]
         await stack.enter_async_context(background(keep_adapting([server.load for server in servers], congestion)))
         public = next(server for server in servers if server.port == port)
         monitoring.ready = lambda: public.health.serving
@@ -149,6 +164,8 @@ class _EndpointServer:
         encryption: Encryption | None,
         tracer: Tracer,
         congestion: Congestion,
+        callers: Callers | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._settings = settings
@@ -158,7 +175,7 @@ class _EndpointServer:
         self.load = Load(settings.max_in_flight, settings.max_bytes_in_flight, congestion)
         service = endpoint.descriptor.full_name
         self.health = Health(endpoint.name, ("", service), endpoint.check)
-        guard = Guard(endpoint.name, self.load, tracer, settings.default_timeout)
+        guard = Guard(endpoint.name, self.load, tracer, settings.default_timeout, callers, audit)
         self._server = grpc.aio.server(
             interceptors=[Interceptor(guard)],
             options=_server_options(settings),

@@ -75,6 +75,13 @@ class ServerSettings(BaseSettings):
         otlp_endpoint: Receives the spans. Empty: `OTEL_EXPORTER_OTLP_ENDPOINT`; without either, nothing is recorded.
         trace_ratio: Share of the requests without a trace parent that are sampled.
         trace_slow: Requests that take as long are exported even if they are not sampled.
+        policy_file: Says who may call what (docs/callers.md).
+        tokens_file: Names and bearer tokens of callers.
+        jwks_file: The public keys of those who issue JWTs.
+        jwt_issuer: The `iss` of JWTs.
+        jwt_audience: What the `aud` of JWTs contains.
+        audit: Whether each call is logged with its caller and the hashes of its users.
+        audit_key_file: The key of these hashes.
     """
 
     model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
@@ -107,6 +114,14 @@ class ServerSettings(BaseSettings):
     otlp_endpoint: str = ""
     trace_ratio: Ratio = 0.01
     trace_slow: NonNegativeFloat = 0.25
+
+    policy_file: Path | None = None
+    tokens_file: Path | None = None
+    jwks_file: Path | None = None
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    audit: bool = False
+    audit_key_file: Path | None = None
 
     @property
     def tls(self) -> TlsFiles | None:

@@ -34,7 +34,9 @@ PROGRAMS = {
         *("onnxruntime", "scipy"),
     ],
 }
-EXPORTERS = [
+# Imported only if a setting asks for it.
+ON_DEMAND = [
+    "recmesh.callers.web_tokens",
     "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
     *("opentelemetry.exporter.otlp.proto.http.trace_exporter", "requests"),
 ]
@@ -59,7 +61,7 @@ imported = set().union(*(owners.get(name.partition(".")[0], set()) for name in l
 print(json.dumps(sorted(imported)))
 """
 # Dependencies of what a service imports that it never uses, so that they stay unimported.
-UNUSED = {"async-timeout", "flatbuffers", "h11", "packaging"}
+UNUSED = {"async-timeout", "flatbuffers", "h11", "packaging", "pycparser"}
 
 
 def packages(path: Path) -> set[str]:
@@ -70,7 +72,7 @@ def packages(path: Path) -> set[str]:
 def imported(image: str) -> set[str]:
     """The packages that a program imports while those that its image lacks are hidden."""
     python = ROOT / (".venv-train" if image == "train" else ".venv") / "bin" / "python"
-    modules = [*PROGRAMS[image], *(EXPORTERS if image in images.SERVICES else [])]
+    modules = [*PROGRAMS[image], *(ON_DEMAND if image in images.SERVICES else [])]
     chosen = sorted(packages(images.lock_file(image)))
     result = subprocess.run(
         [python, "-c", IMPORTS, json.dumps(modules), json.dumps(chosen)],

@@ -17,8 +17,8 @@ from recmesh.retrieval.scenarios import LIST_CHANNELS
 from recmesh.serving import metrics
 from tests.servers import ROOT
 
-# `write` is log.info or log.error in the interceptor.
-_LOGGING = re.compile(r"log\.(debug|info|warning|error)|write")
+# `write` is log.info or log.error in the guard.
+_LOGGING = re.compile(r"(?:self\._)?log\.(debug|info|warning|error)|write")
 
 
 @pytest.fixture(scope="module")

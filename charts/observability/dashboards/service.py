@@ -27,6 +27,13 @@ def _requests() -> list[object]:
             Query(rate(f"recmesh_requests_total{{{_OF}}}", "method, status"), "{{method}} {{status}}"),
             stacked=True,
         ),
+        graph(
+            "Requests by caller",
+            "Admitted requests per second, by the caller's name in the policy.",
+            "reqps",
+            Query(rate(f"recmesh_caller_requests_total{{{_OF}}}", "name"), "{{name}}"),
+            stacked=True,
+        ),
         quantiles("Time to answer", "Time from receipt to answer.", "recmesh_request_seconds", _OF),
         graph(
             "Time that callers allow",

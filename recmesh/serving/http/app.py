@@ -8,11 +8,13 @@ import asyncio
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -22,13 +24,13 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from recmesh.contract import PRIORITY
-from recmesh.errors import InvalidRequest
 from recmesh.serving import logs
 from recmesh.serving.endpoint import Endpoint
 from recmesh.serving.guard import Guard, Guarded
 from recmesh.serving.health import Health
 from recmesh.serving.http.codec import Codec, codecs
-from recmesh.serving.rpc import Context, Method, Received
+from recmesh.serving.peer import NO_PEER, Peer
+from recmesh.serving.rpc import Context, Method, Received, unreadable
 from recmesh.serving.tracing import Metadata
 from recmesh.timeouts import in_time
 
@@ -54,6 +56,8 @@ _HTTP_STATUS = {
     grpc.StatusCode.CANCELLED: 499,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
     grpc.StatusCode.NOT_FOUND: 404,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.UNIMPLEMENTED: 501,
@@ -119,6 +123,8 @@ def _not_routed(request: Request, error: Exception) -> Response:
 def _error(code: grpc.StatusCode, text: str, status: int = 0, headers: Any = None) -> Response:
     """An error in the form of Connect; `status` overrides the HTTP status of the code."""
     content = {"code": _CODES.get(code, code.name.lower()), "message": text}
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        headers = {"www-authenticate": "Bearer"}
     return JSONResponse(content, status or _HTTP_STATUS.get(code, 500), headers)
 
 
@@ -133,15 +139,20 @@ class _Ended(Exception):
 
 
 class _Call(Context):
-    """The context of a request over HTTP, as the guard and the methods know it from gRPC."""
+    """The context of a request over HTTP, as the guard and the methods know it from gRPC.
 
-    def __init__(self, metadata: Sequence[tuple[str, str]]) -> None:
+    Attributes:
+        peer: Where it comes from.
+    """
+
+    def __init__(self, metadata: Sequence[tuple[str, str]], peer: Peer) -> None:
         """Start the clock of a request with these headers.
 
         Raises:
             _Ended: The deadline is no number of milliseconds.
         """
         self._metadata = metadata
+        self.peer = peer.with_token(metadata)
         self._ends_at: float | None = None
         text = self.header(_TIMEOUT)
         if text:
@@ -180,6 +191,7 @@ class _Calls:
         self._service = endpoint.name
         self._max_bytes = endpoint.max_request_bytes
         self._guard = guard
+        self._name = guard.method_of(self.path)
         self._health = health
         self._default_timeout = default_timeout
         self._method = endpoint.methods[method.name]
@@ -197,16 +209,17 @@ class _Calls:
 
     async def _answer(self, request: Request) -> Response:
         metadata = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
-        call = _Call(metadata)
-        content_type, guarded = self._negotiate(call)
+        call = _Call(metadata, getattr(request.state, "peer", NO_PEER))
+        caller = await self._guard.admit(self.path, self._name, call.peer, call)
+        content_type, codec, guarded = self._negotiate(call)
         if not self._guard.has_room(metadata):
             await self._guard.refusing(self.path)(None, call)
-        received = await self._in_time(call, self._receive(request, compressed=call.header(_ENCODING) == _GZIP))
-        body = await self._unless_given_up(request, call, guarded(received, call))
+        received = await self._in_time(call, self._receive(request, codec, call.header(_ENCODING) == _GZIP))
+        body = await self._unless_given_up(request, call, guarded(received, call, caller))
         return Response(body, media_type=content_type)
 
-    def _negotiate(self, call: _Call) -> tuple[str, Guarded]:
-        """The content type of request and answer, and the guarded method that reads and writes it."""
+    def _negotiate(self, call: _Call) -> tuple[str, Codec, Guarded]:
+        """The content type of request and answer, its codec, and the guarded method that writes it."""
         if call.header(_PROTOCOL_VERSION) not in ("", _VERSION):
             raise _Ended(grpc.StatusCode.INVALID_ARGUMENT, f"{_PROTOCOL_VERSION}: must be {_VERSION}")
         if call.header(_ENCODING) not in ("", _GZIP, "identity"):
@@ -216,10 +229,10 @@ class _Calls:
         if codec is None:
             raise _Ended(grpc.StatusCode.INVALID_ARGUMENT, f"content-type: must be {' or '.join(self._codecs)}", 415)
         if content_type not in self._guarded:
-            self._guarded[content_type] = self._guard.guarded(self.path, _with_codec(self._method, codec))
-        return content_type, self._guarded[content_type]
+            self._guarded[content_type] = self._guard.guarded(self.path, _writing(self._method, codec))
+        return content_type, codec, self._guarded[content_type]
 
-    async def _receive(self, request: Request, *, compressed: bool) -> Received:
+    async def _receive(self, request: Request, codec: Codec, compressed: bool) -> Received:
         """The body of a request, of which no more is read than the limit allows."""
         body = bytearray()
         try:
@@ -234,10 +247,10 @@ class _Calls:
             try:
                 content = zlib.decompressobj(zlib.MAX_WBITS | _GZIP_FORMAT).decompress(content, self._max_bytes + 1)
             except zlib.error:
-                return Received(InvalidRequest(f"the request is not compressed by {_GZIP}"), len(content))
+                return unreadable(f"the request is not compressed by {_GZIP}", len(content))
         if len(content) > self._max_bytes:
-            return Received(InvalidRequest(f"the request has more than {self._max_bytes:,} bytes"), len(content))
-        return Received(content, len(content))
+            return unreadable(f"the request has more than {self._max_bytes:,} bytes", len(content))
+        return Received(partial(codec.decode, content), len(content))
 
     async def _in_time(self, call: _Call, receiving: Awaitable[Received]) -> Received:
         remaining = call.time_remaining()
@@ -268,12 +281,10 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _with_codec(method: Method, codec: Codec) -> Callable[[bytes, Context], Awaitable[bytes]]:
-    """A method that reads its request and writes its answer, behind the guard: both take time, and may fail."""
+def _writing(method: Method, codec: Codec) -> Callable[[Any, Context], Awaitable[bytes]]:
+    """A method that writes its answer behind the guard: that takes time, and may fail."""
 
-    async def answer(body: bytes, call: Context) -> bytes:
-        message = codec.decode(body)
-        logs.log_id.set(getattr(message, "log_id", 0))
+    async def answer(message: Message, call: Context) -> bytes:
         return codec.encode(await method(message, call))
 
     return answer

@@ -3,18 +3,22 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from recmesh.errors import DamagedData, Unavailable
 from recmesh.pb import um_pb2
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
-from recmesh.serving import Endpoint, deadline
+from recmesh.serving import Endpoint, ServerSettings, deadline
+from recmesh.serving.callers import Callers
+from recmesh.serving.encryption import Encryption
 from recmesh.serving.guard import Guard
 from recmesh.serving.health import Health
 from recmesh.serving.http.app import application
 from recmesh.serving.load import Congestion, Load
+from recmesh.serving.peer import Peer
 from recmesh.serving.tracing import Tracer
 from tests.unit.metric import added
 
@@ -28,14 +32,16 @@ async def _passes() -> None: ...
 class _Port:
     """The HTTP port of a service with one method."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: Method, callers: Callers | None = None) -> None:
         descriptor = um_pb2.DESCRIPTOR.services_by_name["UMService"]
         endpoint = Endpoint("um", 0, descriptor, {"um_call": method}, _passes)
         self.health = Health("um", ("",), _passes)
-        guard = Guard("um", Load(8, 1_000, Congestion()), Tracer(), 2.5)
+        guard = Guard("um", Load(8, 1_000, Congestion()), Tracer(), 2.5, callers)
         self._app = application(endpoint, guard, self.health, 2.5, ())
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, dict[str, str], Any]:
+    async def post(
+        self, body: bytes, headers: Mapping[str, str], peer: Peer | None = None
+    ) -> tuple[int, dict[str, str], Any]:
         """Status, headers and JSON of an answer."""
         sent: list[Any] = []
         received = [{"type": "http.request", "body": body}]
@@ -49,8 +55,9 @@ class _Port:
         raw = [
             (name.encode(), value.encode()) for name, value in {"content-type": "application/json", **headers}.items()
         ]
-        scope = {"type": "http", "method": "POST", "path": PATH, "query_string": b"", "headers": raw}
-        await self._app({**scope, "root_path": "", "scheme": "http", "server": ("um", 80)}, receive, send)
+        scope: dict[str, Any] = {"type": "http", "method": "POST", "path": PATH, "query_string": b"", "headers": raw}
+        scope |= {"root_path": "", "scheme": "http", "server": ("um", 80)} | ({"state": {"peer": peer}} if peer else {})
+        await self._app(scope, receive, send)
         start, content = sent
         return (
             start["status"],
@@ -113,3 +120,28 @@ async def test_answers_of_a_service_that_leaves_close_their_connections() -> Non
     assert (await port.post(b"{}", {}))[1]["connection"] == "close"
     assert (await port.post(b"[]", {}))[1]["connection"] == "close"
     assert not port.health.serving
+
+
+async def test_callers_are_told_by_certificate_and_token_as_over_grpc(tmp_path: Path) -> None:
+    async def method(_request: UserModelRequest, _context: Any) -> UserModelResponse:
+        return UserModelResponse()
+
+    (tmp_path / "tokens").write_text("shop: shop-0123456789abcdef\nslow: slow-0123456789abcdef")
+    (tmp_path / "policy").write_text(
+        "callers: [{name: as, certificates: dns:r-as}, {name: slow, tokens: slow, rate: {per_second: 0.001}}]\n"
+        "allow: [{callers: [as, slow], methods: um/um_call}]"
+    )
+    settings = ServerSettings(policy_file=tmp_path / "policy", tokens_file=tmp_path / "tokens")
+    port = _Port(method, Callers(settings, Encryption(cast(Any, None), client_auth=True, accept_plain=False)))
+    certificate = Peer(dns=("r-as",), encrypted=True, certified=True)
+    assert (await port.post(b"{}", {}, certificate))[0] == 200
+    status, headers, error = await port.post(b"no JSON", {"content-type": "text/plain"})
+    assert (status, headers["www-authenticate"], error["code"]) == (401, "Bearer", "unauthenticated")
+    status, headers, error = await port.post(b"no JSON", {"authorization": "Bearer wrong"}, certificate)
+    assert (status, error["message"]) == (401, "the bearer token is not known: it is wrong, or was withdrawn")
+    status, headers, error = await port.post(b"no JSON", {"authorization": "Bearer shop-0123456789abcdef"})
+    assert (status, error["code"], "www-authenticate" in headers) == (403, "permission_denied", False)
+    slow = {"authorization": "Bearer slow-0123456789abcdef"}
+    assert (await port.post(b"{}", slow))[0] == 200
+    status, _, error = await port.post(b"{}", slow)
+    assert (status, error["code"]) == (429, "resource_exhausted")

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -13,11 +14,14 @@ from structlog.testing import capture_logs
 from recmesh.contract import BATCH, PRIORITY
 from recmesh.errors import DamagedData, DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
-from recmesh.serving import deadline, logs, priority
+from recmesh.serving import ServerSettings, deadline, logs, priority
+from recmesh.serving.audit import Audit
+from recmesh.serving.callers import Callers
+from recmesh.serving.encryption import Encryption
 from recmesh.serving.guard import Guard
 from recmesh.serving.interceptor import Interceptor
 from recmesh.serving.load import Congestion, Load
-from recmesh.serving.rpc import Received
+from recmesh.serving.rpc import Received, unreadable
 from recmesh.serving.tracing import Tracer
 from tests.unit.clock import Clock
 from tests.unit.metric import added, value
@@ -40,8 +44,9 @@ class _Context:
         aborted: Status, text and metadata of the answer if the call failed.
     """
 
-    def __init__(self, allowed: float | None, metadata: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, allowed: float | None, metadata: Sequence[tuple[str, str]], names: Sequence[bytes] = ()) -> None:
         self.allowed = allowed
+        self.names = names
         self.metadata = metadata
         self.aborted: tuple[object, ...] = ()
 
@@ -51,6 +56,22 @@ class _Context:
     def time_remaining(self) -> float | None:
         return self.allowed
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+    def peer_identity_key(self) -> str:
+        return "x509_subject_alternative_name"
+
+    def peer_identities(self) -> Sequence[bytes]:
+        return self.names
+
+    def auth_context(self) -> dict[str, Sequence[bytes]]:
+        return {
+            "peer_uri": self.names,
+            "transport_security_type": [b"ssl"],
+            **({"x509_pem_cert": [b"..."]} if self.names else {}),
+        }
+
     async def abort(self, *answer: object) -> None:
         self.aborted = answer
         raise _Aborted
@@ -59,10 +80,12 @@ class _Context:
 class _Service:
     """A service behind the interceptor, with a method that a test chooses."""
 
-    def __init__(self, name: str, load: Load | None = None) -> None:
+    def __init__(
+        self, name: str, load: Load | None = None, callers: Callers | None = None, audit: Audit | None = None
+    ) -> None:
         self.name = name
         self.load = load or Load(8, 1_000, Congestion())
-        self.guard = Guard(name, self.load, Tracer(), 2.5)
+        self.guard = Guard(name, self.load, Tracer(), 2.5, callers, audit)
         self.interceptor = Interceptor(self.guard)
         self.method: Method | None = None
 
@@ -88,15 +111,24 @@ class _Service:
         message: UserModelRequest | InvalidRequest = REQUEST,
         allowed: float | None = 1.0,
         metadata: Sequence[tuple[str, str]] = (),
+        names: Sequence[bytes] = (),
     ) -> _Context:
         self.method = method
-        context = _Context(allowed, metadata)
+        context = _Context(allowed, metadata, names)
+        handler = await self.handler(metadata=metadata)
         with suppress(_Aborted):
-            assert await (await self.handler()).unary_unary(Received(message, 100), context) is ANSWER
+            if handler.unary_unary:
+                assert await handler.unary_unary(_received(message), context) is ANSWER
+            else:
+                await handler.stream_unary(None, context)
         return context
 
     def counted(self, status: str, caller: str = "online") -> Callable[[], float]:
         return added("recmesh_requests_total", service=self.name, method="um_call", status=status, caller=caller)
+
+
+def _received(message: UserModelRequest | InvalidRequest) -> Received:
+    return unreadable(str(message), 100) if isinstance(message, InvalidRequest) else Received(lambda: message, 100)
 
 
 async def answers(_request: UserModelRequest, _context: Any) -> UserModelResponse:
@@ -281,3 +313,142 @@ async def test_failures_are_logged_once_a_second_and_overload_never() -> None:
         ("error", "INTERNAL", 1, "KeyError: 'odd'"),
         ("info", "INVALID_ARGUMENT", 1, "no"),
     ]
+
+
+POLICY = """
+callers:
+  - {name: as, certificates: spiffe://a/as}
+  - {name: shop, tokens: shop, rate: {per_second: 0.001}}
+allow:
+  - {callers: [as, shop], methods: um/um_call}
+"""
+SHOP = "shop-0123456789abcdef"
+BEARER = (("authorization", f"Bearer {SHOP}"),)
+NO_RETRY = (("grpc-retry-pushback-ms", "-1"),)
+
+
+MUTUAL = Encryption(cast(Any, None), client_auth=True, accept_plain=False)
+
+
+def knowing(folder: Path, *, encryption: Encryption | None = MUTUAL, audit: Audit | None = None) -> _Service:
+    """A um that knows its callers."""
+    (folder / "policy").write_text(POLICY)
+    (folder / "tokens").write_text(f"shop: {SHOP}")
+    settings = ServerSettings(policy_file=folder / "policy", tokens_file=folder / "tokens")
+    return _Service("um", callers=Callers(settings, encryption), audit=audit)
+
+
+async def unread(_request: UserModelRequest, _context: Any) -> UserModelResponse:
+    raise AssertionError
+
+
+async def test_a_caller_of_the_policy_is_admitted_and_counted(tmp_path: Path) -> None:
+    service = knowing(tmp_path)
+    by_name = {name: added("recmesh_caller_requests_total", service="um", name=name) for name in ("as", "shop")}
+    assert (await service.call(answers, names=[b"spiffe://a/as"])).aborted == ()
+    assert (await service.call(answers, metadata=BEARER)).aborted == ()
+    assert {name: count() for name, count in by_name.items()} == {"as": 1, "shop": 1}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "names", "status", "reason", "text"),
+    [
+        ((), (), "UNAUTHENTICATED", "unauthenticated", "callers must show a client certificate or a bearer token"),
+        ((("authorization", "Bearer x"),), (), "UNAUTHENTICATED", "unauthenticated", "the bearer token is not known"),
+        ((), (b"spiffe://a/um",), "PERMISSION_DENIED", "denied", "spiffe://a/um may not call um/um_call"),
+        (BEARER, (), "RESOURCE_EXHAUSTED", "rate", "shop calls more than 0.001 times a second"),
+    ],
+)
+async def test_others_are_refused_before_their_requests_are_read(
+    tmp_path: Path, metadata: Any, names: Any, status: str, reason: str, text: str
+) -> None:
+    service = knowing(tmp_path)
+    assert (await service.call(answers, metadata=BEARER)).aborted == ()  # Takes the only call of shop.
+    refused = added("recmesh_refused_requests_total", service="um", reason=reason)
+    counted, answered = service.counted(status), service.counted("OK")
+    read: list[object] = []
+
+    def reading() -> UserModelRequest:
+        read.append(None)
+        return REQUEST
+
+    context = _Context(1.0, metadata, names)
+    service.method = unread
+    with pytest.raises(_Aborted), capture_logs() as lines:
+        await (await service.handler()).unary_unary(Received(reading, 100), context)
+    assert context.aborted[0] == grpc.StatusCode[status]
+    assert str(context.aborted[1]).startswith(text)
+    assert context.aborted[2] == NO_RETRY
+    assert (refused(), counted(), answered(), read) == (1, 1, 0, [])
+    assert [(line["event"], line["status"], line["requests"]) for line in lines] == [("request refused", status, 1)]
+    assert (service.load.in_flight, service.load.bytes) == (0, 0)
+
+
+async def test_a_flood_of_strangers_writes_a_line_a_second(tmp_path: Path) -> None:
+    service = knowing(tmp_path, audit=Audit())
+    with capture_logs() as lines:
+        for number in range(50):
+            await service.call(unread, metadata=(("authorization", f"Bearer {number}"),))
+    assert sorted(line["event"] for line in lines) == ["audit", "request refused"]
+
+
+async def test_if_only_tokens_count_strangers_are_refused_before_their_requests_arrive(tmp_path: Path) -> None:
+    service = knowing(tmp_path, encryption=None)
+    counted = service.counted("UNAUTHENTICATED")
+    handler = await service.handler()
+    assert handler.unary_unary is None
+    context = _Context(1.0, (), [b"spiffe://a/as"])
+    with pytest.raises(_Aborted):
+        await handler.stream_unary(None, context)
+    assert context.aborted[:2] == (
+        grpc.StatusCode.UNAUTHENTICATED,
+        "callers must show a bearer token (docs/callers.md)",
+    )
+    assert counted() == 1
+    assert (await service.call(answers, metadata=BEARER)).aborted == ()
+
+
+async def test_an_audit_line_has_the_caller_the_status_and_the_users(tmp_path: Path) -> None:
+    service = knowing(tmp_path, audit=Audit())
+    with capture_logs() as lines:
+        await service.call(answers, names=[b"spiffe://a/as"])
+        await service.call(raises(InvalidRequest("no")), metadata=BEARER)
+        await service.call(unread, metadata=BEARER)
+    audited = [(line["caller"], line["status"], len(line["users"])) for line in lines if line["event"] == "audit"]
+    assert audited == [("as", "OK", 1), ("shop", "INVALID_ARGUMENT", 1), ("shop", "RESOURCE_EXHAUSTED", 0)]
+    assert "5" not in [value for line in lines for value in line.get("users", ())]
+
+
+async def test_calls_of_a_server_that_knows_no_callers_can_be_audited() -> None:
+    with capture_logs() as lines:
+        await _Service("open", audit=Audit()).call(answers)
+    assert [(line["caller"], line["method"], line["service"]) for line in lines] == [("anonymous", PATH, "open")]
+
+
+async def test_reflection_needs_a_right_of_its_own(tmp_path: Path) -> None:
+    service = knowing(tmp_path)
+
+    async def info(_requests: object, _context: Any) -> Any:
+        yield "files"
+
+    serializers: Any = ("deserializer", "serializer")
+    original: Any = grpc.stream_stream_rpc_method_handler(info, *serializers)
+
+    async def continuation(_details: Any) -> Any:
+        return original
+
+    details: Any = SimpleNamespace(method="/grpc.reflection.v1alpha.ServerReflection/Info", invocation_metadata=())
+    handler: Any = await service.interceptor.intercept_service(continuation, details)
+    assert (handler.request_deserializer, handler.response_serializer) == serializers
+    context = _Context(None, (), [b"spiffe://a/as"])
+    with pytest.raises(_Aborted):
+        _ = [answer async for answer in handler.stream_stream(None, context)]
+    assert context.aborted[:2] == (
+        grpc.StatusCode.PERMISSION_DENIED,
+        "as may not call reflection: a rule of the policy must allow it",
+    )
+    (tmp_path / "policy").write_text(POLICY + "  - {callers: as, methods: reflection}\n")
+    service.guard._callers.refresh()  # type: ignore[union-attr]
+    assert [answer async for answer in handler.stream_stream(None, context)] == ["files"]
+    # A server that lets everybody call everything keeps gRPC's handler.
+    assert await _Service("open").interceptor.intercept_service(continuation, details) is original

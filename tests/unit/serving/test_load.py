@@ -11,7 +11,7 @@ from recmesh.pb.cm_pb2 import CMRequest
 from recmesh.serving import load as load_module
 from recmesh.serving.limits import check_count, check_excluded, check_ids
 from recmesh.serving.load import Congestion, Load, Shortest, adapt, keep_adapting
-from recmesh.serving.rpc import Received, receiver
+from recmesh.serving.rpc import receiver
 from tests.unit.metric import value
 
 PATIENCE = 1.0
@@ -162,15 +162,16 @@ def test_the_number_of_entries_is_limited() -> None:
         check_excluded(["1"] * 10_001)
 
 
-def test_a_request_arrives_with_its_size_or_with_the_reason_why_not() -> None:
+def test_a_request_arrives_with_its_size_and_is_read_later() -> None:
     content = CMRequest(item_ids=["1"]).SerializeToString()
     received = receiver(CMRequest, max_bytes=100)
-    assert received(content) == Received(CMRequest(item_ids=["1"]), len(content))
-    broken, large = received(b"\xff\xff"), received(b"\x12\x01x" * 34)
-    assert str(broken.message) == "the request is no cm.CMRequest"
-    assert str(large.message) == "the request has 102 bytes: at most 100"
-    assert (broken.size, large.size) == (2, 102)
-    assert all(isinstance(one.message, InvalidRequest) for one in (broken, large))
+    whole, broken, large = received(content), received(b"\xff\xff"), received(b"\x12\x01x" * 34)
+    assert whole.read() == CMRequest(item_ids=["1"])
+    assert (whole.size, broken.size, large.size) == (len(content), 2, 102)
+    with pytest.raises(InvalidRequest, match=r"^the request is no cm\.CMRequest$"):
+        broken.read()
+    with pytest.raises(InvalidRequest, match=r"^the request has 102 bytes: at most 100$"):
+        large.read()
 
 
 async def test_limits_adapt_ten_times_a_second_to_the_shorter_of_two_delays(monkeypatch: pytest.MonkeyPatch) -> None:

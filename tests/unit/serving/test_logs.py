@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -10,16 +9,7 @@ import structlog
 from recmesh.errors import Unavailable
 from recmesh.serving import logs
 
-
-@pytest.fixture(autouse=True)
-def own_configuration() -> Iterator[None]:
-    """The configuration of the other tests is back afterwards."""
-    root, before = logging.getLogger(), structlog.get_config()
-    handlers, level = root.handlers[:], root.level
-    yield
-    structlog.configure(**before)
-    root.handlers[:] = handlers
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("own_configuration")
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

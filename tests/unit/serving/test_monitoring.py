@@ -12,7 +12,7 @@ import pytest
 from local.ports import free_ports
 from recmesh.errors import SettingsError
 from recmesh.serving import metrics
-from recmesh.serving.monitoring import Monitoring, has_certificate
+from recmesh.serving.monitoring import Monitoring
 from recmesh.serving.peer import Peer
 
 
@@ -28,6 +28,10 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
+def everybody(_peer: Peer) -> bool:
+    return True
+
+
 def get(port: int, path: str) -> tuple[int, str]:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
@@ -38,20 +42,20 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 def test_it_answers_until_it_is_stopped(loop: asyncio.AbstractEventLoop) -> None:
     port = free_ports(1)[0]
-    monitoring = Monitoring("127.0.0.1", port, None, has_certificate, loop)
+    monitoring = Monitoring("127.0.0.1", port, None, everybody, loop)
     metrics.PIPELINE_RESTARTS.inc(0)
     assert "recmesh_pipeline_restarts_total" in get(port, "/metrics")[1]
     with pytest.raises(SettingsError) as raised:
-        Monitoring("127.0.0.1", port, None, has_certificate, loop)
+        Monitoring("127.0.0.1", port, None, everybody, loop)
     advice = "set RECMESH_METRICS_PORT to a free port, or RECMESH_HOST"
     assert str(raised.value) == f"127.0.0.1:{port} cannot be bound: {advice}"
     monitoring.stop()
-    Monitoring("127.0.0.1", port, None, has_certificate, loop).stop()
+    Monitoring("127.0.0.1", port, None, everybody, loop).stop()
 
 
 def test_it_is_ready_as_soon_as_the_service_is(loop: asyncio.AbstractEventLoop) -> None:
     port = free_ports(1)[0]
-    monitoring = Monitoring("127.0.0.1", port, None, has_certificate, loop)
+    monitoring = Monitoring("127.0.0.1", port, None, everybody, loop)
     assert get(port, "/readyz") == (503, "not ready\n")
     monitoring.ready = lambda: True
     assert get(port, "/readyz") == (200, "ok\n")
@@ -60,7 +64,7 @@ def test_it_is_ready_as_soon_as_the_service_is(loop: asyncio.AbstractEventLoop) 
 
 def test_it_is_alive_while_the_event_loop_runs_callbacks(loop: asyncio.AbstractEventLoop) -> None:
     port, hold, held = free_ports(1)[0], threading.Event(), threading.Event()
-    monitoring = Monitoring("127.0.0.1", port, None, has_certificate, loop)
+    monitoring = Monitoring("127.0.0.1", port, None, everybody, loop)
     assert get(port, "/livez") == (200, "ok\n")
 
     def block() -> None:
@@ -75,17 +79,18 @@ def test_it_is_alive_while_the_event_loop_runs_callbacks(loop: asyncio.AbstractE
     monitoring.stop()
 
 
-@pytest.mark.parametrize(
-    ("peer", "may"),
-    [
-        (Peer(), True),
-        (Peer(encrypted=True), False),
-        (Peer(encrypted=True, certified=True), True),
-        (Peer(encrypted=True, token="unchecked"), False),  # noqa: S106
-    ],
-)
-def test_with_tls_metrics_need_a_certificate(peer: Peer, may: bool) -> None:
-    assert has_certificate(peer) is may
+def test_those_who_may_not_scrape_get_the_probes_only(loop: asyncio.AbstractEventLoop) -> None:
+    port, peers = free_ports(1)[0], list[Peer]()
+
+    def nobody(peer: Peer) -> bool:
+        peers.append(peer)
+        return False
+
+    monitoring = Monitoring("127.0.0.1", port, None, nobody, loop)
+    assert get(port, "/metrics") == (401, "metrics are for callers with a certificate or a token\n")
+    assert get(port, "/livez") == (200, "ok\n")
+    assert peers == [Peer()]
+    monitoring.stop()
 
 
 @pytest.mark.parametrize(("dual", "bound"), [(True, "::"), (False, "0.0.0.0")])  # noqa: S104
@@ -101,5 +106,5 @@ def test_without_ipv6_every_address_means_those_of_ipv4(
 
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: dual)
     monkeypatch.setattr(socket, "create_server", create_server)
-    Monitoring("::", 0, None, has_certificate, loop).stop()
+    Monitoring("::", 0, None, everybody, loop).stop()
     assert opened == [(bound, 0)]

@@ -39,6 +39,13 @@ DEFAULTS: dict[str, Any] = {
     "otlp_endpoint": "",
     "trace_ratio": 0.01,
     "trace_slow": 0.25,
+    "policy_file": None,
+    "tokens_file": None,
+    "jwks_file": None,
+    "jwt_issuer": "",
+    "jwt_audience": "",
+    "audit": False,
+    "audit_key_file": None,
 }
 
 
