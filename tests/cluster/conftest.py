@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster import kube
 from tests.servers import ROOT
@@ -34,7 +35,11 @@ import images as images_of_recmesh
 
 HERE = ROOT / "tests" / "cluster"
 RATE = float(os.environ.get("RECMESH_CLUSTER_RATE", "30"))
-STORES = {"redis": "docker.io/library/redis:7.0-debian", "milvus": "docker.io/milvusdb/milvus:v2.3.5"}
+_SUBSTITUTES = yaml.safe_load((HERE / "substitutes.yaml").read_text())
+STORES = {
+    name: f"docker.io/{repository}:{_SUBSTITUTES[name]['image']['tag']}"
+    for name, repository in (("redis", "library/redis"), ("milvus", "milvusdb/milvus"))
+}
 USERS = [str(user) for user in range(5000, 5050)]
 BEFORE_SECONDS, AFTER_SECONDS = 5.0, 10.0
 # The address names a pod, and its certificate does not.
