@@ -47,7 +47,7 @@ _LOAD = "kind load docker-image {tag}"
 _SAVE = "docker save --output {file} {tag}"
 # The components of the chart that run an image, unless they are called like it.
 _COMPONENTS = {
-    "ingest": ("ingest", "explorer", "archive"),
+    "ingest": ("ingest", "explorer", "archive", "secrets"),
     "paddle-serving": ("paddleServing",),
     "paddle-serving-gpu": ("paddleServing",),
 }
