@@ -273,7 +273,7 @@ def test_no_pod_requests_a_gpu_by_default() -> None:
 
 def logins(container: Resource) -> dict[str, Any]:
     """The variables of a container that say where the stores are and give users and passwords."""
-    wanted = re.compile("RECMESH_(REDIS|MILVUS)_(UR[IL]|USERNAME|PASSWORD|PASSWORD_FILE|CA)")
+    wanted = re.compile("RECMESH_(REDIS|MILVUS)_(UR[IL]|USERNAME|(ROOT_)?PASSWORD(_FILE)?|CA)")
     return {name: value for name, value in environment(container).items() if wanted.fullmatch(name)}
 
 
@@ -284,17 +284,23 @@ def test_passwords_and_ca_certificates_come_from_secrets() -> None:
         "RECMESH_REDIS_CA": "/etc/recmesh/redis-ca/ca.crt",
         "RECMESH_REDIS_PASSWORD": ("redis-password", "password"),
     }
-    milvus = {
-        "RECMESH_MILVUS_URI": "https://shop-milvus:19530",
+    milvus = {"RECMESH_MILVUS_URI": "https://shop-milvus:19530"}
+    searching = {
+        "RECMESH_MILVUS_USERNAME": "recall",
         "RECMESH_MILVUS_PASSWORD_FILE": "/etc/recmesh/milvus/password",
+    }
+    writing = {
+        "RECMESH_MILVUS_USERNAME": "ingest",
+        "RECMESH_MILVUS_PASSWORD_FILE": "/etc/recmesh/milvus/ingest",
+        "RECMESH_MILVUS_ROOT_PASSWORD_FILE": "/etc/recmesh/milvus/root",
     }
     for kind, name, expected in (
         ("Deployment", "um", inside),
         ("Deployment", "cm", inside),
         ("Deployment", "feed", inside),
-        ("Deployment", "recall", {**inside, **milvus, "RECMESH_MILVUS_USERNAME": "recall"}),
+        ("Deployment", "recall", {**inside, **milvus, **searching}),
         ("Deployment", "as", {}),
-        ("Job", "ingest", {**inside, **milvus, "RECMESH_MILVUS_USERNAME": "ingest"}),
+        ("Job", "ingest", {**inside, **milvus, **writing}),
     ):
         (container,) = find(resources, kind, name)["spec"]["template"]["spec"]["containers"]
         assert logins(container) == expected, name

@@ -28,10 +28,11 @@ NO_PASSWORDS = ("--set=redis.auth.enabled=false", "--set=milvus.auth.enabled=fal
 TLS_OFF = "--set=global.tls.enabled=false"
 STAGES = ["um/*", "cm/*", "recall/*", "rank/*"]
 
-# The Secrets of each component, and the keys that its pods can read. "tls" stands for the files of a certificate.
+# The Secrets of each component, and the keys that its pods can read. "tls" stands for the files of a certificate, and
+# "all" for every key: ingestion sets the passwords of all users of Milvus.
 REDIS_USERS = {name: {f"shop-{name}-tls": "tls", "shop-redis-auth": name} for name in ("um", "cm", "feed", "archive")}
 BOTH_STORES = {"shop-redis-auth": "recall", "shop-milvus-auth": "recall"}
-INGEST = {"shop-redis-auth": "ingest", "shop-milvus-auth": "ingest"}
+INGEST = {"shop-redis-auth": "ingest", "shop-milvus-auth": "all"}
 STORES = {
     "redis": {"shop-redis-tls": "tls", "shop-redis-auth": "probe users.acl"},
     "milvus": {"shop-milvus-tls": "tls", "shop-milvus-auth": "root"},
@@ -56,8 +57,7 @@ COMPACT = {
 
 def files(source: Resource) -> str:
     """The keys of a Secret that a volume holds."""
-    assert source["items"], "a volume without items holds every key"
-    keys = " ".join(sorted(item["key"] for item in source["items"]))
+    keys = " ".join(sorted(item["key"] for item in source.get("items", [{"key": "all"}])))
     return "tls" if keys == "ca.crt tls.crt tls.key" else keys
 
 
@@ -453,7 +453,7 @@ def test_milvus_takes_mutual_tls_alone_and_has_users() -> None:
     script = find(resources, "ConfigMap", "milvus")["data"]["start.sh"]
     assert script.strip() == (CHARTS / "milvus/files/start.sh").read_text().strip()
     own = render("default", "--set=milvus.auth.existingSecret=own")
-    assert {found["own"] for found in by_component(own).values() if "own" in found} == {"root", "recall", "ingest"}
+    assert {found["own"] for found in by_component(own).values() if "own" in found} == {"root", "recall", "all"}
     assert "milvus" not in spec_of(own)
 
 

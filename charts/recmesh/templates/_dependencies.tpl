@@ -32,8 +32,12 @@
 {{- if $values.milvus.enabled }}
 - {name: RECMESH_MILVUS_URI, value: "{{ ternary "https" "http" (not (empty (include "common.tls" .root))) }}://{{ include "common.name" (dict "root" .root "component" "milvus") }}:19530"}
 {{- if include "recmesh.milvusSecret" .root }}
-- {name: RECMESH_MILVUS_USERNAME, value: {{ include "recmesh.milvusUser" . }}}
-- {name: RECMESH_MILVUS_PASSWORD_FILE, value: /etc/recmesh/milvus/password}
+{{- $user := include "recmesh.milvusUser" . }}
+- {name: RECMESH_MILVUS_USERNAME, value: {{ $user }}}
+- {name: RECMESH_MILVUS_PASSWORD_FILE, value: /etc/recmesh/milvus/{{ ternary "ingest" "password" (eq $user "ingest") }}}
+{{- if eq $user "ingest" }}
+- {name: RECMESH_MILVUS_ROOT_PASSWORD_FILE, value: /etc/recmesh/milvus/root}
+{{- end }}
 {{- end }}
 {{- else }}
 {{- include "recmesh.urlEnv" (dict "name" "RECMESH_MILVUS_URI" "url" (required "external.milvus: give a uri or a secret, or set milvus.enabled" ($values.external.milvus.uri | default $values.external.milvus.secret)) "from" $values.external.milvus) }}

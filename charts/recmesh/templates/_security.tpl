@@ -216,7 +216,11 @@ redis:
 {{- $users := include "recmesh.milvusSecret" $root }}
 {{- if and $user $users }}
 milvus:
+  {{- if eq $user "ingest" }}
+  secret: {secretName: {{ $users }}} # ingestion sets the passwords of all users
+  {{- else }}
   secret: {secretName: {{ $users }}, items: [{key: {{ $user }}, path: password}]}
+  {{- end }}
 {{- end }}
 {{- if has .component (list "um" "cm" "recall" "rank" "as" "feed" "compact" "paddle-serving") }}
 {{- if $role }}
