@@ -90,12 +90,18 @@ class RedisServer(Server):
 
 @dataclass
 class MilvusServer(Server):
-    """A running Milvus."""
+    """A running Milvus.
+
+    Attributes:
+        secure: Whether callers need TLS.
+    """
+
+    secure: bool = False
 
     @property
     def uri(self) -> str:
         """URI of its proxy."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.secure else 'http'}://127.0.0.1:{self.port}"
 
 
 def spawn(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -231,14 +237,19 @@ def start_secured_redis(
     return server
 
 
-def start_milvus(folder: Path, port: int | None = None) -> MilvusServer:
-    """Start Milvus standalone on loopback, on a free port or on `port`."""
+def start_milvus(folder: Path, port: int | None = None, certificates: Path | None = None) -> MilvusServer:
+    """Start Milvus standalone on loopback, on a free port or on `port`.
+
+    With a folder of tls.crt, tls.key and ca.crt, callers need a certificate, a user and a password.
+    """
     port = port or free_ports(1)[0]
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "milvus.log"
     (folder / "ports.json").unlink(missing_ok=True)
     command = [sys.executable, "-m", "local.milvus", "--data", str(folder), "--port", str(port)]
-    server = MilvusServer(spawn(command, log), log, {"main": port})
+    if certificates:
+        command += ["--tls", str(certificates), "--authorization"]
+    server = MilvusServer(spawn(command, log), log, {"main": port}, secure=certificates is not None)
 
     def healthy() -> bool:
         with contextlib.suppress(OSError, ValueError, urllib.error.URLError):

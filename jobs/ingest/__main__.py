@@ -1,6 +1,7 @@
 """`python -m jobs.ingest`: load a data set into Redis and a release into Milvus, then activate the release."""
 
 import enum
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,7 @@ from recmesh.progress import Reporter
 from recmesh.releases import Manifest, ModelStore, beats_popularity, collection_name, loads, not_worse_than, rows_match
 from recmesh.stores.credentials import Credentials
 from recmesh.stores.keys import Keys
+from recmesh.stores.milvus_users import ROOT_PASSWORD_FILE, ensure_users
 from recmesh.stores.milvus_writer import MilvusWriter
 from recmesh.stores.redis import RedisWriter
 
@@ -103,9 +105,17 @@ def ingest(
         models = ModelStore(store)
         manifest = retry_window.get("the release", lambda: _chosen(models, release, mark))
         credentials = Credentials.from_environment("MILVUS")
+        _set_up_users(milvus_uri, credentials, retry_window, reporter)
         milvus = retry_window.get("Milvus", lambda: MilvusWriter(milvus_uri, credentials))
         if _to_milvus(models, manifest, data, redis, milvus, home / "releases", shard, activate, reporter) and prune:
             reporter.say(f"Releases deleted: {', '.join(models.prune()) or 'none'}")
+
+
+def _set_up_users(milvus_uri: str, credentials: Credentials, retry_window: RetryWindow, reporter: Reporter) -> None:
+    """Set the passwords of Milvus and what its users may do, if this process is given them."""
+    if file := os.environ.get(ROOT_PASSWORD_FILE):
+        changes = retry_window.get("Milvus", lambda: ensure_users(milvus_uri, Path(file), credentials.tls))
+        reporter.say(f"Milvus: {', '.join(changes) or 'users are up to date'}")
 
 
 def _to_milvus(

@@ -27,7 +27,6 @@ _FORMS: dict[Store, str] = {
 }
 
 
-_GRPC_ROOTS = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
 _LOOK_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ class Credentials:
         if password and password_file:
             raise SettingsError(f"{name} and {name}_FILE are both set: unset one of them")
         if password_file:
-            password = _read(f"{name}_FILE {password_file}", password_file)
+            password = read_password(f"{name}_FILE {password_file}", password_file)
         for setting, value in ((f"RECMESH_{store}_USERNAME", username), (name, password)):
             # The environment's bytes that are not UTF-8 become surrogates.
             if any("\ud800" <= character <= "\udfff" for character in value):
@@ -139,7 +138,7 @@ class Passwords:
     def _look(self, file: Path) -> None:
         self._next_look = self._clock() + _LOOK_SECONDS
         try:
-            newest = _read(str(file), file)
+            newest = read_password(str(file), file)
         except SettingsError as error:
             log.warning("the password stays as it was: %s", error)
             return
@@ -199,6 +198,7 @@ _TLS_ADVICE = {
     "not valid for": "connect to a name that is in the certificate of the store",
     "certificate_verify_failed": "set RECMESH_{store}_CA to the authority that has issued the certificate of the store",
     "certificate verify failed": "set RECMESH_{store}_CA to the authority that has issued the certificate of the store",
+    "unwrap failed": "set RECMESH_TLS_CERTIFICATE and RECMESH_TLS_KEY to a certificate that the store accepts",
     "alert": "set RECMESH_TLS_CERTIFICATE and RECMESH_TLS_KEY to a certificate that the store accepts",
     "wrong_version_number": "the store speaks no TLS there: {plain}",
     "wrong version number": "the store speaks no TLS there: {plain}",
@@ -209,7 +209,7 @@ _PLAIN: dict[Store, str] = {"REDIS": "use redis://", "MILVUS": "use http://"}
 def tls_advice(store: Store, message: str) -> str:
     """Return what to do about an error of TLS, after a semicolon; nothing for other errors."""
     text = message.lower()
-    if "ssl" not in text:
+    if "ssl" not in text and "tsi_" not in text:
         return ""
     advice = next((advice for part, advice in _TLS_ADVICE.items() if part in text), "")
     return f"; {advice.format(store=store, plain=_PLAIN[store])}" if advice else ""
@@ -217,11 +217,7 @@ def tls_advice(store: Store, message: str) -> str:
 
 def _tls_of(store: Store, ca: Path | None, tls: TlsFiles | None) -> TlsFiles | None:
     """The files of TLS of a process, with other authorities for a store."""
-    if ca is None:
-        # Whoever has given gRPC other authorities means those of Milvus.
-        roots = os.environ.get(_GRPC_ROOTS) if store == "MILVUS" and tls else None
-        ca = Path(roots) if roots else None
-    elif not os.access(ca, os.R_OK):
+    if ca and not os.access(ca, os.R_OK):
         raise SettingsError(f"RECMESH_{store}_CA {ca} cannot be read: mount the file, or unset it")
     if ca is None:
         return replace(tls, server_name="") if tls else None
@@ -232,8 +228,16 @@ def _advice(store: Store) -> str:
     return f"give a user and a password as RECMESH_{store}_USERNAME and RECMESH_{store}_PASSWORD"
 
 
-def _read(place: str, path: Path) -> str:
-    """The password in a file. `place` names the setting and the file in errors."""
+def read_password(place: str, path: Path) -> str:
+    """Return the password in a file, without line breaks at its end.
+
+    Args:
+        place: Names the setting and the file in errors.
+        path: The file.
+
+    Raises:
+        SettingsError: The file cannot be read, is empty or not UTF-8.
+    """
     try:
         password = path.read_bytes().decode().rstrip("\r\n")
     except OSError as error:

@@ -79,6 +79,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+_CLOSED, _MAYBE_TLS = "Socket closed", "; if it speaks TLS, use https://"
 _MAX_MISSED_DEADLINES = 3
 _REOPEN_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
@@ -214,7 +215,7 @@ class MilvusReader:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 self._missed_deadline()
                 raise DeadlineExceeded(f"Milvus {self._uri}: no answer in time") from error
-            raise Unavailable(f"Milvus {self._uri}: {reason(error)}") from error
+            raise Unavailable(f"Milvus {self._uri}: {reason(error, self._uri.startswith('https:'))}") from error
 
 
 class CollectionSearch:
@@ -369,13 +370,20 @@ def authorization(token: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", base64.b64encode(token.encode()).decode()),) if token else ()
 
 
-def reason(error: grpc.RpcError) -> str:
-    """Return why a call failed and, if Milvus does not accept the user or TLS fails, what to do."""
+def reason(error: grpc.RpcError, secure: bool) -> str:
+    """Return why a call failed and, if Milvus does not accept the user or TLS fails, what to do.
+
+    Args:
+        error: The error.
+        secure: Whether the call was made over TLS.
+    """
     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
         return f"the user and password are not accepted; {refused('MILVUS')}"
     if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         return f"the user may not do this ({error.details()}); set RECMESH_MILVUS_USERNAME to the user of this process"
-    return f"{error.code().name}: {error.details()}{tls_advice('MILVUS', str(error.details()))}"
+    details = str(error.details())
+    advice = tls_advice("MILVUS", details) or (_MAYBE_TLS if not secure and _CLOSED in details else "")
+    return f"{error.code().name}: {details}{advice}"
 
 
 def _lite_target(path: str) -> str:

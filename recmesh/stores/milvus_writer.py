@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import grpc
 import numpy as np
@@ -61,16 +61,9 @@ class MilvusWriter:
         Raises:
             SettingsError: If the URI is invalid, or has credentials although others are given.
         """
-        token = Token(uri, credentials).current()
         self._uri = without_credentials(uri)
         self._place = uri, credentials
-        _bypass_proxy("" if is_file(uri) else target_of(uri)[0])
-        scheme, separator, rest = uri.partition("://")
-        with self._errors("connect"):
-            # pymilvus takes user and password as a token only.
-            address = f"{scheme}{separator}{rest.rpartition('@')[2]}"
-            options = _tls_options(credentials.tls) if scheme == "https" else {}
-            self._client = MilvusClient(uri=address, token=token, timeout=_CALL_SECONDS, **options)
+        self._client = connect(uri, credentials)
 
     def close(self) -> None:
         """Close the connection."""
@@ -206,16 +199,40 @@ class MilvusWriter:
         finally:
             await reader.close()
 
-    @contextmanager
-    def _errors(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except MilvusException as error:
-            # pymilvus hides why it cannot connect.
-            cause = error.__cause__
-            why = reason(cause) if isinstance(cause, grpc.RpcError) else error.message
-            raise Unavailable(f"Milvus {self._uri}: cannot {action}: {why}") from error
-        except grpc.RpcError as error:  # what pymilvus does not wrap
-            raise Unavailable(f"Milvus {self._uri}: cannot {action}: {reason(error)}") from error
-        except DeadlineExceeded as error:
-            raise Unavailable(f"{error}: cannot {action}") from error
+    def _errors(self, action: str) -> AbstractContextManager[None]:
+        return errors(self._uri, action)
+
+
+def connect(uri: str, credentials: Credentials) -> MilvusClient:
+    """Return a client of pymilvus that is connected.
+
+    Raises:
+        SettingsError: See `MilvusWriter`.
+        Unavailable: If Milvus does not answer or does not accept the credentials.
+    """
+    token = Token(uri, credentials).current()
+    _bypass_proxy("" if is_file(uri) else target_of(uri)[0])
+    scheme, separator, rest = uri.partition("://")
+    options = _tls_options(credentials.tls) if scheme == "https" else {}
+    with errors(without_credentials(uri), "connect"):
+        # pymilvus takes user and password as a token only.
+        address = f"{scheme}{separator}{rest.rpartition('@')[2]}"
+        # A connection of its own: by default, pymilvus would share one with others, whatever their certificates are.
+        return MilvusClient(uri=address, token=token, timeout=_CALL_SECONDS, dedicated=True, **options)
+
+
+@contextmanager
+def errors(uri: str, action: str) -> Iterator[None]:
+    """Raise Unavailable if Milvus fails during the block. `uri` has no credentials."""
+    secure = uri.startswith("https:")
+    try:
+        yield
+    except MilvusException as error:
+        # pymilvus hides why it cannot connect.
+        cause = error.__cause__
+        why = reason(cause, secure) if isinstance(cause, grpc.RpcError) else error.message
+        raise Unavailable(f"Milvus {uri}: cannot {action}: {why}") from error
+    except grpc.RpcError as error:  # what pymilvus does not wrap
+        raise Unavailable(f"Milvus {uri}: cannot {action}: {reason(error, secure)}") from error
+    except DeadlineExceeded as error:
+        raise Unavailable(f"{error}: cannot {action}") from error
