@@ -15,6 +15,8 @@ _BY = " by (namespace) "
 _DAY = 86400
 _MAX_AGE_DAYS = 30
 _APPLIED_SECONDS = 5
+# Those of the chart live for 90 days, and are renewed in their last 30.
+_RENEWED_DAYS = 14
 
 
 @dataclass(frozen=True)
@@ -230,6 +232,14 @@ ALERTS = (
         "Timers of the process at {{ $labels.instance }} are {{ $value | humanizeDuration }} late.",
         "10m",
         "avg_over_time(recmesh_event_loop_lag_seconds[5m]) > 0.1",
+    ),
+    Alert(
+        "RecmeshCertificateEnds",
+        "critical",
+        "A certificate is about to end",
+        "The certificate of the process at {{ $labels.instance }} ends in {{ $value | humanizeDuration }}.",
+        "10m",
+        f"(recmesh_certificate_expiry_timestamp_seconds > 0) - time() < {_RENEWED_DAYS * _DAY}",
     ),
 )
 """All alerts."""

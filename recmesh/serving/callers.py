@@ -215,19 +215,11 @@ class Callers:
             PermissionDenied: No rule of the policy allows the call.
             Refused: The caller calls too often.
         """
-        caller = self._permitted(peer, method)
+        caller = self.check(peer, method)
         if caller.bucket is not None and not caller.bucket.take():
             rate = caller.bucket.rate
             raise Refused("rate", f"{caller.name} calls more than {rate.per_second:g} times a second: call less often")
         return caller
-
-    def may(self, peer: Peer, method: str) -> bool:
-        """Whether a caller may call a method, however often it does; see `admit`."""
-        try:
-            self._permitted(peer, method)
-        except (Unauthenticated, PermissionDenied):
-            return False
-        return True
 
     async def follow(self) -> None:
         """Read the files again whenever they change, until cancelled."""
@@ -242,7 +234,8 @@ class Callers:
         if changed:
             self._state = self._current()
 
-    def _permitted(self, peer: Peer, method: str) -> Caller:
+    def check(self, peer: Peer, method: str) -> Caller:
+        """Who calls a method, if they may, however often they do. See `admit`."""
         caller = self.identify(peer)
         if not caller.everything:
             allowed = caller.allowed.get(method)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import grpc
 
 from recmesh.errors import SettingsError
+from recmesh.serving import metrics
 from recmesh.serving.settings import ServerSettings
 from recmesh.tls import Pem, TlsReader, server_context
 
@@ -36,7 +37,9 @@ class Encryption:
             if settings.tls_accept_plain:
                 raise SettingsError("RECMESH_TLS_ACCEPT_PLAIN needs RECMESH_TLS_CERTIFICATE, _KEY and _CA: set them")
             return None
-        return cls(TlsReader(files), settings.tls_client_auth == "require", settings.tls_accept_plain)
+        reader = TlsReader(files)
+        metrics.CERTIFICATE_EXPIRY.set_function(_Expiry(reader))
+        return cls(reader, settings.tls_client_auth == "require", settings.tls_accept_plain)
 
     def credentials(self) -> grpc.ServerCredentials:
         """Credentials of a gRPC server, which uses renewed files for new connections."""
@@ -63,6 +66,24 @@ class Encryption:
         """
         required = ssl.CERT_REQUIRED if self.client_auth else ssl.CERT_NONE
         return server_context(self.reader, ssl.CERT_OPTIONAL if optional else required)
+
+
+class _Expiry:
+    """When the current certificate ends, in seconds since 1970."""
+
+    def __init__(self, reader: TlsReader) -> None:
+        self._reader = reader
+        self._known: tuple[Pem, float] | None = None
+
+    def __call__(self) -> float:
+        # Only processes with TLS need it, and it takes a while to import.
+        from cryptography import x509
+
+        pem = self._reader.current()
+        if self._known is None or self._known[0] is not pem:
+            certificate = x509.load_pem_x509_certificate(pem.certificate)
+            self._known = pem, certificate.not_valid_after_utc.timestamp()
+        return self._known[1]
 
 
 def _configuration(pem: Pem) -> grpc.ServerCertificateConfiguration:

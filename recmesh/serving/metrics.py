@@ -28,6 +28,9 @@ IN_FLIGHT = Gauge("recmesh_requests_in_flight", "Requests in progress", ["servic
 LIMIT = Gauge("recmesh_requests_limit", "Requests that may be in progress; congestion lowers it", ["service"])
 LOOP_LAG = Gauge("recmesh_event_loop_lag_seconds", "Delay of the latest timer on the event loop")
 SERVING = Gauge("recmesh_serving", "1 while the health status of the service is SERVING", ["service"])
+CERTIFICATE_EXPIRY = Gauge(
+    "recmesh_certificate_expiry_timestamp_seconds", "When the TLS certificate of the process ends; 0 without TLS"
+)
 
 # The chain
 STAGE_SECONDS = Histogram(

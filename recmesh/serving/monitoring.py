@@ -15,6 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
 
+from recmesh.errors import RecmeshError, Unauthenticated
 from recmesh.serving.encryption import Encryption
 from recmesh.serving.listener import listen
 from recmesh.serving.peer import Peer
@@ -34,7 +35,7 @@ class Monitoring:
         host: str,
         port: int,
         encryption: Encryption | None,
-        may_scrape: Callable[[Peer], bool],
+        check: Callable[[Peer], None],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         """Start to answer.
@@ -43,7 +44,7 @@ class Monitoring:
             host: Address to bind.
             port: 0 means any free port.
             encryption: None for plain connections.
-            may_scrape: Whether a caller may read the metrics.
+            check: Raises Unauthenticated or PermissionDenied for callers who may not read the metrics.
             loop: Of the services: the process is alive while it runs callbacks.
 
         Raises:
@@ -51,7 +52,7 @@ class Monitoring:
         """
         self.ready: Callable[[], bool] = lambda: False
         self._loop = loop
-        self._may_scrape = may_scrape
+        self._check = check
         self._metrics = make_wsgi_app()
         self._server = _Server(listen(host, port, "RECMESH_METRICS_PORT"), encryption)
         self._server.set_app(self._answer)
@@ -70,9 +71,15 @@ class Monitoring:
             return _yes_or_no(self._alive(), start)
         if path == "/readyz":
             return _yes_or_no(self.ready(), start)
-        if not self._may_scrape(environment[_PEER]):
-            start("401 Unauthorized", [_PLAIN, ("WWW-Authenticate", "Bearer")])
-            return [b"metrics are for callers with a certificate or a token\n"]
+        try:
+            self._check(environment[_PEER])
+        except RecmeshError as error:
+            unknown = isinstance(error, Unauthenticated)
+            start(
+                "401 Unauthorized" if unknown else "403 Forbidden",
+                [_PLAIN, ("WWW-Authenticate", "Bearer")] if unknown else [_PLAIN],
+            )
+            return [f"{error}\n".encode()]
         answer: Iterable[bytes] = self._metrics(environment, start)
         return answer
 

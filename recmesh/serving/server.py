@@ -91,10 +91,11 @@ async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
             await stack.enter_async_context(background(callers.follow()))
         audit = Audit.with_key_of(settings.audit_key_file) if settings.audit else None
 
-        def may_scrape(peer: Peer) -> bool:
-            return callers is None or callers.may(peer, METRICS)
+        def check_scrape(peer: Peer) -> None:
+            if callers is not None:
+                callers.check(peer, METRICS)
 
-        monitoring = Monitoring(settings.host, metrics_port, encryption, may_scrape, loop)
+        monitoring = Monitoring(settings.host, metrics_port, encryption, check_scrape, loop)
         stack.callback(monitoring.stop)
         tracer = Tracer.of(name, settings)
         stack.callback(tracer.close)

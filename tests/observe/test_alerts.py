@@ -155,6 +155,13 @@ CASES = {
     "RecmeshEventLoopLag": Case(
         fires=[{"recmesh_event_loop_lag_seconds": "0.2x60"}], quiet=[{"recmesh_event_loop_lag_seconds": "0.01x60"}]
     ),
+    "RecmeshCertificateEnds": Case(
+        fires=[{"recmesh_certificate_expiry_timestamp_seconds": "1000x60"}],
+        quiet=[
+            {"recmesh_certificate_expiry_timestamp_seconds": "0x60"},
+            {"recmesh_certificate_expiry_timestamp_seconds": "1300000x60"},
+        ],
+    ),
 }
 
 

@@ -25,6 +25,7 @@ from recmesh.pb.um_pb2 import UserModelRequest
 from recmesh.pb.user_info_pb2 import UserInfo
 from recmesh.releases import read_manifest, write_manifest
 from tests.calls import AS, RECALL, UM
+from tests.certificates import Authority
 from tests.mesh.test_faults import load
 from tests.mesh.test_release_switch import SPOILED, copied_release
 from tests.observe.feeding import recording
@@ -180,6 +181,18 @@ def test_a_process_with_too_little_cpu_time(trained_shop: Shop) -> None:
         with throttled(service):
             fires(manager, "RecmeshEventLoopLag")
         resolves(manager, "RecmeshEventLoopLag")
+
+
+def test_a_certificate_that_nobody_renews(tmp_path: Path) -> None:
+    """um has a certificate that ends in ten days."""
+    authority = Authority()
+    files = authority.issue(days=10).write(tmp_path, authority.certificate)
+    # Prometheus scrapes without TLS here.
+    settings = {**files.settings(), "RECMESH_TLS_ACCEPT_PLAIN": "true"}
+    with running("um", settings, ready=False) as service, watched(service) as manager:
+        fires(manager, "RecmeshCertificateEnds")
+        authority.issue(days=90).write(tmp_path, authority.certificate)
+        resolves(manager, "RecmeshCertificateEnds")
 
 
 def test_requests_for_which_nothing_is_left(compact: Service, trained_shop: Shop) -> None:

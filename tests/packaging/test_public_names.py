@@ -34,8 +34,8 @@ PUBLIC_NAMES = {
     """,
     "recmesh.drafting": "Draft draft write",
     "recmesh.errors": """
-        AnswerFailed DamagedData DataError DeadlineExceeded InvalidRequest LeakError Overloaded RecmeshError
-        ReleaseError SettingsError Unavailable
+        AnswerFailed DamagedData DataError DeadlineExceeded InvalidRequest LeakError Overloaded PermissionDenied
+        RecmeshError ReleaseError SettingsError Unauthenticated Unavailable
     """,
     "recmesh.evaluation": """
         METRICS_FILE PAGE_FILE Decision PredictionScores Report errors margin means metrics names of_hits per_user score

@@ -69,6 +69,13 @@ def _room() -> list[object]:
             width=12,
         ),
         graph(
+            "Time left for certificates",
+            "Time until the TLS certificate of each process ends. It is renewed when a third of its life is left.",
+            "s",
+            Query(f"(recmesh_certificate_expiry_timestamp_seconds > 0) - time() {_NAMED}", _PROCESS),
+            width=12,
+        ),
+        graph(
             "Refused requests",
             "Requests per second that a process refused before any work.",
             "reqps",

@@ -111,8 +111,9 @@ def test_probes_need_no_certificate_and_metrics_do(um: Service, files: Files) ->
 
     assert get("/livez") == (200, "ok\n")
     assert get("/readyz") == (200, "ok\n")
-    assert get("/metrics") == (401, "metrics are for callers with a certificate or a token\n")
-    assert get("/") == (401, "metrics are for callers with a certificate or a token\n")
+    refused = 401, "callers must show a client certificate or a bearer token (docs/callers.md)\n"
+    assert get("/metrics") == refused
+    assert get("/") == refused
     assert um.metric("recmesh_serving") == 1.0
     with pytest.raises(OSError):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=5)

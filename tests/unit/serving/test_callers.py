@@ -387,7 +387,9 @@ def test_a_certificate_without_names_is_a_caller_without_a_name(files: _Files) -
 
 def test_metrics_are_for_those_whom_the_policy_lets_and_take_no_calls(files: _Files) -> None:
     callers = files.callers(policy=POLICY + "  - {callers: shop, methods: metrics}", tokens=f"shop: {SHOP}")
-    assert all(callers.may(Peer(token=SHOP), "metrics") for _ in range(100))
-    assert not callers.may(AS, "metrics")
-    assert not callers.may(NO_PEER, "metrics")
-    assert files.callers().may(AS, "metrics")
+    assert {callers.check(Peer(token=SHOP), "metrics").name for _ in range(100)} == {"shop"}
+    with pytest.raises(PermissionDenied):
+        callers.check(AS, "metrics")
+    with pytest.raises(Unauthenticated):
+        callers.check(NO_PEER, "metrics")
+    assert files.callers().check(AS, "metrics").everything

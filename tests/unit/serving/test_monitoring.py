@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from local.ports import free_ports
-from recmesh.errors import SettingsError
+from recmesh.errors import PermissionDenied, RecmeshError, SettingsError, Unauthenticated
 from recmesh.serving import metrics
 from recmesh.serving.monitoring import Monitoring
 from recmesh.serving.peer import Peer
@@ -28,8 +28,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-def everybody(_peer: Peer) -> bool:
-    return True
+def everybody(_peer: Peer) -> None: ...
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -79,15 +78,23 @@ def test_it_is_alive_while_the_event_loop_runs_callbacks(loop: asyncio.AbstractE
     monitoring.stop()
 
 
-def test_those_who_may_not_scrape_get_the_probes_only(loop: asyncio.AbstractEventLoop) -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "header"), [(Unauthenticated("who?"), 401, "Bearer"), (PermissionDenied("not you"), 403, None)]
+)
+def test_those_who_may_not_scrape_get_the_probes_only(
+    loop: asyncio.AbstractEventLoop, error: RecmeshError, status: int, header: str | None
+) -> None:
     port, peers = free_ports(1)[0], list[Peer]()
 
-    def nobody(peer: Peer) -> bool:
+    def nobody(peer: Peer) -> None:
         peers.append(peer)
-        return False
+        raise error
 
     monitoring = Monitoring("127.0.0.1", port, None, nobody, loop)
-    assert get(port, "/metrics") == (401, "metrics are for callers with a certificate or a token\n")
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10)
+    assert (raised.value.code, raised.value.headers["WWW-Authenticate"]) == (status, header)
+    assert raised.value.read().decode() == f"{error}\n"
     assert get(port, "/livez") == (200, "ok\n")
     assert peers == [Peer()]
     monitoring.stop()
