@@ -159,6 +159,18 @@ def test_the_secrets_job_makes_a_certificate_and_a_password_for_each_component()
     assert compact == {"uri": f"{SPIFFE}/compact", "dns": hosts("compact", "um", "cm", "recall", "rank", "as")}
 
 
+def test_a_long_name_of_the_release_shortens_no_name_of_a_secret() -> None:
+    """The Job composes the names from its spec; those of Services have at most 63 characters."""
+    release = "a" * 53
+    options = ("--set=paddleServing.enabled=true", "--set=explorer.enabled=true")
+    result = run_helm("template", release, str(CHARTS / "recmesh"), "--namespace=prod", *options)
+    resources = [resource for resource in yaml.safe_load_all(result.stdout) if resource]
+    mounted = {name for found in by_component(resources).values() for name in found}
+    (spec,) = [json.loads(found["data"]["spec.json"]) for found in resources if "spec.json" in found.get("data", {})]
+    made = {f"{release}-{name}-tls" for name in spec["certificates"]}
+    assert mounted == (made - {f"{release}-prometheus-tls"}) | {f"{release}-redis-auth", f"{release}-milvus-auth"}
+
+
 def test_the_spec_follows_the_values() -> None:
     options = ("--set=global.tls.trustDomain=shop.example", "--set=global.tls.days=30")
     spec = spec_of(render("default", *options, "--set=external.redis.prefix=b:"))
@@ -474,21 +486,21 @@ def test_a_minor_version_of_milvus_has_a_folder_of_its_own_which_ingestion_fills
 
 
 def test_plain_connections_are_taken_only_on_request() -> None:
-    for values in ("default", "local"):
+    for values in ("default", "local", "all"):
         resources = render(values)
         assert not any("RECMESH_TLS_ACCEPT_PLAIN" in found for found in server_variables(resources).values())
         assert resources == render(values, "--set=global.tls.acceptPlain=auto")  # no cluster to look at
         assert resources == render(values, "--set=global.tls.acceptPlain=false")
         for resource in resources:
-            if resource["kind"] == "Deployment" and resource["metadata"]["labels"][COMPONENT] in SERVERS:
+            if resource["kind"] == "Deployment":
                 assert resource["metadata"]["annotations"] == {"recmesh.io/tls": "required"}
 
 
 def test_during_an_upgrade_servers_and_redis_take_pods_without_tls() -> None:
-    resources = render("default", "--set=global.tls.acceptPlain=true")
+    resources = render("default", "--set=global.tls.acceptPlain=true", "--set=explorer.enabled=true")
     found = server_variables(resources)
     assert {variables["RECMESH_TLS_ACCEPT_PLAIN"] for variables in found.values()} == {"true"}
-    for component in found:
+    for component in (*found, "explorer"):
         annotations = find(resources, "Deployment", component)["metadata"]["annotations"]
         assert annotations == {"recmesh.io/tls": "accepts-plain"}
     lines, container, service = redis_of(resources)
@@ -499,8 +511,9 @@ def test_during_an_upgrade_servers_and_redis_take_pods_without_tls() -> None:
     assert find(resources, "NetworkPolicy", "redis")["spec"]["ingress"][0]["ports"] == both
     um = find(resources, "NetworkPolicy", "um")["spec"]["egress"]
     assert both in [rule["ports"] for rule in um]
+    closed = render("default", "--set=explorer.enabled=true")
     for kind in ("secrets", "train", "ingest"):  # jobs are not repeated when plain connections end
-        assert find(resources, "Job", kind)["metadata"]["name"] == find(render(), "Job", kind)["metadata"]["name"]
+        assert find(resources, "Job", kind)["metadata"]["name"] == find(closed, "Job", kind)["metadata"]["name"]
 
 
 def test_without_tls_and_passwords_nothing_secret_is_needed() -> None:

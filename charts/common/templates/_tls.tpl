@@ -10,7 +10,12 @@ TLS between the pods of a release (values global.tls), for all charts. Values ma
 
 {{- /* The Secret with tls.crt, tls.key and ca.crt of a component. Arguments: `root`, `component`. */ -}}
 {{- define "common.tlsSecret" -}}
-{{- get ((.root.Values.global.tls).existingSecrets | default dict) .component | default (include "common.name" (dict "root" .root "component" (printf "%s-tls" .component))) -}}
+{{- get ((.root.Values.global.tls).existingSecrets | default dict) .component | default (include "common.secretName" (dict "root" .root "secret" (printf "%s-tls" .component))) -}}
+{{- end -}}
+
+{{- /* The name of a Secret that the secrets Job makes, which may be longer than that of a Service. Arguments: `root`, `secret`. */ -}}
+{{- define "common.secretName" -}}
+{{- printf "%s-%s" .root.Release.Name .secret -}}
 {{- end -}}
 
 {{- /* Whether callers have to show a certificate. */ -}}

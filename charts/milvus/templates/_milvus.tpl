@@ -9,7 +9,7 @@ What callers of Milvus need. Variables, since 2.3 reads no user.yaml. The parts 
 - {name: COMMON_SECURITY_SUPERUSERS, value: root} # who may set the passwords of others
 - name: COMMON_SECURITY_DEFAULTROOTPASSWORD # at the first start; before 2.4.5 it is Milvus, until ingestion sets this one
   valueFrom:
-    secretKeyRef: {name: {{ .Values.auth.existingSecret | default (include "common.name" (dict "root" . "component" "milvus-auth")) }}, key: root}
+    secretKeyRef: {name: {{ .Values.auth.existingSecret | default (include "common.secretName" (dict "root" . "secret" "milvus-auth")) }}, key: root}
 {{- end }}
 {{- if include "common.tls" . }}
 - {name: COMMON_SECURITY_TLSMODE, value: "2"} # mutual

@@ -86,7 +86,7 @@ release
 {{- /* The Secret with a password for each user of Milvus; empty if Milvus has no users. */ -}}
 {{- define "recmesh.milvusSecret" -}}
 {{- if and .Values.milvus.enabled (.Values.milvus.auth).enabled -}}
-{{- .Values.milvus.auth.existingSecret | default (include "common.name" (dict "root" . "component" "milvus-auth")) -}}
+{{- .Values.milvus.auth.existingSecret | default (include "common.secretName" (dict "root" . "secret" "milvus-auth")) -}}
 {{- end -}}
 {{- end -}}
 
@@ -129,16 +129,16 @@ release
 {{- /* The names of the Secrets that the secrets Job makes, as a YAML list. */ -}}
 {{- define "recmesh.madeSecrets" -}}
 {{- if eq (include "recmesh.certifier" .) "release" }}
-- {{ include "common.name" (dict "root" . "component" "ca") }}
+- {{ include "common.secretName" (dict "root" . "secret" "ca") }}
 {{- range $component, $_ := include "recmesh.certified" . | fromYaml }}
 - {{ include "common.tlsSecret" (dict "root" $ "component" $component) }}
 {{- end }}
 {{- end }}
 {{- if include "recmesh.redisUsers" . }}
-- {{ include "common.name" (dict "root" . "component" "redis-auth") }}
+- {{ include "common.secretName" (dict "root" . "secret" "redis-auth") }}
 {{- end }}
 {{- if include "recmesh.milvusUsers" . }}
-- {{ include "common.name" (dict "root" . "component" "milvus-auth") }}
+- {{ include "common.secretName" (dict "root" . "secret" "milvus-auth") }}
 {{- end }}
 {{- end -}}
 
@@ -210,7 +210,7 @@ tls:
 {{- $user := include "recmesh.redisUser" . }}
 {{- if and $user (include "recmesh.redisUsers" $root) }}
 redis:
-  secret: {secretName: {{ include "common.name" (dict "root" $root "component" "redis-auth") }}, items: [{key: {{ $user }}, path: password}]}
+  secret: {secretName: {{ include "common.secretName" (dict "root" $root "secret" "redis-auth") }}, items: [{key: {{ $user }}, path: password}]}
 {{- end }}
 {{- $user := include "recmesh.milvusUser" . }}
 {{- $users := include "recmesh.milvusSecret" $root }}
