@@ -35,7 +35,7 @@ CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
 .PHONY: help up retrain down status logs clean test test-long check protos bench bench-faults lock environments \
-	environments-dev helm images sbom sign pins digests check-security values telemetry cluster-smoke cluster-test environments-cluster mutants dashboards \
+	environments-dev helm images sbom sign pins digests check-security values telemetry cluster-smoke cluster-test mutants dashboards \
 	prometheus observe
 .SILENT:
 
@@ -120,10 +120,10 @@ dashboards: environments-dev ## Write the dashboards and alerts of the chart fro
 telemetry: environments-dev ## Write docs/telemetry.md from telemetry.yaml
 	$(BIN)/python charts/telemetry_page.py > docs/telemetry.md
 
-cluster-smoke: environments-cluster ## Install on the cluster of the current context, ask everything, renew it under load
+cluster-smoke: helm ## Install on the cluster of the current context, ask everything, renew it under load
 	$(CLUSTER_TESTS) tests/cluster/test_smoke.py
 
-cluster-test: environments-cluster ## The same, and everything that can go away or change under load
+cluster-test: helm ## The same, and everything that can go away or change under load
 	$(CLUSTER_TESTS) tests/cluster
 
 lock: environments-dev ## Make requirements/*.txt from pyproject.toml. UPGRADE=--upgrade, or '--upgrade-package NAME', moves pins
@@ -135,11 +135,8 @@ helm: environments-dev ## Fetch helm and kubectl into .venv/bin, unless they are
 prometheus: environments ## Fetch Prometheus and Alertmanager into .venv, unless they are installed
 	$(BIN)/python -m local.prometheus
 
-environments-cluster: helm
-	$(ENVIRONMENTS) kubernetes
-
 environments: ## Make the Python environments, unless they are current; with BACKEND=paddle-serving that one, too
 	$(ENVIRONMENTS) serving train $(filter paddle-serving,$(BACKEND))
 
 environments-dev: ## The same with the tools of `make check` and `make test`
-	$(ENVIRONMENTS) serving train dev paddle-serving
+	$(ENVIRONMENTS) serving train dev kubernetes paddle-serving

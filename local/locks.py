@@ -79,7 +79,9 @@ LOCKS = {
     "images/recall": _image("models", "redis", "server", "s3", constraints=("s3", "serving")),
     "images/rank": _image("models", "server", "s3", constraints=("s3", "serving")),
     "images/compact": _image("http", "serving", "s3", constraints=("s3", "serving")),
-    "images/ingest": _image("ingest", "explore", "s3", constraints=("s3", "serving")),
+    "images/ingest": _image(
+        "ingest", "explore", "issuing", "kubernetes", "s3", constraints=("s3", "serving", "kubernetes")
+    ),
     "images/train": _image("training", "s3", core=False, constraints=("s3", "train")),
     "images/milvus": _image("milvus-server", core=False),
 }

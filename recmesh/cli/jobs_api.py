@@ -3,18 +3,17 @@
 States are polled and logs are streamed without kubernetes.watch (docs/adr/020).
 """
 
-import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from recmesh.errors import RecmeshError, SettingsError, Unavailable
+from recmesh.cli.kube import CALL_SECONDS, connect, errors
+from recmesh.errors import SettingsError
 
 COMPONENT = "app.kubernetes.io/component"
 _HELM = "helm"
 _INSTANCE = "app.kubernetes.io/instance"
 POLL_INTERVAL_SECONDS = 1.0
-_CALL_SECONDS = 30
 
 
 class Jobs:
@@ -35,27 +34,18 @@ class Jobs:
     """
 
     def __init__(self, release: str, namespace: str = "", context: str = "") -> None:
-        try:
-            from kubernetes import client, config
-        except ImportError as error:
-            raise SettingsError(
-                "this command needs the extra \"kubernetes\": pip install 'recmesh[kubernetes]'"
-            ) from error
         self._release = release
-        with _errors():
-            try:
-                config.load_kube_config(context=context or None)
-                current = config.list_kube_config_contexts()[1]["context"].get("namespace", "default")
-            except config.ConfigException as error:
-                current = _in_cluster(config, error)
+        current = connect(context)
         self.namespace = namespace or current
+        from kubernetes import client
+
         self._batch, self._core = client.BatchV1Api(), client.CoreV1Api()
 
     def manifest(self, kind: str) -> dict[str, Any]:
         """Read the Job that the installation defines for a kind; raise SettingsError if there is none."""
         name = f"{self._release}-jobs"
-        with _errors():
-            found = self._core.read_namespaced_config_map(name, self.namespace, _request_timeout=_CALL_SECONDS)
+        with errors():
+            found = self._core.read_namespaced_config_map(name, self.namespace, _request_timeout=CALL_SECONDS)
         import yaml
 
         if kind not in found.data:
@@ -64,17 +54,17 @@ class Jobs:
 
     def get(self, name: str) -> Any:
         """Read a Job; None if there is no such Job."""
-        with _errors():
+        with errors():
             found = self._batch.list_namespaced_job(
-                self.namespace, field_selector=f"metadata.name={name}", _request_timeout=_CALL_SECONDS
+                self.namespace, field_selector=f"metadata.name={name}", _request_timeout=CALL_SECONDS
             ).items
         return found[0] if found else None
 
     def all(self) -> list[Any]:
         """Read the Jobs of the installation, newest first."""
-        with _errors():
+        with errors():
             found = self._batch.list_namespaced_job(
-                self.namespace, label_selector=f"{_INSTANCE}={self._release}", _request_timeout=_CALL_SECONDS
+                self.namespace, label_selector=f"{_INSTANCE}={self._release}", _request_timeout=CALL_SECONDS
             ).items
         return sorted(found, key=lambda job: job.metadata.creation_timestamp, reverse=True)
 
@@ -82,30 +72,30 @@ class Jobs:
         """Create a Job by server-side apply in the name of Helm, so that Helm can manage it afterwards."""
         owner = {"meta.helm.sh/release-name": self._release, "meta.helm.sh/release-namespace": self.namespace}
         manifest["metadata"].setdefault("annotations", {}).update(owner)
-        with _errors():
+        with errors():
             self._batch.patch_namespaced_job(
                 manifest["metadata"]["name"],
                 self.namespace,
                 manifest,
                 field_manager=_HELM,
                 _content_type="application/apply-patch+yaml",
-                _request_timeout=_CALL_SECONDS,
+                _request_timeout=CALL_SECONDS,
             )
 
     def delete(self, name: str) -> None:
         """Delete a Job with its pods, and wait until they are gone."""
-        with _errors():
+        with errors():
             self._batch.delete_namespaced_job(
-                name, self.namespace, propagation_policy="Foreground", _request_timeout=_CALL_SECONDS
+                name, self.namespace, propagation_policy="Foreground", _request_timeout=CALL_SECONDS
             )
         while self.get(name) is not None:
             time.sleep(POLL_INTERVAL_SECONDS)
 
     def pods(self, name: str) -> list[Any]:
         """Read the pods of a Job, oldest first."""
-        with _errors():
+        with errors():
             found = self._core.list_namespaced_pod(
-                self.namespace, label_selector=f"batch.kubernetes.io/job-name={name}", _request_timeout=_CALL_SECONDS
+                self.namespace, label_selector=f"batch.kubernetes.io/job-name={name}", _request_timeout=CALL_SECONDS
             ).items
         return sorted(found, key=lambda pod: pod.metadata.creation_timestamp)
 
@@ -120,7 +110,7 @@ class Jobs:
         Yields:
             Its lines, also a last one without a line break.
         """
-        with _errors():
+        with errors():
             stream = self._core.read_namespaced_pod_log(
                 pod, self.namespace, container=container, follow=follow, _preload_content=False
             )
@@ -129,9 +119,9 @@ class Jobs:
     def wait_for_container(self, pod: str, container: str) -> bool:
         """Wait until a container has started; False if it never will."""
         while True:
-            with _errors():
+            with errors():
                 found = self._core.list_namespaced_pod(
-                    self.namespace, field_selector=f"metadata.name={pod}", _request_timeout=_CALL_SECONDS
+                    self.namespace, field_selector=f"metadata.name={pod}", _request_timeout=CALL_SECONDS
                 ).items
             if not found:
                 return False
@@ -161,34 +151,3 @@ def outcome(job: Any) -> str:
         if condition.status == "True" and condition.type in ("Complete", "Failed"):
             return str(condition.type).lower()
     return "running"
-
-
-def _in_cluster(config: Any, reason: Exception) -> str:
-    try:
-        config.load_incluster_config()
-    except config.ConfigException:
-        raise SettingsError(f"no cluster is configured: {reason}; set KUBECONFIG") from reason
-    with open("/var/run/secrets/kubernetes.io/serviceaccount/namespace") as namespace:  # noqa: PTH123
-        return namespace.read()
-
-
-@contextlib.contextmanager
-def _errors() -> Iterator[None]:
-    from kubernetes.client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except ApiException as error:
-        kind = SettingsError if error.status in (401, 403, 404, 422) else RecmeshError
-        raise kind(f"Kubernetes: {error.status} {error.reason}: {_message(error)}") from error
-    except HTTPError as error:
-        raise Unavailable(f"Kubernetes does not answer: {error}") from error
-
-
-def _message(error: Any) -> str:
-    import yaml
-
-    with contextlib.suppress(ValueError, AttributeError, TypeError):
-        return str(yaml.safe_load(error.body)["message"])
-    return str(error.body)
