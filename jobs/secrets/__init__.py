@@ -1,0 +1,1 @@
+"""The job that makes the Secrets of an installation: certificates and passwords."""
