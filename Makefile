@@ -5,6 +5,8 @@ MODE ?= compact
 BACKEND ?= $(or $(RECMESH_RANK_BACKEND),onnx)
 SERVICE ?=
 FOLLOW ?=
+TLS ?=
+WHAT ?= certificates
 TESTS ?= tests/unit tests/packaging tests/component tests/contract tests/clients tests/train tests/mesh tests/explorer tests/observe tests/paddle_serving tests/local tests/chart
 MUTANTS ?= 200
 SEED ?= 1
@@ -34,7 +36,7 @@ CODE := recmesh services jobs local benchmarks tests docker charts examples clie
 CLUSTER_TESTS = PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python -m pytest -s
 
 .DEFAULT_GOAL := help
-.PHONY: help up retrain down status logs clean test test-long check protos bench bench-faults lock environments \
+.PHONY: help up retrain rotate down status logs clean test test-long check protos bench bench-faults lock environments \
 	environments-dev helm images sbom sign pins digests check-security values telemetry cluster-smoke cluster-test mutants dashboards \
 	prometheus observe
 .SILENT:
@@ -43,11 +45,14 @@ help: ## List the targets
 	echo 'Usage: make TARGET [NAME=value]'
 	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: environments ## Bring the mesh up and show recommendations. DATASET= folder or name (docs/datasets.md); MODE= compact, services; BACKEND= onnx, paddle-serving
-	exec $(BIN)/python -m local up --dataset $(call quoted,$(value DATASET)) --mode $(call quoted,$(MODE)) --backend $(call quoted,$(BACKEND))
+up: environments ## Bring the mesh up and show recommendations. DATASET= folder or name (docs/datasets.md); MODE= compact, services; BACKEND= onnx, paddle-serving; TLS=1 with certificates
+	exec $(BIN)/python -m local up --dataset $(call quoted,$(value DATASET)) --mode $(call quoted,$(MODE)) --backend $(call quoted,$(BACKEND)) $(if $(TLS),--tls)
 
-retrain: environments ## Train on the data set and what feed has recorded since, and serve the new release. DATASET=, MODE=, BACKEND= as for up
-	exec $(BIN)/python -m local up --retrain --dataset $(call quoted,$(value DATASET)) --mode $(call quoted,$(MODE)) --backend $(call quoted,$(BACKEND))
+retrain: environments ## Train on the data set and what feed has recorded since, and serve the new release. DATASET=, MODE=, BACKEND=, TLS= as for up
+	exec $(BIN)/python -m local up --retrain --dataset $(call quoted,$(value DATASET)) --mode $(call quoted,$(MODE)) --backend $(call quoted,$(BACKEND)) $(if $(TLS),--tls)
+
+rotate: ## Rotate certificates of `make up TLS=1` (docs/certificates.md). WHAT= certificates, ca, redis, milvus
+	$(LOCAL) rotate $(call quoted,$(WHAT))
 
 observe: ## Run Prometheus beside `make up`, with the alerts of the chart, and print its address
 	$(LOCAL) observe

@@ -16,6 +16,7 @@ from local.jobs import JobError
 from local.settings import Backend, LocalSettings, Mode
 from local.supervisor import Supervisor
 from recmesh.errors import RecmeshError, SettingsError
+from recmesh.issuing import ROTATIONS
 
 _INTERRUPTED = 130
 _LAST_LINES = 100
@@ -31,13 +32,14 @@ def up(
     ] = "compact",
     backend: Annotated[str, typer.Option(help="Where the ranker runs: onnx, paddle-serving or auto.")] = "onnx",
     retrain: Annotated[bool, typer.Option("--retrain", help="Archive first what feed has recorded.")] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="Let everybody show a certificate of a local CA.")] = False,
 ) -> None:
     """Go from a data set to recommendations, reusing everything that is current."""
     from local.up import bring_up  # takes half a second, which the other commands save
 
     try:
         current = settings.load().model_copy(update={"rank_backend": _backend(backend)})
-        bring_up(current, dataset, _mode(mode), Console(), retrain)
+        bring_up(current, dataset, _mode(mode), Console(), retrain, tls)
     except KeyboardInterrupt:
         raise typer.Exit(_fail("interrupted", _INTERRUPTED)) from None
 
@@ -47,6 +49,23 @@ def down() -> None:
     """Stop everything that `up` started; data, releases and logs stay."""
     stopped = Supervisor(settings.load()).shutdown()
     print("stopped" if stopped else "nothing was running")
+
+
+@app.command()
+def rotate(
+    what: Annotated[str, typer.Argument(metavar="|".join(ROTATIONS), help="What to rotate.")],
+) -> None:
+    """Rotate the certificates or the CA of a mesh that was started with TLS."""
+    from local import secrets
+    from local.up import exclusive
+
+    current = settings.load()
+    if what not in ROTATIONS:
+        raise SettingsError(f"WHAT={what}: expected one of {', '.join(ROTATIONS)}")
+    if not current.tls:
+        raise SettingsError("this mesh has no certificates: start it with `make up TLS=1`")
+    with exclusive(current):
+        secrets.update(current, print, what)
 
 
 @app.command()

@@ -15,6 +15,8 @@ from local.settings import LocalSettings
 from local.supervisor import Supervisor
 from recmesh.contract import DIRECT
 from recmesh.errors import Unavailable
+from recmesh.secure_channels import credentials_of
+from recmesh.tls import TlsFiles, TlsReader
 
 _TIMEOUT_SECONDS = 2.0
 
@@ -37,12 +39,23 @@ def milvus_answers(settings: LocalSettings) -> bool:
     return False
 
 
-def serving(target: str) -> bool:
-    """Whether the health status of a service is SERVING."""
-    with grpc.insecure_channel(target, options=[DIRECT]) as channel, contextlib.suppress(grpc.RpcError):
+def serving(target: str, tls: TlsFiles | None = None) -> bool:
+    """Whether the health status of a service is SERVING.
+
+    Args:
+        target: Its address.
+        tls: The certificate to show; None for a plain connection.
+    """
+    with _channel(target, tls) as channel, contextlib.suppress(grpc.RpcError):
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_SECONDS)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
     return False
+
+
+def _channel(target: str, tls: TlsFiles | None) -> grpc.Channel:
+    if tls is None:
+        return grpc.insecure_channel(target, options=[DIRECT])
+    return grpc.secure_channel(target, credentials_of(TlsReader(tls).current()), options=[DIRECT])
 
 
 def wait(

@@ -48,19 +48,32 @@ def url(settings: LocalSettings) -> str:
     return f"http://127.0.0.1:{settings.prometheus_port}"
 
 
-def configuration(targets: Collection[str], interval: str = _INTERVAL, rules: Path = ALERTS) -> str:
+def configuration(
+    targets: Collection[str], interval: str = _INTERVAL, rules: Path = ALERTS, tls: Path | None = None
+) -> str:
     """The configuration of a Prometheus.
 
     Args:
         targets: What to scrape: `host:port`.
         interval: Time between scrapes, and between evaluations of the rules.
         rules: File of the alerts.
+        tls: Folder with the certificate to show; None for plain connections. Prometheus reads it again when it changes.
     """
+    files = {"ca_file": "ca.crt", "cert_file": "tls.crt", "key_file": "tls.key"}
+    encryption = (
+        {
+            "scheme": "https",
+            "tls_config": {name: str(tls / file) for name, file in files.items()},
+        }
+        if tls
+        else {}
+    )
+    job = {"job_name": "recmesh", "static_configs": [{"targets": sorted(targets)}], **encryption}
     return yaml.safe_dump(
         {
             "global": {"scrape_interval": interval, "evaluation_interval": interval},
             "rule_files": [str(rules)],
-            "scrape_configs": [{"job_name": "recmesh", "static_configs": [{"targets": sorted(targets)}]}],
+            "scrape_configs": [job],
         }
     )
 
@@ -82,7 +95,8 @@ def command(configured: Path, data: Path, port: int) -> list[str]:
 def _program(settings: LocalSettings, scraped: Collection[str]) -> programs.Program:
     folder = settings.folder / PROMETHEUS
     folder.mkdir(exist_ok=True)
-    content = configuration([address(settings.reachable_host, settings.metrics(name)) for name in scraped])
+    places = [address(settings.reachable_host, settings.metrics(name)) for name in scraped]
+    content = configuration(places, tls=settings.secrets / PROMETHEUS if settings.tls else None)
     path = folder / "prometheus.yaml"
     path.write_text(content)
     # Prometheus reads the files only at its start: another hash makes the process manager start it again.

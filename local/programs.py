@@ -128,8 +128,8 @@ def _milvus(settings: LocalSettings) -> Program:
 
 def services(settings: LocalSettings, mode: Mode) -> list[Program]:
     """The five services, in one process (`compact`) or five, feed, and Paddle Serving if the ranker needs it."""
-    shared = {**settings.variables(), "RECMESH_CODE": code_digest("recmesh", "services")}
-    return [_service(settings, name, shared) for name in names(settings, mode)]
+    code = {"RECMESH_CODE": code_digest("recmesh", "services")}
+    return [_service(settings, name, {**settings.variables(name), **code}) for name in names(settings, mode)]
 
 
 def names(settings: LocalSettings, mode: Mode) -> tuple[str, ...]:

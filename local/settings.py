@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from recmesh.cli.home import CLIENT_FILE
 from recmesh.contract import (
     DEFAULT_HOME,
     DEFAULT_REDIS_PREFIX,
@@ -22,6 +23,7 @@ from recmesh.contract import (
     bare_host,
 )
 from recmesh.errors import SettingsError
+from recmesh.tls import TlsFiles
 
 ROOT = Path(__file__).resolve().parent.parent
 """The repository, which is the working directory of all programs."""
@@ -34,9 +36,14 @@ PADDLE_SERVING = "paddle-serving"
 
 PROMETHEUS = "prometheus"
 
+CLIENT = "client"
+"""The component whose certificate the commands show."""
+
 _PROMETHEUS_PORT = 9090
 
 _UNBROKEN = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+_TLS_FILES = {"RECMESH_TLS_CERTIFICATE": "tls.crt", "RECMESH_TLS_KEY": "tls.key", "RECMESH_TLS_CA": "ca.crt"}
 
 Mode = Literal["compact", "services"]
 Backend = Literal["onnx", "paddle-serving", "auto"]
@@ -107,6 +114,26 @@ class LocalSettings(BaseSettings):
         return self.model_store or str(self.folder / "store")
 
     @property
+    def secrets(self) -> Path:
+        """Folder of the certificates and passwords."""
+        return self.folder / "secrets"
+
+    @property
+    def client_file(self) -> Path:
+        """The file with the variables of clients, which `local.secrets` writes."""
+        return self.folder / CLIENT_FILE
+
+    @property
+    def tls(self) -> bool:
+        """Whether the mesh speaks TLS."""
+        return self.client_file.exists()
+
+    @property
+    def client_tls(self) -> TlsFiles | None:
+        """The certificate of the commands; None if the mesh speaks plain."""
+        return TlsFiles.from_environment(self._certificate(CLIENT))
+
+    @property
     def redis_url(self) -> str:
         """URL of Redis."""
         return f"redis://127.0.0.1:{self.redis_port}/0"
@@ -143,11 +170,14 @@ class LocalSettings(BaseSettings):
             return self.metrics_port or self.as_port + METRICS_PORT_OFFSET
         return self.port(program) + METRICS_PORT_OFFSET
 
-    def variables(self) -> dict[str, str]:
-        """RECMESH_* variables of every program: those of the caller, and the addresses of all parts of the mesh.
+    def variables(self, component: str = CLIENT) -> dict[str, str]:
+        """RECMESH_* variables of a program: those of the caller, and the addresses of all parts of the mesh.
 
         The stores of `make up` have no passwords, and its archive is in the home. Those of the caller are for other
-        stores; empty variables hide them.
+        stores, as are certificates; empty variables hide them.
+
+        Args:
+            component: Whose certificate it shows.
         """
         given = {name: value for name, value in os.environ.items() if name.startswith("RECMESH_")}
         given.pop("RECMESH_METRICS_PORT", None)
@@ -170,7 +200,16 @@ class LocalSettings(BaseSettings):
             for store in ("REDIS", "MILVUS")
             for name in ("USERNAME", "PASSWORD", "PASSWORD_FILE")
         }
-        return {**given, **ports, **http, **targets, **places, **logins}
+        return {**given, **ports, **http, **targets, **places, **logins, **self._certificate(component)}
+
+    def client_variables(self) -> dict[str, str]:
+        """What clients of a mesh with TLS need."""
+        folder = self.secrets / CLIENT
+        return {name: str(folder / file) for name, file in _TLS_FILES.items()}
+
+    def _certificate(self, component: str) -> dict[str, str]:
+        folder = self.secrets / component
+        return {name: str(folder / file) if self.tls else "" for name, file in _TLS_FILES.items()}
 
 
 def load() -> LocalSettings:

@@ -1,6 +1,7 @@
 """Output of `make up` and `make status`."""
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -43,18 +44,19 @@ def recommendations(console: Console, title: str, answer: Recommendation) -> Non
 def addresses(console: Console, settings: LocalSettings, mode: Mode) -> None:
     """Where everything listens."""
     table = Table("what", "where", "try", title="listening", title_justify="left")
+    scheme = "https" if settings.tls else "http"
     tries = {"um": "um USER", "cm": "cm ITEM", "recall": "recall USER", "rank": "rank", "as": "as USER"}
     for name in SERVICES:
         table.add_row(f"{name} (gRPC)", settings.target(name), f"client.py {tries[name]}")
     table.add_row("feed (gRPC)", settings.target(FEED), "")
     for served in ("as", FEED):
         if port := settings.http_port(served):
-            table.add_row(f"{served} (HTTP)", f"http://{address(settings.reachable_host, port)}/", "docs/http.md")
+            table.add_row(f"{served} (HTTP)", f"{scheme}://{address(settings.reachable_host, port)}/", "docs/http.md")
     if settings.rank_backend == PADDLE_SERVING:
         table.add_row("Paddle Serving (gRPC)", settings.target(PADDLE_SERVING), "")
     for program in programs.names(settings, mode):
         place = address(settings.reachable_host, settings.metrics(program))
-        table.add_row(f"metrics of {program}", f"http://{place}/metrics", "recmesh top")
+        table.add_row(f"metrics of {program}", f"{scheme}://{place}/metrics", "recmesh top")
     table.add_row("Redis", settings.redis_url, "")
     table.add_row("milvus-lite" if settings.milvus_lite else "Milvus", settings.milvus_uri, "")
     table.add_row("model store", settings.store, "recmesh release list")
@@ -62,8 +64,12 @@ def addresses(console: Console, settings: LocalSettings, mode: Mode) -> None:
     console.print(table)
 
 
-def closing(console: Console, known_user: str, seconds: float) -> None:
-    """Print the last line of `make up`."""
+def closing(console: Console, settings: LocalSettings, known_user: str, seconds: float) -> None:
+    """Print the last lines of `make up`."""
+    if settings.tls:
+        file = shlex.quote(str(settings.client_file))
+        line = f"client.py and recmesh find their certificate; for your own programs: set -a; . {file}; set +a"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     line = (
         f"up after {seconds:.1f} s; .venv/bin/python client.py as {known_user} --table asks again, make down stops it"
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import redis
 from rich.console import Console
 
-from local import datasets, health, machine, programs, show
+from local import datasets, health, machine, programs, secrets, show
 from local.datasets import Checked
 from local.interrupts import Interrupts
 from local.jobs import run_job
@@ -43,24 +43,35 @@ class _Run:
     dataset: str
     mode: Mode
     retrain: bool
+    tls: bool
     supervisor: Supervisor
     steps: NumberedSteps
     interrupts: Interrupts
 
 
-def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console, retrain: bool = False) -> None:
-    """Start the mesh and show its recommendations. With `retrain`, what feed has recorded is archived first.
+def bring_up(
+    settings: LocalSettings, dataset: str, mode: Mode, console: Console, retrain: bool = False, tls: bool = False
+) -> None:
+    """Start the mesh and show its recommendations.
 
     Errors of the steps are raised after everything that this run started has been stopped.
+
+    Args:
+        settings: Of the mesh.
+        dataset: Folder or name of a data set.
+        mode: The processes of the services.
+        console: Where progress and recommendations are printed.
+        retrain: Archive first what feed has recorded.
+        tls: Whether the mesh speaks TLS.
     """
     supervisor, interrupts, steps = Supervisor(settings), Interrupts(), NumberedSteps(console, 6)
-    with interrupts.handled(), _exclusive(settings):
+    with interrupts.handled(), exclusive(settings):
         before = {state.name for state in supervisor.states()}
         datasets.check_name(dataset)
         settings = machine.with_milvus(settings, steps.say)
         machine.check(settings, mode, supervisor.states())
         try:
-            _steps(_Run(settings, dataset, mode, retrain, supervisor, steps, interrupts), console)
+            _steps(_Run(settings, dataset, mode, retrain, tls, supervisor, steps, interrupts), console)
         except BaseException:
             with interrupts.shield():
                 _undo(supervisor, before, console)
@@ -69,6 +80,10 @@ def bring_up(settings: LocalSettings, dataset: str, mode: Mode, console: Console
 
 def _steps(run: _Run, console: Console) -> None:
     settings, steps = run.settings, run.steps
+    if run.tls:
+        secrets.switch_on(settings, steps.say)
+    else:
+        secrets.switch_off(settings)
     with steps.step("start Redis and Milvus in the background"):
         with run.interrupts.shield():
             run.supervisor.start()
@@ -90,14 +105,14 @@ def _steps(run: _Run, console: Console) -> None:
     for title, answer in answers.items():
         show.recommendations(console, title, answer)
     show.addresses(console, settings, run.mode)
-    show.closing(console, data.known_user, steps.seconds)
+    show.closing(console, settings, data.known_user, steps.seconds)
 
 
 def _archive(run: _Run) -> None:
     _wait_for_stores(run)
     place = datasets.archive_of(run.settings, datasets.fetched(run.settings, run.dataset, run.steps))
     command = [sys.executable, "-m", "jobs.archive", "--archive", str(place)]
-    run_job("archive", command, run.settings.variables())
+    run_job("archive", command, run.settings.variables("archive"))
 
 
 def _current_release(settings: LocalSettings, data: Checked) -> Manifest | None:
@@ -128,7 +143,7 @@ def _train(settings: LocalSettings, data: Checked) -> Manifest:
     before = {release.id for release in _releases(settings, data)}
     command = [str(python), "-m", "jobs.train", "--dataset", str(data.folder), "--store", settings.store]
     command += ["--work", str(settings.folder / "train"), "--archive", data.archive]
-    run_job("training", command, settings.variables())
+    run_job("training", command, settings.variables("train"))
     releases = _releases(settings, data)
     new = [release for release in releases if release.id not in before]
     release = next(iter(new), None) or _current_release(settings, data)
@@ -169,7 +184,7 @@ def _ingest(run: _Run, data: Checked, release: Manifest) -> None:
         command = [sys.executable, "-m", "jobs.ingest", "--dataset", str(data.folder), "--store", settings.store]
         command += ["--release", release.id, "--rejects", str(datasets.rejects(settings, data.folder))]
         command += ["--archive", data.archive]
-        run_job("ingestion", command, settings.variables())
+        run_job("ingestion", command, settings.variables("ingest"))
         milvus_mark.parent.mkdir(exist_ok=True)
         milvus_mark.write_text(mark)
         client.set(redis_mark, mark)
@@ -188,7 +203,7 @@ def _start_services(run: _Run) -> None:
     for name in (PADDLE_SERVING, *SERVICES, FEED) if PADDLE_SERVING in wanted else (*SERVICES, FEED):
         target = settings.target(name)
         program = name if name in wanted else "compact"
-        checks[f"{name} {target}"] = (program, lambda target=target: health.serving(target))
+        checks[f"{name} {target}"] = (program, lambda target=target: health.serving(target, settings.client_tls))
     health.wait(run.supervisor, checks, _SERVICES_SECONDS, run.steps.say)
 
 
@@ -197,7 +212,7 @@ async def _ask(settings: LocalSettings, data: Checked, release: Manifest) -> Map
     limit = time.monotonic() + _SWAP_SECONDS
     targets = Targets.from_environment(settings.variables())
     profile = " ".join(f"{name}={value}" for name, value in data.new_user.items()) or "no profile"
-    async with Mesh(targets) as mesh:
+    async with Mesh(targets, tls=settings.client_tls) as mesh:
         while True:
             known = await mesh.recommend(data.known_user, size=_SHOWN_ITEMS, explain=True)
             new = await mesh.recommend("", data.new_user, size=_SHOWN_ITEMS, explain=True)
@@ -217,7 +232,7 @@ def _undo(supervisor: Supervisor, before: Collection[str], console: Console) -> 
 
 
 @contextmanager
-def _exclusive(settings: LocalSettings) -> Iterator[None]:
+def exclusive(settings: LocalSettings) -> Iterator[None]:
     """Allow a single `make up` per home at a time. The lock ends with the process."""
     settings.run.mkdir(parents=True, exist_ok=True)
     with (settings.run / "up.lock").open("w") as lock:

@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from recmesh.cli import arguments
+from recmesh.cli.home import adopt_settings
 from recmesh.client import (
     AS,
     CM,
@@ -416,6 +417,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
+        adopt_settings()
         # Commands end with typer.Exit, whose code is returned here.
         code: int = app(argv, prog_name=_PROGRAM, standalone_mode=False)
     except typer.TyperException as error:

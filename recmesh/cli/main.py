@@ -10,6 +10,7 @@ import typer
 from recmesh.cli import dataset, feed, job, release, rules
 from recmesh.cli.evaluate import evaluate
 from recmesh.cli.explore import explore
+from recmesh.cli.home import adopt_settings
 from recmesh.cli.replay import replay
 from recmesh.cli.top.command import top
 from recmesh.errors import RecmeshError
@@ -33,6 +34,7 @@ def main() -> int:
         The exit code. An error becomes one line on stderr and the exit code of its kind.
     """
     try:
+        adopt_settings()
         app(prog_name="recmesh")
     except RecmeshError as error:
         print(f"recmesh: {error}", file=sys.stderr)

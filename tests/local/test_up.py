@@ -5,12 +5,15 @@ The tests depend on each other: they follow the life of a mesh.
 
 import json
 import os
+import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +30,7 @@ from recmesh.contract import METRICS_PORT_OFFSET
 from recmesh.dataset import synthetic
 from recmesh.releases import ModelStore
 from recmesh.stores.log import stream_of
+from recmesh.tls import TlsFiles, client_context
 from tests.servers import ROOT
 
 SERVICES = ("um", "cm", "recall", "rank", "as", "feed")
@@ -344,3 +348,97 @@ def test_up_after_down_reuses_the_release(home: Home) -> None:
     assert "known user" in output
     home.make("down")
     assert home.processes() == []
+
+
+def test_tls_lets_in_callers_with_a_certificate_only(home: Home) -> None:
+    output = home.up("TLS=1")
+    assert f"https://127.0.0.1:{home.ports['as_http']}/" in output
+    assert f"set -a; . {home.folder / 'client.env'}; set +a" in output
+    assert home.folder.joinpath("secrets").stat().st_mode & 0o077 == 0
+    assert {file.stat().st_mode & 0o077 for file in home.folder.joinpath("secrets").glob("*/*")} == {0}
+
+    target, tls = f"127.0.0.1:{home.ports['as']}", client_tls(home)
+    assert serving(target, tls)
+    stranger = TlsFiles(ca=tls.ca)
+    assert not serving(target, stranger)
+    assert not serving(target)
+    assert status(f"https://127.0.0.1:{home.ports['metrics']}/metrics", stranger) == 401
+    assert status(f"https://127.0.0.1:{home.ports['metrics']}/metrics", tls) == 200
+    assert len(home.client("as", "5000")["item_infos"]) == 50, "commands find their certificate in the home"
+    own = f". {home.folder / 'client.env'}; {sys.executable} -c {shlex.quote(OWN_PROGRAM)}"
+    process = home.start(["bash", "-c", f"set -a; {own}"])
+    printed, _ = process.communicate()
+    assert printed == "50\n"
+
+
+OWN_PROGRAM = """
+from recmesh.client.sync import Mesh
+with Mesh() as mesh:
+    print(len(mesh.recommend("5000").items))
+"""
+
+
+def client_tls(home: Home) -> TlsFiles:
+    folder = home.folder / "secrets" / "client"
+    return TlsFiles(certificate=folder / "tls.crt", key=folder / "tls.key", ca=folder / "ca.crt")
+
+
+def status(url: str, tls: TlsFiles) -> int:
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=client_context(tls)))
+    try:
+        with opener.open(url) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_top_and_prometheus_show_their_certificates(home: Home) -> None:
+    process = home.start([sys.executable, "-m", "recmesh", "top", "--once", "--json", "--interval", "0.5"])
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    found = {service: entry["error"] for entry in json.loads(output)["processes"] for service in entry["services"]}
+    assert found == dict.fromkeys(SERVICES, "")
+    home.make("observe")
+    address = f"http://127.0.0.1:{home.ports['prometheus']}"
+
+    def up() -> set[str]:
+        answer = prometheus(address, "/api/v1/query?query=recmesh_serving==1")
+        return {series["metric"]["service"] for series in answer["data"]["result"]}
+
+    eventually(lambda: up() == set(SERVICES), "all services are scraped")
+
+
+def test_certificates_are_rotated_while_the_mesh_answers(home: Home) -> None:
+    """No process is started again, and no connection is refused."""
+    pids, tls = home.pids(), client_tls(home)
+    before = (tls.certificate or Path()).read_bytes()
+    target = f"127.0.0.1:{home.ports['as']}"
+    shown = served_certificate(target)
+    output = home.make("rotate", "WHAT=certificates")
+    assert "as-tls" in output
+    assert (tls.certificate or Path()).read_bytes() != before
+    assert len(home.client("as", "5000")["item_infos"]) == 50
+    eventually(lambda: served_certificate(target) != shown, "as shows its new certificate")
+    bundle = tls.ca.read_bytes()
+    home.make("rotate", "WHAT=ca")
+    assert tls.ca.read_bytes().endswith(bundle)
+    assert tls.ca.read_bytes().count(b"BEGIN CERTIFICATE") == 2
+    assert len(home.client("as", "5000")["item_infos"]) == 50
+    assert home.pids() == pids
+
+
+def served_certificate(target: str) -> str:
+    host, _, port = target.rpartition(":")
+    return ssl.get_server_certificate((host, int(port)))
+
+
+def test_a_mesh_with_tls_becomes_plain_again(home: Home) -> None:
+    output = home.up()
+    assert f"http://127.0.0.1:{home.ports['as_http']}/" in output
+    assert not home.folder.joinpath("client.env").exists()
+    assert serving(f"127.0.0.1:{home.ports['as']}")
+    assert len(home.client("as", "5000")["item_infos"]) == 50
+    process = home.start(["make", "rotate", "WHAT=ca"])
+    output, _ = process.communicate()
+    assert process.returncode == 2
+    assert "recmesh: this mesh has no certificates: start it with `make up TLS=1`" in output
