@@ -8,10 +8,12 @@ the client library and the services is a parameter of `ChannelPolicy`.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import grpc
 import grpc.aio
 
+from recmesh.bearer import Token, check_private
 from recmesh.contract import DIRECT
 from recmesh.errors import (
     DeadlineExceeded,
@@ -137,6 +139,7 @@ def open_channel(
     *,
     credentials: grpc.ChannelCredentials | None = None,
     tls: TlsFiles | None = None,
+    token: Token | None = None,
     interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
 ) -> grpc.aio.Channel:
     """Open a channel; it connects at the first call.
@@ -146,12 +149,19 @@ def open_channel(
         policy: The values that depend on the caller.
         credentials: Of the channel, such as `grpc.ssl_channel_credentials()`. Without them and `tls`: plain text.
         tls: Files for credentials that are renewed when the files change.
+        token: Returns the bearer token of each call.
         interceptors: Called for each attempt, the first one outermost.
 
     Returns:
         A channel that belongs to the running event loop.
+
+    Raises:
+        SettingsError: A file of TLS cannot be used, or the token would be sent in plain text.
     """
     options = policy.options()
+    if token is not None:
+        check_private(target, encrypted=tls is not None or credentials is not None)
+        interceptors = (*interceptors, _AddToken(token))
     if tls is not None:
         named = [*options, *name_option(tls)]
         return SecureChannel(tls, lambda latest: grpc.aio.secure_channel(target, latest, named, None, interceptors))
@@ -166,6 +176,7 @@ def open_blocking_channel(
     *,
     credentials: grpc.ChannelCredentials | None = None,
     tls: TlsFiles | None = None,
+    token: Token | None = None,
     interceptors: Sequence[grpc.UnaryUnaryClientInterceptor] = (),
 ) -> grpc.Channel:
     """Open a channel for threads instead of asyncio; it connects at the first call.
@@ -175,12 +186,19 @@ def open_blocking_channel(
         policy: The values that depend on the caller.
         credentials: Of the channel, such as `grpc.ssl_channel_credentials()`. Without them and `tls`: plain text.
         tls: Files for credentials that are renewed when the files change.
+        token: Returns the bearer token of each call.
         interceptors: Called for each attempt, the first one outermost.
 
     Returns:
         A channel that any thread may use.
+
+    Raises:
+        SettingsError: A file of TLS cannot be used, or the token would be sent in plain text.
     """
     options = policy.options()
+    if token is not None:
+        check_private(target, encrypted=tls is not None or credentials is not None)
+        interceptors = (*interceptors, _AddTokenBlocking(token))
     channel: grpc.Channel
     if tls is not None:
         named = [*options, *name_option(tls)]
@@ -190,3 +208,37 @@ def open_blocking_channel(
     else:
         channel = grpc.secure_channel(target, credentials, options=options)
     return grpc.intercept_channel(channel, *interceptors) if interceptors else channel
+
+
+class _AddToken(grpc.aio.UnaryUnaryClientInterceptor):
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        metadata = _with_token(client_call_details.metadata, self._token)
+        return await continuation(client_call_details._replace(metadata=grpc.aio.Metadata(*metadata)), request)
+
+
+class _Details(NamedTuple):
+    """What gRPC's `ClientCallDetails` has: gRPC gives it no constructor."""
+
+    method: Any
+    timeout: Any
+    metadata: Any
+    credentials: Any
+    wait_for_ready: Any
+    compression: Any
+
+
+class _AddTokenBlocking(grpc.UnaryUnaryClientInterceptor):
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        given = {name: getattr(client_call_details, name, None) for name in _Details._fields}
+        given["metadata"] = _with_token(client_call_details.metadata, self._token)
+        return continuation(_Details(**given), request)
+
+
+def _with_token(metadata: Any, token: Token) -> tuple[tuple[str, Any], ...]:
+    return (*(metadata or ()), ("authorization", f"Bearer {token()}"))

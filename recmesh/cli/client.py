@@ -69,7 +69,7 @@ app = typer.Typer(
     help="Query a running mesh, and tell it what users do. A service is looked for at RECMESH_<SERVICE>_TARGET, else "
     "at 127.0.0.1 and its standard port.",
     epilog="Exit codes: 0 answered, 1 other error, 2 wrong usage, 3 unusable file, 5 request violates the contract, "
-    "6 service unreachable or overloaded, 7 no answer in time, 8 the answer reports a failure.",
+    "6 service unreachable or overloaded, 7 no answer in time, 8 the answer reports a failure, 9 not allowed.",
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of protobuf text.")]

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from recmesh.cli import dataset, feed, job, release, rules
+from recmesh.cli import dataset, feed, job, policy, release, rules
 from recmesh.cli.evaluate import evaluate
 from recmesh.cli.explore import explore
 from recmesh.cli.home import adopt_settings
@@ -19,6 +19,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(release.app, name="release")
 app.add_typer(rules.app, name="rules")
+app.add_typer(policy.app, name="policy")
 app.add_typer(feed.app, name="feed")
 app.add_typer(job.app, name="job")
 app.command()(evaluate)

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from recmesh.bearer import token_of
 from recmesh.cli.options import STORE, AsJson, StoreUrl
 from recmesh.errors import DataError, RecmeshError, ReleaseError, Unavailable
 from recmesh.tls import TlsFiles
@@ -181,7 +182,7 @@ def _wait(addresses: Sequence[str], version: int) -> None:
     """
     from recmesh.cli.top.scrape import Scraper, Target
 
-    scraper = Scraper([Target(address) for address in addresses], TlsFiles.from_environment())
+    scraper = Scraper([Target(address) for address in addresses], TlsFiles.from_environment(), token_of())
     limit = time.monotonic() + _WAIT_SECONDS
     while True:
         late = list[str]()

@@ -44,7 +44,16 @@ from recmesh.client._model import (
 from recmesh.client._targets import Targets
 from recmesh.conditions import Condition
 from recmesh.contract import ServiceName
-from recmesh.errors import AnswerFailed, DeadlineExceeded, InvalidRequest, Overloaded, RecmeshError, Unavailable
+from recmesh.errors import (
+    AnswerFailed,
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    PermissionDenied,
+    RecmeshError,
+    Unauthenticated,
+    Unavailable,
+)
 
 __all__ = [
     "AS",
@@ -74,6 +83,7 @@ __all__ = [
     "Method",
     "Missing",
     "Overloaded",
+    "PermissionDenied",
     "RecmeshError",
     "Recommendation",
     "Recorded",
@@ -83,6 +93,7 @@ __all__ = [
     "Scores",
     "ServiceName",
     "Targets",
+    "Unauthenticated",
     "Unavailable",
     "User",
     "check_answer",

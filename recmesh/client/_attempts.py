@@ -9,7 +9,7 @@ import grpc
 from recmesh.channels import ERRORS, ChannelPolicy
 from recmesh.client._methods import Method, Request, Response
 from recmesh.contract import BATCH, PRIORITY
-from recmesh.errors import DeadlineExceeded, RecmeshError, Unavailable
+from recmesh.errors import DeadlineExceeded, PermissionDenied, RecmeshError, Unauthenticated, Unavailable
 
 # gRPC's own retries give up after five attempts, long before a restarted process answers: `Attempts` replaces them.
 POLICY = ChannelPolicy(
@@ -21,6 +21,10 @@ POLICY = ChannelPolicy(
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _SHORTEST_ATTEMPT = 0.001
+_ADVICE: dict[type[RecmeshError], str] = {
+    Unauthenticated: "; set RECMESH_TOKEN or RECMESH_TOKEN_FILE, or RECMESH_TLS_CERTIFICATE and RECMESH_TLS_KEY",
+    PermissionDenied: "; ask who runs the service to allow it (docs/callers.md)",
+}
 _BATCH_METADATA = ((PRIORITY, BATCH),)
 
 
@@ -86,7 +90,7 @@ class Attempts:
             return DeadlineExceeded(
                 f"{self._place} did not answer within {self._timeout:g} s; allow it more time, or look at its load"
             )
-        return kind(f"{self._place}: {error.code().name}: {details}")
+        return kind(f"{self._place}: {error.code().name}: {details}{_ADVICE.get(kind, '')}")
 
 
 def _pauses() -> Iterator[float]:

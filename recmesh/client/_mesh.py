@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 
 from recmesh import channels
+from recmesh.bearer import Token, token_of
 from recmesh.client import wire
 from recmesh.client._attempts import POLICY, retried_statuses
 from recmesh.client._connection import Connection
@@ -52,9 +53,9 @@ class Mesh:
     a mesh in one event loop.
 
     Each call has one deadline for all its attempts. UNAVAILABLE is tried again until the deadline. Every method
-    raises, besides the errors that it names, `Unavailable`, `DeadlineExceeded`, `Overloaded` and `InvalidRequest`
-    according to the gRPC status, `RecmeshError` for any other status, and `AnswerFailed` if the answer itself reports a
-    failure.
+    raises, besides the errors that it names, `Unavailable`, `DeadlineExceeded`, `Overloaded`, `InvalidRequest`,
+    `Unauthenticated` and `PermissionDenied` according to the gRPC status, `RecmeshError` for any other status, and
+    `AnswerFailed` if the answer itself reports a failure.
 
     Args:
         targets: Where the services are; None reads the environment.
@@ -64,8 +65,11 @@ class Mesh:
         credentials: Of all channels, such as `grpc.ssl_channel_credentials()`. They exclude `tls`.
         tls: PEM files for TLS, which are read again when they change. None reads RECMESH_TLS_CA and, for a certificate
             of this client, RECMESH_TLS_CERTIFICATE and RECMESH_TLS_KEY. Without RECMESH_TLS_CA: plain text.
+        token: The bearer token of this client, or a function that returns it for each call. None reads RECMESH_TOKEN,
+            or the file that RECMESH_TOKEN_FILE names, which is read again when it changes. A token is sent over TLS, or
+            to this machine; a call that would send it in plain text raises `SettingsError`.
         interceptors: Client interceptors of all channels; they see each attempt.
-        channel_factory: Opens the channels instead. It excludes `credentials`, `tls` and `interceptors`.
+        channel_factory: Opens the channels instead. It excludes `credentials`, `tls`, `token` and `interceptors`.
 
     Example:
         async with Mesh(Targets.from_environment(), timeout=0.5) as mesh:
@@ -80,10 +84,12 @@ class Mesh:
         retry_overload: bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         tls: TlsFiles | None = None,
+        token: str | Token | None = None,
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
         channel_factory: ChannelFactory | None = None,
     ) -> None:
-        if channel_factory is not None and (credentials is not None or tls is not None or interceptors):
+        given = (credentials, tls, token, interceptors or None)
+        if channel_factory is not None and any(part is not None for part in given):
             raise ValueError("a channel_factory applies credentials and interceptors itself: do not give them to Mesh")
         if credentials is not None and tls is not None:
             raise ValueError("credentials and tls exclude each other: give one of them to Mesh")
@@ -92,6 +98,7 @@ class Mesh:
         self._retried = retried_statuses(retry_overload)
         self._credentials = credentials
         self._tls = TlsFiles.from_environment() if credentials is None and tls is None else tls
+        self._token = token_of(token) if channel_factory is None else None
         self._interceptors = interceptors
         self._channel_factory = channel_factory
         self._connections: dict[ServiceName, Connection] = {}
@@ -449,7 +456,12 @@ class Mesh:
             channel = self._channel_factory(target, POLICY.options())
         else:
             channel = channels.open_channel(
-                target, POLICY, credentials=self._credentials, tls=self._tls, interceptors=self._interceptors
+                target,
+                POLICY,
+                credentials=self._credentials,
+                tls=self._tls,
+                token=self._token,
+                interceptors=self._interceptors,
             )
         return Connection(target, channel, self._retried)
 

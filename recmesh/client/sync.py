@@ -20,6 +20,7 @@ from typing import TypeAlias, cast
 import grpc
 
 from recmesh import channels
+from recmesh.bearer import Token, token_of
 from recmesh.client import wire
 from recmesh.client._attempts import POLICY, Attempts, retried_statuses
 from recmesh.client._mesh import DEFAULT_TIMEOUT
@@ -63,9 +64,9 @@ class Mesh:
     its first call. Make no call before the fork. A child of a process that has used gRPC may hang in its first call.
 
     Each call has one deadline for all its attempts. UNAVAILABLE is tried again until the deadline. Every method
-    raises, besides the errors that it names, `Unavailable`, `DeadlineExceeded`, `Overloaded` and `InvalidRequest`
-    according to the gRPC status, `RecmeshError` for any other status, and `AnswerFailed` if the answer itself reports a
-    failure.
+    raises, besides the errors that it names, `Unavailable`, `DeadlineExceeded`, `Overloaded`, `InvalidRequest`,
+    `Unauthenticated` and `PermissionDenied` according to the gRPC status, `RecmeshError` for any other status, and
+    `AnswerFailed` if the answer itself reports a failure.
 
     Args:
         targets: Where the services are; None reads the environment.
@@ -75,8 +76,11 @@ class Mesh:
         credentials: Of all channels, such as `grpc.ssl_channel_credentials()`. They exclude `tls`.
         tls: PEM files for TLS, which are read again when they change. None reads RECMESH_TLS_CA and, for a certificate
             of this client, RECMESH_TLS_CERTIFICATE and RECMESH_TLS_KEY. Without RECMESH_TLS_CA: plain text.
+        token: The bearer token of this client, or a function that returns it for each call. None reads RECMESH_TOKEN,
+            or the file that RECMESH_TOKEN_FILE names, which is read again when it changes. A token is sent over TLS, or
+            to this machine; a call that would send it in plain text raises `SettingsError`.
         interceptors: Client interceptors of all channels; they see each attempt.
-        channel_factory: Opens the channels instead. It excludes `credentials`, `tls` and `interceptors`.
+        channel_factory: Opens the channels instead. It excludes `credentials`, `tls`, `token` and `interceptors`.
 
     Example:
         with Mesh(Targets.from_environment(), timeout=0.5) as mesh:
@@ -91,10 +95,12 @@ class Mesh:
         retry_overload: bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         tls: TlsFiles | None = None,
+        token: str | Token | None = None,
         interceptors: Sequence[grpc.UnaryUnaryClientInterceptor] = (),
         channel_factory: ChannelFactory | None = None,
     ) -> None:
-        if channel_factory is not None and (credentials is not None or tls is not None or interceptors):
+        given = (credentials, tls, token, interceptors or None)
+        if channel_factory is not None and any(part is not None for part in given):
             raise ValueError("a channel_factory applies credentials and interceptors itself: do not give them to Mesh")
         if credentials is not None and tls is not None:
             raise ValueError("credentials and tls exclude each other: give one of them to Mesh")
@@ -103,6 +109,7 @@ class Mesh:
         self._retried = retried_statuses(retry_overload)
         self._credentials = credentials
         self._tls = TlsFiles.from_environment() if credentials is None and tls is None else tls
+        self._token = token_of(token) if channel_factory is None else None
         self._interceptors = interceptors
         self._channel_factory = channel_factory
         self._lock = threading.Lock()
@@ -463,7 +470,12 @@ class Mesh:
             channel = self._channel_factory(target, POLICY.options())
         else:
             channel = channels.open_blocking_channel(
-                target, POLICY, credentials=self._credentials, tls=self._tls, interceptors=self._interceptors
+                target,
+                POLICY,
+                credentials=self._credentials,
+                tls=self._tls,
+                token=self._token,
+                interceptors=self._interceptors,
             )
         return _Connection(target, channel, self._retried)
 

@@ -5,6 +5,7 @@ import asyncio
 import grpc
 
 from recmesh import channels
+from recmesh.bearer import token_of
 from recmesh.contract import KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.timeouts import in_time
@@ -27,13 +28,14 @@ _POLICY = channels.ChannelPolicy(
 def open_channel(target: str, tls: TlsFiles | None = None) -> grpc.aio.Channel:
     """A channel that spreads calls over the healthy servers of a target.
 
-    It retries calls that no server has accepted, for less than 0.1 s.
+    It retries calls that no server has accepted, for less than 0.1 s. It sends the token of this process, if there is
+    one.
 
     Args:
         target: A gRPC target.
         tls: Files for TLS; None means plain text.
     """
-    return channels.open_channel(target, _POLICY, tls=tls)
+    return channels.open_channel(target, _POLICY, tls=tls, token=token_of())
 
 
 class ReconnectWait:

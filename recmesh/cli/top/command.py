@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from recmesh.bearer import token_of
 from recmesh.errors import SettingsError, Unavailable
 from recmesh.tls import TlsFiles
 
@@ -42,7 +43,7 @@ def top(
     try:
         from recmesh.cli.top.scrape import Scraper, default_targets, named_targets
 
-        scraper = Scraper(named_targets(target or []) or default_targets(), TlsFiles.from_environment())
+        scraper = Scraper(named_targets(target or []) or default_targets(), TlsFiles.from_environment(), token_of())
         reports = _reports(scraper, interval)
         if once:
             next(reports)

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TypeAlias
+from urllib.request import Request
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from recmesh.bearer import Token, check_private
 from recmesh.client import Targets
 from recmesh.contract import PORTS, metrics_address
 from recmesh.errors import SettingsError
@@ -130,16 +132,21 @@ def parse(text: str) -> Samples:
 class Scraper:
     """Reads several targets at the same time."""
 
-    def __init__(self, targets: Sequence[Target], tls: TlsFiles | None = None) -> None:
+    def __init__(self, targets: Sequence[Target], tls: TlsFiles | None = None, token: Token | None = None) -> None:
         """Read these targets.
 
         Args:
             targets: At least one.
             tls: Files for TLS; None means plain text.
+            token: Returns the bearer token of a request.
 
         Raises:
-            SettingsError: A file cannot be used.
+            SettingsError: A file cannot be used, or the token would be sent in plain text.
         """
+        if token is not None:
+            for target in targets:
+                check_private(target.address, encrypted=tls is not None)
+        self._token = token
         self._targets = targets
         self._threads = ThreadPoolExecutor(len(targets))
         self._scheme = "https" if tls else "http"
@@ -152,7 +159,8 @@ class Scraper:
     def _scrape(self, target: Target) -> Scrape:
         url = f"{self._scheme}://{target.address}/metrics"
         try:
-            with self._opener.open(url, timeout=_TIMEOUT_SECONDS) as answer:
+            headers = {"authorization": f"Bearer {self._token()}"} if self._token else {}
+            with self._opener.open(Request(url, headers=headers), timeout=_TIMEOUT_SECONDS) as answer:
                 text = answer.read().decode()
             return Scrape(target, Page(time.monotonic(), parse(text)))
         except urllib.error.HTTPError as error:

@@ -237,18 +237,19 @@ async def test_a_channel_is_opened_once_for_each_service_until_the_mesh_is_close
 async def test_credentials_and_interceptors_reach_the_channel(blocking: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[tuple[object, ...]] = []
 
-    def open_channel(target: str, policy: object, *, credentials: object, tls: object, interceptors: object) -> Any:
-        opened.append((target, policy, credentials, tls, interceptors))
+    def open_channel(target: str, policy: object, **given: Any) -> Any:
+        given["token"] = given["token"]()
+        opened.append((target, policy, given))
         return _Channel(target, [], [FOUND], blocking)
 
     monkeypatch.setattr(channels, "open_blocking_channel" if blocking else "open_channel", open_channel)
     credentials, interceptors = object(), [object()]
-    options: Any = {"credentials": credentials, "interceptors": interceptors}
+    options: Any = {"credentials": credentials, "interceptors": interceptors, "token": "sesame"}
     mesh: Any = (sync.Mesh if blocking else Mesh)(TARGETS, **options)
     result = mesh.um("5")
     await result if asyncio.iscoroutine(result) else result
-    assert opened == [("um:1", POLICY, credentials, None, interceptors)]
-    for given in ({"credentials": credentials}, {"interceptors": interceptors}):
+    assert opened == [("um:1", POLICY, {**options, "tls": None})]
+    for given in ({"credentials": credentials}, {"interceptors": interceptors}, {"token": "sesame"}):
         with pytest.raises(ValueError, match="a channel_factory applies credentials and interceptors itself"):
             _Client(blocking, [], **given)
 
