@@ -33,7 +33,7 @@ from tests.component.services.test_feed import DAY
 from tests.component.services.test_http import fill
 from tests.processes import Service, health_of, running
 from tests.servers import ROOT, RedisServer, wait_until
-from tests.unit.callers.keys import AUDIENCE, ISSUER, Key, jwks
+from tests.web_keys import AUDIENCE, ISSUER, Key, jwks
 
 CA = Authority()
 SPIFFE = "spiffe://cluster.local/ns/shop/release/r/"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recmesh.callers.web_tokens import MAX_JWKS_BYTES, WebTokens
 from recmesh.errors import DataError, Unauthenticated
-from tests.unit.callers.keys import AUDIENCE, ISSUER, NOW, Key, jwks, set_time
+from tests.web_keys import AUDIENCE, ISSUER, NOW, Key, jwks, set_time
 
 KEY = Key("ES256", "k1")
 

@@ -14,7 +14,7 @@ from recmesh.serving.callers import Caller, Callers
 from recmesh.serving.encryption import Encryption
 from recmesh.serving.load import Refused
 from recmesh.serving.peer import NO_PEER, Peer, Peers, bearer_token
-from tests.unit.callers.keys import AUDIENCE, ISSUER, NOW, Key, jwks, set_time
+from tests.web_keys import AUDIENCE, ISSUER, NOW, Key, jwks, set_time
 
 SHOP, NEXT, WEB = "shop-0123456789abcdef", "next-0123456789abcdef", "web-0123456789abcdef"
 WRONG, MALFORMED, TOKEN = "wrong", "a.b.c", "abc"
