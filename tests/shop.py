@@ -88,7 +88,7 @@ def open_shop(trained: Path, folder: Path, redis: RedisServer, milvus: MilvusSer
     """Ingest a copy of a trained shop."""
     shutil.copytree(trained, folder, dirs_exist_ok=True)
     data = folder / "data"
-    shop = Shop(folder, redis, milvus, _ids(data / "users.dat"), _ids(data / "products.dat"))
+    shop = Shop(folder, redis, milvus, ids_in(data / "users.dat"), ids_in(data / "products.dat"))
     shop.ingest()
     return shop
 
@@ -114,5 +114,6 @@ def run(command: list[str], environment: dict[str, str]) -> str:
     return ended.stdout
 
 
-def _ids(path: Path) -> tuple[str, ...]:
+def ids_in(path: Path) -> tuple[str, ...]:
+    """The ids in a file of a data set in the v0 form."""
     return tuple(line.partition(":")[0] for line in path.read_text().splitlines())
