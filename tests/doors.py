@@ -21,10 +21,13 @@ from local.ports import free_ports
 from local.programs import PADDLE_SERVING_PYTHON
 from recmesh.contract import DIRECT, METHOD_PATHS
 from recmesh.stores.acl import User, users_file
+from recmesh.stores.milvus import authorization
+from recmesh.stores.milvus_users import ensure_users
+from recmesh.tls import TlsFiles
 from services.rank.paddle_serving import wire
 from tests.certificates import Authority, Issued
 from tests.processes import NAMES, Service, running
-from tests.servers import ROOT, SecuredRedis, spawn, start_secured_redis, wait_until
+from tests.servers import ROOT, MilvusServer, SecuredRedis, spawn, start_milvus, start_secured_redis, wait_until
 
 PAGE = ROOT / "docs" / "security.md"
 BEGIN, END = "<!-- doors: begin -->", "<!-- doors: end -->"
@@ -39,6 +42,7 @@ allow:
   - {callers: [chain, hasty], methods: "*"}
 """
 _CA, _OTHER = Authority("doors"), Authority("somebody else")
+_MILVUS_PASSWORDS = {"root": "the root of Milvus", "recall": "the password of recall"}
 _PASSWORDS: dict[User, str] = {"um": "the password of um", "probe": "the password of the probe"}
 
 Door: TypeAlias = Callable[["Caller"], str]
@@ -79,8 +83,8 @@ def callers() -> list[Caller]:
     ]
 
 
-def grpc_door(target: str, method: str) -> Door:
-    """A gRPC method, called with an empty request."""
+def grpc_door(target: str, method: str, login: tuple[tuple[str, str], ...] = ()) -> Door:
+    """A gRPC method, called with an empty request, and with metadata instead of a bearer token if there are any."""
 
     def knock(caller: Caller) -> str:
         options = [DIRECT, ("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
@@ -89,7 +93,7 @@ def grpc_door(target: str, method: str) -> Door:
         else:
             pair = (caller.certificate.key, caller.certificate.certificate) if caller.certificate else (None, None)
             channel = grpc.secure_channel(target, grpc.ssl_channel_credentials(_CA.certificate, *pair), options)
-        metadata = [("authorization", f"Bearer {caller.token}")] if caller.token else []
+        metadata = login or ((("authorization", f"Bearer {caller.token}"),) if caller.token else ())
         with channel:
             call: Any = channel.unary_unary(method)
             for _ in range(caller.calls - 1):
@@ -168,6 +172,18 @@ def redis_door(server: SecuredRedis) -> Door:
     return knock
 
 
+def milvus_door(server: MilvusServer) -> Door:
+    """Milvus: recall would search, and drop a collection."""
+
+    def knock(caller: Caller) -> str:
+        token = authorization(f"recall:{caller.token or _MILVUS_PASSWORDS['recall']}")
+        method = "DropCollection" if caller.name == "known, not allowed" else "HasCollection"
+        door = grpc_door(f"127.0.0.1:{server.port}", f"/milvus.proto.milvus.MilvusService/{method}", token)
+        return door(caller)
+
+    return knock
+
+
 @contextlib.contextmanager
 def doors() -> Iterator[dict[str, Door]]:
     """Every port of a running mesh, by the name that the table has for it."""
@@ -181,6 +197,12 @@ def doors() -> Iterator[dict[str, Door]]:
         )
         stack.callback(store.stop)
         (folder / "password").write_text(_PASSWORDS["um"])
+        milvus = start_milvus(folder / "milvus", certificates=folder / "tls")
+        stack.callback(milvus.kill)
+        for user, password in _MILVUS_PASSWORDS.items():
+            (folder / user).write_text(password)
+        tls = TlsFiles.from_environment(server.settings())
+        ensure_users(milvus.uri, folder / "root", tls)
         settings = {
             **server.settings(),
             "RECMESH_POLICY_FILE": str(folder / "policy.yaml"),
@@ -208,6 +230,7 @@ def doors() -> Iterator[dict[str, Door]]:
             "metrics": http_door(compact.ports["metrics"], "/metrics", post=False),
             "probes (`/livez`, `/readyz`)": http_door(compact.ports["metrics"], "/livez", post=False),
             "Redis": redis_door(store),
+            "Milvus": milvus_door(milvus),
         }
 
 
