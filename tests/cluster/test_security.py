@@ -48,7 +48,7 @@ EXPECTED = {
     # The certificate of another component, which may call `as` as everybody who is known.
     "component": {
         **dict.fromkeys(GRPC, "PERMISSION_DENIED"),
-        **dict.fromkeys(METRICS, "401"),
+        **dict.fromkeys(METRICS, "403"),
         **STORES,
         "as 8930": "OK",
         "as 8931": "200",
