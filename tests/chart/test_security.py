@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from recmesh.callers import METHODS, Policy
 from tests.chart.conftest import (
     CHARTS,
     VALUES,
@@ -263,6 +264,27 @@ def policy_of(resources: list[Resource]) -> dict[str, Any]:
     """Who may call what."""
     loaded: dict[str, Any] = yaml.safe_load(find(resources, "ConfigMap", "policy")["data"]["policy.yaml"])
     return loaded
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_services_read_the_policy_as_it_is_meant(values: str) -> None:
+    policy = Policy.parse(find(render(values), "ConfigMap", "policy")["data"]["policy.yaml"].encode(), "policy.yaml")
+    assert policy.unknown_methods() == []
+    names = {caller.name for caller in policy.callers}
+    by_default = {
+        "as": {"um/um_call", "cm/cm_call", "recall/recall", "rank/rank_predict"},
+        "explorer": {"um/um_call", "cm/cm_call", "recall/recall", "rank/rank_predict"},
+        "prometheus": {"metrics"},
+        "client": {*METHODS} - {"paddle-serving/inference", "reflection"},
+    }
+    if values == "all":
+        by_default["rank"] = {"paddle-serving/inference"}
+    for name in (*names, "other"):
+        allowed = {method for method in METHODS if policy.allows(name, method)}
+        assert allowed == {"as/as_call"} | by_default.get(name, set()), name
+    found = policy.with_certificate((), (f"{SPIFFE}/prometheus",))
+    assert found
+    assert found.name == "prometheus"
 
 
 def rules(*stage_callers: str, scorer: str = "") -> list[dict[str, list[str]]]:

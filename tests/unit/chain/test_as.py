@@ -61,7 +61,8 @@ async def test_each_stage_has_the_channel_of_its_target(monkeypatch: pytest.Monk
     made: dict[str, tuple[Any, ...]] = {}
 
     @asynccontextmanager
-    async def channel(target: str) -> Any:
+    async def channel(target: str, tls: object) -> Any:
+        assert tls is None
         yield target
 
     def keep(name: str) -> Any:
