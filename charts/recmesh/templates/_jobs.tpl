@@ -141,8 +141,10 @@ template:
         imagePullPolicy: {{ .Values.image.pullPolicy }}
         {{- include "common.containerSecurity" . | nindent 8 }}
         args: [jobs.secrets, --spec, /etc/recmesh/secrets/spec.json]
+        {{- with include "common.extraEnv" $scope }}
         env:
-          {{- include "common.extraEnv" $scope | nindent 10 }}
+          {{- . | nindent 10 }}
+        {{- end }}
         resources:
           {{- toYaml .Values.secrets.resources | nindent 10 }}
         volumeMounts:
