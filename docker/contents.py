@@ -7,7 +7,7 @@ index.json (oci-archive). Layers are read as streams, one after the other, with 
 import json
 import re
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -189,7 +189,7 @@ def _contents(files: dict[str, list[str]]) -> Contents:
         if _RELEASE.fullmatch(path):
             release |= {key: value.strip("\"'") for key, value in re.findall(r"(?m)^(\w+)=(.*)$", texts[0])}
         elif _STATUS.fullmatch(path):
-            packages |= set(_each(texts[0], _debian))
+            packages |= {package for stanza in texts[0].split("\n\n") if (package := _debian(_fields(stanza)))}
         elif _METADATA.fullmatch(path):
             packages.add(_python(texts[0]))
         else:
@@ -197,21 +197,13 @@ def _contents(files: dict[str, list[str]]) -> Contents:
     return Contents((release.get("ID", ""), release.get("VERSION_ID", "")), sorted(packages))
 
 
-def _each(text: str, parse: "Callable[[dict[str, str]], Package | None]") -> Iterator[Package]:
-    for stanza in text.split("\n\n"):
-        if (package := parse(_fields(stanza))) is not None:
-            yield package
-
-
 def _fields(stanza: str) -> dict[str, str]:
     return dict(re.findall(r"(?m)^([A-Za-z-]+): *(.*)$", stanza))
 
 
 def _debian(fields: dict[str, str]) -> Package | None:
-    # Packages that are removed, but not purged, keep their entry.
-    if "Package" not in fields or not fields.get("Status", "installed").endswith("installed"):
-        return None
-    if fields.get("Status", "").endswith("not-installed"):
+    # Packages that are removed, but not purged, keep their entry. Files of single packages have no status.
+    if "Package" not in fields or not fields.get("Status", " installed").endswith(" installed"):
         return None
     name, version = fields["Package"], fields["Version"]
     source, _, number = fields.get("Source", name).partition(" ")

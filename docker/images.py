@@ -32,15 +32,16 @@ from typing import Any
 
 import digests
 import provenance
-from contents import ArchiveError, Contents, Package, read
+import sbom
+from contents import ArchiveError, Contents, read
 from registry import Reference, RegistryError, digest
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("um", "cm", "as", "recall", "rank", "compact", "feed")
 """The images of the services; `compact` runs the five that answer in one process."""
 IMAGES = (*SERVICES, "ingest", "train", "paddle-serving", "paddle-serving-gpu")
-STORES = ("redis", "milvus")
-"""The public images of the chart: `sbom` lists them as well."""
+STORES = {"redis": sbom.redis, "milvus": sbom.milvus}
+"""The public images of the chart, which `sbom` lists as well, each with what describes its server."""
 
 _BUILD = "docker build --tag {tag} --file {file} {arguments} {context}"
 _LOAD = "kind load docker-image {tag}"
@@ -53,8 +54,6 @@ _COMPONENTS = {
 }
 _BUILDER = f"{provenance.REPOSITORY}/blob/main/docker/images.py"
 _DEFAULT = [image for image in IMAGES if image != "paddle-serving-gpu"]
-# One package of a lock file: its name, its version, and everything up to the next package.
-_PIN = re.compile(r"(?m)^([A-Za-z0-9._-]+)==([^\s;\\]+)((?:.*\n)(?: .*\n?)*)")
 
 
 def version() -> str:
@@ -151,118 +150,33 @@ def pins(images: Sequence[str]) -> Iterator[str]:
             yield f"{component}: {{image: {{digest: {pinned}}}}}"
 
 
-def sbom(image: str) -> dict[str, Any]:
-    """Return what is in an image, as a CycloneDX 1.5 document.
+def bill(image: str) -> dict[str, Any]:
+    """Return what is in an image, as a CycloneDX document.
 
     Raises:
         ArchiveError: The image cannot be saved, or what was saved is not an image.
     """
     save = os.environ.get("RECMESH_IMAGE_SAVE", _SAVE)
-    contents = _saved(image, save) if save else None
-    return {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.5",
-        "version": 1,
-        "metadata": {"component": _described(image)},
-        "components": _components(image, contents),
-    }
+    if image in STORES:
+        store = digests.images((ROOT / "charts" / image / "values.yaml").read_text())[0]
+        name = f"{store.registry}/{store.repository}" + (f"@{store.digest}" if store.digest else f":{store.tag}")
+        held = sbom.found(_saved(name, save), {}) if save else []
+        return sbom.document(store.repository, store.tag, [STORES[image](store.tag), *held])
+    lock = sbom.locked(lock_file(image).read_text())
+    components = sbom.found(_saved(tag(image), save), lock) if save else sbom.expected(lock)
+    return sbom.document(f"recmesh/{image}", version(), components)
 
 
-def _saved(image: str, save: str) -> Contents:
+def _saved(name: str, save: str) -> Contents:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "image.tar"
-        command = shlex.split(save.format(tag=_full_name(image), file=file))
+        command = shlex.split(save.format(tag=name, file=file))
         if subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode:
             raise ArchiveError(
-                f"{image}: cannot be saved with {shlex.join(command)}; build or pull it first, or set "
+                f"{name}: cannot be saved with {shlex.join(command)}; build or pull it first, or set "
                 "RECMESH_IMAGE_SAVE= to list the packages of the lock files alone"
             )
         return read(file)
-
-
-def _full_name(image: str) -> str:
-    return str(_store(image)) if image in STORES else tag(image)
-
-
-def _store(name: str) -> Reference:
-    return digests.images((ROOT / "charts" / name / "values.yaml").read_text())[0]
-
-
-def _described(image: str) -> dict[str, str]:
-    if image not in STORES:
-        return {"type": "container", "name": f"recmesh/{image}", "version": version()}
-    store = _store(image)
-    return {"type": "container", "name": store.repository, "version": store.tag}
-
-
-def _components(image: str, contents: Contents | None) -> list[dict[str, Any]]:
-    """The packages that an image holds, or, without its contents, those of its lock file."""
-    locked = {} if image in STORES else _locked(lock_file(image).read_text())
-    if contents is None:
-        return [_pinned(package, hashes) for package, hashes in locked.items()]
-    server = [_SERVERS[image](_store(image).tag)] if image in STORES else []
-    return server + _debian(contents) + _others(contents, locked)
-
-
-def _locked(text: str) -> dict[Package, list[str]]:
-    """The packages of a lock file, with the SHA-256 of their files."""
-    return {
-        Package("pypi", name, pinned): re.findall(r"sha256:([0-9a-f]{64})", rest)
-        for name, pinned, rest in _PIN.findall(text)
-    }
-
-
-def _pinned(package: Package, hashes: Sequence[str]) -> dict[str, Any]:
-    return _component(package.name, package.version, Contents().purl(package)) | {
-        "hashes": [{"alg": "SHA-256", "content": content} for content in hashes]
-    }
-
-
-def _debian(contents: Contents) -> list[dict[str, Any]]:
-    """Source packages, which advisories are about, each with its binary packages."""
-    sources: dict[str, dict[str, Any]] = {}
-    for package in contents.packages:
-        if package.kind == "deb":
-            purl = contents.source_purl(package)
-            source = sources.setdefault(purl, _component(*package.source, purl) | {"components": []})
-            source["components"].append(_component(package.name, package.version, contents.purl(package)))
-    return [*sources.values()]
-
-
-def _others(contents: Contents, locked: Mapping[Package, Sequence[str]]) -> list[dict[str, Any]]:
-    """Python and Go packages. Those of the lock file have hashes; the others come with the base image."""
-    return [
-        _pinned(package, locked[package])
-        if package in locked
-        else _component(package.name, package.version, contents.purl(package))
-        for package in contents.packages
-        if package.kind != "deb"
-    ]
-
-
-def _component(name: str, number: str, purl: str) -> dict[str, Any]:
-    return {"type": "library", "bom-ref": purl, "name": name, "version": number, "purl": purl}
-
-
-def _redis(image_tag: str) -> dict[str, Any]:
-    number = image_tag.partition("-")[0]
-    return _component("redis", number, f"pkg:github/redis/redis@{number}") | {
-        "type": "application",
-        "cpe": f"cpe:2.3:a:redis:redis:{number}:*:*:*:*:*:*:*",
-    }
-
-
-def _milvus(image_tag: str) -> dict[str, Any]:
-    # A Go program does not contain the version of its own module. OSV's advisories about Milvus name this module.
-    return _component(
-        "github.com/milvus-io/milvus", image_tag, f"pkg:golang/github.com/milvus-io/milvus@{image_tag}"
-    ) | {
-        "type": "application",
-        "cpe": f"cpe:2.3:a:milvus:milvus:{image_tag.removeprefix('v')}:*:*:*:*:*:*:*",
-    }
-
-
-_SERVERS = {"redis": _redis, "milvus": _milvus}
 
 
 def _revision() -> str:
@@ -282,7 +196,7 @@ def _write(folder: Path, name: str, document: Mapping[str, Any]) -> None:
 
 
 def _sboms(images: Sequence[str], into: Path | None) -> int:
-    documents = [sbom(image) for image in images]
+    documents = [bill(image) for image in images]
     if into:
         for image, document in zip(images, documents, strict=True):
             _write(into, f"{image}.cdx.json", document)

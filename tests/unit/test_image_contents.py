@@ -106,6 +106,34 @@ def test_go_programs_name_their_modules(tmp_path: Path) -> None:
     assert {package.kind for package in found.packages} == {"golang"}
 
 
+def go_program(modules: str, before: int) -> bytes:
+    """An ELF file with the build information of Go 1.26.8 behind a number of other bytes."""
+
+    def string(content: bytes) -> bytes:
+        length = len(content)
+        return bytes([length & 0x7F | 0x80, length >> 7]) + content
+
+    header = b"\xff Go buildinf:\x08\x02" + bytes(16)
+    return b"\x7fELF" + bytes(before) + header + string(b"go1.26.8") + string(b"<" * 16 + modules.encode() + b">" * 16)
+
+
+@pytest.mark.parametrize("before", [0, 12, (1 << 20) - 30, (1 << 20) - 4, (3 << 20) + 7])
+def test_replaced_modules_of_go_programs_are_left_out(before: int, tmp_path: Path) -> None:
+    modules = (
+        "path\texample.com/a\nmod\texample.com/a\t(devel)\t\ndep\texample.com/b\tv1.0.0\th1:x\n"
+        "dep\texample.com/c\tv1.0.0\n=>\texample.com/d\tv2.0.0\th1:x\n"
+    )
+    layer = {"bin/a": go_program(modules, before)}
+    found = contents.read(docker_archive(tmp_path / "image.tar", [layer]))
+    assert [(package.name, package.version) for package in found.packages] == [
+        ("example.com/b", "v1.0.0"),
+        ("example.com/d", "v2.0.0"),
+        ("stdlib", "1.26.8"),
+    ]
+    replaced = docker_archive(tmp_path / "replaced.tar", [layer, {"bin/a": b"#!/bin/sh\n"}])
+    assert contents.read(replaced).packages == []
+
+
 @pytest.mark.parametrize("content", [b"no tar file", b""])
 def test_other_files_are_refused_with_their_name(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "image.tar"

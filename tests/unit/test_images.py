@@ -146,7 +146,7 @@ def test_build_and_load_commands_can_be_set(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_bill_of_materials_names_every_locked_package_with_its_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECMESH_IMAGE_SAVE", "")
-    bill = images.sbom("um")
+    bill = images.bill("um")
     components = {component["name"]: component for component in bill["components"]}
     assert set(components) == packages(images.lock_file("um"))
     assert components["redis"]["purl"].startswith("pkg:pypi/redis@")
@@ -190,7 +190,7 @@ def test_the_bill_of_materials_of_a_built_image_lists_what_is_in_it(saved: Path)
         "lib/redis.dist-info/METADATA": f"Name: redis\nVersion: {redis[1]}\n".encode(),
     }
     docker_archive(saved, [layer])
-    found = validated(images.sbom("um"))
+    found = validated(images.bill("um"))
     deb = "pkg:deb/debian/{}@2.36-9?arch={}&distro=debian-12"
     glibc, pip, locked = deb.format("glibc", "source"), "pkg:pypi/pip@24.0", f"pkg:pypi/redis@{redis[1]}"
     libraries = [deb.format("libc-bin", "amd64"), deb.format("libc6", "amd64")]
@@ -204,7 +204,7 @@ def test_the_bill_of_materials_of_a_built_image_lists_what_is_in_it(saved: Path)
 def test_the_bill_of_materials_of_a_store_names_its_server(saved: Path, store: str) -> None:
     docker_archive(saved, [{"etc/os-release": b"ID=ubuntu\nVERSION_ID=22.04\n"}])
     image = yaml.safe_load((ROOT / "charts" / store / "values.yaml").read_text())["image"]
-    bill = images.sbom(store)
+    bill = images.bill(store)
     (server,) = validated(bill).values()
     number = re.fullmatch(r"v?([\d.]+)(-.*)?", image["tag"])
     assert number
@@ -219,7 +219,7 @@ def test_an_image_that_cannot_be_saved_is_named(
     monkeypatch.setenv("RECMESH_IMAGE_SAVE", "false {tag}")
     assert images.main(["sbom", "um"]) == 1
     assert capsys.readouterr().err == (
-        f"recmesh: um: cannot be saved with false {images.tag('um')}; build or pull it first, or set "
+        f"recmesh: {images.tag('um')}: cannot be saved with false {images.tag('um')}; build or pull it first, or set "
         "RECMESH_IMAGE_SAVE= to list the packages of the lock files alone\n"
     )
 
@@ -228,7 +228,7 @@ def test_bills_of_materials_are_written_to_a_folder(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("RECMESH_IMAGE_SAVE", "")
     assert images.main(["sbom", "um", "cm", "--into", str(tmp_path / "sbom")]) == 0
     written = {path.name: json.loads(path.read_text()) for path in (tmp_path / "sbom").iterdir()}
-    assert written == {f"{image}.cdx.json": images.sbom(image) for image in ("um", "cm")}
+    assert written == {f"{image}.cdx.json": images.bill(image) for image in ("um", "cm")}
 
 
 def test_a_base_image_can_be_set_except_that_of_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
