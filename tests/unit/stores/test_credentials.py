@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from recmesh.errors import SettingsError
-from recmesh.stores.credentials import NO_CREDENTIALS, Credentials, Store, login
+from recmesh.stores.credentials import NO_CREDENTIALS, Credentials, Passwords, Store, login
+from recmesh.tls import TlsFiles
 from tests.passwords import PASSWORDS
 
 STORES: tuple[Store, ...] = ("REDIS", "MILVUS")
@@ -105,3 +106,94 @@ def test_unusable_settings_are_refused_with_advice(tmp_path: Path) -> None:
     assert problem("", "", latin) == f"{name}_FILE {latin} is not UTF-8: change its encoding"
     assert problem("", "ses\udce4me", None) == f"{name} is not UTF-8: change its encoding"
     assert problem("ses\udce4me", "", None) == "RECMESH_REDIS_USERNAME is not UTF-8: change its encoding"
+
+
+class Clock:
+    """A clock that stands still."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "password"
+    file.write_text("first\n")
+    return file
+
+
+def passwords(file: Path, clock: Clock) -> Passwords:
+    return Passwords(Credentials.of("REDIS", "shop", "", file), clock)
+
+
+def test_a_password_file_is_read_again_once_a_second(file: Path, clock: Clock) -> None:
+    kept = passwords(file, clock)
+    file.write_text("second\n")
+    clock.now = 0.9
+    assert kept.current() == "first"
+    clock.now = 1.0
+    assert kept.current() == "second"
+
+
+def test_a_refused_password_is_replaced_by_the_other_one(file: Path, clock: Clock) -> None:
+    """The store may know a new password earlier or later than the process."""
+    kept = passwords(file, clock)
+    assert not kept.refused("first")
+    file.write_text("second")
+    assert kept.refused("first")
+    assert kept.current() == "second"
+
+    assert kept.refused("second")
+    assert kept.current() == "first"
+    clock.now = 5.0
+    assert kept.current() == "first", "it is not tried again and again"
+    assert kept.refused("first")
+    assert kept.current() == "second"
+
+    file.write_text("third")
+    clock.now = 10.0
+    assert kept.current() == "third"
+    assert kept.refused("third")
+    assert kept.current() == "second"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff"])
+def test_a_damaged_password_file_changes_nothing(
+    content: bytes | None, file: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = passwords(file, clock)
+    file.unlink() if content is None else file.write_bytes(content)
+    clock.now = 1.0
+    assert kept.current() == "first"
+    assert not kept.refused("first")
+    assert caplog.messages[0].startswith(f"the password stays as it was: {file} ")
+
+
+def test_a_password_without_a_file_stays(clock: Clock) -> None:
+    kept = Passwords(Credentials("shop", "sesame"), clock)
+    assert kept.current() == "sesame"
+    assert not kept.refused("sesame")
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_authority_of_a_store_is_its_own_or_that_of_the_process(store: Store, tmp_path: Path) -> None:
+    own, common = tmp_path / "own.crt", tmp_path / "common.crt"
+    for path in (own, common):
+        path.touch()
+    certificate = {"RECMESH_TLS_CERTIFICATE": "/tls.crt", "RECMESH_TLS_KEY": "/tls.key", "RECMESH_TLS_CA": str(common)}
+    shown = {"certificate": Path("/tls.crt"), "key": Path("/tls.key")}
+    ours = {f"RECMESH_{store}_CA": str(own)}
+
+    assert Credentials.from_environment(store, {}).tls is None
+    assert Credentials.from_environment(store, ours).tls == TlsFiles(ca=own)
+    assert Credentials.from_environment(store, certificate).tls == TlsFiles(ca=common, **shown)
+    assert Credentials.from_environment(store, {**certificate, **ours}).tls == TlsFiles(ca=own, **shown)
+    of_services = {**certificate, "RECMESH_TLS_SERVER_NAME": "shop"}
+    assert Credentials.from_environment(store, of_services).tls == TlsFiles(ca=common, **shown)
