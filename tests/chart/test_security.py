@@ -205,7 +205,7 @@ def test_the_secrets_job_may_create_secrets_and_change_its_own_alone() -> None:
     assert (change["apiGroups"], change["resources"], change["verbs"]) == ([""], ["secrets"], ["get", "update"])
     policy = find(resources, "NetworkPolicy", "secrets")["spec"]
     assert policy["ingress"] == []
-    assert policy["egress"][1:] == [{"ports": [{"port": port, "protocol": "TCP"} for port in (443, 6443, 8443)]}]
+    assert policy["egress"][1:] == [{"ports": [{"port": port, "protocol": "TCP"} for port in (443, 6443, 8443, 16443)]}]
 
 
 def test_without_anything_to_make_there_is_no_secrets_job() -> None:
@@ -534,8 +534,36 @@ def test_during_an_upgrade_servers_and_redis_take_pods_without_tls() -> None:
     um = find(resources, "NetworkPolicy", "um")["spec"]["egress"]
     assert both in [rule["ports"] for rule in um]
     closed = render("default", "--set=explorer.enabled=true")
-    for kind in ("secrets", "train", "ingest"):  # jobs are not repeated when plain connections end
-        assert find(resources, "Job", kind)["metadata"]["name"] == find(closed, "Job", kind)["metadata"]["name"]
+    before = {("Job" if resource["kind"] == "Job" else "", resource["metadata"]["name"]) for resource in resources}
+    jobs = {resource["metadata"]["name"] for resource in closed if resource["kind"] == "Job"}
+    assert {("Job", name) for name in jobs} < before  # none is repeated when plain connections end
+
+
+def test_an_upgrade_makes_the_secrets_before_it_replaces_pods() -> None:
+    """The pod of Redis, whose predecessor ends first, does not have to wait for them."""
+    ordinary = render("default")
+    hooks = [resource for resource in render("default", "--set=global.tls.acceptPlain=true") if is_hook(resource)]
+    kinds = sorted(resource["kind"] for resource in hooks if resource["kind"] != "Pod")
+    assert kinds == ["ConfigMap", "Job", "Role", "RoleBinding", "ServiceAccount"]
+    for resource in hooks:
+        annotations = resource["metadata"]["annotations"]
+        if resource["kind"] == "Pod":
+            continue
+        assert annotations["helm.sh/hook"] == "pre-upgrade"
+        assert annotations["helm.sh/hook-weight"] == ("1" if resource["kind"] == "Job" else "0")
+        assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+    role, job = (next(found for found in hooks if found["kind"] == kind) for kind in ("Role", "Job"))
+    assert role["rules"] == find(ordinary, "Role", "secrets")["rules"]
+    spec, normal = job["spec"]["template"]["spec"], find(ordinary, "Job", "secrets")["spec"]["template"]["spec"]
+    assert spec["serviceAccountName"] == role["metadata"]["name"] == "shop-secrets-before-upgrade"
+    assert spec["containers"] == normal["containers"]
+    assert {"name": "spec", "configMap": {"name": "shop-secrets-before-upgrade-spec"}} in spec["volumes"]
+    assert not [resource for resource in ordinary if is_hook(resource) and resource["kind"] != "Pod"]
+
+
+def is_hook(resource: Resource) -> bool:
+    """Whether helm runs a resource at a certain time."""
+    return "helm.sh/hook" in resource["metadata"].get("annotations", {})
 
 
 def test_without_tls_and_passwords_nothing_secret_is_needed() -> None:

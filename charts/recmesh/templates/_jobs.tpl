@@ -121,44 +121,6 @@ template:
           {{- include "recmesh.secretMounts" $scope | nindent 10 }}
 {{- end -}}
 
-{{- /* Makes the certificates and passwords that are missing, and renews certificates. It alone has a Kubernetes token. */ -}}
-{{- define "recmesh.secretsSpec" -}}
-{{- $scope := dict "root" . "component" "secrets" "values" .Values.secrets -}}
-{{- $annotations := dict "checksum/spec" (include "recmesh.wantedSecrets" . | sha256sum) -}}
-{{- include "recmesh.jobPolicy" . }}
-template:
-  metadata:
-    {{- include "common.podMetadata" (merge (dict "annotations" $annotations) $scope) | nindent 4 }}
-  spec:
-    restartPolicy: Never
-    serviceAccountName: {{ include "common.name" $scope }}
-    automountServiceAccountToken: true
-    enableServiceLinks: false
-    {{- include "common.podSettings" (merge (dict "priority" (include "recmesh.priority" (dict "root" . "kind" "jobs"))) $scope) | nindent 4 }}
-    containers:
-      - name: secrets
-        image: {{ include "recmesh.image" (dict "root" . "name" "ingest" "image" .Values.secrets.image) }}
-        imagePullPolicy: {{ .Values.image.pullPolicy }}
-        {{- include "common.containerSecurity" . | nindent 8 }}
-        args: [jobs.secrets, --spec, /etc/recmesh/secrets/spec.json]
-        {{- with include "common.extraEnv" $scope }}
-        env:
-          {{- . | nindent 10 }}
-        {{- end }}
-        resources:
-          {{- toYaml .Values.secrets.resources | nindent 10 }}
-        volumeMounts:
-          - {name: tmp, mountPath: /tmp}
-          - {name: spec, mountPath: /etc/recmesh/secrets, readOnly: true}
-          {{- include "common.extraVolumeMounts" $scope | nindent 10 }}
-    volumes:
-      - name: tmp
-        emptyDir: {}
-      - name: spec
-        configMap: {name: {{ include "common.name" (dict "root" . "component" "secrets-spec") }}}
-      {{- include "common.extraVolumes" $scope | nindent 6 }}
-{{- end -}}
-
 {{- /* Whether feed is installed, and its log is to be archived. */ -}}
 {{- define "recmesh.archives" -}}
 {{- if and .Values.archive.enabled .Values.feed.enabled }}true{{ end -}}

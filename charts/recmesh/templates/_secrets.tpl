@@ -1,0 +1,107 @@
+{{- /*
+The secrets Job: it makes the certificates and passwords that are missing, and renews certificates. It alone has a Kubernetes token.
+Arguments: `root`, `name` (of the Job, its account and, with `-spec`, its ConfigMap) and `annotations`.
+*/ -}}
+
+{{- define "recmesh.secretsName" -}}
+{{- include "common.name" (dict "root" .root "component" .name) -}}
+{{- end -}}
+
+{{- define "recmesh.secretsMetadata" -}}
+{{- include "common.metadata" (dict "root" .root "component" "secrets" "name" (include "recmesh.secretsName" .)) }}
+{{- with .annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* What the Job may do, and what it has to make. */ -}}
+{{- define "recmesh.secretsAccount" -}}
+{{- $root := .root -}}
+{{- $metadata := include "recmesh.secretsMetadata" . -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- $metadata | nindent 2 }}
+automountServiceAccountToken: false
+---
+# Kubernetes cannot limit the creation of Secrets to names.
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  {{- $metadata | nindent 2 }}
+rules:
+  - apiGroups: [""]
+    resources: [secrets]
+    verbs: [create]
+  - apiGroups: [""]
+    resources: [secrets]
+    resourceNames:
+      {{- include "recmesh.madeSecrets" $root | nindent 6 }}
+    verbs: [get, update]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  {{- $metadata | nindent 2 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ include "recmesh.secretsName" . }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "recmesh.secretsName" . }}
+    namespace: {{ $root.Release.Namespace }}
+---
+# Which certificates and passwords the Job makes.
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  {{- include "recmesh.secretsMetadata" (dict "root" $root "name" (printf "%s-spec" .name) "annotations" .annotations) | nindent 2 }}
+data:
+  spec.json: {{ include "recmesh.wantedSecrets" $root | quote }}
+{{- end -}}
+
+{{- /* The spec of the Job of the installation, and of the schedule. Argument: the chart's scope. */ -}}
+{{- define "recmesh.secretsSpec" -}}
+{{- include "recmesh.secretsJob" (dict "root" . "name" "secrets") -}}
+{{- end -}}
+
+{{- /* The spec of the Job. Arguments: `root`, `name`. */ -}}
+{{- define "recmesh.secretsJob" -}}
+{{- $root := .root -}}
+{{- $scope := dict "root" $root "component" "secrets" "values" $root.Values.secrets -}}
+{{- $annotations := dict "checksum/spec" (include "recmesh.wantedSecrets" $root | sha256sum) -}}
+{{- include "recmesh.jobPolicy" $root }}
+template:
+  metadata:
+    {{- include "common.podMetadata" (merge (dict "annotations" $annotations) $scope) | nindent 4 }}
+  spec:
+    restartPolicy: Never
+    serviceAccountName: {{ include "recmesh.secretsName" . }}
+    automountServiceAccountToken: true
+    enableServiceLinks: false
+    {{- include "common.podSettings" (merge (dict "priority" (include "recmesh.priority" (dict "root" $root "kind" "jobs"))) $scope) | nindent 4 }}
+    containers:
+      - name: secrets
+        image: {{ include "recmesh.image" (dict "root" $root "name" "ingest" "image" $root.Values.secrets.image) }}
+        imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+        {{- include "common.containerSecurity" $root | nindent 8 }}
+        args: [jobs.secrets, --spec, /etc/recmesh/secrets/spec.json]
+        {{- with include "common.extraEnv" $scope }}
+        env:
+          {{- . | nindent 10 }}
+        {{- end }}
+        resources:
+          {{- toYaml $root.Values.secrets.resources | nindent 10 }}
+        volumeMounts:
+          - {name: tmp, mountPath: /tmp}
+          - {name: spec, mountPath: /etc/recmesh/secrets, readOnly: true}
+          {{- include "common.extraVolumeMounts" $scope | nindent 10 }}
+    volumes:
+      - name: tmp
+        emptyDir: {}
+      - name: spec
+        configMap: {name: {{ include "recmesh.secretsName" (dict "root" $root "name" (printf "%s-spec" .name)) }}}
+      {{- include "common.extraVolumes" $scope | nindent 6 }}
+{{- end -}}
