@@ -1,5 +1,6 @@
 """Users and passwords of the stores: where they come from, and that no message shows a part of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,12 +189,12 @@ def test_the_authority_of_a_store_is_its_own_or_that_of_the_process(store: Store
     for path in (own, common):
         path.touch()
     certificate = {"RECMESH_TLS_CERTIFICATE": "/tls.crt", "RECMESH_TLS_KEY": "/tls.key", "RECMESH_TLS_CA": str(common)}
-    shown = {"certificate": Path("/tls.crt"), "key": Path("/tls.key")}
+    shown = TlsFiles(certificate=Path("/tls.crt"), key=Path("/tls.key"), ca=common)
     ours = {f"RECMESH_{store}_CA": str(own)}
 
     assert Credentials.from_environment(store, {}).tls is None
     assert Credentials.from_environment(store, ours).tls == TlsFiles(ca=own)
-    assert Credentials.from_environment(store, certificate).tls == TlsFiles(ca=common, **shown)
-    assert Credentials.from_environment(store, {**certificate, **ours}).tls == TlsFiles(ca=own, **shown)
+    assert Credentials.from_environment(store, certificate).tls == shown
+    assert Credentials.from_environment(store, {**certificate, **ours}).tls == replace(shown, ca=own)
     of_services = {**certificate, "RECMESH_TLS_SERVER_NAME": "shop"}
-    assert Credentials.from_environment(store, of_services).tls == TlsFiles(ca=common, **shown)
+    assert Credentials.from_environment(store, of_services).tls == shown
