@@ -164,7 +164,10 @@ def open_channel(
         interceptors = (*interceptors, _AddToken(token))
     if tls is not None:
         named = [*options, *name_option(tls)]
-        return SecureChannel(tls, lambda latest: grpc.aio.secure_channel(target, latest, named, None, interceptors))
+        return SecureChannel(
+            tls,
+            lambda latest: grpc.aio.secure_channel(target, latest, options=named, interceptors=interceptors),
+        )
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
     return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
@@ -202,7 +205,7 @@ def open_blocking_channel(
     channel: grpc.Channel
     if tls is not None:
         named = [*options, *name_option(tls)]
-        channel = BlockingSecureChannel(tls, lambda latest: grpc.secure_channel(target, latest, named))
+        channel = BlockingSecureChannel(tls, lambda latest: grpc.secure_channel(target, latest, options=named))
     elif credentials is None:
         channel = grpc.insecure_channel(target, options=options)
     else:

@@ -205,7 +205,7 @@ def test_health_is_open_and_reflection_and_metrics_are_for_those_who_may(um: Ser
     context = ssl.create_default_context(cafile=str(stranger.ca))
     context.load_cert_chain(str(stranger.certificate), str(stranger.key))
     with httpx.Client(verify=context) as http:
-        assert http.get(f"https://127.0.0.1:{um.ports['metrics']}/metrics").status_code == 401
+        assert http.get(f"https://127.0.0.1:{um.ports['metrics']}/metrics").status_code == 403
 
 
 def test_audit_lines_name_the_caller_and_hide_the_user(um: Service, setup: Setup) -> None:
