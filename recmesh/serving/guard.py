@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import structlog
@@ -86,18 +86,18 @@ class Guard:
         """A method as rules name it, such as `um/um_call`."""
         return f"{self._service}/{path.rpartition('/')[2]}"
 
-    def knows(self, metadata: Metadata | None) -> bool:
-        """Whether a call with this metadata may come from a caller who is known.
+    def unknown(self, metadata: Metadata | None) -> Unauthenticated | None:
+        """Why a call with this metadata comes from nobody who is known; None if it may.
 
         If only tokens tell who calls, calls without a good one need not be received.
         """
         if self._callers is None or not self.by_token_only:
-            return True
+            return None
         try:
             self._callers.identify(Peer(token=bearer_token(metadata)))
-        except Unauthenticated:
-            return False
-        return True
+        except Unauthenticated as error:
+            return error
+        return None
 
     async def admit(self, path: str, method: str, peer: Peer, context: Context) -> Caller:
         """Who calls a method, if they may. Ends the call by `Context.abort` otherwise.
@@ -113,17 +113,22 @@ class Guard:
         try:
             caller = self._callers.admit(peer, method)
         except (Unauthenticated, PermissionDenied, Refused) as error:
-            self._count_refused(path, method, peer, context, error)
-            return await context.abort(grpc.StatusCode[error.grpc_status], str(error), _NO_RETRY)
+            return await self.refuse(path, error, self._label(peer), context)
         admitted = self._admitted.get(caller.label)
         if admitted is None:
             admitted = self._admitted[caller.label] = metrics.CALLER_REQUESTS.labels(self._service, caller.label)
         admitted.inc()
         return caller
 
-    def _count_refused(
-        self, path: str, method: str, peer: Peer, context: Context, error: Unauthenticated | PermissionDenied | Refused
-    ) -> None:
+    async def refuse(self, path: str, error: RecmeshError, caller: str, context: Context) -> NoReturn:
+        """Refuse a call before it is read.
+
+        Args:
+            path: `/package.Service/Method`.
+            error: Why: Unauthenticated, PermissionDenied or Refused.
+            caller: As metrics name it; empty for nobody who is known.
+            context: Of the call.
+        """
         status = error.grpc_status
         self._requests(path, status)[priority.is_batch(context.invocation_metadata())].inc()
         reason = error.reason if isinstance(error, Refused) else _REFUSALS[type(error)]
@@ -131,8 +136,15 @@ class Guard:
         if requests := self._log_limit.due((path, status)):
             log.info("request refused", method=path, status=status, requests=requests, reason=logs.reason(error))
         if self._audit is not None:
-            name = "" if isinstance(error, Unauthenticated) else cast(Callers, self._callers).identify(peer).label
-            self._audit.refused(self._service, path, name, status)
+            self._audit.refused(self._service, path, caller, status)
+        await context.abort(grpc.StatusCode[status], str(error), _NO_RETRY)
+
+    def _label(self, peer: Peer) -> str:
+        assert self._callers is not None
+        try:
+            return self._callers.identify(peer).label
+        except Unauthenticated:
+            return ""
 
     def refusing(self, path: str) -> Callable[[object, Context], Awaitable[None]]:
         """A handler that refuses the calls of a method for which there is no room, before their requests are read."""

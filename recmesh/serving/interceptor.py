@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import grpc
 
 from recmesh.callers import REFLECTION
+from recmesh.errors import Unauthenticated
 from recmesh.serving.guard import Guard
 from recmesh.serving.peer import Peers
 from recmesh.serving.rpc import Context, Method, Received
@@ -25,12 +26,10 @@ class _Handlers(NamedTuple):
     Attributes:
         guarded: For calls that may enter.
         refusing: For calls for which there is no room.
-        strange: For calls of nobody who is known.
     """
 
     guarded: _Handler
     refusing: _Handler
-    strange: _Handler
 
 
 class Interceptor(grpc.aio.ServerInterceptor):
@@ -61,8 +60,9 @@ class Interceptor(grpc.aio.ServerInterceptor):
             wrapped = self._wrapped[path] = self._wrap(path, handler)
         metadata = handler_call_details.invocation_metadata
         has_room = self._guard.has_room(metadata)
-        if not self._guard.knows(metadata):
-            return wrapped.strange
+        unknown = self._guard.unknown(metadata)
+        if unknown is not None:
+            return self._refusing(path, unknown)
         return wrapped.guarded if has_room else wrapped.refusing
 
     def _wrap(self, path: str, handler: _Handler) -> _Handlers:
@@ -73,11 +73,6 @@ class Interceptor(grpc.aio.ServerInterceptor):
             caller = await self._guard.admit(path, method, self._peers.of(context), context)
             return await guarded(received, context, caller)
 
-        async def strange(_requests: object, context: Context) -> None:
-            await self._guard.admit(path, method, self._peers.of(context), context)
-            # The caller's token has become good since the call arrived.
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the tokens are just changing: retry")
-
         return _Handlers(
             grpc.unary_unary_rpc_method_handler(
                 admitted if self._guard.checks_callers else guarded,
@@ -86,8 +81,13 @@ class Interceptor(grpc.aio.ServerInterceptor):
             ),
             # Handlers of streams need not wait for the request.
             grpc.stream_unary_rpc_method_handler(self._guard.refusing(path)),
-            grpc.stream_unary_rpc_method_handler(strange),
         )
+
+    def _refusing(self, path: str, unknown: Unauthenticated) -> _Handler:
+        async def refuse(_requests: object, context: Context) -> None:
+            await self._guard.refuse(path, unknown, "", context)
+
+        return grpc.stream_unary_rpc_method_handler(refuse)
 
     def _checked_stream(self, path: str, handler: _Handler) -> _Handler:
         stream = cast("Callable[[object, Context], AsyncIterator[Any]]", handler.stream_stream)
