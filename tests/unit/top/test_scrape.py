@@ -33,11 +33,13 @@ def served(port: int, count: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def answering(status: int, body: bytes) -> Iterator[str]:
-    """The address of a server with one answer to everything."""
+def answering(status: int, body: bytes, headers: list[str | None] | None = None) -> Iterator[str]:
+    """The address of a server with one answer to everything. It adds the `authorization` of requests to `headers`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if headers is not None:
+                headers.append(self.headers["authorization"])
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body)
@@ -164,3 +166,15 @@ def test_a_default_target_without_a_port(variable: str) -> None:
 def test_the_metrics_of_a_target() -> None:
     assert metrics_address("[::1]:8930") == "[::1]:18930"
     assert metrics_address("dns://1.1.1.1/as:8930") == "as:18930"
+
+
+def test_a_token_is_sent_over_tls_or_to_this_machine() -> None:
+    headers: list[str | None] = []
+    tokens = iter(["one", "two"])
+    with answering(200, b"recmesh_unknown_users_total 5\n", headers) as target:
+        scraper = Scraper([Target(target)], token=lambda: next(tokens))
+        assert all(found.page for _ in range(2) for found in scraper.scrape())
+        assert all(found.page for found in Scraper([Target(target)]).scrape())
+    assert headers == ["Bearer one", "Bearer two", None]
+    with pytest.raises(SettingsError, match=r"as\.example:18930: the token would be sent in plain text"):
+        Scraper([Target(target), Target("as.example:18930")], token=lambda: "one")
