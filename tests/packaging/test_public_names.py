@@ -10,8 +10,8 @@ PUBLIC_NAMES = {
     "recmesh.client": """
         AS CM DEFAULT_TIMEOUT DELETE_USER PUT_ITEMS PUT_USERS RANK RECALL RECORD_ACTIONS REMOVE_ITEMS SET_AVAILABILITY
         UM Action AnswerFailed Candidate Candidates ChannelFactory Condition DeadlineExceeded History InvalidRequest
-        Item Items Mesh Method Missing Overloaded Recommendation RecmeshError Recorded Rejected Request Response
-        Scores ServiceName Targets Unavailable User check_answer
+        Item Items Mesh Method Missing Overloaded PermissionDenied Recommendation RecmeshError Recorded Rejected Request
+        Response Scores ServiceName Targets Unauthenticated Unavailable User check_answer
     """,
     "recmesh.client.sync": "ChannelFactory Mesh",
     "recmesh.client.testing": "FakeMesh FakeServices SyncFakeMesh",
