@@ -57,7 +57,7 @@ def rotate(
 ) -> None:
     """Rotate the certificates or the CA of a mesh that was started with TLS."""
     from local import secrets
-    from local.up import exclusive
+    from local.up import exclusive, set_up_users
 
     current = settings.load()
     if what not in ROTATIONS:
@@ -66,6 +66,8 @@ def rotate(
         raise SettingsError("this mesh has no certificates: start it with `make up TLS=1`")
     with exclusive(current):
         secrets.update(current, print, what)
+        if what == "milvus":
+            set_up_users(current)
 
 
 @app.command()

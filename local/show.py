@@ -99,7 +99,7 @@ def _row(settings: LocalSettings, state: ProcessState) -> _Row:
 
 def _address(settings: LocalSettings, program: str) -> str:
     if program == "redis":
-        return f"127.0.0.1:{settings.redis_port}"
+        return str(settings.redis_socket) if settings.tls else f"127.0.0.1:{settings.redis_port}"
     if program == "milvus":
         return f"127.0.0.1:{settings.milvus_port}"
     if program == PROMETHEUS:

@@ -5,12 +5,9 @@ keep running.
 """
 
 import contextlib
-import hashlib
 import os
-import re
 import subprocess
 import sys
-import tempfile
 import time
 import xmlrpc.client
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,14 +18,11 @@ from typing import Any
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
+from local import short_paths
 from local.programs import STORES, Program, clean_environment
 from local.settings import ROOT, LocalSettings
 from recmesh.errors import RecmeshError, SettingsError, Unavailable
 
-# The path of a socket has at most 107 bytes, and supervisord first binds it with the suffix ".<pid>".
-_MAX_SOCKET_BYTES = 107 - len(".4194304")
-_SOCKET = Path("run", "supervisor.sock")
-_PLAIN = re.compile(r"[A-Za-z0-9/._+@=,-]+")
 _START_SECONDS = 20.0
 _STOP_SECONDS = 60.0
 _ORPHAN_SECONDS = 5.0
@@ -62,12 +56,12 @@ class Supervisor:
 
     def __init__(self, settings: LocalSettings) -> None:
         self._home = settings.folder
-        self._plain = _plain_path(settings.folder)
+        self._plain = short_paths.of(settings.folder)
         self._folder = self._plain / settings.run.name
         self._programs = self._folder / "programs"
         self._logs = self._plain / settings.logs.name
         self._log = self._logs / "supervisor.log"
-        self._socket = self._plain / _SOCKET
+        self._socket = self._plain / short_paths.SUPERVISOR
         self._deaths: dict[str, int] = {}
         self._last_stop: dict[str, int] = {}
 
@@ -85,7 +79,7 @@ class Supervisor:
         """Start the process manager without programs, unless it runs. Returns whether it was started."""
         if self.running():
             return False
-        _link(self._home, self._plain)
+        short_paths.link(self._home, self._plain)
         for folder in (self._folder, self._logs):
             folder.mkdir(parents=True, exist_ok=True)
         self._end_orphans()
@@ -254,28 +248,6 @@ def _replace(path: Path, content: str) -> None:
     temporary = path.with_suffix(".new")
     temporary.write_text(content, encoding="utf-8")
     temporary.replace(path)
-
-
-def _plain_path(home: Path) -> Path:
-    """The home, or a link to it that `_link` makes: supervisord cannot quote paths, and sockets need short ones."""
-    socket = home / _SOCKET
-    if _PLAIN.fullmatch(str(home)) and len(os.fsencode(socket)) <= _MAX_SOCKET_BYTES:
-        return home
-    bases = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp")  # noqa: S108  # the last resort
-    base = next(Path(base) for base in bases if base and _PLAIN.fullmatch(base))
-    return base / f"recmesh-{os.getuid()}" / hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
-
-
-def _link(home: Path, plain: Path) -> None:
-    """Let `plain` lead to the home."""
-    home.mkdir(parents=True, exist_ok=True)
-    if plain == home or (plain.is_symlink() and plain.resolve() == home.resolve()):
-        return
-    plain.parent.mkdir(mode=0o700, exist_ok=True)
-    if plain.parent.stat().st_uid != os.getuid():
-        raise SettingsError(f"{plain.parent} belongs to another user: set RECMESH_HOME to a short path without blanks")
-    plain.unlink(missing_ok=True)
-    plain.symlink_to(home)
 
 
 def _wait(ready: Callable[[], bool], seconds: float, failure: str) -> None:

@@ -26,6 +26,8 @@ from recmesh.errors import ReleaseError, SettingsError, Unavailable
 from recmesh.progress import NumberedSteps
 from recmesh.releases import Manifest, ModelStore
 from recmesh.releases.versions import code_digest, training_versions
+from recmesh.stores import redis_login
+from recmesh.stores.credentials import Credentials
 from recmesh.stores.keys import Keys
 
 _STORES_SECONDS = 180.0
@@ -97,6 +99,7 @@ def _steps(run: _Run, console: Console) -> None:
         steps.say(f"release {release.id}: {release.items:,} items")
     with steps.step("ingestion"):
         _wait_for_stores(run)
+        set_up_users(settings)
         _ingest(run, data, release)
     with steps.step("services: all in one process" if run.mode == "compact" else "services: one process each"):
         _start_services(run)
@@ -162,6 +165,18 @@ def _wait_for_stores(run: _Run) -> None:
     health.wait(run.supervisor, checks, _STORES_SECONDS, run.steps.say)
 
 
+def set_up_users(settings: LocalSettings) -> None:
+    """Let Milvus have the users and passwords of a mesh with TLS. Redis follows its file.
+
+    Raises:
+        Unavailable: Milvus does not run.
+    """
+    from recmesh.stores.milvus_users import ensure_users
+
+    if settings.tls and not settings.milvus_lite:
+        ensure_users(settings.milvus_uri, settings.milvus_root, settings.client_tls)
+
+
 def _ingest(run: _Run, data: Checked, release: Manifest) -> None:
     """Ingest and activate, unless both stores have the mark of this data, release and code.
 
@@ -171,7 +186,10 @@ def _ingest(run: _Run, data: Checked, release: Manifest) -> None:
     mark = f"{data.fingerprint}:{release.id}:{code_digest('recmesh', 'jobs/ingest')}"
     keys = Keys.of(settings.redis_prefix)
     redis_mark, milvus_mark = keys.local(_MARK), settings.folder / "milvus" / "ingested"
-    with redis.Redis.from_url(settings.redis_url, decode_responses=True) as client:
+    login = redis_login.options(
+        settings.redis_url, Credentials.from_environment("REDIS", settings.variables()), asynchronous=False
+    )
+    with redis.Redis.from_url(settings.redis_url, decode_responses=True, **login) as client:
         marks = (client.get(redis_mark), milvus_mark.read_text() if milvus_mark.exists() else None)
         ingested = str(client.hget(keys.ingest("redis"), "owner") or "").startswith(f"{data.fingerprint}:")
         if ingested and marks == (mark, mark) and ModelStore(settings.store).active() == release.id:

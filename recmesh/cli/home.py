@@ -24,12 +24,16 @@ def adopt_settings(environment: MutableMapping[str, str] | None = None) -> None:
     env = os.environ if environment is None else environment
     if "RECMESH_TLS_CA" in env or any(name.startswith("RECMESH_") and "_TARGET" in name for name in env):
         return
+    # Another store gets no password of this one.
+    urls = {"RECMESH_REDIS_URL": "RECMESH_REDIS_", "RECMESH_MILVUS_URI": "RECMESH_MILVUS_"}
+    others = tuple(variables for url, variables in urls.items() if url in env)
     path = Path(env.get("RECMESH_HOME") or DEFAULT_HOME).expanduser() / CLIENT_FILE
     try:
         for line in path.read_text().splitlines():
             (word,) = shlex.split(line)
             name, _, value = word.partition("=")
-            env.setdefault(name, value)
+            if not name.startswith(others):
+                env.setdefault(name, value)
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:

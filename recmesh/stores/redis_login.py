@@ -28,6 +28,9 @@ class _Login(CredentialProvider):
         password = self.passwords.current()
         return (self._username, password) if self._username else (password,)
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
     def log_in(self, connection: Any) -> None:
         """Log in on a new connection, if need be with the other password."""
         password = self.passwords.current()

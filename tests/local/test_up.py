@@ -22,14 +22,18 @@ from typing import Any
 
 import psutil
 import pytest
+import redis
 import yaml
 
 from local.health import serving
 from local.ports import free_ports
 from recmesh.contract import METRICS_PORT_OFFSET
 from recmesh.dataset import synthetic
+from recmesh.errors import Unavailable
 from recmesh.releases import ModelStore
+from recmesh.stores.credentials import Credentials
 from recmesh.stores.log import stream_of
+from recmesh.stores.milvus_writer import MilvusWriter
 from recmesh.tls import TlsFiles, client_context
 from tests.servers import ROOT
 
@@ -390,6 +394,62 @@ def status(url: str, tls: TlsFiles) -> int:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def test_the_stores_of_a_mesh_with_tls_let_in_their_users_only(home: Home) -> None:
+    variables = client_variables(home)
+    redis_url, milvus_uri, tls = variables["RECMESH_REDIS_URL"], variables["RECMESH_MILVUS_URI"], client_tls(home)
+    assert not listens(home.ports["redis"])
+    with redis.Redis.from_url(redis_url, protocol=2) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+    with redis.Redis.from_url(redis_url, protocol=2, username="um", password=secret(home, "redis-auth", "um")) as um:
+        assert um.exists("recmesh:{u:5000}:user") == 1
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            um.delete("recmesh:{u:5000}:user")
+
+    user, password = "recall", secret(home, "milvus-auth", "recall")
+    for stranger_of_milvus in (Credentials(user, password, tls=TlsFiles(ca=tls.ca)), Credentials(tls=tls)):
+        with pytest.raises(Unavailable):
+            MilvusWriter(milvus_uri, stranger_of_milvus).collections()
+    writer = MilvusWriter(milvus_uri, Credentials(user, password, tls=tls))
+    (name,) = writer.collections()
+    with pytest.raises(Unavailable, match="the user may not do this"):
+        writer.drop(name)
+    process = home.start([sys.executable, "-m", "recmesh", "release", "prune"])
+    output, _ = process.communicate()
+    assert output == "deleted: nothing\n"
+
+
+def test_passwords_are_rotated_while_the_mesh_answers(home: Home) -> None:
+    pids, folder = home.pids(), home.folder / "secrets" / "redis-auth"
+    feed_before, recall_before = secret(home, "redis-auth", "feed"), secret(home, "milvus-auth", "recall")
+    home.make("rotate", "WHAT=redis")
+    coming = secret(home, "redis-auth", "feed.next")
+    assert secret(home, "redis-auth", "feed") == feed_before != coming
+    # As if the time were over that all processes get to see the new passwords. Any later run goes on.
+    (folder / "since").write_text("2026-01-01T00:00:00+00:00")
+    home.make("rotate", "WHAT=milvus")
+    assert secret(home, "redis-auth", "feed") == coming
+    assert secret(home, "milvus-auth", "recall") != recall_before == secret(home, "milvus-auth", "recall.old")
+    answer = home.client("as", "5000")
+    assert len(answer["item_infos"]) == 50
+    assert answer.get("degraded", []) == []
+    url = client_variables(home)["RECMESH_REDIS_URL"]
+    with redis.Redis.from_url(url, protocol=2, username="feed", password=secret(home, "redis-auth", "feed")) as feed:
+        assert feed.ping()
+    with pytest.raises(Unavailable, match="the user and password are not accepted"):
+        old = Credentials("recall", secret(home, "milvus-auth", "recall.old"), tls=client_tls(home))
+        MilvusWriter(client_variables(home)["RECMESH_MILVUS_URI"], old).collections()
+    assert home.pids() == pids
+
+
+def client_variables(home: Home) -> dict[str, str]:
+    lines = home.folder.joinpath("client.env").read_text().splitlines()
+    return dict(word.split("=", 1) for line in lines for word in shlex.split(line))
+
+
+def secret(home: Home, folder: str, name: str) -> str:
+    return (home.folder / "secrets" / folder / name).read_text()
 
 
 def test_top_and_prometheus_show_their_certificates(home: Home) -> None:

@@ -60,7 +60,7 @@ def credentials(
     return Credentials.from_environment("REDIS", {**environment, **variables})
 
 
-async def test_every_client_speaks_tls(server: SecuredRedis, tmp_path: Path) -> None:
+async def test_every_client_speaks_tls(server: SecuredRedis, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with client_of(tmp_path, "ingest", server.url) as writer:
         assert writer.read(["recmesh:item:1"]) == [b"one"]
     reader = RedisReader(server.url, credentials=credentials(tmp_path, "cm"))
@@ -68,6 +68,7 @@ async def test_every_client_speaks_tls(server: SecuredRedis, tmp_path: Path) -> 
     await reader.close()
     async with open_client(server.url, credentials(tmp_path, "cm"), 1, 5.0) as client:
         assert await client.redis.mget(["recmesh:item:1"]) == [b"one"]
+    assert caplog.messages == []
 
 
 async def test_a_socket_needs_no_tls(server: SecuredRedis, tmp_path: Path) -> None:

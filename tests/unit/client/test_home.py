@@ -32,6 +32,15 @@ def test_another_mesh_is_not_called_with_them(home: Path, name: str, value: str)
     assert environment == {"RECMESH_HOME": str(home), name: value}
 
 
+def test_another_store_gets_no_password_of_this_one(tmp_path: Path) -> None:
+    lines = (f"RECMESH_{store}_USERNAME=local\n" for store in ("REDIS", "MILVUS"))
+    (tmp_path / "client.env").write_text("".join(lines))
+    given = {"RECMESH_HOME": str(tmp_path), "RECMESH_REDIS_URL": "redis://elsewhere:6379/0"}
+    environment = dict(given)
+    adopt_settings(environment)
+    assert environment == {**given, "RECMESH_MILVUS_USERNAME": "local"}
+
+
 def test_a_mesh_without_tls_leaves_none(tmp_path: Path) -> None:
     environment = {"RECMESH_HOME": str(tmp_path)}
     adopt_settings(environment)
