@@ -76,12 +76,21 @@ class Caller:
         return http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=context)
 
 
+def connected(channel: grpc.Channel) -> bool:
+    """Whether a server has accepted the connection."""
+    try:
+        grpc.channel_ready_future(channel).result(TIMEOUT)
+    except grpc.FutureTimeoutError:
+        return False
+    return True
+
+
 def grpc_answer(caller: Caller, host: str, port: int, path: str) -> str:
-    """The status code of a service."""
-    answer = ""
+    """The status code of a service; `closed` if it takes no connection."""
+    answer = "closed"
     with caller.channel(f"{host}:{port}") as channel:
         call: Any = channel.unary_unary(path)
-        for _ in range(caller.calls):
+        for _ in range(caller.calls if connected(channel) else 0):
             try:
                 call(b"", timeout=TIMEOUT, metadata=tuple(caller.bearer.items()))
                 answer = "OK"
@@ -124,9 +133,11 @@ def redis_answer(caller: Caller, user: str | None, password: str | None) -> str:
 
 
 def milvus_answer(caller: Caller, token: str) -> str:
-    """What Milvus answers to a question for its collections."""
+    """What Milvus answers to a question for its collections; `closed` if it takes no connection."""
     metadata = (("authorization", base64.b64encode(token.encode()).decode()),) if token else ()
     with caller.channel("recmesh-milvus:19530") as channel:
+        if not connected(channel):
+            return "closed"
         try:
             stub = milvus_pb2_grpc.MilvusServiceStub(channel)
             answer = stub.ShowCollections(milvus_pb2.ShowCollectionsRequest(), timeout=TIMEOUT, metadata=metadata)

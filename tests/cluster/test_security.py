@@ -27,12 +27,7 @@ SHOP = {
         "allow": [{"callers": ["shop"], "methods": ["um/*", "cm/*", "recall/*", "rank/*", "feed/*", "metrics"]}],
     },
 }
-UNKNOWN = {
-    **dict.fromkeys(GRPC, "UNAVAILABLE"),
-    **dict.fromkeys(HTTP | REDIS, "closed"),
-    **dict.fromkeys(MILVUS, "UNAVAILABLE"),
-    **dict.fromkeys(CLOSED, "closed"),
-}
+UNKNOWN = dict.fromkeys(GRPC | HTTP | REDIS | MILVUS | CLOSED, "closed")
 STORES = {
     **dict.fromkeys(REDIS, "unauthenticated"),
     **dict.fromkeys(MILVUS, "UNAUTHENTICATED"),
@@ -110,6 +105,7 @@ def stranger(mesh: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     kube.upgrade()
     for service in kube.SERVICES:
         kube.rolled_out(service)
+    kube.kubectl("delete", "secret", "tokens", "callers")
 
 
 @pytest.mark.parametrize("caller", EXPECTED)
@@ -138,7 +134,7 @@ for command in sys.argv[1:]:
     try:
         store.execute_command(*command.split())
         print("OK")
-    except redis.NoPermissionError:
+    except redis.exceptions.NoPermissionError:
         print("NOPERM")"""
     commands = ("EXISTS recmesh:item:1", "SET recmesh:item:1 x", "EXISTS other", "FLUSHALL", "CONFIG GET *", "KEYS *")
     for component in ("um", "cm"):
