@@ -12,15 +12,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from recmesh.contract import BATCH, PRIORITY
-from recmesh.errors import DamagedData, DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
+from recmesh.errors import DamagedData, DeadlineExceeded, InvalidRequest, Overloaded, Unauthenticated, Unavailable
 from recmesh.pb.um_pb2 import UserModelRequest, UserModelResponse
 from recmesh.serving import ServerSettings, deadline, logs, priority
 from recmesh.serving.audit import Audit
-from recmesh.serving.callers import Callers
+from recmesh.serving.callers import Caller, Callers
 from recmesh.serving.encryption import Encryption
 from recmesh.serving.guard import Guard
 from recmesh.serving.interceptor import Interceptor
 from recmesh.serving.load import Congestion, Load
+from recmesh.serving.peer import Peer
 from recmesh.serving.rpc import Received, unreadable
 from recmesh.serving.tracing import Tracer
 from tests.unit.clock import Clock
@@ -452,3 +453,21 @@ async def test_reflection_needs_a_right_of_its_own(tmp_path: Path) -> None:
     assert [answer async for answer in handler.stream_stream(None, context)] == ["files"]
     # A server that lets everybody call everything keeps gRPC's handler.
     assert await _Service("open").interceptor.intercept_service(continuation, details) is original
+
+
+async def test_a_token_may_expire_while_its_call_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = knowing(tmp_path, audit=Audit())
+    identify, asked = Callers.identify, list[Peer]()
+
+    def once(callers: Callers, peer: Peer) -> Caller:
+        asked.append(peer)
+        if len(asked) > 1:
+            raise Unauthenticated("expired")
+        return identify(callers, peer)
+
+    monkeypatch.setattr(Callers, "identify", once)
+    with capture_logs() as lines:
+        context = await service.call(unread, names=[b"spiffe://a/um"])
+    assert context.aborted[0] is grpc.StatusCode.PERMISSION_DENIED
+    assert [line["caller"] for line in lines if line["event"] == "audit"] == [""]
+    assert len(asked) == 2
