@@ -85,7 +85,7 @@ def fill(writer: MilvusWriter) -> None:
 
 async def nearest(reader: MilvusReader) -> str:
     """What a search for the first item finds."""
-    ((ids, _),) = await reader.collection(NAME, FLAT).search(VECTORS[:1], 1, 10.0)
+    ((ids, _),) = await reader.collection(NAME, FLAT).search(VECTORS[:1], 1, 30.0)
     return ids[0]
 
 

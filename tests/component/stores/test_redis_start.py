@@ -50,7 +50,7 @@ async def test_passwords_change_without_a_failed_command(server: SecuredRedis) -
 
     async def read() -> None:
         while not stopped.is_set():
-            reader = RedisReader(server.url, 1, credentials=Credentials("um", password))
+            reader = RedisReader(server.url, 1, 20.0, credentials=Credentials("um", password))
             assert await reader.get_user("5") == (None, None)
             await reader.close()
             done.release()

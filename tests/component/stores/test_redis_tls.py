@@ -183,7 +183,7 @@ async def test_certificates_passwords_and_authorities_change_without_a_failed_co
     given = credentials(files, "first", old, old.issue())
     given = Credentials("cm", "first", files / "password", given.tls)
     done, stopped = asyncio.Semaphore(0), asyncio.Event()
-    reader = RedisReader(server.url, 8, credentials=given)
+    reader = RedisReader(server.url, 8, 20.0, credentials=given)
 
     async def read() -> None:
         while not stopped.is_set():
