@@ -81,9 +81,7 @@ class Authority:
         return self.next is None and is_due(self.signer.certificate, now)
 
     def begin(self, name: str, life: timedelta, now: datetime) -> "Authority":
-        """The first step of a rotation, unless one is under way: everybody trusts the new CA as well."""
-        if self.next:
-            return self
+        """The first step of a rotation: everybody trusts the new CA as well."""
         coming = new_authority(name, life, now)
         return replace(self, bundle=(coming.certificate, *self.bundle), next=coming)
 

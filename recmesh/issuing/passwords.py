@@ -72,9 +72,7 @@ class Passwords:
         return bool(self.next or self.old)
 
     def begin(self, now: datetime) -> "Passwords":
-        """The first step of a rotation, unless one is under way."""
-        if self.rotating:
-            return self
+        """The first step of a rotation."""
         return replace(self, next={user: new_password() for user in self.current}, since=now)
 
     def replace(self, now: datetime, settle: timedelta) -> "Passwords":

@@ -149,7 +149,7 @@ def _authority(spec: Spec, found: Found, now: datetime, rotate: Rotation | None)
         return Change(CA, Authority.new(spec.release, spec.ca_life, now).data(), "a new CA: the old one has ended")
     if rotate == "certificates":  # by the CA that signs now
         return None
-    if rotate == "ca" or before.must_rotate(now):
+    if (rotate == "ca" and before.next is None) or before.must_rotate(now):
         after = before.begin(spec.release, spec.ca_life, now)
     else:
         after = before.proceed(now, spec.settle, _distributed(spec, found, before), _last_end(spec, found, now))
@@ -227,7 +227,7 @@ def _redis(spec: Spec, stored: Stored | None, now: datetime, rotate: bool, rende
         return []
     before = Passwords.read(stored.data if stored else {}, spec.redis.users)
     whole = before.complete(spec.redis.users)
-    after = whole.begin(now) if rotate else whole.proceed(now, spec.settle)
+    after = whole.begin(now) if rotate and not whole.rotating else whole.proceed(now, spec.settle)
     data = {**after.data(), ACL: render_acl(after.accepted(), spec.redis.prefix).encode()}
     return [] if stored and data == dict(stored.data) else [Change(REDIS, data, _redis_step(before, after))]
 

@@ -195,6 +195,20 @@ def test_a_password_of_redis_is_rotated_in_three_steps() -> None:
     assert made.run() == []
 
 
+def test_a_rotation_that_is_asked_for_again_goes_on_with_the_one_under_way() -> None:
+    made = Installation()
+    made.run()
+    made.run("ca")
+    made.run("redis")
+    new = made.store.data("redis-auth", "um.next")
+    made.after(minutes=10)
+    assert "ca: the new CA signs from now on; the old one is still trusted" in made.run("ca")
+    assert len(authority(made).bundle) == 2
+    assert made.store.data("redis-auth", "um") == new
+    assert "redis-auth: Redis no longer accepts the old passwords" in made.after(minutes=10).run("redis")
+    assert sorted(made.store.stored["redis-auth"].data) == ["operator", "um", "users.acl"]
+
+
 def test_passwords_of_milvus_are_replaced_at_once() -> None:
     """Milvus knows one password of a user. An ingestion sets it, and needs root's former one for that."""
     made = Installation()
