@@ -56,7 +56,7 @@ def rotate(
     what: Annotated[str, typer.Argument(metavar="|".join(ROTATIONS), help="What to rotate.")],
 ) -> None:
     """Rotate the certificates or the CA of a mesh that was started with TLS."""
-    from local import secrets
+    from local import health, secrets
     from local.up import exclusive, set_up_users
 
     current = settings.load()
@@ -66,6 +66,13 @@ def rotate(
         raise SettingsError("this mesh has no certificates: start it with `make up TLS=1`")
     with exclusive(current):
         secrets.update(current, print, what)
+        supervisor = Supervisor(current)
+        if not supervisor.running():
+            return
+        if what == "ca":
+            # Milvus reads the CAs to trust at its start only. The next step would lock others out.
+            supervisor.ensure(programs.stores(current))
+            health.wait_for_stores(supervisor, current, print)
         if what == "milvus":
             set_up_users(current)
 

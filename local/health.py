@@ -20,6 +20,7 @@ from recmesh.stores.acl import PROBE_KEY
 from recmesh.tls import TlsFiles, TlsReader
 
 _TIMEOUT_SECONDS = 2.0
+_STORES_SECONDS = 180.0
 
 
 def redis_answers(settings: LocalSettings) -> bool:
@@ -95,3 +96,11 @@ def wait(
             )
         if missing:
             time.sleep(0.1)
+
+
+def wait_for_stores(supervisor: Supervisor, settings: LocalSettings, say: Callable[[str], None]) -> None:
+    """Wait until Redis and Milvus answer: see `wait`."""
+    checks = {"Redis": ("redis", lambda: redis_answers(settings))}
+    if not settings.milvus_lite:
+        checks["Milvus"] = ("milvus", lambda: milvus_answers(settings))
+    wait(supervisor, checks, _STORES_SECONDS, say)

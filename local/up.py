@@ -30,7 +30,6 @@ from recmesh.stores import redis_login
 from recmesh.stores.credentials import Credentials
 from recmesh.stores.keys import Keys
 
-_STORES_SECONDS = 180.0
 _SERVICES_SECONDS = 120.0
 _SWAP_SECONDS = 60.0
 _MARK = "ingested"
@@ -98,7 +97,7 @@ def _steps(run: _Run, console: Console) -> None:
         release = _current_release(settings, data) or _train(settings, data)
         steps.say(f"release {release.id}: {release.items:,} items")
     with steps.step("ingestion"):
-        _wait_for_stores(run)
+        health.wait_for_stores(run.supervisor, settings, steps.say)
         set_up_users(settings)
         _ingest(run, data, release)
     with steps.step("services: all in one process" if run.mode == "compact" else "services: one process each"):
@@ -112,7 +111,7 @@ def _steps(run: _Run, console: Console) -> None:
 
 
 def _archive(run: _Run) -> None:
-    _wait_for_stores(run)
+    health.wait_for_stores(run.supervisor, run.settings, run.steps.say)
     place = datasets.archive_of(run.settings, datasets.fetched(run.settings, run.dataset, run.steps))
     command = [sys.executable, "-m", "jobs.archive", "--archive", str(place)]
     run_job("archive", command, run.settings.variables("archive"))
@@ -153,16 +152,6 @@ def _train(settings: LocalSettings, data: Checked) -> Manifest:
     if release is None:
         raise ReleaseError(f"training ended without a release of {data.folder} in {settings.store}; train again")
     return release
-
-
-def _wait_for_stores(run: _Run) -> None:
-    settings = run.settings
-    checks = {
-        "Redis": ("redis", lambda: health.redis_answers(settings)),
-    }
-    if not settings.milvus_lite:
-        checks["Milvus"] = ("milvus", lambda: health.milvus_answers(settings))
-    health.wait(run.supervisor, checks, _STORES_SECONDS, run.steps.say)
 
 
 def set_up_users(settings: LocalSettings) -> None:

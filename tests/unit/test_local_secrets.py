@@ -1,12 +1,13 @@
 """Certificates and passwords of `make up TLS=1`, as files."""
 
+import hashlib
 import stat
 from pathlib import Path
 
 import pytest
 
 import local.settings
-from local import secrets
+from local import programs, secrets
 from local.settings import LocalSettings
 from recmesh.issuing import Change, Stored
 from recmesh.tls import TlsFiles, TlsReader
@@ -44,6 +45,44 @@ def test_every_program_shows_a_certificate_of_its_own(settings: LocalSettings) -
         assert files.certificate == settings.folder / "secrets" / component / "tls.crt"
         shown.add(TlsReader(files).current().certificate)
     assert len(shown) == len(components)
+
+
+def test_programs_log_in_as_users_of_their_own(settings: LocalSettings) -> None:
+    names = ("REDIS_USERNAME", "REDIS_PASSWORD_FILE", "MILVUS_USERNAME", "MILVUS_PASSWORD_FILE")
+    secrets.switch_on(settings, print)
+    redis_users, milvus_users = settings.secrets / "redis-auth", settings.secrets / "milvus-auth"
+    expected = {
+        "um": ("um", redis_users / "um", "", ""),
+        "compact": ("compact", redis_users / "compact", "recall", milvus_users / "recall"),
+        "ingest": ("ingest", redis_users / "ingest", "ingest", milvus_users / "ingest"),
+        "as": ("", "", "", ""),
+        "client": ("operator", redis_users / "operator", "ingest", milvus_users / "ingest"),
+    }
+    for component, values in expected.items():
+        variables = settings.variables(component)
+        assert tuple(variables[f"RECMESH_{name}"] for name in names) == tuple(map(str, values)), component
+    assert settings.milvus_uri == "https://127.0.0.1:19530"
+    hashed = hashlib.sha256((redis_users / "operator").read_bytes()).hexdigest()
+    assert f"user operator on #{hashed} " in (redis_users / "users.acl").read_text()
+
+
+def test_only_milvus_starts_again_if_its_certificate_has_changed(settings: LocalSettings) -> None:
+    def sections() -> list[str]:
+        return [program.section(program.log) for program in programs.stores(settings)]
+
+    plain = sections()
+    assert not any("--users" in section or "--tls" in section for section in plain)
+    secrets.switch_on(settings, print)
+    redis, milvus = before = sections()
+    assert "--users" in redis
+    assert "--authorization" in milvus
+    secrets.update(settings, print, "redis")
+    assert sections() == before, "Redis reads its users again"
+    secrets.update(settings, print, "certificates")
+    assert sections()[0] == redis
+    assert sections()[1] != milvus, "Milvus does not read its certificate again"
+    secrets.switch_off(settings)
+    assert sections() == plain
 
 
 def test_files_are_for_this_user_only(settings: LocalSettings) -> None:
