@@ -14,6 +14,7 @@ Commands:
   dataset   Check a data set, fetch one by name, generate one.
   release   List, inspect, import, activate, roll back and prune releases.
   rules     Check, apply, show and list rules of merchandisers.
+  policy    Check a policy: who may call which method.
   feed      Load files of actions, users and items into a running mesh.
   job       Run, follow and list jobs in Kubernetes.
 

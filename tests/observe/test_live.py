@@ -23,6 +23,7 @@ SELECTOR = re.compile(r"\b(?:recmesh|process)_\w+(?:\{[^}]*\})?")
 # On a healthy mesh, without Paddle Serving, nothing of this happens. tests/observe/test_alerts.py has series with it.
 EMPTY = {
     "recmesh_caller_requests_total",
+    "recmesh_certificate_expiry_timestamp_seconds",  # 0 without TLS
     "recmesh_damaged_values_total",
     "recmesh_degraded_total",
     "recmesh_paddle_serving_answers_total",

@@ -72,7 +72,7 @@ def _room() -> list[object]:
             "Time left for certificates",
             "Time until the TLS certificate of each process ends. It is renewed when a third of its life is left.",
             "s",
-            Query(f"(recmesh_certificate_expiry_timestamp_seconds > 0) - time() {_NAMED}", _PROCESS),
+            Query(f"((recmesh_certificate_expiry_timestamp_seconds > 0) - time()) {_NAMED}", _PROCESS),
             width=12,
         ),
         graph(
