@@ -30,8 +30,7 @@ from local.ports import free_ports
 from recmesh.contract import METRICS_PORT_OFFSET
 from recmesh.dataset import synthetic
 from recmesh.errors import Unavailable
-from recmesh.releases import ModelStore
-from recmesh.releases.manifest import collection_name
+from recmesh.releases import ModelStore, collection_name
 from recmesh.stores.credentials import Credentials
 from recmesh.stores.log import stream_of
 from recmesh.stores.milvus_writer import MilvusWriter
