@@ -25,7 +25,7 @@ from benchmarks.processes import Pids, usage
 from recmesh.client import Method
 from recmesh.contract import DIRECT
 from recmesh.errors import Unavailable
-from recmesh.secure_channels import SecureChannel, name_option
+from recmesh.secure_channels import SecureChannel
 from recmesh.tls import TlsFiles
 
 Call: TypeAlias = Callable[..., Awaitable[bytes]]
@@ -100,8 +100,7 @@ def open_channel(target: str, *options: tuple[str, int]) -> grpc.aio.Channel:
     tls, arguments = TlsFiles.from_environment(), [DIRECT, *options]
     if tls is None:
         return grpc.aio.insecure_channel(target, options=arguments)
-    named = [*arguments, *name_option(tls)]
-    return SecureChannel(tls, lambda credentials: grpc.aio.secure_channel(target, credentials, options=named))
+    return SecureChannel(target, tls, arguments)
 
 
 def ask_serially(target: str, method: Method[Any, Any], payloads: Sequence[bytes]) -> list[bytes]:

@@ -24,7 +24,7 @@ from recmesh.errors import (
     Unauthenticated,
     Unavailable,
 )
-from recmesh.secure_channels import BlockingSecureChannel, SecureChannel, name_option
+from recmesh.secure_channels import BlockingSecureChannel, SecureChannel
 from recmesh.tls import TlsFiles
 
 __all__ = ["ERRORS", "ChannelPolicy", "RetryPolicy", "open_blocking_channel", "open_channel"]
@@ -163,11 +163,7 @@ def open_channel(
         check_private(target, encrypted=tls is not None or credentials is not None)
         interceptors = (*interceptors, _AddToken(token))
     if tls is not None:
-        named = [*options, *name_option(tls)]
-        return SecureChannel(
-            tls,
-            lambda latest: grpc.aio.secure_channel(target, latest, options=named, interceptors=interceptors),
-        )
+        return SecureChannel(target, tls, options, interceptors)
     if credentials is None:
         return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
     return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
@@ -204,8 +200,7 @@ def open_blocking_channel(
         interceptors = (*interceptors, _AddTokenBlocking(token))
     channel: grpc.Channel
     if tls is not None:
-        named = [*options, *name_option(tls)]
-        channel = BlockingSecureChannel(tls, lambda latest: grpc.secure_channel(target, latest, options=named))
+        channel = BlockingSecureChannel(target, tls, options)
     elif credentials is None:
         channel = grpc.insecure_channel(target, options=options)
     else:

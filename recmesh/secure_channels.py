@@ -6,13 +6,16 @@ changed. Calls in flight end on the old one.
 
 import asyncio
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import grpc
 import grpc.aio
 
 from recmesh.tls import Pem, TlsFiles, TlsReader
+
+Options: TypeAlias = Sequence[tuple[str, str | int]]
+"""Channel arguments."""
 
 _GRACE_SECONDS = 60.0
 
@@ -22,9 +25,9 @@ def credentials_of(pem: Pem) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(pem.ca, pem.key or None, pem.certificate or None)
 
 
-def name_option(files: TlsFiles) -> list[tuple[str, str]]:
-    """Return the channel argument for the name in the server's certificate, if it is not that of the target."""
-    return [("grpc.ssl_target_name_override", files.server_name)] if files.server_name else []
+def _with_name(options: Options, files: TlsFiles) -> Options:
+    """Channel arguments, with the name in the server's certificate if it is not that of the target."""
+    return [*options, ("grpc.ssl_target_name_override", files.server_name)] if files.server_name else options
 
 
 class _Method:
@@ -80,20 +83,28 @@ class _Methods:
 class SecureChannel(_Methods, grpc.aio.Channel):
     """A channel for asyncio."""
 
-    def __init__(self, files: TlsFiles, opened: Callable[[grpc.ChannelCredentials], grpc.aio.Channel]) -> None:
+    def __init__(
+        self,
+        target: str,
+        files: TlsFiles,
+        options: Options = (),
+        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
+    ) -> None:
         """Open the first channel.
 
         Args:
+            target: A gRPC target.
             files: With the trusted authorities and, for mutual TLS, a certificate.
-            opened: Opens a channel with credentials.
+            options: Channel arguments.
+            interceptors: See `grpc.aio.secure_channel`.
 
         Raises:
             SettingsError: See `TlsReader`.
         """
         self._reader = TlsReader(files)
-        self._opened = opened
+        self._target, self._options, self._interceptors = target, _with_name(options, files), interceptors
         self._pem = self._reader.current()
-        self._channel = opened(credentials_of(self._pem))
+        self._channel = self._open(self._pem)
         self._closing: set[asyncio.Task[None]] = set()
 
     def current(self) -> grpc.aio.Channel:
@@ -103,8 +114,14 @@ class SecureChannel(_Methods, grpc.aio.Channel):
             closing = asyncio.create_task(self._channel.close(_GRACE_SECONDS))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
-            self._pem, self._channel = pem, self._opened(credentials_of(pem))
+            self._pem, self._channel = pem, self._open(pem)
         return self._channel
+
+    def _open(self, pem: Pem) -> grpc.aio.Channel:
+        credentials = credentials_of(pem)
+        return grpc.aio.secure_channel(
+            self._target, credentials, options=self._options, interceptors=self._interceptors
+        )
 
     async def __aenter__(self) -> "SecureChannel":
         """Return the channel."""
@@ -137,20 +154,20 @@ class SecureChannel(_Methods, grpc.aio.Channel):
 class BlockingSecureChannel(_Methods, grpc.Channel):
     """A channel for threads."""
 
-    def __init__(self, files: TlsFiles, opened: Callable[[grpc.ChannelCredentials], grpc.Channel]) -> None:
+    def __init__(self, target: str, files: TlsFiles, options: Options = ()) -> None:
         """Open the first channel. See `SecureChannel`."""
         self._reader = TlsReader(files)
-        self._opened = opened
+        self._target, self._options = target, _with_name(options, files)
         self._lock = threading.Lock()
         self._pem = self._reader.current()
-        self._channel = opened(credentials_of(self._pem))
+        self._channel = self._open(self._pem)
         self._former: list[tuple[grpc.Channel, threading.Timer]] = []
 
     def current(self) -> grpc.Channel:
         """Return the channel with the current certificates."""
-        pem = self._reader.current()
-        if pem is not self._pem:
+        if self._reader.current() is not self._pem:
             with self._lock:
+                pem = self._reader.current()  # Another thread may have gone on to it, or to a later one.
                 if pem is not self._pem:
                     # Closing a channel would end its calls.
                     timer = threading.Timer(_GRACE_SECONDS, self._channel.close)
@@ -158,8 +175,11 @@ class BlockingSecureChannel(_Methods, grpc.Channel):
                     timer.start()
                     self._former = [(former, other) for former, other in self._former if other.is_alive()]
                     self._former.append((self._channel, timer))
-                    self._pem, self._channel = pem, self._opened(credentials_of(pem))
+                    self._pem, self._channel = pem, self._open(pem)
         return self._channel
+
+    def _open(self, pem: Pem) -> grpc.Channel:
+        return grpc.secure_channel(self._target, credentials_of(pem), options=self._options)
 
     def __enter__(self) -> "BlockingSecureChannel":
         """Return the channel."""

@@ -358,11 +358,9 @@ def _opener(target: str, secure: bool, tls: TlsFiles | None) -> Callable[[], grp
     """What opens a channel to Milvus."""
     if not secure:
         return lambda: grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-
-    def opened(credentials: grpc.ChannelCredentials) -> grpc.aio.Channel:
-        return grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
-
-    return lambda: SecureChannel(tls, opened) if tls else opened(grpc.ssl_channel_credentials())
+    if tls:
+        return lambda: SecureChannel(target, tls, _CHANNEL_OPTIONS)
+    return lambda: grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(), options=_CHANNEL_OPTIONS)
 
 
 def authorization(token: str) -> tuple[tuple[str, str], ...]:
