@@ -147,12 +147,12 @@ class LocalSettings(BaseSettings):
 
     @property
     def redis_users(self) -> Path:
-        """The users of Redis, and beside it their passwords."""
+        """The file with the users of Redis. Their passwords are in the same folder, a file for each user."""
         return self.secrets / "redis-auth" / "users.acl"
 
     @property
     def milvus_root(self) -> Path:
-        """The password of Milvus' user root, and beside it those of others."""
+        """The file with the password of the Milvus user root. The same folder has a file for each other user."""
         return self.secrets / "milvus-auth" / "root"
 
     @property

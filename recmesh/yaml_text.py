@@ -110,6 +110,25 @@ class Document:
         more = f"; see also line {', '.join(map(str, others[:_MAX_LINES]))}" if others else ""
         return self._error(place, say(first) + more)
 
+    def check_names(self, key: str, names: Iterable[str], what: str) -> None:
+        """Check that no two entries of a list have the same name.
+
+        Args:
+            key: Of the list.
+            names: The `name` of each entry, in their order.
+            what: An entry, in a word.
+
+        Raises:
+            DataError: The error is about the second entry, and names the line of the first one.
+        """
+        positions = dict[str, int]()
+        for position, name in enumerate(names):
+            if name in positions:
+                line, _ = self.place((key, positions[name], "name"))
+                message = f'name: "{name}" is the name of the {what} in line {line}; choose another one'
+                raise self.error((key, position, "name"), message)
+            positions[name] = position
+
     def _place_of(self, error: Any) -> Place:
         path, kind = error["loc"], error["type"]
         if kind == "union_tag_invalid":

@@ -200,13 +200,8 @@ class Policy(_Part):
             policy = cls.model_validate(document.content)
         except ValidationError as error:
             raise document.invalid(error.errors(), _say) from None
-        names = dict[str, int]()
-        for position, caller in enumerate(policy.callers):
-            if caller.name in names:
-                line, _ = document.place(("callers", names[caller.name], "name"))
-                text_of = f'name: "{caller.name}" is the name of the caller in line {line}; choose another one'
-                raise document.error(("callers", position, "name"), text_of)
-            names[caller.name] = position
+        names = [caller.name for caller in policy.callers]
+        document.check_names("callers", names, "caller")
         for position, rule in enumerate(policy.allow):
             for number, caller_name in enumerate(rule.callers):
                 if caller_name not in (ANY, *names):

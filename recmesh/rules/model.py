@@ -231,13 +231,7 @@ class RuleSet(_Part):
             found = cls.model_validate(content)
         except ValidationError as error:
             raise document.invalid(error.errors(), lambda detail: _say(detail, content)) from None
-        names = dict[str, int]()
-        for position, rule in enumerate(found.rules):
-            if rule.name in names:
-                first_line, _ = document.place(("rules", names[rule.name], "name"))
-                message = f'name: "{rule.name}" is the name of the rule in line {first_line}; choose another one'
-                raise document.error(("rules", position, "name"), message)
-            names[rule.name] = position
+        document.check_names("rules", (rule.name for rule in found.rules), "rule")
         return found
 
     def applying(self, scenario: str, now: datetime, profile: Mapping[str, Sequence[str]]) -> list[Rule]:

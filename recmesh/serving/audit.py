@@ -85,7 +85,7 @@ class Audit:
         Args:
             service: The called service.
             method: The called method.
-            caller: Who called, as metrics name them: the number of such names is limited.
+            caller: The name of the caller in metrics, of which there is a limited number.
             status: The gRPC status of the answer.
         """
         if requests := self._limit.due((service, method, caller, status)):

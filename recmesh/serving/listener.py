@@ -8,7 +8,9 @@ from recmesh.contract import address
 from recmesh.errors import SettingsError
 
 LOOPBACK = "127.0.0.1"
-_HANDSHAKE = b"\x16"  # The first byte of a TLS connection: a record of type handshake (RFC 8446, section 5.1).
+TLS_HANDSHAKE = b"\x16"
+"""The first byte of a TLS connection: a record of type handshake (RFC 8446, section 5.1)."""
+
 _CHUNK_BYTES = 64 << 10
 
 
@@ -78,7 +80,7 @@ class MixedListener:
         with suppress(OSError):
             try:
                 first = await reader.read(_CHUNK_BYTES)
-                port = self._ports[first[:1] == _HANDSHAKE]
+                port = self._ports[first[:1] == TLS_HANDSHAKE]
                 back, inner = await asyncio.open_connection(LOOPBACK, port, limit=_CHUNK_BYTES)
                 inner.write(first)
                 copies = [asyncio.create_task(_copy(reader, inner)), asyncio.create_task(_copy(back, writer))]

@@ -17,12 +17,11 @@ from prometheus_client import make_wsgi_app
 
 from recmesh.errors import RecmeshError, Unauthenticated
 from recmesh.serving.encryption import Encryption
-from recmesh.serving.listener import listen
+from recmesh.serving.listener import TLS_HANDSHAKE, listen
 from recmesh.serving.peer import Peer
 
 _TIMEOUT_SECONDS = 10.0
 _LIVE_SECONDS = 2.0
-_HANDSHAKE = b"\x16"
 _PEER = "recmesh.peer"
 _PLAIN = ("Content-Type", "text/plain; charset=utf-8")
 
@@ -125,7 +124,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Make the handshake in the thread of the connection: a client that is slow delays nobody else."""
         request.settimeout(_TIMEOUT_SECONDS)
-        if self._context and not (self._accept_plain and request.recv(1, socket.MSG_PEEK) != _HANDSHAKE):
+        if self._context and not (self._accept_plain and request.recv(1, socket.MSG_PEEK) != TLS_HANDSHAKE):
             request = self._context.wrap_socket(request, server_side=True)
         with contextlib.closing(request):
             _Handler(request, client_address, self)

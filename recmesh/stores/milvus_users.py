@@ -19,7 +19,7 @@ from recmesh.stores.milvus_writer import connect, errors
 from recmesh.tls import TlsFiles
 
 ROOT_PASSWORD_FILE = "RECMESH_MILVUS_ROOT_PASSWORD_FILE"  # noqa: S105
-"""Names the file with the password of root. Files beside it hold the passwords of the other users."""
+"""Names the file with the password of root. The passwords of other users are in the same folder, a file for each."""
 
 PRIVILEGES: Mapping[str, frozenset[tuple[str, str]]] = {
     "recall": frozenset({("Collection", "Search")}),
@@ -49,8 +49,9 @@ def ensure_users(uri: str, root_file: Path, tls: TlsFiles | None = None) -> list
 
     Args:
         uri: `https://host:port` or `http://host:port`.
-        root_file: The password of root. Files beside it with the names of users hold their passwords; a user without a
-            file is left as it is. During a change of root's password, `<root_file>.old` holds the former one.
+        root_file: Contains the password of root. In the same folder, the password of each other user is in a file with
+            the user's name; a user without a file is left as it is. While the password of root changes,
+            `<root_file>.old` contains the former one.
         tls: The files of TLS.
 
     Returns:

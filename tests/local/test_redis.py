@@ -32,8 +32,13 @@ class SocketRedis(Server):
 
     def login(self, user: str, password: str, one: bool = False) -> "redis.Redis":
         """A client, with a single connection if `one`."""
-        options = {"username": user, "password": password, "single_connection_client": one}
-        return redis.Redis(unix_socket_path=str(self.socket), protocol=2, **options)  # type: ignore[arg-type]
+        return redis.Redis(
+            unix_socket_path=str(self.socket),
+            protocol=2,
+            username=user,
+            password=password,
+            single_connection_client=one,
+        )
 
     def accepts(self, user: str, password: str) -> bool:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -117,8 +118,8 @@ def shop(training_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield made
 
 
-def recommend(services: Mapping[str, Service], user_id: str, **request: object) -> ASResponse:
-    return AS.call(services["as"].target("as"), ASRequest(user_id=user_id, size=20, **request))  # type: ignore[arg-type]
+def recommend(services: Mapping[str, Service], user_id: str, **request: Any) -> ASResponse:
+    return AS.call(services["as"].target("as"), ASRequest(user_id=user_id, size=20, **request))
 
 
 def start(stack: ExitStack, shop: SecuredShop, names: Mapping[str, str]) -> dict[str, Service]:

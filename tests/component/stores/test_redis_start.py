@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -127,7 +128,7 @@ def test_during_an_upgrade_clients_without_a_user_stay(
             assert old.eval("return redis.call('GET', KEYS[1])", 1, "recmesh:item:1") == b"one"
             with pytest.raises(redis.exceptions.NoPermissionError):
                 old.flushall()
-            server.changed(lambda lines=lines: server.set_users(lines))  # type: ignore[misc]
+            server.changed(partial(server.set_users, lines))
         assert connected(server, "um", SECOND).ping()
     finally:
         server.stop()

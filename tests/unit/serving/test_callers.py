@@ -56,9 +56,10 @@ class _Files:
         return path
 
     def callers(self, encryption: Encryption | None = MUTUAL, **content: str | bytes) -> Callers:
-        paths = {f"{name}_file": self.write(name, text) for name, text in content.items()}
-        issuer = {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE} if "jwks" in content else {}
-        settings = ServerSettings(**paths, **issuer)  # type: ignore[arg-type]
+        given: dict[str, Any] = {f"{name}_file": self.write(name, text) for name, text in content.items()}
+        if "jwks" in content:
+            given |= {"jwt_issuer": ISSUER, "jwt_audience": AUDIENCE}
+        settings = ServerSettings(**given)
         return Callers(settings, encryption, clock=self.clock, monotonic=self.monotonic)
 
 

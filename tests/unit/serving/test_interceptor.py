@@ -449,7 +449,8 @@ async def test_reflection_needs_a_right_of_its_own(tmp_path: Path) -> None:
         "as may not call reflection: a rule of the policy must allow it",
     )
     (tmp_path / "policy").write_text(POLICY + "  - {callers: as, methods: reflection}\n")
-    service.guard._callers.refresh()  # type: ignore[union-attr]
+    assert service.guard._callers
+    service.guard._callers.refresh()
     assert [answer async for answer in handler.stream_stream(None, context)] == ["files"]
     # A server that lets everybody call everything keeps gRPC's handler.
     assert await _Service("open").interceptor.intercept_service(continuation, details) is original
