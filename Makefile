@@ -110,14 +110,15 @@ sign: ## Sign pushed images, their SBOMs and their provenance with cosign. KEY= 
 pins: ## Print values of the chart that name the pushed images by digest. IMAGES= some
 	python3 docker/images.py pins $(IMAGES)
 
-digests: ## Pin the public images of Dockerfiles and charts to the digests that their tags have now. CHECK=1 only looks whether they are pinned
+digests: environments-dev ## Pin the public images of Dockerfiles and chart to the digests that their tags have now. CHECK=1 only looks whether they are pinned
 	python3 docker/digests.py $(if $(CHECK),--check)
+	$(BIN)/python charts/values.py
 
 check-security: ## Look for known vulnerabilities of what is installed. SECURITY_DB= folder with OSV's exports; SBOMS= folder that make sbom INTO= wrote
 	python3 docker/vulnerabilities.py --database $(call quoted,$(SECURITY_DB)) --sboms $(call quoted,$(SBOMS))
 
-values: environments-dev ## Write docs/values.md from the charts' values.schema.json
-	$(BIN)/python charts/values_page.py > docs/values.md
+values: environments-dev ## Write what follows from the chart's values.schema.yaml: schema, values.yaml, README.md, docs/values.md
+	$(BIN)/python charts/values.py
 
 dashboards: environments-dev ## Write the dashboards and alerts of the chart from charts/observability
 	$(BIN)/python -m charts.observability

@@ -1,6 +1,7 @@
-"""`python docker/digests.py`: pin the images of the Dockerfiles and charts to the digests that their tags have now.
+"""`python docker/digests.py`: pin the images of the Dockerfiles and the chart to the digests that their tags have now.
 
-Writes the digests into `ARG BASE=` of docker/*.Dockerfile, and into `image.digest` of the charts redis and milvus.
+Writes the digests into `ARG BASE=` of docker/*.Dockerfile, and into the images of Redis and Milvus in
+values.schema.yaml of the chart, from which `make values` writes the rest.
 `--check` asks no registry, and fails if an image has no digest. RECMESH_REGISTRY_MIRROR is a registry to ask instead of
 those that the images name. Uses the standard library only.
 """
@@ -16,21 +17,30 @@ from registry import Reference, RegistryError, digest
 
 ROOT = Path(__file__).resolve().parent.parent
 MIRROR = "RECMESH_REGISTRY_MIRROR"
+SCHEMA = Path("charts/recmesh/values.schema.yaml")
 
 _BASE = re.compile(r"(?m)^(ARG BASE=)(\S+)$")
-_IMAGE = re.compile(r"(?m)^(image:\n  registry: (\S+)\n  repository: (\S+)\n  tag: (\S+)\n  digest: )(\S*)$")
+_KEY = r"\n +description: .*\n +default: "
+_IMAGE = re.compile(
+    rf"( +registry:{_KEY}(\S+)\n +repository:{_KEY}(\S+)\n +tag:{_KEY}(\S+)\n +digest:{_KEY})(\S*)$", re.MULTILINE
+)
 
 Resolve = Callable[[Reference], str]
 
 
 def files(root: Path) -> list[Path]:
     """The files that name public images."""
-    charts = [root / "charts" / chart / "values.yaml" for chart in ("milvus", "redis")]
-    return [*sorted((root / "docker").glob("*.Dockerfile")), *charts]
+    return [*sorted((root / "docker").glob("*.Dockerfile")), root / SCHEMA]
+
+
+def store_image(root: Path, store: str) -> Reference:
+    """The image of a store (redis or milvus) in the chart."""
+    (found,) = [image for image in images((root / SCHEMA).read_text()) if image.repository.endswith(f"/{store}")]
+    return found
 
 
 def images(text: str) -> list[Reference]:
-    """The images that a Dockerfile or a chart's values name."""
+    """The images that a Dockerfile or the chart names."""
     bases = [Reference.parse(base) for _, base in _BASE.findall(text)]
     stores = [
         Reference.parse(f"{registry}/{repository}:{tag}").pinned(pinned.strip('"'))
@@ -40,7 +50,7 @@ def images(text: str) -> list[Reference]:
 
 
 def pin(text: str, resolve: Resolve) -> str:
-    """Return the text of a Dockerfile or of a chart's values with the digest of each image."""
+    """Return the text of a Dockerfile or of the chart's values with the digest of each image."""
     text = _BASE.sub(lambda found: found[1] + _pinned(Reference.parse(found[2]), resolve), text)
     return _IMAGE.sub(lambda found: found[1] + resolve(Reference.parse(f"{found[2]}/{found[3]}:{found[4]}")), text)
 

@@ -158,7 +158,7 @@ def bill(image: str) -> dict[str, Any]:
     """
     save = os.environ.get("RECMESH_IMAGE_SAVE", _SAVE)
     if image in STORES:
-        store = digests.images((ROOT / "charts" / image / "values.yaml").read_text())[0]
+        store = digests.store_image(ROOT, image)
         name = f"{store.registry}/{store.repository}" + (f"@{store.digest}" if store.digest else f":{store.tag}")
         held = sbom.found(_saved(name, save), {}) if save else []
         return sbom.document(store.repository, store.tag, [STORES[image](store.tag), *held])

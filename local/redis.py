@@ -2,7 +2,7 @@
 
     python -m local.redis --data FOLDER --socket FOLDER/redis.sock --users FILE
 
-This is what `charts/redis/files/start.sh` does in the chart, without a shell and redis-cli. The process becomes
+This is what `charts/recmesh/files/redis-start.sh` does in the chart, without a shell and redis-cli. The process becomes
 redis-server, so that signals reach it, and a child of it follows the file.
 """
 

@@ -140,7 +140,7 @@ def start_redis(folder: Path, port: int | None = None, password: str = "", optio
     command, environment = [str(get_binary_path())], {}
     if password:
         (folder / "redis-server").symlink_to(get_binary_path())
-        command = ["sh", str(ROOT / "charts/redis/files/start.sh")]
+        command = ["sh", str(ROOT / "charts/recmesh/files/redis-start.sh")]
         environment = {"REDISCLI_AUTH": password, "PATH": f"{folder}:{os.environ['PATH']}"}
     log = folder / "redis.log"
     server = RedisServer(spawn([*command, *settings, *options], log, environment), log, {"main": port})
@@ -222,7 +222,7 @@ def start_secured_redis(
         files = {"cert": "tls.crt", "key": "tls.key", "ca-cert": "ca.crt"}
         settings |= {"port": "0", "tls-port": str(port)}
         settings |= {f"tls-{name}-file": str(folder / "tls" / file) for name, file in files.items()}
-    command = ["sh", str(ROOT / "charts/redis/files/start.sh")]
+    command = ["sh", str(ROOT / "charts/recmesh/files/redis-start.sh")]
     command += [word for name, value in settings.items() for word in (f"--{name}", value)]
     variables = {
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",

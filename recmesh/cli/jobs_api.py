@@ -12,6 +12,7 @@ from recmesh.errors import SettingsError
 
 COMPONENT = "app.kubernetes.io/component"
 _HELM = "helm"
+_NAME = "recmesh.io/job-name"
 _INSTANCE = "app.kubernetes.io/instance"
 POLL_INTERVAL_SECONDS = 1.0
 
@@ -50,7 +51,11 @@ class Jobs:
 
         if kind not in found.data:
             raise SettingsError(f"{self._release} has no job {kind}, only {', '.join(sorted(found.data))}")
-        return dict(yaml.safe_load(found.data[kind]))
+        manifest: dict[str, Any] = yaml.safe_load(found.data[kind])
+        # kubectl creates it under a generated name; here the name is that of the Job which helm would create.
+        del manifest["metadata"]["generateName"]
+        manifest["metadata"]["name"] = manifest["metadata"]["annotations"].pop(_NAME)
+        return manifest
 
     def get(self, name: str) -> Any:
         """Read a Job; None if there is no such Job."""
@@ -70,8 +75,6 @@ class Jobs:
 
     def create(self, manifest: dict[str, Any]) -> None:
         """Create a Job by server-side apply in the name of Helm, so that Helm can manage it afterwards."""
-        owner = {"meta.helm.sh/release-name": self._release, "meta.helm.sh/release-namespace": self.namespace}
-        manifest["metadata"].setdefault("annotations", {}).update(owner)
         with errors():
             self._batch.patch_namespaced_job(
                 manifest["metadata"]["name"],

@@ -1,7 +1,7 @@
 """The users of Redis, each with the commands and keys that it needs, as lines of a Redis access control list.
 
 A service or job has a user of its own. No user may run a command that stops Redis, changes its configuration or its
-users, or empties it. `charts/redis/files/start.sh` gives the lines to Redis.
+users, or empties it. `charts/recmesh/files/redis-start.sh` gives the lines to Redis.
 """
 
 import hashlib

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -35,9 +34,9 @@ def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([helm(), *arguments], capture_output=True, text=True, check=False)
 
 
-def render(values: str = "default", *options: str, chart: str = "recmesh") -> list[Resource]:
+def render(values: str = "default", *options: str) -> list[Resource]:
     """All resources of an installation `shop` in the namespace `prod`, including tests and hooks."""
-    return list(_rendered(chart, VALUES[values], options))
+    return list(_rendered(VALUES[values], options))
 
 
 def refused(*options: str) -> str:
@@ -48,9 +47,9 @@ def refused(*options: str) -> str:
 
 
 @cache
-def _rendered(chart: str, files: tuple[str, ...], options: tuple[str, ...]) -> tuple[Resource, ...]:
+def _rendered(files: tuple[str, ...], options: tuple[str, ...]) -> tuple[Resource, ...]:
     values = [f"--values={file}" for file in files]
-    result = run_helm("template", "shop", str(CHARTS / chart), "--namespace=prod", *values, *options)
+    result = run_helm("template", "shop", str(CHARTS / "recmesh"), "--namespace=prod", *values, *options)
     assert result.returncode == 0, result.stderr
     return tuple(resource for resource in yaml.load_all(result.stdout, yaml.CSafeLoader) if resource)
 
@@ -93,8 +92,3 @@ def _value(variable: Resource) -> Any:
     if "fieldRef" in source:
         return source["fieldRef"]["fieldPath"]
     return source["secretKeyRef"]["name"], source["secretKeyRef"]["key"]
-
-
-def chart_path(name: str) -> Path:
-    """Folder of a chart."""
-    return CHARTS / name

@@ -94,7 +94,16 @@ def test_the_launcher_has_the_jobs_of_the_installation() -> None:
     templates = {name: yaml.safe_load(text) for name, text in find(resources, "ConfigMap", "jobs")["data"].items()}
     assert set(templates) == {"train", "ingest", "import", "archive"}
     for kind in ("train", "ingest"):
-        assert templates[kind] == find(resources, "Job", kind)
+        job = find(resources, "Job", kind)
+        metadata = templates[kind]["metadata"]
+        assert templates[kind]["spec"] == job["spec"]
+        assert metadata["labels"] == job["metadata"]["labels"]
+        assert (metadata["generateName"], "name" in metadata) == (f"shop-{kind}-", False)  # no name that helm needs
+        assert metadata["annotations"] == {
+            "recmesh.io/job-name": job["metadata"]["name"],
+            "meta.helm.sh/release-name": "shop",
+            "meta.helm.sh/release-namespace": "prod",
+        }
     assert templates["import"]["spec"]["template"]["spec"]["containers"][0]["args"] == [
         "jobs.data",
         "https://data.example/shop.tar.gz",

@@ -89,7 +89,9 @@ def test_without_tls_metrics_are_scraped_over_http() -> None:
 def test_policies_let_prometheus_reach_every_metrics_port(values: str) -> None:
     resources = render(values, OPERATOR)
     policies = {
-        resource["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: resource["spec"]["ingress"]
+        resource["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: resource["spec"].get(
+            "ingress", []
+        )
         for resource in resources
         if resource["kind"] == "NetworkPolicy"
     }
@@ -131,7 +133,7 @@ def test_the_rule_has_the_alerts_of_the_file() -> None:
 
 def test_monitors_that_cannot_work_are_refused() -> None:
     on = "--set=monitoring.serviceMonitor.enabled=true"
-    assert "name its pods in networkPolicy.metrics" in refused(OPERATOR, on)
+    assert "name its namespace in networkPolicy.metricsNamespaces" in refused(OPERATOR, on)
     open_port = '--set-json=networkPolicy.metrics=[{"podSelector":{}}]'
     assert "not both" in refused(OPERATOR, on, open_port, "--set=monitoring.podMonitor.enabled=true")
     assert of_operator(render("default", OPERATOR, on, "--set=global.networkPolicy.enabled=false")) == {

@@ -253,7 +253,7 @@ def test_as_reads_the_rules_in_the_model_store() -> None:
 def test_paddle_serving_runs_on_gpu_nodes() -> None:
     spec = find(render("all"), "Deployment", "paddle-serving")["spec"]["template"]["spec"]
     (container,) = spec["containers"]
-    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"  # a number would become a string in the cluster
     assert container["image"].startswith("registry.example/recmesh/paddle-serving-gpu:")
     assert spec["runtimeClassName"] == "nvidia"
     assert spec["nodeSelector"]["nvidia.com/gpu.present"] == "true"
@@ -341,7 +341,7 @@ def test_redis_takes_its_password_from_a_secret_and_not_from_an_argument() -> No
     read = ["redis-cli", "-s", "/run/redis/redis.sock", "-e", "exists", "recmesh"]
     assert [redis[probe]["exec"]["command"] for probe in ("startupProbe", "readinessProbe")] == [read, read]
     script = find(resources, "ConfigMap", "redis")["data"]["start.sh"]
-    assert script.strip() == (CHARTS / "redis/files/start.sh").read_text().strip()
+    assert script.strip() == (CHARTS / "recmesh/files/redis-start.sh").read_text().strip()
 
     plain = render("default", "--set=redis.auth.enabled=false")
     (without,) = find(plain, "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
@@ -358,7 +358,7 @@ def test_no_variable_with_a_password_is_expanded(values: str) -> None:
     texts = [text for resource in resources for text in strings(resource)]
     assert len(texts) > 500
     expanded = {name for text in texts for name in re.findall(r"\$\((\w+)\)", text)}
-    assert expanded <= {"POD_NAME", "POD_UID", "NODE_NAME"}  # attributes of traces
+    assert expanded <= {"POD_NAME", "POD_UID", "NODE_NAME", "JOB_NAME"}  # attributes of traces
     assert [text for text in texts if re.search(r"\w://\S*@", text)] == []
 
 

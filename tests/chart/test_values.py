@@ -1,43 +1,245 @@
-"""The schema describes every value, and docs/values.md is generated from it."""
+"""Everything about values follows from values.schema.yaml; a value may be missing or null."""
 
 import json
+import re
+import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.chart.conftest import CHARTS
-from tests.servers import ROOT
+from charts import values as charts_values
+from recmesh.dataset.reading import DatasetSettings
+from services.compact.settings import CompactSettings
+from services.feed.settings import FeedSettings
+from services.rank.paddle_serving.settings import PaddleServingSettings
+from tests.chart.conftest import CHARTS, Resource, containers, find, refused, render, run_helm
+
+CHART = CHARTS / "recmesh"
 
 
-def undescribed(name: str, default: Any, part: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
-    """Names of values without a description."""
-    target = definitions[part["$ref"].rpartition("/")[2]] if "$ref" in part else {}
-    merged = {**target, **part}
-    if not merged.get("description", "").endswith("."):
-        yield name
-    if "properties" in merged and isinstance(default, dict):
-        for key, value in default.items():
-            yield from undescribed(f"{name}.{key}", value, merged["properties"].get(key, {}), definitions)
+def test_what_follows_from_the_schema_is_current() -> None:
+    for path, content in charts_values.outputs().items():
+        assert path.read_text() == content, f"{path.name}: run `make values`"
 
 
-@pytest.mark.parametrize("chart", ["recmesh", "redis", "milvus"])
-def test_every_value_is_described(chart: str) -> None:
-    schema = json.loads((CHARTS / chart / "values.schema.json").read_text())
-    defaults = yaml.safe_load((CHARTS / chart / "values.yaml").read_text())
-    missing = [
-        name
-        for key, value in defaults.items()
-        for name in undescribed(key, value, schema["properties"].get(key, {}), schema["$defs"])
+def described(name: str, part: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each value of the JSON Schema with its description."""
+    if part:  # an empty schema is a key of former charts
+        yield name, part.get("description", "")
+    if name.rpartition(".")[2] != "settings":  # docs/services.md describes the settings
+        for key, nested in part.get("properties", {}).items():
+            yield from described(f"{name}.{key}", nested)
+
+
+def test_every_value_is_described_in_sentences() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    found = dict(pair for key, part in schema["properties"].items() for pair in described(key, part))
+    assert len(found) > 500
+    assert [name for name, text in found.items() if not text.endswith(".")] == []
+
+
+@cache
+def paths() -> tuple[str, ...]:
+    """Every path that the schema describes."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    return tuple(name for key, part in schema["properties"].items() for name, _ in described(key, part))
+
+
+def rendered_with(tmp_path: Path, values: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+    """Render with a file of values."""
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return run_helm("template", "shop", str(CHART), "--namespace=prod", f"--values={file}", *options)
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return dict(value)
+
+
+SHARDS = 8
+"""The paths are as many that two workers share them in parts."""
+
+
+@pytest.mark.parametrize("values", ["default", pytest.param("all", marks=pytest.mark.long)])
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_every_value_may_be_null(shard: int, values: str, tmp_path: Path) -> None:
+    """An empty key in a file of values is null, and has the default of the chart."""
+    given = yaml.safe_load((CHART / "ci/all-values.yaml").read_text()) if values == "all" else {}
+    failed = {}
+    for path in paths()[shard::SHARDS]:
+        changed = json.loads(json.dumps(given))
+        at = changed
+        *parents, last = path.split(".")
+        for key in parents:
+            at = at.setdefault(key, {})
+        at[last] = None
+        result = rendered_with(tmp_path, changed)
+        if result.returncode and path not in result.stderr:
+            failed[path] = result.stderr.strip()
+    assert failed == {}
+
+
+@pytest.mark.parametrize("path", [path for path in paths() if "." not in path and path != "global"])
+def test_a_block_that_is_null_has_its_defaults(path: str, tmp_path: Path) -> None:
+    result = rendered_with(tmp_path, {path: None})
+    assert result.returncode == 0, result.stderr
+    assert list(yaml.load_all(result.stdout, yaml.CSafeLoader)) == list(render())
+
+
+def resources_of(name: str, *options: str) -> Any:
+    return containers(find(render("default", *options), "Deployment", name)["spec"]["template"])[0]["resources"]
+
+
+def test_components_have_the_shared_values_unless_they_have_their_own() -> None:
+    def replicas(*options: str) -> list[int]:
+        resources = render("default", *options)
+        return [find(resources, "Deployment", name)["spec"]["replicas"] for name in ("um", "rank", "as")]
+
+    assert replicas("--set=service.replicas=3") == [3, 3, 3]
+    assert replicas("--set=service.replicas=3", "--set=rank.replicas=2") == [3, 2, 3]
+    assert replicas("--set=service.replicas=3", "--set=rank.replicas=0") == [3, 0, 3]
+    assert replicas("--set=service.replicas=3", "--set=rank.replicas=null") == [3, 3, 3]
+
+    def scratch(*options: str) -> list[str]:
+        resources = render("default", *options)
+        volumes = [find(resources, kind, name)["spec"] for kind, name in (("Job", "train"), ("Job", "ingest"))] + [
+            find(resources, "CronJob", "archive")["spec"]["jobTemplate"]["spec"]
+        ]
+        return [
+            volume["emptyDir"]["sizeLimit"]
+            for spec in volumes
+            for volume in spec["template"]["spec"]["volumes"]
+            if volume["name"] == "home"
+        ]
+
+    assert scratch() == ["20Gi", "20Gi", "1Gi"]
+    assert scratch("--set=job.scratch=50Gi") == ["50Gi", "50Gi", "1Gi"]
+    assert scratch("--set=job.scratch=50Gi", "--set=train.scratch=80Gi") == ["80Gi", "50Gi", "1Gi"]
+
+
+def test_maps_of_components_and_shared_ones_are_merged() -> None:
+    assert resources_of("um") == {"requests": {"cpu": "100m", "memory": "96Mi"}, "limits": {"memory": "256Mi"}}
+    assert resources_of("um", "--set=um.resources.limits.memory=1Gi", "--set=service.resources.requests.cpu=2") == {
+        "requests": {"cpu": 2, "memory": "96Mi"},
+        "limits": {"memory": "1Gi"},
+    }
+    assert resources_of("rank", "--set=service.resources.requests.cpu=2") == {
+        "requests": {"cpu": "200m", "memory": "192Mi"},
+        "limits": {"memory": "1Gi"},
+    }
+
+
+def test_null_removes_a_key_of_a_map_that_kubernetes_defines() -> None:
+    assert "limits" not in resources_of("um", "--set=um.resources.limits=null")
+    assert "limits" not in resources_of("um", "--set=service.resources.limits=null")
+    assert resources_of("rank", "--set=rank.resources.limits.memory=null")["limits"] == {}
+    probe = containers(
+        find(render("default", "--set=um.probes.readiness.timeoutSeconds=null"), "Deployment", "um")["spec"]["template"]
+    )[0]["readinessProbe"]
+    assert (probe["periodSeconds"], "timeoutSeconds" in probe) == (2, False)
+
+
+def without(values: Any, path: str) -> None:
+    *parents, last = path.split(".")
+    for key in parents:
+        values = values[key]
+    del values[last]
+
+
+def test_an_upgrade_that_keeps_the_values_of_a_former_chart_has_the_new_defaults(tmp_path: Path) -> None:
+    """`helm upgrade --reuse-values` replaces values.yaml by the values of the release, which lack the new keys."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    for path in ("ingress", "gateway", "serviceAccount", "commonLabels", "networkPolicy.dns", "redis.metrics"):
+        without(values, path)
+    for path in ("global.tls", "security", "secrets", "as.expose", "service.probes", "global.containerSecurityContext"):
+        without(values, path)
+    values |= {"common": {"global": {}}, "redis": {**values["redis"], "global": {"tolerations": []}, "common": {}}}
+    shutil.copytree(CHART, tmp_path / "recmesh")
+    (tmp_path / "recmesh" / "values.yaml").write_text(yaml.safe_dump(values))
+    result = run_helm("template", "shop", str(tmp_path / "recmesh"), "--namespace=prod")
+    assert result.returncode == 0, result.stderr
+    assert list(yaml.load_all(result.stdout, yaml.CSafeLoader)) == list(render())
+
+
+REFUSED = {
+    "settings.NONSENSE": ("--set=settings.NONSENSE=1", "/settings"),
+    "log level": ("--set=settings.LOG_LEVEL=loud", "/settings/LOG_LEVEL"),
+    "a setting of a component": ("--set=um.settings.NONSENSE=1", "/um/settings"),
+    "no data set": ("--set=dataset.source=", "/dataset/source"),
+    "a bucket without a name": ("--set=dataset.source=s3://", "/dataset/source"),
+    "an unknown scheme": ("--set=dataset.source=ftp://x/y", "/dataset/source"),
+    "schedule": ("--set=retrain.schedule=daily", "/retrain/schedule"),
+    "schedule of four fields": ("--set=archive.schedule=0 3 * *", "/archive/schedule"),
+    "redis": ("--set=external.redis.url=http://x", "/external/redis/url"),
+    "milvus": ("--set=external.milvus.uri=x:19530", "/external/milvus/uri"),
+    "model store": ("--set=modelStore.url=ftp://x", "/modelStore/url"),
+    "archive": ("--set=archive.url=ftp://x", "/archive/url"),
+    "otlp": ("--set=external.otlp.endpoint=collector:4317", "/external/otlp/endpoint"),
+    "replicas": ("--set=um.replicas=-1", "/um/replicas"),
+    "a key of a service": ("--set=um.replica=2", "/um"),
+    "a key of a job": ("--set=train.scratchSize=2", "/train"),
+    "a key of the chart": ("--set=replicas=2", "replicas"),
+    "digest": ("--set=um.image.digest=latest", "/um/image/digest"),
+}
+
+
+@pytest.mark.parametrize(("option", "key"), REFUSED.values(), ids=REFUSED)
+def test_the_schema_refuses_what_cannot_work_and_names_the_key(option: str, key: str) -> None:
+    message = refused(option)
+    assert "don't meet the specifications of the schema" in message
+    assert re.search(rf"{key}\b", message), message
+
+
+def test_global_is_open_to_other_charts() -> None:
+    options = ("--set=global.other=1", "--set=global.security.allowInsecureImages=true")
+    assert render("default", *options) == render()
+
+
+def volumes_of(resources: list[Resource]) -> dict[str, Any]:
+    claims = [found for found in resources if found["kind"] == "PersistentVolumeClaim"]
+    templates = [
+        (found["metadata"]["name"], claim)
+        for found in resources
+        if found["kind"] == "StatefulSet"
+        for claim in found["spec"]["volumeClaimTemplates"]
     ]
-    assert missing == []
+    return {
+        name: claim["spec"].get("storageClassName")
+        for name, claim in (*((found["metadata"]["name"], found) for found in claims), *templates)
+    }
 
 
-def test_the_page_of_values_is_current() -> None:
-    page = subprocess.run(
-        [sys.executable, "charts/values_page.py"], cwd=ROOT, capture_output=True, text=True, check=True
+def test_a_storage_class_of_all_volumes() -> None:
+    options = ("--set=global.storageClass=fast", "--set=dataset.volume.enabled=true")
+    every = ("shop-model-store", "shop-dataset", "shop-redis", "shop-milvus")
+    assert volumes_of(render("default", *options)) == dict.fromkeys(every, "fast")
+    own = render("default", *options, "--set=redis.persistence.storageClass=slow")
+    assert volumes_of(own) == {**dict.fromkeys(every, "fast"), "shop-redis": "slow"}
+
+
+OF_THE_CHART = re.compile(
+    r"HOST|HOME|MODEL_STORE|OTLP_ENDPOINT|RANK_BACKEND|ANSWER_\w+|AUDIT\w*|POLICY_FILE|TOKENS_FILE|JW\w+|REFLECTION"
+    r"|TLS_\w+|METRICS_PORT|\w+_PORT|\w+_TARGET|MILVUS_\w+|REDIS_(CA|PASSWORD|PASSWORD_FILE|PREFIX|URL|USERNAME)"
+    r"|PADDLE_SERVING_(DEVICE|TOLERANCE)"
+)
+"""Settings that follow from other values."""
+
+
+def test_the_settings_are_those_that_the_programs_read() -> None:
+    programs = (
+        *(CompactSettings, FeedSettings, PaddleServingSettings, DatasetSettings),
+        import_module("services.as.settings").AsSettings,
     )
-    assert (ROOT / "docs" / "values.md").read_text() == page.stdout, "run `make values`"
+    read = {name.upper() for settings in programs for name in settings.model_fields}
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    known = set(schema["properties"]["settings"]["properties"])
+    assert known == {name for name in read if not OF_THE_CHART.fullmatch(name)}
+    assert known == set(schema["properties"]["rank"]["properties"]["settings"]["properties"])

@@ -129,18 +129,19 @@ def test_digests_are_those_of_the_registry(
     assert capsys.readouterr().out.splitlines()[:-1] == [
         f"{name} {pushed[Reference.parse(name).repository]}" for name in dict.fromkeys(str(image) for image in named)
     ]
-    rendered = run(Path(sys.prefix) / "bin" / "helm", "template", "milvus", tmp_path_chart(tmp_path))
+    rendered = run(Path(sys.prefix) / "bin" / "helm", "template", "shop", pinned_chart(tmp_path))
     (image,) = re.findall(r"image: (\S*milvus\S*)", rendered)
     assert image.endswith(f"@{pushed['milvusdb/milvus']}")
 
 
-def tmp_path_chart(root: Path) -> Path:
-    """The chart milvus with the values that were written."""
-    shutil.copytree(ROOT / "charts" / "common", root / "charts" / "common")
-    values = (root / "charts" / "milvus" / "values.yaml").read_text()
-    shutil.copytree(ROOT / "charts" / "milvus", root / "charts" / "milvus", dirs_exist_ok=True)
-    (root / "charts" / "milvus" / "values.yaml").write_text(values)
-    return root / "charts" / "milvus"
+def pinned_chart(root: Path) -> Path:
+    """The chart with the values that follow from the written digests."""
+    written = (root / digests.SCHEMA).read_text()
+    shutil.copytree(ROOT / "charts", root / "charts", dirs_exist_ok=True)
+    (root / digests.SCHEMA).write_text(written)
+    (root / "docs").mkdir()
+    run(sys.executable, root / "charts" / "values.py")
+    return root / "charts" / "recmesh"
 
 
 def test_a_digest_is_renewed_when_its_tag_moves(registry: str) -> None:
@@ -385,7 +386,7 @@ def test_vulnerable_packages_of_images_are_named(tmp_path: Path, monkeypatch: py
     found = check_security(database(tmp_path / "database", entries), sboms)
     assert found.returncode != 0
     lines = [line.partition(" (")[0] for line in found.stdout.splitlines()]
-    milvus = digests.images((ROOT / "charts" / "milvus" / "values.yaml").read_text())[0].tag
+    milvus = digests.store_image(ROOT, "milvus").tag
     assert lines == [
         f"github.com/milvus-io/milvus {milvus}: GO-2026-9, CVE-2026-99999",
         "glibc 2.36-9+deb12u14: DEBIAN-CVE-2026-9, CVE-2026-99999",

@@ -50,18 +50,22 @@ def test_other_texts_are_no_names_of_images(text: str) -> None:
 
 def test_every_public_image_of_the_repository_is_found() -> None:
     named = {image.repository for path in digests.files(ROOT) for image in digests.images(path.read_text())}
-    assert named == {"library/python", "nvidia/cuda", "milvusdb/milvus", "library/redis"}
+    assert named == {
+        *("library/python", "nvidia/cuda"),
+        *("milvusdb/milvus", "library/redis", "oliver006/redis_exporter"),
+    }
     assert all(digests.images(path.read_text()) for path in digests.files(ROOT))
 
 
-@pytest.mark.parametrize("name", ["docker/service.Dockerfile", "charts/redis/values.yaml"])
-def test_a_digest_is_written_and_renewed_in_its_place(name: str) -> None:
+@pytest.mark.parametrize(("name", "number"), [("docker/service.Dockerfile", 1), (str(digests.SCHEMA), 3)])
+def test_a_digest_is_written_and_renewed_in_its_place(name: str, number: int) -> None:
     text = (ROOT / name).read_text()
-    (image,) = digests.images(text)
+    found = digests.images(text)
     pinned = digests.pin(text, lambda _: DIGEST)
-    assert digests.images(pinned) == [image.pinned(DIGEST)]
-    changed = [line for line in pinned.splitlines() if line not in text.splitlines()]
-    assert changed == [f"ARG BASE={image.pinned(DIGEST)}" if "Dockerfile" in name else f"  digest: {DIGEST}"]
+    assert digests.images(pinned) == [image.pinned(DIGEST) for image in found]
+    changed = [line.strip() for line in pinned.splitlines() if line not in text.splitlines()]
+    line = f"ARG BASE={found[0].pinned(DIGEST)}" if "Dockerfile" in name else f"default: {DIGEST}"
+    assert changed == [line] * number
     assert digests.pin(pinned, lambda _: OTHER) == pinned.replace(DIGEST, OTHER)
 
 

@@ -203,7 +203,7 @@ def test_the_bill_of_materials_of_a_built_image_lists_what_is_in_it(saved: Path)
 @pytest.mark.parametrize("store", images.STORES)
 def test_the_bill_of_materials_of_a_store_names_its_server(saved: Path, store: str) -> None:
     docker_archive(saved, [{"etc/os-release": b"ID=ubuntu\nVERSION_ID=22.04\n"}])
-    image = yaml.safe_load((ROOT / "charts" / store / "values.yaml").read_text())["image"]
+    image = yaml.safe_load((ROOT / "charts/recmesh/values.yaml").read_text())[store]["image"]
     bill = images.bill(store)
     (server,) = validated(bill).values()
     number = re.fullmatch(r"v?([\d.]+)(-.*)?", image["tag"])

@@ -7,7 +7,7 @@ chart's scope.
 {{- /* The mark that ingestion waits for: a training on this data set with this image and these settings. */ -}}
 {{- define "recmesh.trainMark" -}}
 {{- $scope := dict "root" . "component" "train" "values" .Values.train -}}
-{{- printf "%s%s" (include "recmesh.datasetContainer" $scope) (include "recmesh.trainContainer" $scope) | sha256sum | trunc 16 -}}
+{{- printf "%s\n%s" (include "recmesh.datasetContainer" $scope) (include "recmesh.trainContainer" $scope) | fromYamlArray | toJson | sha256sum | trunc 16 -}}
 {{- end -}}
 
 {{- define "recmesh.trainSpec" -}}
@@ -15,7 +15,7 @@ chart's scope.
 {{- include "recmesh.jobPolicy" . }}
 template:
   metadata:
-    {{- include "common.podMetadata" $scope | nindent 4 }}
+    {{- include "recmesh.podMetadata" $scope | nindent 4 }}
   spec:
     {{- include "recmesh.jobPod" $scope | nindent 4 }}
     initContainers:
@@ -34,8 +34,8 @@ template:
   metadata:
     {{- /* A Milvus of another minor version starts without data: the Job has to run again. */}}
     {{- $annotations := dict }}
-    {{- if .Values.milvus.enabled }}{{ $annotations = dict "recmesh.io/milvus" (include "common.milvusVersion" .Values.milvus.image.tag) }}{{ end }}
-    {{- include "common.podMetadata" (merge (dict "annotations" $annotations) $scope) | nindent 4 }}
+    {{- if .Values.milvus.enabled }}{{ $annotations = dict "recmesh.io/milvus" (include "recmesh.milvusVersion" .Values.milvus.image.tag) }}{{ end }}
+    {{- include "recmesh.podMetadata" (merge (dict "annotations" $annotations) $scope) | nindent 4 }}
   spec:
     {{- include "recmesh.jobPod" $scope | nindent 4 }}
     initContainers:
@@ -53,7 +53,7 @@ train, so that repeating the ingestion of the installation restores the latest r
 {{- include "recmesh.jobPolicy" . }}
 template:
   metadata:
-    {{- include "common.podMetadata" $scope | nindent 4 }}
+    {{- include "recmesh.podMetadata" $scope | nindent 4 }}
   spec:
     {{- include "recmesh.jobPod" $scope | nindent 4 }}
     initContainers:
@@ -69,25 +69,25 @@ template:
 {{- include "recmesh.jobPolicy" . }}
 template:
   metadata:
-    {{- include "common.podMetadata" $scope | nindent 4 }}
+    {{- include "recmesh.podMetadata" $scope | nindent 4 }}
   spec:
     {{- include "recmesh.jobPod" $scope | nindent 4 }}
     containers:
       - name: import
         image: {{ include "recmesh.image" (dict "root" . "name" "ingest" "image" .Values.ingest.image) }}
         imagePullPolicy: {{ .Values.image.pullPolicy }}
-        {{- include "common.containerSecurity" . | nindent 8 }}
+        {{- include "recmesh.containerSecurity" $scope | nindent 8 }}
         args: [jobs.data, {{ .Values.dataset.source | quote }}, /dataset/{{ .Values.dataset.volume.folder | default "data" }}]
         env:
           {{- include "recmesh.datasetEnv" . | nindent 10 }}
-          {{- include "common.extraEnv" $scope | nindent 10 }}
+          {{- include "recmesh.jobEnv" $scope | nindent 10 }}
         resources:
           {{- toYaml .Values.ingest.resources | nindent 10 }}
         volumeMounts:
           - {name: tmp, mountPath: /tmp}
           - {name: dataset, mountPath: /dataset}
           - {name: home, mountPath: /var/lib/recmesh}
-          {{- include "common.extraVolumeMounts" $scope | nindent 10 }}
+          {{- include "recmesh.extraVolumeMounts" $scope | nindent 10 }}
 {{- end -}}
 
 {{- /* Copies new entries of the log of feed to the archive, and removes old ones from Redis. */ -}}
@@ -96,14 +96,14 @@ template:
 {{- include "recmesh.jobPolicy" . }}
 template:
   metadata:
-    {{- include "common.podMetadata" $scope | nindent 4 }}
+    {{- include "recmesh.podMetadata" $scope | nindent 4 }}
   spec:
     {{- include "recmesh.jobPod" $scope | nindent 4 }}
     containers:
       - name: archive
         image: {{ include "recmesh.image" (dict "root" . "name" "ingest" "image" .Values.archive.image) }}
         imagePullPolicy: {{ .Values.image.pullPolicy }}
-        {{- include "common.containerSecurity" . | nindent 8 }}
+        {{- include "recmesh.containerSecurity" $scope | nindent 8 }}
         args:
           - jobs.archive
           - --archive={{ include "recmesh.archiveUrl" . }}
@@ -112,7 +112,7 @@ template:
           {{- include "recmesh.tlsEnv" $scope | nindent 10 }}
           {{- include "recmesh.redisEnv" $scope | nindent 10 }}
           {{- include "recmesh.storeEnv" . | nindent 10 }}
-          {{- include "common.extraEnv" $scope | nindent 10 }}
+          {{- include "recmesh.jobEnv" $scope | nindent 10 }}
         resources:
           {{- toYaml .Values.archive.resources | nindent 10 }}
         volumeMounts:
@@ -132,32 +132,38 @@ podFailurePolicy:
   rules:
     - action: FailJob # settings or data are wrong, so that a retry cannot help
       onExitCodes: {operator: In, values: [2, 3]}
-      onPodConditions: [] # required by the schema of Kubernetes 1.28
+      {{- if semverCompare "<1.29-0" .Capabilities.KubeVersion.Version }}
+      onPodConditions: [] # required there; later versions drop it, and would differ from it for ever after
+      {{- end }}
     - action: Ignore # the node was drained or the pod was preempted
       onPodConditions: [{type: DisruptionTarget, status: "True"}]
 {{- end -}}
 
+{{- /* The pod of a job, without its containers. Arguments: `root`, `component`, `values`. */ -}}
 {{- define "recmesh.jobPod" -}}
-{{- $priority := include "recmesh.priority" (dict "root" .root "kind" "jobs") -}}
 restartPolicy: Never
-serviceAccountName: {{ include "common.name" (dict "root" .root "component" "services") }}
-automountServiceAccountToken: false
-enableServiceLinks: false
-{{ include "common.podSettings" (merge (dict "priority" $priority) .) }}
+{{ include "recmesh.podAccount" . }}
+{{ include "recmesh.podSettings" (merge (dict "priority" (include "recmesh.priority" (dict "root" .root "kind" "jobs"))) .) }}
 volumes:
   - name: tmp
     emptyDir: {}
-  - name: home
-    emptyDir: {sizeLimit: {{ .values.scratch }}}
+  {{- include "recmesh.scratchVolume" . | nindent 2 }}
   {{- include "recmesh.storeVolume" .root | nindent 2 }}
   {{- if include "recmesh.mountsDataset" . }}
   - name: dataset
     persistentVolumeClaim:
-      claimName: {{ .root.Values.dataset.volume.existingClaim | default (include "common.name" (dict "root" .root "component" "dataset")) }}
+      claimName: {{ .root.Values.dataset.volume.existingClaim | default (include "recmesh.name" (dict "root" .root "component" "dataset")) }}
   {{- end }}
   {{- include "recmesh.caVolumes" . | nindent 2 }}
   {{- include "recmesh.secretPodVolumes" . | nindent 2 }}
-  {{- include "common.extraVolumes" . | nindent 2 }}
+  {{- include "recmesh.extraVolumes" . | nindent 2 }}
+{{- end -}}
+
+{{- /* What the containers of all jobs have in their environment. Arguments: `root`, `component`, `values`. */ -}}
+{{- define "recmesh.jobEnv" -}}
+{{- include "recmesh.settingsEnv" . }}
+{{- include "recmesh.otlpEnv" (merge (dict "job" true) .) }}
+{{ include "recmesh.extraEnv" . }}
 {{- end -}}
 
 {{- /* Whether the pods of a job mount the volume of data sets. */ -}}
@@ -192,7 +198,7 @@ volumes:
 - name: dataset
   image: {{ include "recmesh.image" (dict "root" .root "name" $image "image" .values.image) }}
   imagePullPolicy: {{ $values.image.pullPolicy }}
-  {{- include "common.containerSecurity" . | nindent 2 }}
+  {{- include "recmesh.containerSecurity" . | nindent 2 }}
   {{- if $values.dataset.volume.enabled }}
   args: [jobs.data, --wait, {{ $values.jobs.waitSeconds | quote }}, {{ include "recmesh.datasetFolder" .root }}]
   {{- else }}
@@ -200,7 +206,7 @@ volumes:
   {{- end }}
   env:
     {{- include "recmesh.datasetEnv" .root | nindent 4 }}
-    {{- include "common.extraEnv" . | nindent 4 }}
+    {{- include "recmesh.jobEnv" . | nindent 4 }}
   resources:
     {{- toYaml .values.resources | nindent 4 }}
   volumeMounts:
@@ -209,7 +215,7 @@ volumes:
     {{- if $values.dataset.volume.enabled }}
     - {name: dataset, mountPath: /dataset, readOnly: true}
     {{- end }}
-    {{- include "common.extraVolumeMounts" . | nindent 4 }}
+    {{- include "recmesh.extraVolumeMounts" . | nindent 4 }}
 {{- end -}}
 
 {{- define "recmesh.trainContainer" -}}
@@ -217,7 +223,7 @@ volumes:
 - name: train
   image: {{ include "recmesh.image" (dict "root" .root "name" "train" "image" $values.train.image) }}
   imagePullPolicy: {{ $values.image.pullPolicy }}
-  {{- include "common.containerSecurity" . | nindent 2 }}
+  {{- include "recmesh.containerSecurity" . | nindent 2 }}
   args:
     - jobs.train
     - --dataset={{ include "recmesh.datasetFolder" .root }}
@@ -230,7 +236,7 @@ volumes:
     {{- end }}
   env:
     {{- include "recmesh.storeEnv" .root | nindent 4 }}
-    {{- include "common.extraEnv" . | nindent 4 }}
+    {{- include "recmesh.jobEnv" . | nindent 4 }}
   resources:
     {{- toYaml $values.train.resources | nindent 4 }}
   volumeMounts:
@@ -242,12 +248,15 @@ volumes:
 - name: ingest
   image: {{ include "recmesh.image" (dict "root" .root "name" "ingest" "image" $values.ingest.image) }}
   imagePullPolicy: {{ $values.image.pullPolicy }}
-  {{- include "common.containerSecurity" . | nindent 2 }}
+  {{- include "recmesh.containerSecurity" . | nindent 2 }}
   args:
     - jobs.ingest
     - --dataset={{ include "recmesh.datasetFolder" .root }}
     - --rejects=/var/lib/recmesh/rejects.csv
     - --mark={{ .mark }}
+    {{- if $values.jobs.starter }}
+    - --starter
+    {{- end }}
     - --wait={{ $values.jobs.waitSeconds }}
     {{- include "recmesh.archiveArgument" .root | nindent 4 }}
     {{- if .prune }}
@@ -267,7 +276,7 @@ volumes:
     {{- include "recmesh.redisEnv" . | nindent 4 }}
     {{- include "recmesh.milvusEnv" . | nindent 4 }}
     {{- include "recmesh.storeEnv" .root | nindent 4 }}
-    {{- include "common.extraEnv" . | nindent 4 }}
+    {{- include "recmesh.jobEnv" . | nindent 4 }}
   resources:
     {{- toYaml $values.ingest.resources | nindent 4 }}
   volumeMounts:
@@ -283,40 +292,79 @@ volumes:
 {{- if include "recmesh.mountsDataset" . }}
 - {name: dataset, mountPath: /dataset, readOnly: true}
 {{- end }}
-{{ include "common.extraVolumeMounts" . }}
+{{ include "recmesh.extraVolumeMounts" . }}
 {{- end -}}
 
-{{- /*
-A complete CronJob. `recmesh job list` finds its Jobs by their labels. Arguments: `root`, `component`, `values` (schedule and
-suspend).
-*/ -}}
+{{- /* The Jobs of a schedule. Arguments: `root`, `component`, `values` (schedule, timeZone and suspend). */ -}}
 {{- define "recmesh.cronJob" -}}
 apiVersion: batch/v1
 kind: CronJob
 metadata:
-  {{- include "common.metadata" . | nindent 2 }}
+  {{- include "recmesh.metadata" . | nindent 2 }}
 spec:
   schedule: {{ .values.schedule | quote }}
-  suspend: {{ .values.suspend }}
+  {{- with .values.timeZone | default .root.Values.jobs.timeZone }}
+  timeZone: {{ . }}
+  {{- end }}
+  suspend: {{ .values.suspend | default false }}
   concurrencyPolicy: Forbid
   successfulJobsHistoryLimit: {{ .root.Values.jobs.successfulHistory }}
   failedJobsHistoryLimit: {{ .root.Values.jobs.failedHistory }}
   jobTemplate:
     metadata:
-      labels:
-        {{- include "common.labels" . | nindent 8 }}
+      labels: # by which `recmesh job list` finds them
+        {{- include "recmesh.labels" . | nindent 8 }}
     spec:
       {{- include (printf "recmesh.%sSpec" .component) .root | nindent 6 }}
 {{- end -}}
 
-{{- /* A complete Job. Arguments: `root`, `component`. */ -}}
+{{- /* The name of a Job. Arguments: `root`, `component`, `spec` (its spec, as text). */ -}}
+{{- define "recmesh.jobName" -}}
+{{- printf "%s-%s" (include "recmesh.name" .) (.spec | fromYaml | toJson | sha256sum | trunc 8) -}}
+{{- end -}}
+
+{{- /* A Job of the installation. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.job" -}}
 {{- $spec := include (printf "recmesh.%sSpec" .component) .root -}}
 apiVersion: batch/v1
 kind: Job
 metadata:
-  {{- $name := printf "%s-%s-%s" .root.Release.Name .component ($spec | fromYaml | toJson | sha256sum | trunc 8) | trunc 63 }}
-  {{- include "common.metadata" (merge (dict "name" $name) .) | nindent 2 }}
+  {{- include "recmesh.metadata" (merge (dict "name" (include "recmesh.jobName" (merge (dict "spec" $spec) .))) .) | nindent 2 }}
 spec:
   {{- $spec | nindent 2 }}
+{{- end -}}
+
+{{- /*
+The same for a ConfigMap. `recmesh job run` creates it under the name of the Job of the installation, in the name of Helm; kubectl
+under a name of its own, which no upgrade needs. Arguments: `root`, `component`.
+*/ -}}
+{{- define "recmesh.jobTemplate" -}}
+{{- $spec := include (printf "recmesh.%sSpec" .component) .root -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  generateName: {{ include "recmesh.name" . }}-
+  namespace: {{ include "recmesh.namespace" .root }}
+  labels:
+    {{- include "recmesh.labels" . | nindent 4 }}
+  annotations:
+    recmesh.io/job-name: {{ include "recmesh.jobName" (merge (dict "spec" $spec) .) }}
+    meta.helm.sh/release-name: {{ .root.Release.Name }}
+    meta.helm.sh/release-namespace: {{ .root.Release.Namespace }}
+spec:
+  {{- $spec | nindent 2 }}
+{{- end -}}
+
+{{- /* What `recmesh job` needs of the Kubernetes API. Argument: the chart's scope. */ -}}
+{{- define "recmesh.launcherRules" -}}
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [{{ include "recmesh.name" (dict "root" . "component" "jobs") }}]
+  verbs: [get]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, delete, get, list, patch, watch]
+- apiGroups: [""]
+  resources: [pods, pods/log]
+  verbs: [get, list, watch]
 {{- end -}}

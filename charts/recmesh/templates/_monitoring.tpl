@@ -9,41 +9,34 @@ true
 {{- end -}}
 {{- end -}}
 
-{{- /* Metadata with additional labels. Arguments: `root`, `component`, `labels`. */ -}}
-{{- define "recmesh.monitoringMetadata" -}}
-{{- include "common.metadata" . }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
-{{- end -}}
-
 {{- /* Annotations of a pod for a Prometheus without the operator. Arguments: `root`, `port`. */ -}}
 {{- define "recmesh.scrapeAnnotations" -}}
 prometheus.io/scrape: "true"
 prometheus.io/port: {{ .port | quote }}
-{{- if include "common.tls" .root }}
+{{- if include "recmesh.tls" .root }}
 prometheus.io/scheme: https
 {{- end }}
 {{- end -}}
 
 {{- /*
-Scraping of the port `metrics` of a component, with the certificate of Prometheus. Labels of recmesh's own, such as `service`, win
-over those of the scrape. Arguments: `root`, `component`, `monitor` (its values).
+Scraping of the port `metrics` of a component, with the certificate of Prometheus; Redis and Milvus have no TLS there. Labels of
+recmesh's own, such as `service`, win over those of the scrape. Arguments: `root`, `component`, `monitor` (its values).
 */ -}}
 {{- define "recmesh.scrape" -}}
-{{- if and .root.Values.global.networkPolicy.enabled (not .root.Values.networkPolicy.metrics) -}}
-{{- fail "monitoring: the NetworkPolicies keep Prometheus out: name its pods in networkPolicy.metrics" -}}
+{{- $policy := .root.Values.networkPolicy -}}
+{{- if and .root.Values.global.networkPolicy.enabled (not $policy.metrics) (not $policy.metricsNamespaces) -}}
+{{- fail "monitoring: the NetworkPolicies keep Prometheus out: name its namespace in networkPolicy.metricsNamespaces" -}}
 {{- end -}}
 - port: metrics
   honorLabels: true
   {{- with .monitor.interval }}
   interval: {{ . }}
   {{- end }}
-  {{- if include "common.tls" .root }}
-  {{- $secret := include "common.tlsSecret" (dict "root" .root "component" "prometheus") }}
+  {{- if and (include "recmesh.tls" .root) (not (has .component (list "redis" "milvus"))) }}
+  {{- $secret := include "recmesh.tlsSecret" (dict "root" .root "component" "prometheus") }}
   scheme: https
   tlsConfig:
-    serverName: {{ include "common.name" . }}
+    serverName: {{ include "recmesh.name" . }}
     ca:
       secret: {name: {{ $secret }}, key: ca.crt}
     cert:
@@ -54,13 +47,11 @@ over those of the scrape. Arguments: `root`, `component`, `monitor` (its values)
 
 {{- /* The components with a metrics port, as a YAML list. */ -}}
 {{- define "recmesh.monitoredComponents" -}}
-{{- range ternary (list "compact") (list "um" "cm" "recall" "rank" "as") (eq .Values.mode "compact") }}
+{{- include "recmesh.deployments" . }}
+{{- range list "redis" "milvus" }}
+{{- $store := index $.Values . }}
+{{- if and $store.enabled $store.metrics.enabled }}
 - {{ . }}
 {{- end }}
-{{- if .Values.feed.enabled }}
-- feed
-{{- end }}
-{{- if .Values.paddleServing.enabled }}
-- paddle-serving
 {{- end }}
 {{- end -}}

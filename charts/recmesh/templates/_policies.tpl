@@ -1,108 +1,75 @@
 {{- /*
-NetworkPolicies that allow only the connections of the architecture. Arguments: `root`, `component` (a service or compact).
+Parts of NetworkPolicies. Argument: the chart's scope, unless stated otherwise. External addresses cannot be restricted, since they
+are unknown. A policy without rules leaves the field out: Kubernetes drops an empty list, which differs from it for ever after.
 */ -}}
 
-{{- define "recmesh.networkPolicy" -}}
-{{- if .root.Values.global.networkPolicy.enabled -}}
-{{- $root := .root -}}
-{{- $ports := include "recmesh.ports" . | fromYaml -}}
-{{- $compact := eq .component "compact" -}}
-{{- $served := ternary (omit $ports "feed") (pick $ports .component) $compact -}}
-{{- $public := ternary "as" .component $compact -}}
-{{- $stage := not (has $public (list "as" "feed")) -}}
-{{- $http := include "recmesh.httpPort" (dict "root" $root "component" $public) -}}
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata:
-  {{- include "common.metadata" . | nindent 2 }}
-spec:
-  podSelector:
+{{- /* A peer of a policy: the pods of a component of this release. Arguments: `root`, `component`. */ -}}
+{{- define "recmesh.peer" -}}
+- podSelector:
     matchLabels:
-      {{- include "common.selector" . | nindent 6 }}
-  policyTypes: [Ingress, Egress]
-  ingress:
-    {{- if not $stage }}
-    - from: # the shop: those who ask for recommendations, or record what happens
-        {{- toYaml $root.Values.networkPolicy.clients | nindent 8 }}
-      ports:
-        - {port: {{ index $ports $public }}, protocol: TCP}
-        {{- with $http }}
-        - {port: {{ . }}, protocol: TCP}
-        {{- end }}
-    {{- else }}
-    - from:
-        {{- include "common.peer" (dict "root" $root "component" "as") | nindent 8 }}
-      ports:
-        - {port: {{ index $ports .component }}, protocol: TCP}
-    {{- end }}
-    {{- if and $root.Values.explorer.enabled (or $compact $stage) }}
-    - from:
-        {{- include "common.peer" (dict "root" $root "component" "explorer") | nindent 8 }}
-      ports:
-        {{- range omit $served "as" }}
-        - {port: {{ . }}, protocol: TCP}
-        {{- end }}
-    {{- end }}
-    - from: # operators, who call single services
-        {{- toYaml $root.Values.networkPolicy.operators | nindent 8 }}
-        {{- if ne .component "feed" }}
-        {{- include "common.peer" (dict "root" $root "component" "test") | nindent 8 }}
-        {{- end }}
-      ports:
-        {{- range $served }}
-        - {port: {{ . }}, protocol: TCP}
-        {{- end }}
-        {{- with $http }}
-        - {port: {{ . }}, protocol: TCP}
-        {{- end }}
-    {{- include "recmesh.metricsIngress" (dict "root" $root "port" (add 10000 (index $ports $public))) | nindent 4 }}
-  egress:
-    {{- include "common.dnsEgress" . | nindent 4 }}
-    {{- if eq .component "as" }}
-    {{- range $name, $port := omit $ports "as" "feed" }}
-    - to:
-        {{- include "common.peer" (dict "root" $root "component" $name) | nindent 8 }}
-      ports:
-        - {port: {{ $port }}, protocol: TCP}
-    {{- end }}
-    {{- end }}
-    {{- if or $compact (has .component (list "um" "cm" "recall" "feed")) }}
-    {{- include "recmesh.redisEgress" $root | nindent 4 }}
-    {{- end }}
-    {{- if or $compact (eq .component "recall") }}
-    {{- include "recmesh.milvusEgress" $root | nindent 4 }}
-    {{- end }}
-    {{- if and $root.Values.paddleServing.enabled (or $compact (eq .component "rank")) }}
-    - to:
-        {{- include "common.peer" (dict "root" $root "component" "paddle-serving") | nindent 8 }}
-      ports:
-        - {port: 8961, protocol: TCP}
-    {{- end }}
-    {{- if or $compact (has .component (list "as" "recall" "rank")) }}
-    {{- include "recmesh.storeEgress" $root | nindent 4 }}
-    {{- end }}
-    {{- with $root.Values.networkPolicy.extraEgress }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-{{- end }}
+      {{- include "recmesh.selector" . | nindent 6 }}
 {{- end -}}
 
-{{- define "recmesh.metricsIngress" -}}
-{{- with .root.Values.networkPolicy.metrics }}
-- from: # scrapers of metrics
-    {{- toYaml . | nindent 4 }}
+{{- /* Connections to the pods of a component. Arguments: `root`, `component`, `port`. */ -}}
+{{- define "recmesh.egressTo" -}}
+- to:
+    {{- include "recmesh.peer" . | nindent 4 }}
   ports:
-    - {port: {{ $.port }}, protocol: TCP}
+    - {port: {{ .port }}, protocol: TCP}
+{{- end -}}
+
+{{- /* What every pod of recmesh may connect to: the DNS of the cluster, the collector of traces and what the values add. */ -}}
+{{- define "recmesh.commonEgress" -}}
+{{- $policy := .Values.networkPolicy -}}
+{{- with $policy.dns }}
+- to:
+    {{- toYaml .peers | nindent 4 }}
+  ports:
+    {{- range .ports }}
+    - {port: {{ . }}, protocol: UDP}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end }}
+{{- with .Values.external.otlp.endpoint }}
+{{- $url := urlParse . }}
+- ports:
+    - {port: {{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary 443 80 (eq $url.scheme "https")) }}, protocol: TCP}
+  {{- with $policy.otlp }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- with $policy.extraEgress }}
+{{ toYaml . }}
 {{- end }}
 {{- end -}}
 
-{{- /* Argument of the templates below: the chart's scope. External addresses cannot be restricted, since they are unknown. */ -}}
+{{- /* Who may connect, unless nobody may: an empty list would mean everybody. Arguments: `peers` (a list), `ports` (YAML). */ -}}
+{{- define "recmesh.ingressFrom" -}}
+{{- if .peers }}
+- from:
+    {{- toYaml .peers | nindent 4 }}
+  ports:
+    {{- .ports | nindent 4 }}
+{{- end }}
+{{- end -}}
+
+{{- /* Scrapers of metrics. Arguments: `root`, `port`. */ -}}
+{{- define "recmesh.metricsIngress" -}}
+{{- $policy := .root.Values.networkPolicy -}}
+{{- $peers := $policy.metrics -}}
+{{- range $policy.metricsNamespaces -}}
+{{- $peers = append $peers (dict "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" .))) -}}
+{{- end -}}
+{{- include "recmesh.ingressFrom" (dict "peers" $peers "ports" (printf "- {port: %v, protocol: TCP}" .port)) -}}
+{{- end -}}
+
 {{- define "recmesh.redisEgress" -}}
 {{- if .Values.redis.enabled }}
 - to:
-    {{- include "common.peer" (dict "root" . "component" "redis") | nindent 4 }}
+    {{- include "recmesh.peer" (dict "root" . "component" "redis") | nindent 4 }}
   ports:
-    {{- include "common.redisPorts" (dict "root" . "own" (.Values.redis.tls).existingSecret) | nindent 4 }}
+    {{- include "recmesh.redisPorts" . | nindent 4 }}
 {{- else }}
 - {} # external Redis
 {{- end }}
@@ -110,10 +77,7 @@ spec:
 
 {{- define "recmesh.milvusEgress" -}}
 {{- if .Values.milvus.enabled }}
-- to:
-    {{- include "common.peer" (dict "root" . "component" "milvus") | nindent 4 }}
-  ports:
-    - {port: 19530, protocol: TCP}
+{{ include "recmesh.egressTo" (dict "root" . "component" "milvus" "port" 19530) }}
 {{- else }}
 - {} # external Milvus
 {{- end }}
@@ -126,44 +90,30 @@ spec:
 {{- end -}}
 
 {{- define "recmesh.archiveEgress" -}}
-{{- if and .Values.archive.enabled (contains "://" (.Values.archive.url | default "")) }}
+{{- if and .Values.archive.enabled (contains "://" .Values.archive.url) }}
 - {} # the archive, {{ .Values.archive.url }}
 {{- end }}
 {{- end -}}
 
+{{- /* A URL may have any port; a data set that recmesh knows by name is downloaded over HTTPS. */ -}}
 {{- define "recmesh.datasetEgress" -}}
-{{- if contains "://" .Values.dataset.source }}
-- {} # the data set, {{ .Values.dataset.source }}
+{{- $source := .Values.dataset.source -}}
+{{- if contains "://" $source }}
+- {} # the data set, {{ $source }}
+{{- else if not (hasPrefix "synthetic" $source) }}
+- ports: # the data set {{ $source }}
+    - {port: 443, protocol: TCP}
+  {{- with .Values.networkPolicy.internet }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}
 {{- end -}}
 
-{{- /* Nothing may connect to a job. Arguments: `root`, `component`. */ -}}
-{{- define "recmesh.jobNetworkPolicy" -}}
-{{- if .root.Values.global.networkPolicy.enabled -}}
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata:
-  {{- include "common.metadata" . | nindent 2 }}
-spec:
-  podSelector:
-    matchLabels:
-      {{- include "common.selector" . | nindent 6 }}
-  policyTypes: [Ingress, Egress]
-  ingress: []
-  egress:
-    {{- include "common.dnsEgress" . | nindent 4 }}
-    {{- if ne .component "archive" }}
-    {{- include "recmesh.datasetEgress" .root | nindent 4 }}
+{{- /* The API server, whose address no selector names. */ -}}
+{{- define "recmesh.apiServerEgress" -}}
+- ports: # the API server
+    {{- range .Values.networkPolicy.apiServerPorts }}
+    - {port: {{ . }}, protocol: TCP}
     {{- end }}
-    {{- if ne .component "import" }}
-    {{- include "recmesh.storeEgress" .root | nindent 4 }}
-    {{- include "recmesh.archiveEgress" .root | nindent 4 }}
-    {{- end }}
-    {{- if has .component (list "ingest" "retrain" "archive") }}
-    {{- include "recmesh.redisEgress" .root | nindent 4 }}
-    {{- end }}
-    {{- if has .component (list "ingest" "retrain") }}
-    {{- include "recmesh.milvusEgress" .root | nindent 4 }}
-    {{- end }}
-{{- end }}
 {{- end -}}

@@ -3,28 +3,33 @@ The secrets Job: it makes the certificates and passwords that are missing, and r
 Arguments: `root`, `name` (of the Job, its account and, with `-spec`, its ConfigMap) and `annotations`.
 */ -}}
 
-{{- define "recmesh.secretsName" -}}
-{{- include "common.name" (dict "root" .root "component" .name) -}}
+{{- define "recmesh.secretsMetadata" -}}
+{{- include "recmesh.metadata" (dict "root" .root "component" "secrets" "name" (include "recmesh.name" (dict "root" .root "component" .name)) "annotations" .annotations) }}
 {{- end -}}
 
-{{- define "recmesh.secretsMetadata" -}}
-{{- include "common.metadata" (dict "root" .root "component" "secrets" "name" (include "recmesh.secretsName" .)) }}
-{{- with .annotations }}
-annotations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- /* The name of the account. An existing one gets the rights of the Job. Arguments: `root`, `name`. */ -}}
+{{- define "recmesh.secretsAccountName" -}}
+{{- $account := .root.Values.secrets.serviceAccount -}}
+{{- if and $account.name (or (eq .name "secrets") (not $account.create)) -}}
+{{- $account.name -}}
+{{- else -}}
+{{- include "recmesh.name" (dict "root" .root "component" .name) -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* What the Job may do, and what it has to make. */ -}}
 {{- define "recmesh.secretsAccount" -}}
 {{- $root := .root -}}
 {{- $metadata := include "recmesh.secretsMetadata" . -}}
+{{- $account := $root.Values.secrets.serviceAccount -}}
+{{- if or $account.create (not $account.name) }}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  {{- $metadata | nindent 2 }}
+  {{- include "recmesh.metadata" (dict "root" $root "component" "secrets" "name" (include "recmesh.secretsAccountName" .) "annotations" (merge dict .annotations $account.annotations)) | nindent 2 }}
 automountServiceAccountToken: false
 ---
+{{- end }}
 # Kubernetes cannot limit the creation of Secrets to names.
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -47,11 +52,11 @@ metadata:
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role
-  name: {{ include "recmesh.secretsName" . }}
+  name: {{ include "recmesh.name" (dict "root" $root "component" .name) }}
 subjects:
   - kind: ServiceAccount
-    name: {{ include "recmesh.secretsName" . }}
-    namespace: {{ $root.Release.Namespace }}
+    name: {{ include "recmesh.secretsAccountName" . }}
+    namespace: {{ include "recmesh.namespace" $root }}
 ---
 # Which certificates and passwords the Job makes.
 apiVersion: v1
@@ -75,20 +80,20 @@ data:
 {{- include "recmesh.jobPolicy" $root }}
 template:
   metadata:
-    {{- include "common.podMetadata" (merge (dict "annotations" $annotations) $scope) | nindent 4 }}
+    {{- include "recmesh.podMetadata" (merge (dict "annotations" $annotations) $scope) | nindent 4 }}
   spec:
     restartPolicy: Never
-    serviceAccountName: {{ include "recmesh.secretsName" . }}
+    serviceAccountName: {{ include "recmesh.secretsAccountName" . }}
     automountServiceAccountToken: true
     enableServiceLinks: false
-    {{- include "common.podSettings" (merge (dict "priority" (include "recmesh.priority" (dict "root" $root "kind" "jobs"))) $scope) | nindent 4 }}
+    {{- include "recmesh.podSettings" (merge (dict "priority" (include "recmesh.priority" (dict "root" $root "kind" "jobs"))) $scope) | nindent 4 }}
     containers:
       - name: secrets
         image: {{ include "recmesh.image" (dict "root" $root "name" "ingest" "image" $root.Values.secrets.image) }}
         imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-        {{- include "common.containerSecurity" $root | nindent 8 }}
+        {{- include "recmesh.containerSecurity" $scope | nindent 8 }}
         args: [jobs.secrets, --spec, /etc/recmesh/secrets/spec.json]
-        {{- with include "common.extraEnv" $scope }}
+        {{- with include "recmesh.jobEnv" $scope | trim }}
         env:
           {{- . | nindent 10 }}
         {{- end }}
@@ -97,11 +102,13 @@ template:
         volumeMounts:
           - {name: tmp, mountPath: /tmp}
           - {name: spec, mountPath: /etc/recmesh/secrets, readOnly: true}
-          {{- include "common.extraVolumeMounts" $scope | nindent 10 }}
+          {{- include "recmesh.caMounts" $scope | nindent 10 }}
+          {{- include "recmesh.extraVolumeMounts" $scope | nindent 10 }}
     volumes:
       - name: tmp
         emptyDir: {}
+      {{- include "recmesh.caVolumes" $scope | nindent 6 }}
       - name: spec
-        configMap: {name: {{ include "recmesh.secretsName" (dict "root" $root "name" (printf "%s-spec" .name)) }}}
-      {{- include "common.extraVolumes" $scope | nindent 6 }}
+        configMap: {name: {{ include "recmesh.name" (dict "root" $root "component" (printf "%s-spec" .name)) }}}
+      {{- include "recmesh.extraVolumes" $scope | nindent 6 }}
 {{- end -}}

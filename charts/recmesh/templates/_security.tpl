@@ -5,7 +5,7 @@ otherwise.
 
 {{- /* The components that have a certificate, with `server` for those that others connect to, as a YAML map. */ -}}
 {{- define "recmesh.certified" -}}
-{{- if include "common.tls" . -}}
+{{- if include "recmesh.tls" . -}}
 {{- $compact := eq .Values.mode "compact" -}}
 {{- range ternary (list "compact") (list "um" "cm" "recall" "rank" "as") $compact }}
 {{ . }}: server
@@ -16,7 +16,7 @@ feed: server
 {{- if .Values.paddleServing.enabled }}
 paddle-serving: server
 {{- end }}
-{{- if and .Values.redis.enabled (not (.Values.redis.tls).existingSecret) }}
+{{- if and .Values.redis.enabled (not .Values.redis.tls.existingSecret) }}
 redis: server
 {{- end }}
 {{- if .Values.milvus.enabled }}
@@ -41,11 +41,24 @@ prometheus: client
 {{- define "recmesh.identity" -}}
 uri: {{ include "recmesh.spiffe" . }}
 {{- if eq .role "server" }}
+{{- $namespace := include "recmesh.namespace" .root }}
 dns:
   {{- range ternary (list "compact" "um" "cm" "recall" "rank" "as") (list .component) (eq .component "compact") }}
-  {{- $name := include "common.name" (dict "root" $.root "component" .) }}
-  {{- range list "" (printf ".%s" $.root.Release.Namespace) (printf ".%s.svc" $.root.Release.Namespace) (printf ".%s.svc.cluster.local" $.root.Release.Namespace) }}
-  - {{ $name }}{{ . }}
+  {{- $name := include "recmesh.name" (dict "root" $.root "component" .) }}
+  {{- $hosts := list $name }}
+  {{- $more := list }}
+  {{- if has . (list "as" "feed") }}
+  {{- if include "recmesh.exposed" (dict "root" $.root "component" .) }}{{ $hosts = append $hosts (printf "%s-public" $name) }}{{ end }}
+  {{- $more = (index $.root.Values .).expose.dnsNames }}
+  {{- end }}
+  {{- range $hosts }}
+  - {{ . }}
+  - {{ . }}.{{ $namespace }}
+  - {{ . }}.{{ $namespace }}.svc
+  - {{ . }}.{{ $namespace }}.svc.cluster.local
+  {{- end }}
+  {{- range $more }}
+  - {{ . | quote }}
   {{- end }}
   {{- end }}
 {{- end }}
@@ -53,13 +66,13 @@ dns:
 
 {{- /* The SPIFFE id of a component. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.spiffe" -}}
-spiffe://{{ (.root.Values.global.tls).trustDomain | default "cluster.local" }}/ns/{{ .root.Release.Namespace }}/release/{{ .root.Release.Name }}/{{ .component }}
+spiffe://{{ .root.Values.global.tls.trustDomain }}/ns/{{ include "recmesh.namespace" .root }}/release/{{ include "recmesh.fullname" .root }}/{{ .component }}
 {{- end -}}
 
 {{- /* Who makes the certificates: `issuer` (cert-manager), `existing` (Secrets of the values) or `release` (the secrets Job). */ -}}
 {{- define "recmesh.certifier" -}}
-{{- if include "common.tls" . -}}
-{{- if (.Values.global.tls.issuer).name -}}
+{{- if include "recmesh.tls" . -}}
+{{- if .Values.global.tls.issuer.name -}}
 issuer
 {{- else if .Values.global.tls.existingSecrets -}}
 {{- range $component, $_ := include "recmesh.certified" . | fromYaml -}}
@@ -76,17 +89,17 @@ release
 
 {{- /* Whether the secrets Job makes the passwords of Redis, or of Milvus. */ -}}
 {{- define "recmesh.redisUsers" -}}
-{{- if and .Values.redis.enabled (.Values.redis.auth).enabled (not (.Values.redis.auth).existingSecret) }}true{{ end -}}
+{{- if and .Values.redis.enabled .Values.redis.auth.enabled (not .Values.redis.auth.existingSecret) }}true{{ end -}}
 {{- end -}}
 
 {{- define "recmesh.milvusUsers" -}}
-{{- if and .Values.milvus.enabled (.Values.milvus.auth).enabled (not (.Values.milvus.auth).existingSecret) }}true{{ end -}}
+{{- if and .Values.milvus.enabled .Values.milvus.auth.enabled (not .Values.milvus.auth.existingSecret) }}true{{ end -}}
 {{- end -}}
 
 {{- /* The Secret with a password for each user of Milvus; empty if Milvus has no users. */ -}}
 {{- define "recmesh.milvusSecret" -}}
-{{- if and .Values.milvus.enabled (.Values.milvus.auth).enabled -}}
-{{- .Values.milvus.auth.existingSecret | default (include "common.secretName" (dict "root" . "secret" "milvus-auth")) -}}
+{{- if and .Values.milvus.enabled .Values.milvus.auth.enabled -}}
+{{- .Values.milvus.auth.existingSecret | default (printf "%s-milvus-auth" (include "recmesh.fullname" .)) -}}
 {{- end -}}
 {{- end -}}
 
@@ -112,11 +125,8 @@ release
 {{- $_ := set $certificates $component (include "recmesh.identity" (dict "root" $ "component" $component "role" $role) | fromYaml) -}}
 {{- end -}}
 {{- end -}}
-{{- $spec := dict "release" .Release.Name "namespace" .Release.Namespace "certificates" $certificates -}}
-{{- with .Values.global.tls -}}
-{{- $_ := set $spec "trust_domain" (.trustDomain | default "cluster.local") -}}
-{{- $_ := set $spec "days" (int (.days | default 90)) -}}
-{{- end -}}
+{{- $tls := .Values.global.tls -}}
+{{- $spec := dict "release" (include "recmesh.fullname" .) "namespace" (include "recmesh.namespace" .) "certificates" $certificates "trust_domain" $tls.trustDomain "days" (int $tls.days) -}}
 {{- if include "recmesh.redisUsers" . -}}
 {{- $_ := set $spec "redis" (dict "users" (list "um" "cm" "recall" "compact" "feed" "ingest" "archive" "probe" "operator") "prefix" .Values.external.redis.prefix) -}}
 {{- end -}}
@@ -129,22 +139,22 @@ release
 {{- /* The names of the Secrets that the secrets Job makes, as a YAML list. */ -}}
 {{- define "recmesh.madeSecrets" -}}
 {{- if eq (include "recmesh.certifier" .) "release" }}
-- {{ include "common.secretName" (dict "root" . "secret" "ca") }}
+- {{ include "recmesh.name" (dict "root" . "component" "ca") }}
 {{- range $component, $_ := include "recmesh.certified" . | fromYaml }}
-- {{ include "common.tlsSecret" (dict "root" $ "component" $component) }}
+- {{ include "recmesh.tlsSecret" (dict "root" $ "component" $component) }}
 {{- end }}
 {{- end }}
 {{- if include "recmesh.redisUsers" . }}
-- {{ include "common.secretName" (dict "root" . "secret" "redis-auth") }}
+- {{ include "recmesh.name" (dict "root" . "component" "redis-auth") }}
 {{- end }}
 {{- if include "recmesh.milvusUsers" . }}
-- {{ include "common.secretName" (dict "root" . "secret" "milvus-auth") }}
+- {{ include "recmesh.name" (dict "root" . "component" "milvus-auth") }}
 {{- end }}
 {{- end -}}
 
 {{- /* The certificate of a component, for calls and, if it is a server, for those who call it. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.tlsEnv" -}}
-{{- if include "common.tls" .root }}
+{{- if include "recmesh.tls" .root }}
 - {name: RECMESH_TLS_CERTIFICATE, value: /etc/recmesh/tls/tls.crt}
 - {name: RECMESH_TLS_KEY, value: /etc/recmesh/tls/tls.key}
 - {name: RECMESH_TLS_CA, value: /etc/recmesh/tls/ca.crt}
@@ -153,14 +163,14 @@ release
 
 {{- /* What a server checks of its callers. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.serverEnv" -}}
-{{- $security := .root.Values.security | default dict -}}
+{{- $security := .root.Values.security -}}
 {{- include "recmesh.tlsEnv" . }}
-{{- if include "common.tls" .root }}
-{{- if not (or (include "common.clientCertificates" .root) $security.tokensSecret (include "recmesh.jwksVolume" .root)) }}
+{{- if include "recmesh.tls" .root }}
+{{- if not (or (include "recmesh.clientCertificates" .root) $security.tokensSecret (include "recmesh.jwksVolume" .root)) }}
 {{- fail "global.tls.clientAuth: without certificates, callers need tokens: set security.tokensSecret or security.jwks" }}
 {{- end }}
-- {name: RECMESH_TLS_CLIENT_AUTH, value: {{ ternary "require" "none" (or (not (has .component (list "as" "feed" "compact"))) (not (empty (include "common.clientCertificates" .root)))) }}}
-{{- if include "common.acceptPlain" .root }}
+- {name: RECMESH_TLS_CLIENT_AUTH, value: {{ ternary "require" "none" (or (not (has .component (list "as" "feed" "compact"))) (not (empty (include "recmesh.clientCertificates" .root)))) }}}
+{{- if include "recmesh.acceptPlain" .root }}
 - {name: RECMESH_TLS_ACCEPT_PLAIN, value: "true"}
 {{- end }}
 - {name: RECMESH_POLICY_FILE, value: /etc/recmesh/policy/policy.yaml}
@@ -168,26 +178,26 @@ release
 - {name: RECMESH_TOKENS_FILE, value: /etc/recmesh/tokens/tokens.yaml}
 {{- end }}
 {{- if include "recmesh.jwksVolume" .root }}
-- {name: RECMESH_JWKS_FILE, value: /etc/recmesh/jwks/{{ $security.jwks.key | default "jwks.json" }}}
+- {name: RECMESH_JWKS_FILE, value: /etc/recmesh/jwks/{{ $security.jwks.key }}}
 - {name: RECMESH_JWT_ISSUER, value: {{ required "security.jwks.issuer: name who issues the tokens" $security.jwks.issuer | quote }}}
 - {name: RECMESH_JWT_AUDIENCE, value: {{ required "security.jwks.audience: name for whom the tokens are" $security.jwks.audience | quote }}}
 {{- end }}
-{{- else if or $security.tokensSecret (include "recmesh.jwksVolume" .root) ($security.policy).callers ($security.policy).allow }}
+{{- else if or $security.tokensSecret (include "recmesh.jwksVolume" .root) $security.policy.callers $security.policy.allow }}
 {{- fail "security: callers are known by certificates and tokens, and both need TLS: set global.tls.enabled" }}
 {{- end }}
-{{- if ($security.audit).enabled }}
+{{- if $security.audit.enabled }}
 - {name: RECMESH_AUDIT, value: "true"}
 {{- if $security.audit.keySecret }}
 - {name: RECMESH_AUDIT_KEY_FILE, value: /etc/recmesh/audit/key}
 {{- end }}
 {{- end }}
-- {name: RECMESH_REFLECTION, value: {{ $security.reflection | default false | quote }}}
+- {name: RECMESH_REFLECTION, value: {{ $security.reflection | quote }}}
 {{- end -}}
 
 {{- /* The source of the keys that sign JSON Web Tokens, as a volume. */ -}}
 {{- define "recmesh.jwksVolume" -}}
-{{- $jwks := (.Values.security).jwks | default dict -}}
-{{- $items := list (dict "key" ($jwks.key | default "jwks.json") "path" ($jwks.key | default "jwks.json")) -}}
+{{- $jwks := .Values.security.jwks -}}
+{{- $items := list (dict "key" $jwks.key "path" $jwks.key) -}}
 {{- if $jwks.secret -}}
 secret: {secretName: {{ $jwks.secret }}, items: {{ toJson $items }}}
 {{- else if $jwks.configMap -}}
@@ -202,15 +212,15 @@ from name to source. Each is mounted at /etc/recmesh/<name>. Arguments: `root`, 
 {{- define "recmesh.secretVolumes" -}}
 {{- $root := .root -}}
 {{- $role := get (include "recmesh.certified" $root | fromYaml) .component -}}
-{{- $security := $root.Values.security | default dict -}}
+{{- $security := $root.Values.security -}}
 {{- if $role }}
 tls:
-  secret: {secretName: {{ include "common.tlsSecret" . }}, items: [{key: tls.crt, path: tls.crt}, {key: tls.key, path: tls.key}, {key: ca.crt, path: ca.crt}]}
+  {{- include "recmesh.tlsVolume" . | nindent 2 }}
 {{- end }}
 {{- $user := include "recmesh.redisUser" . }}
 {{- if and $user (include "recmesh.redisUsers" $root) }}
 redis:
-  secret: {secretName: {{ include "common.secretName" (dict "root" $root "secret" "redis-auth") }}, items: [{key: {{ $user }}, path: password}]}
+  secret: {secretName: {{ include "recmesh.name" (dict "root" $root "component" "redis-auth") }}, items: [{key: {{ $user }}, path: password}]}
 {{- end }}
 {{- $user := include "recmesh.milvusUser" . }}
 {{- $users := include "recmesh.milvusSecret" $root }}
@@ -225,7 +235,7 @@ milvus:
 {{- if has .component (list "um" "cm" "recall" "rank" "as" "feed" "compact" "paddle-serving") }}
 {{- if $role }}
 policy:
-  configMap: {name: {{ include "common.name" (dict "root" $root "component" "policy") }}}
+  configMap: {name: {{ include "recmesh.name" (dict "root" $root "component" "policy") }}}
 {{- with $security.tokensSecret }}
 tokens:
   secret: {secretName: {{ . }}, items: [{key: tokens.yaml, path: tokens.yaml}]}
@@ -235,7 +245,7 @@ jwks:
   {{- . | nindent 2 }}
 {{- end }}
 {{- end }}
-{{- if and ($security.audit).enabled ($security.audit).keySecret }}
+{{- if and $security.audit.enabled $security.audit.keySecret }}
 audit:
   secret: {secretName: {{ $security.audit.keySecret }}, items: [{key: key, path: key}]}
 {{- end }}
@@ -258,7 +268,7 @@ audit:
 
 {{- /* Who may call what: the components of the release, and what the values add. */ -}}
 {{- define "recmesh.policy" -}}
-{{- $given := (.Values.security).policy | default dict -}}
+{{- $given := .Values.security.policy -}}
 {{- $names := list -}}
 callers:
 {{- range $component, $_ := include "recmesh.certified" . | fromYaml }}
@@ -267,7 +277,7 @@ callers:
   - name: {{ $component }}
     certificates:
       - {{ include "recmesh.spiffe" (dict "root" $ "component" $component) }}
-      - dns:{{ include "common.name" (dict "root" $ "component" $component) }}.{{ $.Release.Namespace }}.svc
+      - dns:{{ include "recmesh.name" (dict "root" $ "component" $component) }}.{{ include "recmesh.namespace" $ }}.svc
 {{- end }}
 {{- end }}
 {{- range $given.callers }}
@@ -293,7 +303,7 @@ allow:
 {{- end }}
   - callers: [prometheus, client]
     methods: [metrics]
-{{- if (.Values.security).reflection }}
+{{- if .Values.security.reflection }}
   - callers: [client]
     methods: [reflection]
 {{- end }}

@@ -168,7 +168,7 @@ def test_what_is_missing_is_named(missing: str, message: str, tmp_path: Path) ->
     variables = {"REDIS_AUTH": str(tmp_path / "auth"), "REDIS_TLS": "", "REDIS_RUN": str(tmp_path / "run")}
     command = ["/usr/bin/env", *(f"{name}={value}" for name, value in variables.items())]
     ended = subprocess.run(
-        [*command, "sh", str(ROOT / "charts/redis/files/start.sh")], capture_output=True, text=True, check=False
+        [*command, "sh", str(ROOT / "charts/recmesh/files/redis-start.sh")], capture_output=True, text=True, check=False
     )
 
     assert ended.returncode == 1
