@@ -11,6 +11,7 @@ Commands:
   replay    Ask logged requests again and name the differences.
   explore   Show how the running mesh answers, as web pages.
   top       Show rates, times, failures and the release of the running mesh.
+  verify    Check from outside that the running mesh keeps its contract.
   dataset   Check a data set, fetch one by name, generate one.
   release   List, inspect, import, activate, roll back and prune releases.
   rules     Check, apply, show and list rules of merchandisers.

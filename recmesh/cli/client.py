@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 
 from recmesh.cli import arguments
 from recmesh.cli.home import adopt_settings
+from recmesh.cli.legacy import LEGACY_RANK
 from recmesh.client import (
     AS,
     CM,
@@ -44,7 +45,7 @@ from recmesh.client import (
 from recmesh.contract import BASKET, MAX_RECOMMENDATIONS, RELATED, USER_FIELDS
 from recmesh.errors import SettingsError
 from recmesh.filters import to_message
-from recmesh.pb import as_pb2, cm_pb2, feed_pb2, filter_pb2, item_info_pb2, rank_pb2, recall_pb2, um_pb2, user_info_pb2
+from recmesh.pb import as_pb2, cm_pb2, feed_pb2, filter_pb2, recall_pb2, um_pb2
 
 Printer: TypeAlias = Callable[[Message], None]
 
@@ -52,14 +53,6 @@ _PROGRAM = "client.py"
 _INTERRUPTED = 130
 _BATCH_TIMEOUT = 30.0
 _FIELDS = "age sex city_level province city district"
-
-# The request that the legacy client sends for `rank` without arguments.
-_LEGACY_RANK = rank_pb2.RankRequest(
-    user_info=user_info_pb2.UserInfo(
-        user_id="1", age="5.0", sex="1.0", city_level="5.0", province="20.0", city="176.0", country="1933.0"
-    ),
-    item_infos=[item_info_pb2.ItemInfo(sku_id="1", brand="3456", shopid="6980", cate="70")],
-)
 
 app = typer.Typer(
     cls=arguments.Group,
@@ -152,7 +145,7 @@ def rank(
 ) -> None:
     """Print the score of one built-in user and item, to check that the ranker answers."""
     show = _printer(as_json, as_table)
-    _run(_single(RANK, _LEGACY_RANK, _mesh("rank", target, timeout), show))
+    _run(_single(RANK, LEGACY_RANK, _mesh("rank", target, timeout), show))
 
 
 @_command("as", epilog=f"The fields of a new user, in this order: {_FIELDS}.")

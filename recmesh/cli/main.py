@@ -1,4 +1,4 @@
-"""The operator's command line: `recmesh dataset`, `release`, `rules`, `feed`, `evaluate`, `top`, `job` and others.
+"""The operator's command line: `recmesh dataset`, `release`, `rules`, `feed`, `evaluate`, `top`, `verify` and others.
 
 Commands import what they need when they run, so that `recmesh --help` works with typer and rich alone.
 """
@@ -13,6 +13,7 @@ from recmesh.cli.explore import explore
 from recmesh.cli.home import adopt_settings
 from recmesh.cli.replay import replay
 from recmesh.cli.top.command import top
+from recmesh.cli.verify.command import verify
 from recmesh.errors import RecmeshError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Operate recmesh.")
@@ -26,6 +27,7 @@ app.command()(evaluate)
 app.command()(replay)
 app.command()(explore)
 app.command()(top)
+app.command()(verify)
 
 
 def main() -> int:

@@ -3,19 +3,19 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grpc
 from google.protobuf.json_format import ParseDict, ParseError
 from rich.console import Console
 
 from recmesh.answers import answer_files, read_answers
 from recmesh.cli.many import ask_all
+from recmesh.cli.unlogged import Unlogged
 from recmesh.client import AS, Mesh, Targets, check_answer
-from recmesh.contract import NO_USER_IDS, REPLAY
+from recmesh.contract import NO_USER_IDS
 from recmesh.errors import DataError, RecmeshError
 from recmesh.pb.as_pb2 import ASRequest, ASResponse
 from recmesh.progress import Meter, Reporter
@@ -149,7 +149,7 @@ async def run_replay(options: ReplayOptions, targets: Targets) -> int:
     logged = read_logged(options, report.bad_lines.append)
     console = Console(stderr=True, highlight=False)
     compared: dict[int, Comparison] = {}
-    async with Mesh(targets, timeout=options.timeout, retry_overload=True, interceptors=[_Marking()]) as mesh:
+    async with Mesh(targets, timeout=options.timeout, retry_overload=True, interceptors=[Unlogged()]) as mesh:
 
         async def ask(number: int) -> None:
             response = await mesh.call(AS, logged[number].request)
@@ -206,26 +206,6 @@ def compare(then: Logged, now: ASResponse) -> Comparison:
         releases=(then.release, now.release),
         degraded=(list(then.degraded), list(now.degraded)),
     )
-
-
-class _Marking(grpc.aio.UnaryUnaryClientInterceptor):
-    """Marks requests as replayed, so that `as` does not log their answers."""
-
-    async def intercept_unary_unary(
-        self,
-        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Awaitable[Any]],
-        client_call_details: grpc.aio.ClientCallDetails,
-        request: Any,
-    ) -> Any:
-        metadata = grpc.aio.Metadata(*(client_call_details.metadata or ()), REPLAY)
-        details = grpc.aio.ClientCallDetails(
-            client_call_details.method,
-            client_call_details.timeout,
-            metadata,
-            client_call_details.credentials,
-            client_call_details.wait_for_ready,
-        )
-        return await continuation(details, request)
 
 
 def _print(report: ReplayReport, as_json: bool) -> None:

@@ -123,7 +123,8 @@ def test_the_core_has_help_that_names_the_commands_and_their_extra(core: Path, c
     helped = run([core.parent / "recmesh", "--help"], tmp_path)
     assert (helped.returncode, helped.stderr) == (0, "")
     commands = re.findall(r"(?m)^  (\w+)  ", helped.stdout)
-    assert commands == ["evaluate", "replay", "explore", "top", "dataset", "release", "rules", "policy", "feed", "job"]
+    operating = ["evaluate", "replay", "explore", "top", "verify"]
+    assert commands == [*operating, "dataset", "release", "rules", "policy", "feed", "job"]
     assert "pip install 'recmesh[cli]'" in helped.stdout
     whole = run([cli.parent / "recmesh", "--help"], tmp_path)
     assert re.findall(r"(?m)^│ (\w+) ", whole.stdout) == commands

@@ -1,0 +1,1 @@
+"""`recmesh verify`: whether a running mesh keeps its contract, checked from outside."""
