@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.train.data import leaks, statistics
+from jobs.train.data import counts, leaks, statistics
 from jobs.train.data.prepare import Prepared, prepare
 from jobs.train.data.rows import Snapshot, candidates, retrieved, sampled, segments_of
 from jobs.train.data.trending import trending_at
@@ -34,7 +34,6 @@ from recmesh.dataset.merging import merged
 from recmesh.errors import ReleaseError
 from recmesh.features import CHANNELS, Encoder, FeatureSpec, Segment, Statistics
 from recmesh.features.encoder import padded
-from recmesh.features.ranker_inputs import column_sizes, dense_names
 from recmesh.features.spec import Channel, Floats
 from recmesh.progress import Reporter
 from recmesh.releases import ModelStore, SegmentMetrics, TrainingFacts
@@ -240,10 +239,7 @@ def feature_spec(data: Prepared, windows: Plan) -> FeatureSpec:
     }
     if data.spec.repeats:
         channels["repeat"] = dict.fromkeys((name for name in CHANNELS if name != TRENDING), STRONG)
-    popularities = statistics.CALENDAR if windows.clock else statistics.OWN_ORDER
-    spec = data.spec.model_copy(update={"clock": windows.clock, "popularities": popularities, "channels": channels})
-    sizes = ([v.size for v in data.user_vocabularies], [v.size for v in data.item_vocabularies])
-    return spec.model_copy(update={"dense": dense_names(spec), "columns": column_sizes(spec, *sizes)})
+    return counts.feature_spec(data, clock=windows.clock, channels=channels, rankers={})
 
 
 def _collect(

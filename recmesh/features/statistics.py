@@ -1,6 +1,6 @@
 """Statistics of items and user field values, counted over the actions before a cut-off.
 
-They are arrays only. `jobs/train/data/statistics.py` builds them.
+They are arrays only. `jobs/train/data/counts.py` and `jobs/train/data/statistics.py` build them.
 """
 
 from dataclasses import dataclass, fields

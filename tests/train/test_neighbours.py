@@ -67,7 +67,8 @@ def test_the_items_of_the_head_are_regressed_on_each_other(weights: dict[str, An
 _HEAVY = """
 import json
 import numpy as np
-from jobs.train.data.statistics import MAX_ITEMS_PER_USER, matrix_of
+from jobs.train.data.counts import MAX_ITEMS_PER_USER
+from jobs.train.data.statistics import matrix_of
 users = np.repeat([0, 1, 2], [3, 4000, 2])
 items = np.concatenate([[0, 1, 2], np.arange(4000), [5, 6]])
 matrix = matrix_of(users, items, 3, 5000)

@@ -20,7 +20,7 @@ _TAUGHT = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from jobs.train.data import statistics
+from jobs.train.data import counts, statistics
 from jobs.train.data.prepare import prepare
 from jobs.train.data.rows import wanted_items
 from jobs.train.data.windows import plan
@@ -31,7 +31,7 @@ found = {}
 for folder in map(Path, sys.argv[1:]):
     data = prepare(read(folder))
     windows = plan(data, 1)
-    spec = data.spec.model_copy(update={"popularities": statistics.OWN_ORDER})
+    spec = data.spec.model_copy(update={"popularities": counts.OWN_ORDER})
     known = statistics.build(data, spec, data.start[1:], data.spec.as_of)
     neighbours = {int(item) for lists in (known.cosine, known.ridge) for item in lists.items}
     neighbours |= set(np.flatnonzero(np.diff(known.cosine.start)).tolist())

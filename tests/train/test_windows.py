@@ -69,11 +69,11 @@ _POPULARITY = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from jobs.train.data import statistics
+from jobs.train.data import counts, statistics
 from jobs.train.data.prepare import prepare
 from recmesh.dataset import read
 data = prepare(read(Path(sys.argv[1]), rejects=Path(sys.argv[2])))
-spec = data.spec.model_copy(update={"popularities": statistics.OWN_ORDER})
+spec = data.spec.model_copy(update={"popularities": counts.OWN_ORDER})
 found = statistics.build(data, spec, data.start[1:], data.spec.as_of).popularity
 item = dict(zip(data.catalogue.sku_ids, np.exp(found[:-1])))
 names = [popularity.name for popularity in spec.popularities]
