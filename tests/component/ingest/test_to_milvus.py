@@ -1,68 +1,13 @@
 """The command that ingests a release into Milvus, activates it and follows a rollback."""
 
-import io
-import sys
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
-import pytest
 import redis
 
-import jobs.ingest.__main__
-from recmesh.cli import main as cli
 from recmesh.releases import Manifest, ModelStore
 from recmesh.stores.milvus_writer import MilvusWriter
-from tests.component.ingest.conftest import MakeRelease
-from tests.servers import RedisServer
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Exit code and output of a command."""
-
-    code: int
-    output: str
-    error: str
-
-
-class Commands:
-    """Runs commands as an operator would, but in this process."""
-
-    def __init__(self, folder: Path, store: ModelStore, home: Path, redis_url: str, milvus_uri: str) -> None:
-        self._folder, self._store, self._home = folder, store, home
-        self._redis_url, self._milvus_uri = redis_url, milvus_uri
-
-    def ingest(self, *options: str) -> Ended:
-        return _run(jobs.ingest.__main__.main, ["ingest", *self.ingest_options(self._milvus_uri), *options])
-
-    def ingest_options(self, milvus_uri: str) -> list[str]:
-        where = ["--store", self._store.url, "--home", str(self._home), "--redis-url", self._redis_url]
-        return ["--dataset", str(self._folder), "--milvus-uri", milvus_uri, *where]
-
-    def release(self, command: str, *options: str) -> Ended:
-        milvus = [] if command in ("list", "show") else ["--milvus-uri", self._milvus_uri]
-        return _run(cli.main, ["recmesh", "release", command, *options, "--store", self._store.url, *milvus])
-
-
-def _run(main: Callable[[], int], arguments: list[str]) -> Ended:
-    output, error = io.StringIO(), io.StringIO()
-    with mock.patch.object(sys, "argv", arguments), redirect_stdout(output), redirect_stderr(error):
-        try:
-            code = main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-    return Ended(code, output.getvalue(), error.getvalue())
-
-
-@pytest.fixture
-def commands(
-    folder: Path, store: ModelStore, tmp_path: Path, own_redis: RedisServer, client: "redis.Redis", milvus: MilvusWriter
-) -> Commands:
-    return Commands(folder, store, tmp_path / "home", own_redis.url, milvus._uri)
+from tests.component.ingest.conftest import Commands, MakeRelease
 
 
 def assert_holds(milvus: MilvusWriter, store: ModelStore, manifest: Manifest, tmp_path: Path) -> None:
