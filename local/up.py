@@ -129,11 +129,13 @@ def _current_release(settings: LocalSettings, data: Checked) -> Manifest | None:
 def _releases(settings: LocalSettings, data: Checked) -> list[Manifest]:
     """Releases of this state of the data: the active release, then the others, newest first.
 
-    A release with imported models counts only if it is active, since an operator has to choose it.
+    A release with imported models counts only if it is active, since an operator has to choose it. A starter never
+    does.
     """
     store = ModelStore(settings.store)
     active = store.active()
-    usable = [release for release in store.list() if not release.imported or release.id == active]
+    trained = [release for release in store.list() if not release.starter]
+    usable = [release for release in trained if not release.imported or release.id == active]
     fitting = [release for release in usable if release.fingerprint == data.fingerprint]
     return sorted(fitting, key=lambda release: release.id != active)
 

@@ -63,6 +63,9 @@ def import_models(
     if not base:
         raise ReleaseError(f"model store {store.url}: no release is active: pass --base, or train first")
     folder = store.fetch(base, home / "releases")
+    manifest = read_manifest(folder)
+    if manifest.starter:
+        raise ReleaseError(f"release {base} is a starter, which has no models: pass --base, or train first")
     encoder = Encoder.load(folder)
     with reporter.step("reading the models"):
         given = read_models(ranker, towers, Schema.load(dataset))
@@ -70,7 +73,6 @@ def import_models(
         data = read(dataset, rejects=work / "rejects.csv")
     reporter.warn(data.report.warnings)
     _check_fields(data, encoder.spec, dataset)
-    manifest = read_manifest(folder)
     identity = _identity(manifest, data.fingerprint, given)
     if any(release.id == identity for release in store.list()):
         return Outcome(identity, True)

@@ -14,8 +14,9 @@ from jobs.ingest.known_log import known_log
 from jobs.ingest.new_items import new_items
 from jobs.ingest.queries import user_vectors
 from jobs.ingest.shard import Shard
+from jobs.ingest.starter import serve_starter
 from jobs.ingest.to_milvus import ReleaseCollection
-from jobs.ingest.to_redis import to_redis
+from jobs.ingest.to_redis import is_complete, to_redis
 from jobs.ingest.waiting import RetryWindow
 from recmesh.contract import (
     DEFAULT_HOME,
@@ -88,6 +89,12 @@ def ingest(
     prune: Annotated[
         bool, typer.Option(help="Afterwards delete old releases, as `recmesh release prune` does.")
     ] = False,
+    starter: Annotated[
+        bool,
+        typer.Option(
+            help="Until there is a trained release, serve a starter: popular items and neighbours, counted in seconds."
+        ),
+    ] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait until Redis, Milvus and the release are available.")] = 0,
 ) -> None:
     """Ingest a data set and a release. A repeated run only verifies; a run that was killed resumes."""
@@ -103,12 +110,28 @@ def ingest(
         to_redis(data, redis, shard, reporter, in_log)
     if only is not Target.redis:
         models = ModelStore(store)
+        if starter and activate and is_complete(redis):
+            _serve_starter(models, data, home / "releases", retry_window, reporter)
         manifest = retry_window.get("the release", lambda: _chosen(models, release, mark))
         credentials = Credentials.from_environment("MILVUS")
         _set_up_users(milvus_uri, credentials, retry_window, reporter)
         milvus = retry_window.get("Milvus", lambda: MilvusWriter(milvus_uri, credentials))
         if _to_milvus(models, manifest, data, redis, milvus, home / "releases", shard, activate, reporter) and prune:
             reporter.say(f"Releases deleted: {', '.join(models.prune()) or 'none'}")
+
+
+def _serve_starter(
+    models: ModelStore, data: DataSet, cache: Path, retry_window: RetryWindow, reporter: Reporter
+) -> None:
+    """Make and activate a starter if nothing trained is there. Without one, the ingestion goes on all the same."""
+
+    def attempt() -> None:
+        try:
+            serve_starter(models, data, cache, reporter)
+        except ReleaseError as error:
+            reporter.say(f"No starter: {error}")
+
+    retry_window.get("the model store", attempt)
 
 
 def _set_up_users(milvus_uri: str, credentials: Credentials, retry_window: RetryWindow, reporter: Reporter) -> None:
@@ -174,15 +197,18 @@ def _chosen(models: ModelStore, release: str, mark: str) -> Manifest:
 def _release_to_ingest(models: ModelStore) -> Manifest:
     """The newest trained release, or the active one if it was activated after that (a rollback).
 
-    A release with imported models is never chosen: an operator has to name it.
+    A release with imported models is never chosen: an operator has to name it. Nor is a starter.
     """
-    releases, active = [manifest for manifest in models.list() if not manifest.imported], models.active_record()
+    releases = [manifest for manifest in models.list() if not (manifest.imported or manifest.starter)]
+    active = models.active_record()
     if not releases:
         raise ReleaseError(
             f"model store {models.url}: there is no release to ingest; train first, or pass --only redis"
         )
     if active is not None and active.follows(releases[0]):
-        return models.manifest(active.id)
+        rolled_back = models.manifest(active.id)
+        if not rolled_back.starter:
+            return rolled_back
     return releases[0]
 
 

@@ -34,8 +34,10 @@ class ReleaseCollection:
         """Open the vectors of the release in `folder`.
 
         Raises:
-            ReleaseError: The vectors do not match the catalogue or the manifest.
+            ReleaseError: The vectors do not match the catalogue or the manifest, or there are none.
         """
+        if manifest.starter:
+            raise ReleaseError(f"release {manifest.id} is a starter, which has no vectors: use --starter")
         self.manifest = manifest
         self._name = manifest.collection
         self._milvus = milvus

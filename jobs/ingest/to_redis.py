@@ -123,6 +123,11 @@ def to_redis(
     return True
 
 
+def is_complete(redis: RedisWriter) -> bool:
+    """Whether all shards of an ingestion have written to Redis, and the last one has verified it."""
+    return "current" in redis.hash(redis.keys.ingest("redis"))
+
+
 def _record(data: DataSet, redis: RedisWriter, seconds: float) -> None:
     """Record what this ingestion did, for the metrics of um."""
     rows = {f"rows.{outcome}": rows for outcome, rows in data.report.tally("actions").outcomes.items()}

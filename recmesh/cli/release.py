@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from recmesh.cli.import_models import import_models
 from recmesh.cli.options import MILVUS, STORE, AsJson, MilvusUri, StoreUrl
@@ -41,11 +41,20 @@ def list_releases(store: StoreUrl = STORE, as_json: AsJson = False) -> None:
     if as_json:
         _print_json([{**_summary(manifest), "active": manifest.id == active} for manifest in releases])
         return
-    table = Table("", "id", "created (UTC)", "items", "index", f"{HEADLINE} (popularity)")
+    table = Table(
+        "",
+        Column("id", no_wrap=True),
+        Column("kind", no_wrap=True),
+        "created (UTC)",
+        "items",
+        "index",
+        f"{HEADLINE} (popularity)",
+    )
     for manifest in releases:
         table.add_row(
             "active" if manifest.id == active else "",
             manifest.id,
+            _kind(manifest),
             f"{manifest.created:%Y-%m-%d %H:%M:%S}",
             f"{manifest.items:,}",
             _index(manifest),
@@ -68,6 +77,7 @@ def show(release_id: ReleaseId, store: StoreUrl = STORE, as_json: AsJson = False
     facts = Table(show_header=False)
     for name, value in (
         ("id", manifest.id + ("  (active)" if models.active() == release_id else "")),
+        ("kind", _kind(manifest)),
         ("created", f"{manifest.created:%Y-%m-%d %H:%M:%S} UTC"),
         ("data", manifest.fingerprint),
         ("collection", f"{manifest.collection}, {manifest.items:,} x {manifest.dim}, {_index(manifest)}"),
@@ -158,8 +168,12 @@ def _print_json(content: object) -> None:
 
 
 def _summary(manifest: "Manifest") -> dict[str, object]:
-    wanted = {"id", "created", "fingerprint", "items", "dim", "collection", "index", "metrics"}
+    wanted = {"id", "kind", "created", "fingerprint", "items", "dim", "collection", "index", "metrics"}
     return manifest.model_dump(mode="json", include=wanted)
+
+
+def _kind(manifest: "Manifest") -> str:
+    return "imported" if manifest.imported else manifest.kind
 
 
 def _index(manifest: "Manifest") -> str:

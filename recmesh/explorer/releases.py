@@ -12,6 +12,7 @@ from recmesh.features.ranker_inputs import dense_names
 from recmesh.features.spec import Floats
 from recmesh.releases import Manifest, ModelStore, read_manifest
 from recmesh.retrieval import Merged, Retriever
+from recmesh.serving.counted import CountedRanker
 from recmesh.serving.models import UserFeatureCache, session
 from recmesh.serving.stages import CandidateList, CandidateQuery, ChannelScores, RequestUser, ScoreList, ScoreQuery
 
@@ -30,11 +31,12 @@ class LocalRelease:
 
     def __init__(self, folder: Path) -> None:
         """Load a copy of a release."""
-        self.id = read_manifest(folder).id
+        manifest = read_manifest(folder)
+        self.id = manifest.id
         self.encoder = Encoder.load(folder)
         self._retriever = Retriever(self.encoder)
         self._users = UserFeatureCache(self.encoder, folder)
-        self._ranker = session(folder / _RANKER)
+        self._ranker = CountedRanker(self.encoder.spec) if manifest.starter else session(folder / _RANKER)
 
     async def recall(self, query: CandidateQuery, timeout: float) -> CandidateList:
         """See `recmesh.serving.stages.CandidateStage.recall`."""

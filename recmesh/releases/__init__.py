@@ -2,13 +2,22 @@
 
 A release is a folder with the results of a training: `manifest.json`, `features/`, `user_tower.onnx`,
 `item_tower.onnx`, `ranker.onnx`, `ranker/` (the ranker in Paddle's format and a reference request),
-`item_vectors.npy`, `metrics.json` and `report.html`. docs/releases.md describes the files.
+`item_vectors.npy`, `metrics.json` and `report.html`. A starter, which an ingestion counts, has features alone.
+docs/releases.md describes the files.
 """
 
-from recmesh.releases.checks import Check, beats_popularity, not_worse_than, rows_match, same_data_as
+from recmesh.releases.checks import (
+    Check,
+    beats_popularity,
+    not_worse_than,
+    replaces_no_trained,
+    rows_match,
+    same_data_as,
+)
 from recmesh.releases.manifest import (
     FORMAT,
     HEADLINE,
+    STARTER_FORMAT,
     Compared,
     Difference,
     FileEntry,
@@ -33,6 +42,7 @@ from recmesh.releases.watch import watch
 __all__ = [
     "FORMAT",
     "HEADLINE",
+    "STARTER_FORMAT",
     "Active",
     "Check",
     "Compared",
@@ -53,6 +63,7 @@ __all__ = [
     "loads",
     "not_worse_than",
     "read_manifest",
+    "replaces_no_trained",
     "rows_match",
     "same_data_as",
     "verify_folder",

@@ -27,10 +27,13 @@ def beats_popularity(manifest: Manifest) -> None:
     segments = {name: segment for name, segment in manifest.metrics.items() if segment.users}
     users = sum(segment.users for segment in segments.values())
     if not users:
-        measure = "; its models were imported: measure them (docs/models.md), then use --force"
+        measure = ""
+        if manifest.imported:
+            measure = "; its models were imported: measure them (docs/models.md), then use --force"
+        elif manifest.starter:
+            measure = "; it is a starter, which only an ingestion activates, where there is no trained release"
         raise ReleaseError(
-            f"release {manifest.id} refused: its manifest has no held-out metrics to compare with popularity"
-            + (measure if manifest.imported else "")
+            f"release {manifest.id} refused: its manifest has no held-out metrics to compare with popularity{measure}"
         )
     chain = sum(segment.users * _headline(segment.chain) for segment in segments.values()) / users
     popularity = sum(segment.users * _headline(segment.popularity) for segment in segments.values()) / users
@@ -45,6 +48,21 @@ def beats_popularity(manifest: Manifest) -> None:
             f"release {manifest.id} refused: held-out {HEADLINE} {chain:.4f} "
             f"does not beat popularity's {popularity:.4f}{noise} ({details})"
         )
+
+
+def replaces_no_trained(active: Callable[[], Manifest | None]) -> Check:
+    """Make the check of a starter: it may be the first active release, or replace a starter, and nothing else.
+
+    Args:
+        active: Returns the manifest of the active release, if there is one.
+    """
+
+    def check(manifest: Manifest) -> None:
+        other = active()
+        if other is not None and not other.starter:
+            raise ReleaseError(f"release {manifest.id} refused: it is a starter, and the release {other.id} is active")
+
+    return check
 
 
 def same_data_as(active: Callable[[], Manifest | None]) -> Check:

@@ -27,7 +27,10 @@ from recmesh.errors import ReleaseError
 MANIFEST = "manifest.json"
 _UUID_PATTERN = "[0-9a-f]" * 32
 FORMAT = 2
-"""The format that is written. Format 1 has no number in its manifest, no `ranker` and no reference request."""
+"""The format of trained releases. Format 1 has no number in its manifest, no `ranker` and no reference request."""
+
+STARTER_FORMAT = 3
+"""The format of starters, and the newest that is read. It has no models: services before it would fail to load one."""
 
 IMPORTED_FROM = "imported"
 """The key in `extra` that names the imported models of a release, and the release that everything else is from."""
@@ -151,7 +154,9 @@ class Manifest(_Frozen):
     """The contents and the quality of a release.
 
     Attributes:
-        format: From 2 on, `ranker` describes the ranker in Paddle's format, and there is a reference request.
+        format: From 2 on, `ranker` describes the ranker in Paddle's format, and there is a reference request, except in
+            a starter.
+        kind: `starter` if the release was only counted, by an ingestion, to serve until there is a trained one.
         id: The id of the release, part of paths and URLs.
         number: Place in the order of the store's releases; the store gives it. 0 in releases of version 0.1.0.
         created: When it was made, for people: clocks may be wrong.
@@ -161,7 +166,7 @@ class Manifest(_Frozen):
             they have no times.
         repeats: Whether users of the data set act on the same item again.
         items: The number of items, and of rows of the collection.
-        dim: The dimension of the item vectors.
+        dim: The dimension of the item vectors; 0 in a starter, which has no vectors and no collection.
         vectors: Where the item vectors come from.
         index: How the collection is searched.
         ranker: The ranker in Paddle's format.
@@ -175,6 +180,7 @@ class Manifest(_Frozen):
     """
 
     format: int = Field(default=1, ge=1)
+    kind: Literal["trained", "starter"] = "trained"
     id: str = Field(pattern=f"^{_ID.pattern}$")
     number: int = Field(default=0, ge=0)
     created: AwareDatetime = Field(default_factory=lambda: datetime.now(timezone.utc))
@@ -211,6 +217,11 @@ class Manifest(_Frozen):
         """Whether the release has imported models, whose quality is unknown."""
         return IMPORTED_FROM in self.extra
 
+    @property
+    def starter(self) -> bool:
+        """Whether the release is a starter."""
+        return self.kind == "starter"
+
     @field_validator("files")
     @classmethod
     def _stay_inside(cls, files: dict[str, FileEntry]) -> dict[str, FileEntry]:
@@ -221,7 +232,7 @@ class Manifest(_Frozen):
 
     @model_validator(mode="after")
     def _is_complete(self) -> "Manifest":
-        if self.format >= 2 and self.ranker is None:
+        if self.format >= 2 and self.ranker is None and not self.starter:
             raise ValueError("format 2 needs `ranker`")
         return self
 
@@ -294,9 +305,9 @@ def parse_manifest(content: bytes, place: str) -> Manifest:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "JSON"
         raise ReleaseError(f"{place}: damaged manifest ({where}: {first['msg']}); train again") from None
-    if manifest.format > FORMAT:
+    if manifest.format > STARTER_FORMAT:
         raise ReleaseError(
-            f"{place}: has format {manifest.format}, but this recmesh reads only up to {FORMAT}; "
+            f"{place}: has format {manifest.format}, but this recmesh reads only up to {STARTER_FORMAT}; "
             "upgrade recmesh or train again"
         )
     return manifest

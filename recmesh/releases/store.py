@@ -170,6 +170,8 @@ class ModelStore:
             why = "an older recmesh made it; train again"
             if manifest.imported:
                 why = "its models were imported; docs/models.md says how to measure them"
+            if manifest.starter:
+                why = "it is a starter, which is not evaluated; it serves until there is a trained release"
             raise ReleaseError(f"release {release_id} has no {name}: {why}")
         content = self._read(self._path(release_id, name))
         if content is None or hashlib.sha256(content).hexdigest() != entry.sha256:
@@ -280,9 +282,15 @@ class ModelStore:
             check(manifest)
         before = self._active_or_none()
         if before is None or before.id != release_id:
-            history = (before.id, *before.history) if before else ()
+            history = self._history_after(before) if before else ()
             self._set_active(release_id, tuple(other for other in history if other != release_id))
         return manifest
+
+    def _history_after(self, before: Active) -> tuple[str, ...]:
+        """Return what was active before the next release. A rollback never leads to a starter."""
+        active = self.active_manifest()
+        starter = active is not None and active.id == before.id and active.starter
+        return before.history if starter else (before.id, *before.history)
 
     def rollback(self, checks: Sequence[Check] = ()) -> Manifest:
         """Activate the release that was active before.
@@ -304,13 +312,16 @@ class ModelStore:
         raise ReleaseError(f"model store {self.url}: no earlier release to go back to")
 
     def kept(self) -> set[str]:
-        """Return the ids that `prune` keeps: the active release, its predecessor, and all newer releases."""
+        """Return the ids that `prune` keeps: the active release, its predecessor, and all newer releases.
+
+        A starter is kept only while it is active, or as long as nothing is.
+        """
         releases = self.list()
         record = self.active_record()
         if record is None:
             return {release.id for release in releases}
         active = self.manifest(record.id)
-        newer = {release.id for release in releases if release.order > active.order}
+        newer = {release.id for release in releases if release.order > active.order and not release.starter}
         present = {release.id for release in releases}
         previous = next((release_id for release_id in record.history if release_id in present), None)
         return newer | {record.id} | ({previous} if previous else set())

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from recmesh.releases.checks import Check
 from recmesh.releases.manifest import Manifest
 from recmesh.releases.reference import ReferenceRequest
 
+if TYPE_CHECKING:
+    from recmesh.features import Encoder
+    from recmesh.features.spec import Floats
+
 _USER_TOWER, _RANKER = "user_tower.onnx", "ranker.onnx"
 _ITEMS = 8
 
@@ -19,14 +23,14 @@ _ITEMS = 8
 def loads(folder_of: Callable[[Manifest], Path]) -> Check:
     """Make the check that a release loads, and that its ranker gives the recorded scores.
 
-    Releases of format 1 pass without a trial: they have no recorded scores.
+    Releases of format 1 pass without a trial: they have no recorded scores. Starters have no ranker.
 
     Args:
         folder_of: Returns the folder with a copy of the release.
     """
 
     def check(manifest: Manifest) -> None:
-        if manifest.ranker is None:
+        if manifest.ranker is None and not manifest.starter:
             return
         try:
             _try(manifest, folder_of(manifest))
@@ -50,14 +54,19 @@ def _try(manifest: Manifest, folder: Path) -> None:
     if len(encoder.catalogue) != manifest.items:
         raise ReleaseError(f"the catalogue has {len(encoder.catalogue)} items, the manifest {manifest.items}")
     Scenarios.load(folder / FEATURES, manifest.items)
-    user, vector = encoder.user({}), None
+    vector = None
     if (folder / _USER_TOWER).exists():
-        vector = _session(folder / _USER_TOWER).run(None, encoder.tower_inputs(user))[0][0]
+        vector = _session(folder / _USER_TOWER).run(None, encoder.tower_inputs(encoder.user({})))[0][0]
         if vector.shape != (manifest.dim,):
             raise ReleaseError(
                 f"{_USER_TOWER} gives vectors of {len(vector)} numbers, the manifest says {manifest.dim}"
             )
-    items = np.arange(min(len(encoder.catalogue), _ITEMS), dtype=np.int32)
+    if not manifest.starter:
+        _try_ranker(encoder, vector, folder)
+
+
+def _try_ranker(encoder: "Encoder", vector: "Floats | None", folder: Path) -> None:
+    user, items = encoder.user({}), np.arange(min(len(encoder.catalogue), _ITEMS), dtype=np.int32)
     ranker = _session(folder / _RANKER)
     scores = ranker.run(None, encoder.ranker_inputs(user, items, False, (), vector))
     if not all(output.shape == items.shape and np.isfinite(output).all() for output in scores):

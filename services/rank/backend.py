@@ -8,8 +8,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from recmesh.features import FeatureSpec
 from recmesh.serving import metrics
 from recmesh.serving.compute_gate import ComputeGate
+from recmesh.serving.counted import CountedRanker
 from recmesh.serving.models import run_span, session
 
 SCORE = "score"
@@ -97,3 +99,21 @@ class OnnxBackend:
         scores: ScoreArray = self._session.run([output], dict(inputs))[0]
         self._seconds.observe(time.perf_counter() - started)
         return scores
+
+
+class CountsBackend:
+    """Scores the items of a starter, which has no ranker, by counts."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        """Score the inputs of a release with this spec."""
+        self._ranker = CountedRanker(spec)
+
+    async def score(self, inputs: Inputs, timeout: float, output: str = SCORE) -> Scored:
+        """See `Backend.score`."""
+        return Scored(self._ranker.run([output], inputs)[0])
+
+    def warm(self, inputs: Inputs) -> None:
+        """See `Backend.warm`; there is nothing to run."""
+
+    async def ready(self) -> None:
+        """See `Backend.ready`; this backend is always ready."""

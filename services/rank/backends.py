@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from recmesh.features import FeatureSpec
+from recmesh.features.encoder import FEATURES, SPEC
 from recmesh.releases import Manifest, ReferenceRequest
 from recmesh.serving.channels import open_channel
 from recmesh.serving.compute_gate import ComputeGate
-from services.rank.backend import Backend, OnnxBackend
+from services.rank.backend import Backend, CountsBackend, OnnxBackend
 from services.rank.paddle_serving.client import PaddleServing
 from services.rank.remote import RemoteBackend, RemoteOptions
 from services.rank.settings import RankSettings
@@ -24,8 +26,14 @@ async def open_backends(settings: RankSettings, gate: ComputeGate) -> AsyncItera
         settings: Choose the backend.
         gate: Runs the ranker in this process.
     """
+
+    def local(folder: Path, manifest: Manifest) -> Backend:
+        if manifest.starter:
+            return CountsBackend(FeatureSpec.load(folder / FEATURES / SPEC))
+        return OnnxBackend(folder, gate)
+
     if settings.rank_backend == "onnx":
-        yield lambda folder, _manifest: OnnxBackend(folder, gate)
+        yield local
         return
     options = RemoteOptions(
         timeout=settings.paddle_serving_timeout,
@@ -37,7 +45,9 @@ async def open_backends(settings: RankSettings, gate: ComputeGate) -> AsyncItera
         remote = PaddleServing(channel, settings.paddle_serving_target)
 
         def create(folder: Path, manifest: Manifest) -> Backend:
+            if manifest.starter:
+                return local(folder, manifest)
             reference = ReferenceRequest.load(folder) if manifest.ranker else None
-            return RemoteBackend(manifest.id, reference, remote, OnnxBackend(folder, gate), options)
+            return RemoteBackend(manifest.id, reference, remote, local(folder, manifest), options)
 
         yield create

@@ -94,7 +94,7 @@ class RecallRelease:
         """A release with a loaded encoder, warmed up by one query that runs every part except Milvus."""
         collection = milvus.collection(manifest.collection, manifest.index)
         vectors = Coalescer(collection.search, gate.idle)
-        serves = partial(collection.check, manifest.dim, _CHECK_TIMEOUT_SECONDS)
+        serves = partial(collection.check, manifest.dim, _CHECK_TIMEOUT_SECONDS) if manifest.dim else _nothing_to_serve
         drift, fields, retriever = Drift(encoder), ItemFields(encoder, new_items), Retriever(encoder, scenarios)
         release = cls(
             encoder, retriever, user_features, unknown_values, vectors, new_items, trending, drift, serves, fields
@@ -102,6 +102,10 @@ class RecallRelease:
         retrieval = _Retrieval(manifest.id, release, CandidateQuery(ANONYMOUS, size=encoder.spec.candidates))
         retrieval.candidates(manifest.id, retrieval.in_memory(), ())
         return release
+
+
+async def _nothing_to_serve() -> None:
+    """The check of a release without vectors: it has no collection."""
 
 
 class RecallCore:

@@ -47,8 +47,9 @@ PUBLIC_NAMES = {
     "recmesh.profiling": "Check Finding Profile check page profile shown",
     "recmesh.releases": """
         FORMAT HEADLINE Active Check Compared Difference FileEntry Index Manifest ModelStore NewItems RankerModel
-        ReferenceRequest RuleVersion SegmentMetrics TensorInput TrainingFacts beats_popularity collection_name loads
-        not_worse_than read_manifest rows_match same_data_as verify_folder watch write_manifest
+        ReferenceRequest RuleVersion STARTER_FORMAT SegmentMetrics TensorInput TrainingFacts beats_popularity
+        collection_name loads not_worse_than read_manifest replaces_no_trained rows_match same_data_as verify_folder
+        watch write_manifest
     """,
     "recmesh.retrieval": "IN_MEMORY Merged Retriever Scored below merge",
     "recmesh.serving": "Endpoint RedisSettings ReleaseSettings ServerSettings background load_settings run",

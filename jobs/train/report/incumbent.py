@@ -1,4 +1,7 @@
-"""The incumbent: the active release, whose lists for held-out users are compared with those of the new release."""
+"""The incumbent: the active release, whose lists for held-out users are compared with those of the new release.
+
+A starter is no incumbent: it has seen all labels, and every trained release may replace it.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -47,6 +50,8 @@ class Incumbent:
             if release is None:
                 return cls(None, None)
             manifest = store.manifest(release)
+            if manifest.starter:
+                return cls(None, None)
             if manifest.imported:
                 return cls(release, None, "its models were imported and may have seen the held-out labels")
             if not manifest.as_of:

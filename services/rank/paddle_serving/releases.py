@@ -61,6 +61,9 @@ class ServedReleases:
             await asyncio.gather(*(fleet.stop() for fleet in self._fleets.values()))
 
     async def _switch_to(self, release: str) -> None:
+        if release not in self._fleets and (await asyncio.to_thread(self._store.manifest, release)).starter:
+            log.info("a starter has no ranker: waiting for a trained release", release=release)
+            return
         if release not in self._fleets:
             self._fleets[release] = await self._started(release)
         previous, self._active = self._active, release

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recmesh.features import FeatureSpec
 from recmesh.releases import Manifest, ReferenceRequest
 from recmesh.serving.compute_gate import ComputeGate
 from services.rank import backend as backend_module
@@ -132,6 +133,29 @@ async def test_paddle_serving_gets_every_setting(
     assert local.arguments == (tmp_path, GATE)
     assert options == RemoteOptions(timeout=0.4, wait=7, tolerance=0.01, optional=optional)
     assert without.arguments[1] is None
+
+
+@pytest.mark.parametrize("choice", ["onnx", "paddle-serving", "auto"])
+async def test_a_starter_is_scored_by_counts_in_this_process(manifest: Manifest, tmp_path: Path, choice: Any) -> None:
+    spec = FeatureSpec(
+        as_of=0,
+        repeats=False,
+        clock=False,
+        action_weights={},
+        popularities=(),
+        dense=("age", "popularity_all", "ridge", "cosine"),
+    )
+    (tmp_path / "features").mkdir()
+    spec.save(tmp_path / "features" / "spec.json")
+    starter = manifest.model_copy(update={"kind": "starter", "ranker": None})
+    async with open_backends(RankSettings(rank_backend=choice, paddle_serving_target="gateway:1"), GATE) as create:
+        backend = create(tmp_path, starter)
+    dense = np.array([[1, -3, 8, 0.5], [1, -2, 9, 0]], np.float32)
+    backend.warm({"dense": dense})
+    await backend.ready()
+    scored, affinity = [await backend.score({"dense": dense}, 1.0, output) for output in ("score", "affinity")]
+    assert (scored.scores.tolist(), scored.missing) == ([-2.5, -2], ())
+    assert affinity.scores.tolist() == [0.5, 0]
 
 
 def test_a_result_lacks_nothing_by_default() -> None:

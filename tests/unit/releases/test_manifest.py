@@ -7,7 +7,14 @@ import pytest
 from pydantic import ValidationError
 
 from recmesh.errors import ReleaseError
-from recmesh.releases import FORMAT, Manifest, collection_name, read_manifest, verify_folder, write_manifest
+from recmesh.releases import (
+    STARTER_FORMAT,
+    Manifest,
+    collection_name,
+    read_manifest,
+    verify_folder,
+    write_manifest,
+)
 from tests.unit.releases.conftest import MakeRelease
 
 
@@ -58,7 +65,7 @@ def test_a_manifest_of_format_1_is_read(make_release: MakeRelease) -> None:
 
 def test_the_error_for_a_newer_format_says_what_to_do(make_release: MakeRelease) -> None:
     ranker = {"inputs": {"dense": {"dtype": "float32", "width": 2}}, "outputs": {"score": "out"}}
-    folder = make_release("r1", format=FORMAT + 1, ranker=ranker)
+    folder = make_release("r1", format=STARTER_FORMAT + 1, ranker=ranker)
     with pytest.raises(ReleaseError, match="upgrade recmesh"):
         read_manifest(folder)
 
