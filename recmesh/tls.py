@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recmesh.errors import SettingsError
+from recmesh.throttle import LogThrottle
 
 # ssl and urllib.request are imported where they are used: without TLS, a command of the client is done before they are.
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ def server_context(reader: TlsReader, clients: "ssl.VerifyMode") -> "ssl.SSLCont
     import ssl
 
     used: list[tuple[Pem, ssl.SSLContext]] = []
+    faults = LogThrottle()
 
     def latest() -> "ssl.SSLContext":
         pem = reader.current()
@@ -206,7 +208,8 @@ def server_context(reader: TlsReader, clients: "ssl.VerifyMode") -> "ssl.SSLCont
         try:
             connection.context = latest()
         except SettingsError as error:  # The files are being replaced at this moment.
-            log.warning("certificates cannot be used; the former ones stay: %s", error)
+            if faults.due(reason=str(error)):
+                log.warning("certificates cannot be used; the former ones stay: %s", error)
 
     return latest()
 

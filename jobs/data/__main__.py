@@ -11,6 +11,7 @@ from jobs.command import run
 from jobs.data.fetching import fetch_url, is_url
 from recmesh.dataset import fetch
 from recmesh.errors import DataError
+from recmesh.throttle import LogThrottle
 
 _POLL_INTERVAL_SECONDS = 2.0
 
@@ -48,12 +49,14 @@ def _make(source: str, folder: Path) -> None:
 
 
 def _wait_for(folder: Path, seconds: float) -> None:
-    limit = time.monotonic() + seconds
+    limit, missing = time.monotonic() + seconds, LogThrottle()
     while not folder.is_dir():
         if time.monotonic() > limit:
             raise DataError(
                 f"{folder} does not exist after {seconds:.0f} s: run `recmesh job run import` or copy it there"
             )
+        if line := missing.due():
+            print(f"Waiting for {folder}, for {line.seconds:.0f} s so far", file=sys.stderr, flush=True)
         time.sleep(_POLL_INTERVAL_SECONDS)
 
 

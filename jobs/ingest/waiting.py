@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from recmesh.errors import ReleaseError, Unavailable
 from recmesh.progress import Reporter
+from recmesh.throttle import LogThrottle
 
 POLL_INTERVAL_SECONDS = 2.0
 
@@ -17,12 +18,13 @@ class RetryWindow:
 
     Args:
         seconds: Length of the period, from now on. It is shared by everything that is waited for.
-        reporter: Told once for each prerequisite that is missing.
+        reporter: Told what is missing, at once and then with growing pauses.
     """
 
     def __init__(self, seconds: float, reporter: Reporter) -> None:
         self._limit = time.monotonic() + seconds
         self._reporter = reporter
+        self._faults = LogThrottle()
 
     def get(self, what: str, attempt: Callable[[], T]) -> T:
         """Call `attempt` until it succeeds.
@@ -34,14 +36,17 @@ class RetryWindow:
             Unavailable: The period ended and the last call raised this.
             ReleaseError: The period ended and the last call raised this. Other errors of `attempt` are raised at once.
         """
-        said = False
         while True:
             try:
-                return attempt()
+                found = attempt()
             except (Unavailable, ReleaseError) as error:
                 if time.monotonic() > self._limit:
                     raise
-                if not said:
-                    self._reporter.say(f"Waiting for {what}: {error}")
-                said = True
-            time.sleep(POLL_INTERVAL_SECONDS)
+                if line := self._faults.due(what, str(error)):
+                    waited = f" for {line.seconds:.0f} s" if line.seconds else ""
+                    self._reporter.say(f"Waiting for {what}{waited}: {error}")
+                time.sleep(POLL_INTERVAL_SECONDS)
+            else:
+                if line := self._faults.over(what):
+                    self._reporter.say(f"Waiting for {what} is over after {line.seconds:.0f} s")
+                return found

@@ -15,12 +15,12 @@ from recmesh.releases import ModelStore
 from recmesh.rules import NO_RULES, Ordered, RankedItems, RequestRules, RuleSet
 from recmesh.serving import logs, metrics
 from recmesh.stores.wire import user_fields
+from recmesh.throttle import LogThrottle
 
 # The longest wait for a store that fails or hangs at the start. Then `as` answers without rules.
 _MAX_WAIT_SECONDS = 10.0
 # A poll reads the version after the newest one. A listing, which costs more, also finds those of a restored store.
 _POLLS_PER_LISTING = 60
-_LOG_SECONDS = 60.0
 
 log = structlog.get_logger(__name__)
 
@@ -88,7 +88,7 @@ class ActiveRules:
 
         If they are damaged or the store fails, the last good rules stay.
         """
-        limit = logs.Limit(_LOG_SECONDS)
+        faults = LogThrottle()
         polls, failed = 0, False
         while True:
             before = self._state.version
@@ -101,8 +101,17 @@ class ActiveRules:
             self._tried, failed, polls = True, fault is not None, polls + 1
             if fault is not None:
                 metrics.RULES_FAILURES.inc()
-                if requests := limit.due(str(fault)):
-                    log.error("rules not read", version=self.version, requests=requests, reason=logs.reason(fault))
+                why = logs.reason(fault)
+                if line := faults.due(reason=why):
+                    log.error(
+                        "rules not read",
+                        version=self.version,
+                        reason=why,
+                        attempts=line.events,
+                        seconds=line.seconds,
+                    )
+            elif line := faults.over():
+                log.info("rules read again", version=self.version, attempts=line.events, seconds=line.seconds)
             if self.version != before:
                 log.info("rules active", version=self.version)
             metrics.RULES_VERSION.set(self.version)

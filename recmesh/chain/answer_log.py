@@ -32,6 +32,7 @@ from recmesh.pb.as_pb2 import ASRequest
 from recmesh.pb.user_info_pb2 import History
 from recmesh.serving import logs, metrics, tracing
 from recmesh.serving.tracing import Metadata
+from recmesh.throttle import LogThrottle
 
 _MAX_WAITING = 128
 """Answers that wait for the thread, each with up to about 100 KiB."""
@@ -68,7 +69,7 @@ class AnswerLog:
         self._share = share
         self._draw = draw
         self._waiting: queue.Queue[_Entry | None] = queue.Queue(_MAX_WAITING)
-        self._log_limit = logs.Limit()
+        self._faults = LogThrottle()
         # A disk that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._write_all, name="answer-log", daemon=True)
         self._thread.start()
@@ -107,8 +108,8 @@ class AnswerLog:
 
     def _lost(self, kind: str, reason: str) -> None:
         metrics.UNLOGGED_ANSWERS.labels(kind).inc()
-        if requests := self._log_limit.due(kind):
-            log.warning("answers not logged", requests=requests, reason=reason)
+        if line := self._faults.due(kind):
+            log.warning("answers not logged", requests=line.events, seconds=line.seconds, reason=reason)
 
 
 class AnswerFiles:

@@ -50,7 +50,6 @@ from recmesh.pb.user_info_pb2 import UserInfo
 from recmesh.rules import NO_RULES, RankedItems, RequestRules
 from recmesh.serving import metrics
 from recmesh.serving.deadline import Deadline
-from recmesh.serving.logs import Limit
 from recmesh.serving.stages import (
     ANONYMOUS,
     CandidateList,
@@ -63,6 +62,7 @@ from recmesh.serving.stages import (
     ScoreQuery,
     UserStage,
 )
+from recmesh.throttle import LogThrottle
 
 # A stage may take this share of the time that is left when it starts: one that hangs leaves enough for those after it.
 _TIME_SHARES: Final[dict[ServiceName, float]] = {"um": 0.3, "recall": 0.5, "rank": 0.5, "cm": 0.7}
@@ -85,6 +85,9 @@ _SCORE_STEP = 0.001
 
 # The largest number of groups of features in an explanation.
 _EXPLAINED_GROUPS = 5
+
+# A stage that has not failed for so long answers again: others may fail while one call succeeds.
+_QUIET_SECONDS = 10.0
 
 _STAGE_SECONDS = {stage: metrics.STAGE_SECONDS.labels(stage) for stage in _TIME_SHARES}
 
@@ -152,7 +155,7 @@ class Chain:
         self._items = items
         self._popular = popular
         self._candidate_count = candidate_count
-        self._log_limit = Limit()
+        self._faults = LogThrottle(quiet=_QUIET_SECONDS)
         self._clock = clock
         self._usual_seconds = 0.0
         self._shown = Shown(popular)
@@ -519,6 +522,8 @@ class Chain:
         with spans.span(stage):
             yield
         _STAGE_SECONDS[stage].observe(time.perf_counter() - started)
+        if line := self._faults.over(stage):
+            log.info("stage answers again", stage=stage, requests=line.events, seconds=line.seconds)
 
     def _failed(self, progress: _Progress, stage: ServiceName, error: RecmeshError) -> None:
         """Continue without a stage, unless the request itself is at fault."""
@@ -526,8 +531,8 @@ class Chain:
             raise error
         metrics.STAGE_FAILURES.labels(stage, error.grpc_status).inc()
         progress.mark_degraded(stage)
-        if requests := self._log_limit.due(stage):
-            log.warning("stage failed", stage=stage, requests=requests, reason=str(error))
+        if line := self._faults.due(stage):
+            log.warning("stage failed", stage=stage, requests=line.events, seconds=line.seconds, reason=str(error))
 
 
 def _describe_answer(progress: _Progress, items: Sequence[Item], release: str) -> None:

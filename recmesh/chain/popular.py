@@ -8,6 +8,7 @@ import structlog
 from recmesh.contract import MAX_CANDIDATES, POPULAR, REPEAT
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.serving.stages import ANONYMOUS, CandidateList, CandidateQuery, CandidateStage, ChannelScores
+from recmesh.throttle import LogThrottle
 
 _RETRY_INTERVAL_SECONDS = 0.5
 _TIMEOUT_SECONDS = 2.0
@@ -26,6 +27,7 @@ class PopularList:
     def __init__(self, candidates: CandidateStage) -> None:
         """Hold no list yet; `follow` fetches it."""
         self._candidates = candidates
+        self._faults = LogThrottle()
         self._latest: CandidateList | None = None
         self.best: Set[str] = frozenset()
 
@@ -95,6 +97,9 @@ class PopularList:
             self._latest = await self._candidates.recall(query, _TIMEOUT_SECONDS)
             self.best = frozenset(self._latest.ids[:_BEST])
         except RecmeshError as error:
-            log.warning("popular list not refreshed", reason=str(error))
+            if line := self._faults.due(reason=str(error)):
+                log.warning("popular list not refreshed", reason=str(error), attempts=line.events, seconds=line.seconds)
             return False
+        if line := self._faults.over():
+            log.info("popular list refreshed again", attempts=line.events, seconds=line.seconds)
         return True

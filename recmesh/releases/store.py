@@ -43,10 +43,11 @@ from recmesh.releases.manifest import (
 )
 from recmesh.releases.new_items import NewItems
 from recmesh.releases.rule_versions import RuleVersion
+from recmesh.throttle import LogThrottle
 
 _MAX_HISTORY = 20
 _MAX_COPIES = 3
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class Active(BaseModel):
@@ -94,6 +95,7 @@ class ModelStore:
         except ValueError as error:
             raise ReleaseError(f"model store {url}: {error}; use a folder or a file://, s3:// or gs:// URL") from None
         self._root = PurePosixPath(root)
+        self._unreadable = LogThrottle()
 
     def put(self, folder: Path) -> Manifest:
         """Copy a release folder into the store. Readers see the release once the last file, the manifest, is there.
@@ -134,7 +136,10 @@ class ModelStore:
             try:
                 manifests.append(self._parsed(content, release_id))
             except ReleaseError as error:
-                _log.warning("unreadable release skipped", release=release_id, error=str(error))
+                if line := self._unreadable.due(release_id, str(error)):
+                    log.warning(
+                        "unreadable release skipped", release=release_id, reason=str(error), attempts=line.events
+                    )
         return sorted(manifests, key=lambda manifest: manifest.order, reverse=True)
 
     def manifest(self, release_id: str) -> Manifest:
@@ -253,7 +258,7 @@ class ModelStore:
         try:
             return self.manifest(record.id) if record else None
         except ReleaseError as error:
-            _log.warning("active release is unreadable; skipping the comparison", error=str(error))
+            log.warning("active release is unreadable; skipping the comparison", reason=str(error))
             return None
 
     def active_record(self) -> Active | None:
@@ -497,7 +502,7 @@ class ModelStore:
         try:
             return self.active_record()
         except ReleaseError as error:
-            _log.warning("replacing the damaged `active` object", error=str(error))
+            log.warning("replacing the damaged `active` object", reason=str(error))
             return None
 
     def _set_active(self, release_id: str, history: tuple[str, ...]) -> None:

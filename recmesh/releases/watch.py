@@ -6,14 +6,16 @@ from collections.abc import AsyncIterator
 import structlog
 
 from recmesh.releases.store import ModelStore
+from recmesh.throttle import LogThrottle
 
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 async def watch(store: ModelStore, interval: float) -> AsyncIterator[str]:
     """Yield the id of the active release at every poll that finds one.
 
-    Failures of the store, of whatever kind, do not end the iterator. The first failure and the recovery are logged.
+    Failures of the store, of whatever kind, do not end the iterator. Failures are logged with
+    growing pauses, and so is the recovery.
 
     Args:
         store: The model store, polled in a thread.
@@ -22,20 +24,22 @@ async def watch(store: ModelStore, interval: float) -> AsyncIterator[str]:
     Yields:
         The id of the active release.
     """
-    failing = False
+    faults = LogThrottle()
     while True:
         try:
             active = await asyncio.to_thread(store.active)
         except Exception as error:  # noqa: BLE001 - nobody would restart the polling
-            if not failing:
-                _log.warning(
-                    "model store does not answer; keeping the current release", store=store.url, error=str(error)
+            if line := faults.due(reason=str(error)):
+                log.warning(
+                    "model store does not answer; keeping the current release",
+                    store=store.url,
+                    reason=str(error),
+                    attempts=line.events,
+                    seconds=line.seconds,
                 )
-            failing = True
         else:
-            if failing:
-                _log.info("model store answers again", store=store.url)
-            failing = False
+            if line := faults.over():
+                log.info("model store answers again", store=store.url, attempts=line.events, seconds=line.seconds)
             if active is not None:
                 yield active
         await asyncio.sleep(interval)

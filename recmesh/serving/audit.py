@@ -13,8 +13,8 @@ import structlog
 
 from recmesh.contract import NO_USER_IDS
 from recmesh.errors import SettingsError
-from recmesh.serving import logs
 from recmesh.serving.callers import Caller
+from recmesh.throttle import LogThrottle
 
 _MAX_USERS = 50
 _HASH_CHARACTERS = 32
@@ -31,7 +31,7 @@ class Audit:
             key: Of the hashes of user ids. Without one, whoever guesses an id can confirm it by SHA-256.
         """
         self._key = key
-        self._limit = logs.Limit()
+        self._throttle = LogThrottle(max_pause=1.0)
         self._log = structlog.wrap_logger(
             structlog.PrintLogger(sys.stdout), wrapper_class=structlog.make_filtering_bound_logger(logging.INFO)
         )
@@ -88,9 +88,9 @@ class Audit:
             caller: The name of the caller in metrics, of which there is a limited number.
             status: The gRPC status of the answer.
         """
-        if requests := self._limit.due((service, method, caller, status)):
+        if line := self._throttle.due((service, method, caller, status)):
             self._log.info(
-                "audit", service=service, method=method, caller=caller, status=status, users=[], requests=requests
+                "audit", service=service, method=method, caller=caller, status=status, users=[], requests=line.events
             )
 
     def _hashed(self, user: str) -> str:

@@ -22,6 +22,7 @@ from recmesh.serving.load import Load, Refused
 from recmesh.serving.peer import Peer, bearer_token
 from recmesh.serving.rpc import Context, Method, Received
 from recmesh.serving.tracing import Metadata, Tracer
+from recmesh.throttle import LogThrottle
 
 Guarded: TypeAlias = Callable[[Received, Context, Caller], Awaitable[Any]]
 """A guarded method: what arrived, its context and its caller to the answer."""
@@ -73,7 +74,7 @@ class Guard:
         self._load = load
         self._tracer = tracer
         self._default_timeout = default_timeout
-        self._log_limit = logs.Limit()
+        self._faults = LogThrottle()
         self._admitted: dict[str, Counter] = {}
         metrics.IN_FLIGHT.labels(service).set_function(lambda: load.in_flight)
         metrics.LIMIT.labels(service).set_function(lambda: load.limit)
@@ -133,8 +134,15 @@ class Guard:
         self._requests(path, status)[priority.is_batch(context.invocation_metadata())].inc()
         reason = error.reason if isinstance(error, Refused) else _REFUSALS[type(error)]
         metrics.REFUSED.labels(self._service, reason).inc()
-        if requests := self._log_limit.due((path, status)):
-            log.info("request refused", method=path, status=status, requests=requests, reason=logs.reason(error))
+        if line := self._faults.due((path, status)):
+            log.info(
+                "request refused",
+                method=path,
+                status=status,
+                requests=line.events,
+                seconds=line.seconds,
+                reason=logs.reason(error),
+            )
         if self._audit is not None:
             self._audit.refused(self._service, path, caller, status)
         await context.abort(grpc.StatusCode[status], str(error), _NO_RETRY)
@@ -227,7 +235,14 @@ class Guard:
         if isinstance(error, Refused):
             metrics.REFUSED.labels(self._service, error.reason).inc()
         quiet = isinstance(error, Overloaded | DeadlineExceeded)
-        if not quiet and (requests := self._log_limit.due((path, status))):
-            reason = logs.reason(error)
-            write("request failed", method=path, status=status, requests=requests, reason=reason, exc_info=cause)
+        if not quiet and (line := self._faults.due((path, status))):
+            write(
+                "request failed",
+                method=path,
+                status=status,
+                requests=line.events,
+                seconds=line.seconds,
+                reason=logs.reason(error),
+                exc_info=cause,
+            )
         return status, text

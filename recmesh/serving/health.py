@@ -10,6 +10,7 @@ from grpc_health.v1.health import aio as health_aio
 from recmesh.serving import metrics
 from recmesh.serving.deadline import within
 from recmesh.serving.logs import reason
+from recmesh.throttle import LogThrottle
 
 Check = Callable[[], Awaitable[None]]
 """Returns if the service can answer; raises a RecmeshError that says what is missing."""
@@ -45,7 +46,7 @@ class Health:
         self._names = names
         self._check = check
         self._serving = False
-        self._reason = ""
+        self._outage = LogThrottle()
         self.leaving = False
 
     @property
@@ -57,12 +58,13 @@ class Health:
         """Check until cancelled."""
         failures = _MAX_FAILURES
         await self.servicer.set(LIVE, health_pb2.HealthCheckResponse.SERVING)
-        await self._publish(False, "starting")
+        await self._publish(False)
+        self._log(False, "starting")
         while True:
             try:
                 await within(_CHECK_TIMEOUT_SECONDS, "check", self._check())
                 failures = 0
-                await self._announce(True, "")
+                await self._announce(True)
             except Exception as error:  # noqa: BLE001 - a check that fails in an unexpected way has failed
                 failures += 1
                 if failures >= _MAX_FAILURES:
@@ -75,21 +77,24 @@ class Health:
         await self.servicer.enter_graceful_shutdown()
         metrics.SERVING.labels(self._service).set(0)
 
-    async def _announce(self, serving: bool, reason: str) -> None:
-        """Publish the status if it, or its reason, has changed."""
-        if (serving, reason) != (self._serving, self._reason):
-            await self._publish(serving, reason)
+    async def _announce(self, serving: bool, reason: str = "") -> None:
+        if serving != self._serving:
+            await self._publish(serving)
+        self._log(serving, reason)
 
-    async def _publish(self, serving: bool, reason: str) -> None:
-        self._serving, self._reason = serving, reason
+    async def _publish(self, serving: bool) -> None:
+        self._serving = serving
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in self._names:
             await self.servicer.set(name, status)
         metrics.SERVING.labels(self._service).set(int(serving))
+
+    def _log(self, serving: bool, reason: str) -> None:
         if serving:
-            log.info("serving", service=self._service)
-        else:
-            log.warning("not serving", service=self._service, reason=reason)
+            if line := self._outage.over():
+                log.info("serving", service=self._service, seconds=line.seconds)
+        elif line := self._outage.due(reason=reason):
+            log.warning("not serving", service=self._service, reason=reason, attempts=line.events, seconds=line.seconds)
 
 
 def every(*checks: Check) -> Check:

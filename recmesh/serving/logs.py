@@ -5,8 +5,7 @@ Lines stay short, and no value of a local variable gets into them: requests hold
 
 import logging
 import sys
-import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextvars import ContextVar
 
 import structlog
@@ -15,10 +14,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from recmesh.errors import RecmeshError
 from recmesh.serving import tracing
+from recmesh.throttle import LogThrottle
 
 _MAX_CHARACTERS = 500
 _MAX_FRAMES = 10
-_EXPORTER_SECONDS = 60.0
+_OWN = frozenset({"recmesh", "services", "local"})
 
 log_id: ContextVar[int] = ContextVar("recmesh_log_id", default=0)
 """The `log_id` of the request that the current task answers; 0 if it has none."""
@@ -28,7 +28,8 @@ def configure(level: str, service: str) -> None:
     """Send the records of structlog and of the standard library to stdout as JSON.
 
     Args:
-        level: The lowest level of recmesh's own records. Libraries log warnings and errors only.
+        level: The lowest level of recmesh's own records. Libraries log warnings and errors only,
+            and repeated ones with growing pauses.
         service: Added to every record that names no service.
     """
 
@@ -53,14 +54,14 @@ def configure(level: str, service: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
-    handler.addFilter(_limited())
+    handler.addFilter(_throttled())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
             ],
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _add_attempts],
         )
     )
     logging.basicConfig(level=max(logging.WARNING, logging.getLevelName(level.upper())), handlers=[handler], force=True)
@@ -76,36 +77,28 @@ def shortened(text: str, characters: int = _MAX_CHARACTERS) -> str:
     return text if len(text) <= characters else f"{text[:characters]}... ({len(text):,} characters)"
 
 
-class Limit:
-    """Lets one line a second through for each key, with the number of those that came since the last one."""
+def _throttled() -> Callable[[logging.LogRecord], bool]:
+    """A filter for the records of libraries, each of which logs a lasting fault at every attempt.
 
-    def __init__(self, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
-        """Have seen nothing yet.
+    A record that passes gets the attribute `attempts`: how many it stands for.
+    """
+    throttle = LogThrottle()
 
-        Args:
-            seconds: Between two lines of one key.
-            clock: Monotonic time in seconds.
-        """
-        self._seconds = seconds
-        self._clock = clock
-        self._waiting: dict[Hashable, int] = {}
-        self._next_line: dict[Hashable, float] = {}
+    def passes(record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] in _OWN:
+            return True
+        line = throttle.due((record.pathname, record.lineno), str(record.msg))
+        record.attempts = line.events if line else 0
+        return line is not None
 
-    def due(self, key: Hashable) -> int:
-        """Count one event. Returns how many the line to log now stands for; 0 if none is due."""
-        count = self._waiting.get(key, 0) + 1
-        now = self._clock()
-        due = now >= self._next_line.get(key, 0.0)
-        self._waiting[key] = 0 if due else count
-        if due:
-            self._next_line[key] = now + self._seconds
-        return count if due else 0
+    return passes
 
 
-def _limited() -> Callable[[logging.LogRecord], bool]:
-    """A filter that passes a line a minute of each module of OpenTelemetry, which reports every failed export."""
-    limit = Limit(_EXPORTER_SECONDS)
-    return lambda record: not record.name.startswith("opentelemetry.") or limit.due(record.name) > 0
+def _add_attempts(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    attempts = getattr(event["_record"], "attempts", 1)
+    if attempts > 1:
+        event["attempts"] = attempts
+    return event
 
 
 def _add_request(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -10,13 +10,12 @@ from recmesh.evaluation.shown import ShownRates
 from recmesh.features import CHANNELS
 from recmesh.releases import ModelStore
 from recmesh.serving import metrics
-from recmesh.serving.logs import Limit
+from recmesh.throttle import LogThrottle
 
 INTERVAL_SECONDS = 30.0
 MAX_RELEASES = 10
 """The releases with the latest answers are exported: each has a few dozen series."""
 
-_LOG_SECONDS = 3600.0
 _SYSTEMS = frozenset((CHAIN, *CHANNELS))
 
 log = structlog.get_logger(__name__)
@@ -24,14 +23,18 @@ log = structlog.get_logger(__name__)
 
 async def follow(store: ModelStore, interval: float = INTERVAL_SECONDS) -> None:
     """Export the published rates every `interval` seconds until cancelled. An unavailable store changes nothing."""
-    limit = Limit(_LOG_SECONDS)
+    faults = LogThrottle()
     while True:
         try:
             rates = await asyncio.to_thread(store.shown_rates)
         except RecmeshError as error:
-            if requests := limit.due("shown rates"):
-                log.warning("rates of shown items not read", requests=requests, reason=str(error))
+            if line := faults.due(reason=str(error)):
+                log.warning(
+                    "rates of shown items not read", reason=str(error), attempts=line.events, seconds=line.seconds
+                )
         else:
+            if line := faults.over():
+                log.info("rates of shown items read again", attempts=line.events, seconds=line.seconds)
             if rates is not None:
                 export(rates)
         await asyncio.sleep(interval)

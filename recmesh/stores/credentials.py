@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from recmesh.errors import SettingsError
+from recmesh.throttle import LogThrottle
 from recmesh.tls import TlsFiles
 
 Store: TypeAlias = Literal["REDIS", "MILVUS"]
@@ -120,6 +121,7 @@ class Passwords:
         self._newest = self._password = credentials.password
         self._other = ""
         self._next_look = clock() + _LOOK_SECONDS
+        self._faults = LogThrottle(clock=clock)
 
     def current(self) -> str:
         """Return the password to send."""
@@ -140,8 +142,11 @@ class Passwords:
         try:
             newest = read_password(str(file), file)
         except SettingsError as error:
-            log.warning("the password stays as it was: %s", error)
+            if line := self._faults.due(reason=str(error)):
+                log.warning("the password stays as it was: %s", error)
             return
+        if line := self._faults.over():
+            log.warning("%s can be read again, after %.0f s", file, line.seconds)
         if newest != self._newest:
             self._other, self._password, self._newest = self._password, newest, newest
 

@@ -23,6 +23,7 @@ from recmesh.serving.models import UnknownValues, UserFeatureCache, item_tower
 from recmesh.serving.redis import open_redis
 from recmesh.serving.warm import WarmReleases
 from recmesh.stores.milvus import MilvusReader
+from recmesh.throttle import LogThrottle
 from services.cm import app as cm_app
 from services.cm.core import CmCore
 from services.compact.settings import CompactSettings
@@ -112,10 +113,10 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         gate = ComputeGate(model_thread=True)
         backends = await stack.enter_async_context(open_backends(settings, gate))
         store, live, counts = ModelStore(settings.model_store), LiveItems(), LiveCounts()
-        load = loader(milvus, gate, backends, live, counts)
+        load, field_faults = loader(milvus, gate, backends, live, counts), LogThrottle()
 
         async def ready(release: SharedRelease) -> None:
-            await item_fields.try_refresh(release.recall.item_fields, redis)
+            await item_fields.try_refresh(release.recall.item_fields, redis, field_faults)
             await release.rank.backend.ready()
 
         releases = WarmReleases("compact", store, settings.releases, load, ready, _export)
@@ -130,7 +131,7 @@ async def build(settings: CompactSettings) -> AsyncIterator[Sequence[Endpoint]]:
         await stack.enter_async_context(background(releases.follow(settings.release_poll)))
         await stack.enter_async_context(background(new_items.follow(store, recall_releases, settings.release_poll)))
         await stack.enter_async_context(background(new_items.follow_live(redis, live, recall_releases)))
-        await stack.enter_async_context(background(item_fields.follow(redis, recall_releases)))
+        await stack.enter_async_context(background(item_fields.follow(redis, recall_releases, field_faults)))
         await stack.enter_async_context(background(trending.follow(redis, counts, recall_releases)))
         await stack.enter_async_context(background(popular.follow(settings.popular_refresh)))
         await stack.enter_async_context(background(rules.follow(store, settings.rules_poll)))

@@ -16,12 +16,13 @@ import structlog
 from recmesh.errors import RecmeshError, Unavailable
 from recmesh.pb.log_entry_pb2 import LogEntry
 from recmesh.serving import metrics
-from recmesh.serving.logs import Limit, reason
+from recmesh.serving.logs import reason
 from recmesh.stores.changes import Pair, item_after, user_after
 from recmesh.stores.counts import ActionCounts
 from recmesh.stores.editor import Change, Editor
 from recmesh.stores.keys import KeyKind, Keys
 from recmesh.stores.log import STREAMS, Log, Logged, item_of, user_of
+from recmesh.throttle import LogThrottle
 
 BATCH = 100
 """Entries of one stream that are applied together."""
@@ -76,7 +77,7 @@ class Applier:
         self._items = _Side(keys.item, keys.hidden, item_after)
         self._owner = owner
         self._clock = clock
-        self._log_limit = Limit()
+        self._faults = LogThrottle()
         self._positions: dict[str, str] = {}
         self._renewal = 0.0
 
@@ -84,12 +85,16 @@ class Applier:
         """Apply the streams that no other process applies, until cancelled."""
         while True:
             try:
-                if not await self._turn():
+                busy = await self._turn()
+                if line := self._faults.over():
+                    log.info("the log is applied again", attempts=line.events, seconds=line.seconds)
+                if not busy:
                     await asyncio.sleep(_WAIT_SECONDS)
             except RecmeshError as error:
                 metrics.FEED_APPLY_FAILURES.inc()
-                if attempts := self._log_limit.due("failed"):
-                    log.warning("the log is not applied", attempts=attempts, reason=reason(error))
+                why = reason(error)
+                if line := self._faults.due(reason=why):
+                    log.warning("the log is not applied", reason=why, attempts=line.events, seconds=line.seconds)
                 self._renewal = 0.0
                 await asyncio.sleep(_WAIT_SECONDS)
 

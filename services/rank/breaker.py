@@ -8,6 +8,7 @@ import structlog
 
 from recmesh.errors import RecmeshError
 from recmesh.serving import metrics
+from recmesh.throttle import LogThrottle
 
 _MAX_FAILURES = 3
 _PROBE_INTERVAL_SECONDS = 0.5
@@ -33,6 +34,7 @@ class Breaker:
         self._probe = probe
         self._failures = 0
         self._open = False
+        self._faults = LogThrottle()
         self._next_probe = 0.0
         self._probing: asyncio.Task[None] | None = None
 
@@ -54,14 +56,16 @@ class Breaker:
         if self._open:
             self._open = False
             metrics.BACKEND_OPEN.labels(self._backend).set(0)
-            log.info("circuit breaker closed", backend=self._backend)
+            if line := self._faults.over():
+                log.info("circuit breaker closed", backend=self._backend, seconds=line.seconds)
 
     def open(self, reason: str) -> None:
         """Keep requests from the backend until a probe succeeds."""
         if not self._open:
             self._open = True
             metrics.BACKEND_OPEN.labels(self._backend).set(1)
-            log.warning("circuit breaker opened", backend=self._backend, reason=reason)
+            if line := self._faults.due():
+                log.warning("circuit breaker opened", backend=self._backend, reason=reason, attempts=line.events)
         self._next_probe = time.monotonic() + _PROBE_INTERVAL_SECONDS
 
     async def _probe_backend(self) -> None:

@@ -18,6 +18,7 @@ from recmesh.serving.models import UnknownValues, UserFeatureCache, item_tower
 from recmesh.serving.redis import open_redis
 from recmesh.serving.rpc import Method
 from recmesh.serving.warm import Releases, WarmReleases
+from recmesh.throttle import LogThrottle
 from services.recall import item_fields, new_items, trending
 from services.recall.core import RecallCore, RecallRelease
 from services.recall.live_items import LiveItems
@@ -49,6 +50,7 @@ async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
     """Serve recall with Milvus, the active release, and what feed changes and counts in Redis."""
     async with open_milvus(settings) as milvus, open_redis(settings) as (redis, _):
         gate, live, counts = ComputeGate(), LiveItems(), LiveCounts()
+        field_faults = LogThrottle()
 
         def load(folder: Path, manifest: Manifest) -> RecallRelease:
             encoder = Encoder.load(folder)
@@ -63,7 +65,7 @@ async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
         store = ModelStore(settings.model_store)
 
         async def fields_read(release: RecallRelease) -> None:
-            await item_fields.try_refresh(release.item_fields, redis)
+            await item_fields.try_refresh(release.item_fields, redis, field_faults)
 
         releases = WarmReleases(
             "recall", store, settings.releases, load, fields_read, switched=lambda new: new.drift.export()
@@ -73,7 +75,7 @@ async def build(settings: RecallSettings) -> AsyncIterator[Sequence[Endpoint]]:
             background(releases.follow(settings.release_poll)),
             background(new_items.follow(store, releases, settings.release_poll)),
             background(new_items.follow_live(redis, live, releases)),
-            background(item_fields.follow(redis, releases)),
+            background(item_fields.follow(redis, releases, field_faults)),
             background(trending.follow(redis, counts, releases)),
             background(shown_facts.follow(store)),
         ):

@@ -15,6 +15,7 @@ from recmesh.retrieval.item_table import ItemTable, separators
 from recmesh.serving.logs import reason
 from recmesh.serving.warm import Releases
 from recmesh.stores.wire import item_fields, stored_item
+from recmesh.throttle import LogThrottle
 from services.recall.live_items import ItemReader
 from services.recall.new_items import LIVE_INTERVAL_SECONDS, LatestNewItems
 
@@ -126,15 +127,16 @@ async def _read(table: ItemTable, reader: FieldReader, sku_ids: Sequence[str]) -
     table.put({sku_id: item_fields(info) if info is not None else None for sku_id, info in infos.items()})
 
 
-async def try_refresh(fields: ItemFields, reader: FieldReader, *, quiet: bool = False) -> bool:
-    """Refresh fields. Return whether Redis has answered; if not, say why, unless `quiet` is set."""
+async def try_refresh(fields: ItemFields, reader: FieldReader, faults: LogThrottle) -> None:
+    """Refresh fields. If Redis does not answer, they stay, and the log says why as often as `faults` lets it."""
     try:
         await fields.refresh(reader)
+        if line := faults.over():
+            log.info("fields of items are read again", attempts=line.events, seconds=line.seconds)
     except RecmeshError as error:
-        if not quiet:
-            log.warning("fields of items are not read", reason=reason(error))
-        return False
-    return True
+        why = reason(error)
+        if line := faults.due(reason=why):
+            log.warning("fields of items are not read", reason=why, attempts=line.events, seconds=line.seconds)
 
 
 class HasItemFields(Protocol):
@@ -147,12 +149,14 @@ class HasItemFields(Protocol):
 
 
 async def follow(
-    reader: FieldReader, releases: Releases[HasItemFields], interval: float = LIVE_INTERVAL_SECONDS
+    reader: FieldReader,
+    releases: Releases[HasItemFields],
+    faults: LogThrottle,
+    interval: float = LIVE_INTERVAL_SECONDS,
 ) -> None:
     """Refresh the fields of the active release every `interval` seconds, until cancelled."""
-    answers = True
     while True:
         with contextlib.suppress(Unavailable):  # `WarmReleases` logs when no release is ready.
             _, release = releases.get()
-            answers = await try_refresh(release.item_fields, reader, quiet=not answers)
+            await try_refresh(release.item_fields, reader, faults)
         await asyncio.sleep(interval)

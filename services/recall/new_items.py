@@ -1,6 +1,7 @@
 """Follows what has changed after the training of the active release: items that came, and items that went."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from recmesh.serving import metrics
 from recmesh.serving.logs import reason
 from recmesh.serving.models import Vector
 from recmesh.serving.warm import Releases
+from recmesh.throttle import LogThrottle
 from services.recall.live_items import ChangedItems, ItemReader, LiveItems
 
 LIVE_INTERVAL_SECONDS = 0.25
@@ -122,19 +124,22 @@ class HasNewItems(Protocol):
 
 async def follow(store: ModelStore, releases: Releases[HasNewItems], interval: float) -> None:
     """Refresh the new items of the active release every `interval` seconds, until cancelled."""
-    failing = False
+    faults, failing = LogThrottle(), False
     while True:
         try:
             release_id, release = releases.get()
             await asyncio.to_thread(release.new_items.refresh, store, release_id)
             failing = False
+            if line := faults.over():
+                log.info("new items are loaded again", attempts=line.events, seconds=line.seconds)
         except Unavailable:
             pass  # `WarmReleases` logs when no release is ready or the store does not answer.
         except Exception as error:  # noqa: BLE001 - damaged items fail in many ways; recall goes on with what it has
             if not failing:
                 metrics.RELEASE_FAILURES.labels("recall").inc()
-                log.error("new items not loaded", reason=reason(error))
-            failing = True
+            failing, why = True, reason(error)
+            if line := faults.due(reason=why):
+                log.error("new items not loaded", reason=why, attempts=line.events, seconds=line.seconds)
         await asyncio.sleep(interval)
 
 
@@ -145,16 +150,18 @@ async def follow_live(
 
     While Redis does not answer, recall goes on with what it knows.
     """
-    failing = False
+    faults = LogThrottle()
     while True:
         try:
             await live.refresh(reader)
-            _, release = releases.get()
-            if release.new_items.changes != live.latest.changes:
-                await asyncio.to_thread(release.new_items.update)
-            failing = False
+            if line := faults.over():
+                log.info("changed items are read again", attempts=line.events, seconds=line.seconds)
+            with contextlib.suppress(Unavailable):  # `WarmReleases` logs when no release is ready.
+                _, release = releases.get()
+                if release.new_items.changes != live.latest.changes:
+                    await asyncio.to_thread(release.new_items.update)
         except RecmeshError as error:
-            if not failing:
-                log.warning("changed items are not read", reason=reason(error))
-            failing = True
+            why = reason(error)
+            if line := faults.due(reason=why):
+                log.warning("changed items are not read", reason=why, attempts=line.events, seconds=line.seconds)
         await asyncio.sleep(interval)

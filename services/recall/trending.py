@@ -17,6 +17,7 @@ from recmesh.features.trending import action_rates
 from recmesh.serving.logs import reason
 from recmesh.serving.warm import Releases
 from recmesh.stores.counts import CountedAction
+from recmesh.throttle import LogThrottle
 from services.recall.new_items import LatestNewItems
 
 INTERVAL_SECONDS = 2.0
@@ -226,15 +227,16 @@ async def follow(
 
     While Redis does not answer, recall goes on with what it knows.
     """
-    failing = False
+    faults = LogThrottle()
     while True:
         try:
             await counts.refresh(reader)
-            failing = False
+            if line := faults.over():
+                log.info("action counts are read again", attempts=line.events, seconds=line.seconds)
         except RecmeshError as error:
-            if not failing:
-                log.warning("action counts are not read", reason=reason(error))
-            failing = True
+            why = reason(error)
+            if line := faults.due(reason=why):
+                log.warning("action counts are not read", reason=why, attempts=line.events, seconds=line.seconds)
         with contextlib.suppress(Unavailable):  # `WarmReleases` logs when no release is ready.
             _, release = releases.get()
             if release.trending.stale:

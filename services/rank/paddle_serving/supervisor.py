@@ -14,6 +14,7 @@ from recmesh.releases import ReferenceRequest
 from recmesh.serving import metrics
 from recmesh.serving.deadline import within
 from recmesh.serving.logs import reason
+from recmesh.throttle import LogThrottle
 from services.rank.paddle_serving import process, wire
 from services.rank.paddle_serving.plan import Plan
 from services.rank.paddle_serving.process import PipelineProcess
@@ -75,7 +76,7 @@ class SupervisedPipeline:
 
     async def run(self) -> None:
         """Keep a process running until cancelled. The delay before a restart doubles with each early failure."""
-        delay = _MIN_RESTART_DELAY_SECONDS
+        delay, faults = _MIN_RESTART_DELAY_SECONDS, LogThrottle()
         while True:
             started = time.monotonic()
             try:
@@ -83,7 +84,14 @@ class SupervisedPipeline:
             except Exception as error:  # noqa: BLE001 - whatever the process answered, another one takes its place
                 self.fault = reason(error)
             self.failed_to_start |= not self._was_healthy
-            log.warning("pipeline is restarted", pipeline=str(self._folder), reason=self.fault)
+            if line := faults.due(reason=self.fault):
+                log.warning(
+                    "pipeline is restarted",
+                    pipeline=str(self._folder),
+                    reason=self.fault,
+                    attempts=line.events,
+                    seconds=line.seconds,
+                )
             metrics.PIPELINE_RESTARTS.inc()
             ran_long = time.monotonic() - started > _MAX_RESTART_DELAY_SECONDS
             delay = _MIN_RESTART_DELAY_SECONDS if ran_long else min(2 * delay, _MAX_RESTART_DELAY_SECONDS)

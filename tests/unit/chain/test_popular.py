@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from recmesh.chain.popular import PopularList
 from recmesh.conditions import Condition
@@ -42,7 +43,7 @@ async def followed(
     monkeypatch: pytest.MonkeyPatch, *answers: CandidateList | RecmeshError
 ) -> tuple[PopularList, Clock, _Recall]:
     """A list that has been refreshed with these answers."""
-    clock, recall = Clock(monkeypatch, "recmesh.chain.popular"), _Recall(*answers)
+    clock, recall = Clock(monkeypatch, "recmesh.chain.popular", "recmesh.throttle"), _Recall(*answers)
     popular = PopularList(recall)
 
     def end() -> None:
@@ -69,6 +70,20 @@ async def test_it_is_refreshed_at_intervals_and_after_a_failure_in_half_a_second
     popular, clock, _ = await followed(monkeypatch, down, down, POPULAR, down, replace(POPULAR, release="r2"))
     assert clock.pauses == [0.5, 0.5, 30, 0.5, 30]
     assert popular.candidates(CandidateQuery(USER, 1)).release == "r2"
+
+
+async def test_while_recall_does_not_answer_the_log_says_so_with_growing_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Half a second between two attempts, for a minute; then recall answers."""
+    with capture_logs() as lines:
+        await followed(monkeypatch, *[Unavailable("down")] * 120, POPULAR)
+    *failures, end = lines
+    assert [(line["event"], line["reason"]) for line in failures] == [("popular list not refreshed", "down")] * 6
+    assert [(line["seconds"], line["attempts"]) for line in failures] == [
+        (0, 1), (1, 2), (3, 4), (7, 8), (15, 16), (31, 32)
+    ]  # fmt: skip
+    assert (end["event"], end["seconds"], end["attempts"]) == ("popular list refreshed again", 60, 120)
 
 
 async def test_a_failure_keeps_the_latest_list(monkeypatch: pytest.MonkeyPatch) -> None:

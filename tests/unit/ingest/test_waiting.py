@@ -1,4 +1,4 @@
-"""An ingestion that starts before its prerequisites waits for them, says so once, and gives up in the end."""
+"""An ingestion that starts before its prerequisites waits for them, says so, and gives up in the end."""
 
 import io
 
@@ -9,6 +9,7 @@ from jobs.ingest import waiting
 from jobs.ingest.waiting import RetryWindow
 from recmesh.errors import ReleaseError, SettingsError, Unavailable
 from recmesh.progress import Reporter
+from tests.unit.clock import Clock
 
 
 @pytest.fixture(autouse=True)
@@ -16,9 +17,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting, "POLL_INTERVAL_SECONDS", 0.0)
 
 
-def test_it_retries_until_a_call_succeeds_and_reports_the_wait_once() -> None:
+def test_it_retries_until_a_call_succeeds_and_reports_each_reason_and_the_end() -> None:
     output = io.StringIO()
-    failures = [Unavailable("Redis does not answer"), ReleaseError("no release yet")]
+    failures = [*[Unavailable("Redis does not answer")] * 3, ReleaseError("no release yet")]
 
     def attempt() -> str:
         if failures:
@@ -26,7 +27,31 @@ def test_it_retries_until_a_call_succeeds_and_reports_the_wait_once() -> None:
         return "here"
 
     assert RetryWindow(60, Reporter(Console(file=output))).get("Redis", attempt) == "here"
-    assert output.getvalue() == "Waiting for Redis: Redis does not answer\n"
+    assert output.getvalue().splitlines() == [
+        "Waiting for Redis: Redis does not answer",
+        "Waiting for Redis: no release yet",
+        "Waiting for Redis is over after 0 s",
+    ]
+
+
+def test_a_long_wait_is_reported_with_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour of polls every two seconds."""
+    output = io.StringIO()
+    clock = Clock(monkeypatch, "jobs.ingest.waiting", "recmesh.throttle")
+    monkeypatch.setattr(waiting, "POLL_INTERVAL_SECONDS", 2.0)
+    window, began = RetryWindow(7200, Reporter(Console(file=output))), clock.now
+
+    def attempt() -> str:
+        if clock.now < began + 3600:
+            raise Unavailable("Milvus does not answer")
+        return "here"
+
+    assert window.get("Milvus", attempt) == "here"
+    first, *repeated, last = output.getvalue().splitlines()
+    assert first == "Waiting for Milvus: Milvus does not answer"
+    assert repeated[:4] == [f"Waiting for Milvus for {seconds} s: Milvus does not answer" for seconds in (2, 4, 8, 16)]
+    assert len(repeated) == 19
+    assert last == "Waiting for Milvus is over after 3600 s"
 
 
 @pytest.mark.parametrize("seconds", [0, 0.05])

@@ -12,6 +12,7 @@ from recmesh.conditions import Condition
 from recmesh.errors import Unavailable
 from recmesh.pb.item_info_pb2 import ItemInfo
 from recmesh.releases import NewItems
+from recmesh.throttle import LogThrottle
 from services.recall import item_fields
 from services.recall.item_fields import ItemFields, follow, try_refresh
 from services.recall.new_items import LatestNewItems
@@ -146,11 +147,12 @@ async def test_items_of_an_ingestion_are_read_too() -> None:
 async def test_without_redis_what_was_read_stays() -> None:
     made, redis = encoder(), Redis(a="tea")
     fields = ItemFields(made, LatestNewItems(made))
-    assert await try_refresh(fields, redis)
+    faults = LogThrottle()
+    await try_refresh(fields, redis, faults)
     redis.down = True
     with capture_logs() as logs:
-        assert not await try_refresh(fields, redis)
-        assert not await try_refresh(fields, redis, quiet=True)
+        for _ in range(3):
+            await try_refresh(fields, redis, faults)
     assert [(line["event"], line["reason"]) for line in logs] == [("fields of items are not read", "Redis is down")]
     assert passing(fields, "cate=tea") == ([0], [])
 
@@ -159,7 +161,7 @@ class _Ended(Exception):
     """Ends the endless following."""
 
 
-async def test_the_active_release_is_followed_four_times_a_second_and_a_failure_is_logged_once(
+async def test_the_active_release_is_followed_four_times_a_second_and_a_failure_is_logged_with_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made, redis, clock = encoder(), Redis(a="tea"), Clock(monkeypatch, "services.recall.item_fields")
@@ -181,10 +183,13 @@ async def test_the_active_release_is_followed_four_times_a_second_and_a_failure_
     clock.at_pause = lambda: read.append(fields._table is not None)
     releases: Any = SimpleNamespace(get=get)
     with capture_logs() as logs, pytest.raises(_Ended):
-        await follow(redis, releases)
+        await follow(redis, releases, LogThrottle())
     assert clock.pauses == [0.25] * 6
     assert read == [False, True, True, True, True, True]
-    assert [line["event"] for line in logs] == ["fields of items are not read"] * 2
+    assert [(line["event"], line["attempts"]) for line in logs] == [
+        ("fields of items are not read", 1),
+        ("fields of items are read again", 2),
+    ]
 
 
 def test_the_separators_are_those_of_the_release() -> None:

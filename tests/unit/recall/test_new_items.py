@@ -172,15 +172,18 @@ async def test_new_items_are_refreshed_at_intervals(monkeypatch: pytest.MonkeyPa
     assert clock.pauses == [2.5] * 3
 
 
-async def test_a_failure_is_counted_and_logged_once_until_a_success(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failure_is_counted_once_until_a_success_and_each_reason_is_logged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     failures = added("recmesh_release_failures_total", service="recall")
     damaged = ReleaseError("damaged")
     with capture_logs() as logs:
         await _followed(monkeypatch, damaged, damaged, ValueError("odd"), None, ValueError("odd"), Unavailable("down"))
     assert failures() == 2
-    assert [(line["log_level"], line["reason"]) for line in logs] == [
-        ("error", "damaged"),
-        ("error", "ValueError: odd"),
+    assert [(line["log_level"], line.get("reason"), line["attempts"]) for line in logs] == [
+        ("error", "damaged", 1),
+        ("error", "ValueError: odd", 2),
+        ("info", None, 3),
     ]
 
 
@@ -271,7 +274,7 @@ class _Told:
         self.told.append(self.changes)
 
 
-async def test_the_active_release_is_told_of_each_change_and_a_failure_is_logged_once() -> None:
+async def test_the_active_release_is_told_of_each_change_and_a_failure_is_logged_with_its_end() -> None:
     live = LiveItems()
     items = _Told(live)
     releases: Any = SimpleNamespace(get=lambda _="": ("one", SimpleNamespace(new_items=items)))
@@ -287,4 +290,4 @@ async def test_the_active_release_is_told_of_each_change_and_a_failure_is_logged
     with capture_logs() as lines, pytest.raises(_Ended):
         await follow_live(_Redis({}), live, releases, 0)
     assert items.told == [1, 3]
-    assert [line["event"] for line in lines] == ["changed items are not read"] * 2
+    assert [line["event"] for line in lines] == ["changed items are not read", "changed items are read again"]

@@ -15,6 +15,7 @@ from recmesh.pb.user_info_pb2 import UserInfo
 from recmesh.serving import logs
 from recmesh.serving.audit import Audit
 from recmesh.serving.callers import Caller
+from recmesh.throttle import LogThrottle
 
 KEY = b"0123456789abcdef"
 CALLER = Caller("spiffe://cluster.local/as", "other")
@@ -77,7 +78,7 @@ def test_a_call_about_many_users_writes_several_lines() -> None:
 def test_refusals_write_a_line_a_second_for_each_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [10.0]
     audit = Audit(KEY)
-    audit._limit = logs.Limit(clock=lambda: now[0])
+    audit._throttle = LogThrottle(max_pause=1.0, clock=lambda: now[0])
     with capture_logs() as lines:
         for _ in range(5):
             audit.refused("um", "/um.UMService/um_call", "", "UNAUTHENTICATED")

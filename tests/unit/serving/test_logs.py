@@ -1,4 +1,4 @@
-"""Log lines: short, without local variables, and not more than one a second of a kind."""
+"""Log lines: short, without local variables, and few of a lasting fault."""
 
 import json
 import logging
@@ -8,6 +8,7 @@ import structlog
 
 from recmesh.errors import Unavailable
 from recmesh.serving import logs
+from tests.unit.clock import Clock
 
 pytestmark = pytest.mark.usefixtures("own_configuration")
 
@@ -50,17 +51,6 @@ def test_a_line_has_the_log_id_of_its_request(capsys: pytest.CaptureFixture[str]
 def test_the_class_of_a_foreign_error_is_named() -> None:
     assert logs.reason(Unavailable("Redis does not answer")) == "Redis does not answer"
     assert logs.reason(KeyError("a")) == "KeyError: 'a'"
-
-
-def test_a_limit_lets_one_line_a_second_through_for_each_key() -> None:
-    now = 0.0
-    limit = logs.Limit(clock=lambda: now)
-    counts = {}
-    for tenth in range(25):
-        now = tenth / 10
-        counts[now] = limit.due("a")
-    assert {at: count for at, count in counts.items() if count} == {0.0: 1, 1.0: 10, 2.0: 10}
-    assert limit.due("b") == 1
 
 
 def test_a_line_names_its_service_its_level_and_its_time(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,3 +98,30 @@ def test_texts_of_500_characters_are_whole() -> None:
     assert logs.shortened("x" * 500) == "x" * 500
     assert logs.shortened("x" * 501) == "x" * 500 + "... (501 characters)"
     assert logs.shortened("abc", 2) == "ab... (3 characters)"
+
+
+def test_repeated_lines_of_a_library_come_with_growing_pauses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At seconds 0, 1 and 3, whatever other calls of the library log."""
+    clock = Clock(monkeypatch, "recmesh.throttle")
+    logs.configure("info", "um")
+    library = logging.getLogger("a.library")
+    for _ in range(10):
+        library.warning("RPC error of attempt %d", clock.now)
+        clock.now += 0.5
+    library.error("another call")
+    found = [(line["event"], line.get("attempts", 1)) for line in lines(capsys)]
+    assert found == [
+        ("RPC error of attempt 1000", 1),
+        ("RPC error of attempt 1001", 2),
+        ("RPC error of attempt 1003", 4),
+        ("another call", 1),
+    ]
+
+
+def test_lines_of_recmesh_itself_are_not_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "um")
+    for _ in range(3):
+        logging.getLogger("recmesh.tls").warning("own")
+    assert [line["event"] for line in lines(capsys)] == ["own"] * 3

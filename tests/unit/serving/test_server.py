@@ -77,7 +77,7 @@ async def test_it_announces_its_end_before_it_refuses_calls_and_waits_for_those_
     made, grpc_server = endpoint_server(), _Grpc(clock, 8910)
     made._server = grpc_server
     statuses: dict[str, int] = made.health.servicer._server_status
-    await made.health._publish(True, "")
+    await made.health._publish(True)
     made.load.enter(1, 1.0)
     at_pause: list[tuple[int, int]] = []
     clock.at_pause = lambda: at_pause.append((statuses[""], len(grpc_server.events)))

@@ -177,6 +177,22 @@ def test_a_damaged_password_file_changes_nothing(
     assert caplog.messages[0].startswith(f"the password stays as it was: {file} ")
 
 
+def test_a_missing_password_file_is_logged_with_growing_pauses_and_when_it_is_back(
+    file: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is looked at once a second; the lines come after 0, 1, 3, 7, 15 and 31 s."""
+    kept = passwords(file, clock)
+    file.unlink()
+    for second in range(1, 61):
+        clock.now = float(second)
+        assert kept.current() == "first"
+    assert len(caplog.messages) == 6
+    file.write_text("second")
+    clock.now = 61.0
+    assert kept.current() == "second"
+    assert caplog.messages[6:] == [f"{file} can be read again, after 60 s"]
+
+
 def test_a_password_without_a_file_stays(clock: Clock) -> None:
     kept = Passwords(Credentials("shop", "sesame"), clock)
     assert kept.current() == "sesame"
