@@ -28,7 +28,8 @@ from benchmarks.report import Report
 from recmesh.client import AS, Targets
 from recmesh.contract import PADDLE_SERVING_PORT
 from recmesh.errors import RecmeshError, SettingsError
-from recmesh.serving.settings import MilvusSettings, RedisSettings, ReleaseSettings, load_settings
+from recmesh.serving.settings import MilvusSettings, RedisSettings, ReleaseSettings
+from recmesh.settings import load_settings
 from recmesh.stores.keys import Keys
 
 _RESULTS = Path(__file__).parent / "results"

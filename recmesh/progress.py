@@ -2,11 +2,13 @@
 
 A `Reporter` prints the lines of a command, times its steps and makes a `Meter` for each step of known length. The
 subclasses differ only in what they put before a line: nothing, the seconds since the start, or the number of the step.
+Steps and meters are spans of the trace of a job.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import TracebackType
 from typing import TypeAlias
 
@@ -15,10 +17,16 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from recmesh import spans
+
 Clock: TypeAlias = Callable[[], float]
 """Monotonic time in seconds."""
 
 SECONDS_BETWEEN_LINES = 5.0
+
+log = logging.getLogger(__name__)
+"""Its level decides which lines are printed: warnings are of the level WARNING, all others of INFO."""
+log.setLevel(logging.INFO)
 
 
 def _count(parts: int) -> str:
@@ -38,23 +46,26 @@ class Reporter:
         """Seconds since the command began."""
         return self.clock() - self._began
 
-    def say(self, text: str) -> None:
-        """Print one line. It is neither read as markup nor wrapped."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def say(self, text: str, level: int = logging.INFO) -> None:
+        """Print one line, if `log` is enabled for its level. It is neither read as markup nor wrapped."""
+        if log.isEnabledFor(level):
+            self.console.print(self._prefix() + text, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, warnings: Iterable[str]) -> None:
         """Print a line for each warning."""
         for warning in warnings:
-            self.say(f"warning: {warning}")
+            self.say(f"warning: {warning}", logging.WARNING)
+
+    def _prefix(self) -> str:
+        """What is before each line."""
+        return ""
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Run a step of unknown length: a spinner on a terminal, then its name and duration."""
         began = self.clock()
-        if self.console.is_terminal:
-            with self.console.status(escape(name)):
-                yield
-        else:
+        spinner = self.console.status(escape(name)) if self.console.is_terminal else nullcontext()
+        with spans.span(name), spinner:
             yield
         self.say(f"{name}: {self.clock() - began:.1f} s")
 
@@ -72,9 +83,8 @@ class Reporter:
 class TimedReporter(Reporter):
     """Puts the seconds since the start before each line."""
 
-    def say(self, text: str) -> None:
-        """Print one line."""
-        super().say(f"[{self.seconds:6.1f} s] {text}")
+    def _prefix(self) -> str:
+        return f"[{self.seconds:6.1f} s] "
 
 
 class NumberedSteps(Reporter):
@@ -85,9 +95,8 @@ class NumberedSteps(Reporter):
         self._total = total
         self._number = 0
 
-    def say(self, text: str) -> None:
-        """Print one line within a step."""
-        super().say(f"      {text}")
+    def _prefix(self) -> str:
+        return "      "
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -95,7 +104,8 @@ class NumberedSteps(Reporter):
         self._number += 1
         self.console.print(f"[bold]\\[{self._number}/{self._total}][/bold] {escape(name)}", highlight=False)
         began = self.clock()
-        yield
+        with spans.span(name):
+            yield
         self.say(f"done in {self.clock() - began:.1f} s")
 
 
@@ -141,6 +151,8 @@ class Meter:
         self._task = self._bar.add_task(title, total=total, completed=done, state=self._state())
 
     def __enter__(self) -> "Meter":
+        self._span = spans.span(self._title)
+        self._span.__enter__()
         self._bar.start()
         return self
 
@@ -148,6 +160,7 @@ class Meter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        self._span.__exit__(kind, error, trace)
         if error is None and self._outcome is not None:
             what = f"{self._amount(self._done)} {self._outcome}".rstrip()
             resumed = f", {self._amount(self._earlier)} of them by an earlier run" if self._earlier else ""

@@ -92,9 +92,9 @@ def current() -> tuple[Span, ...]:
     return _current.get()
 
 
-def begin(name: str, parent_id: int, attributes: Attributes) -> Span:
-    """Begin to record the request of the current task. Returns the span of the request, which the caller ends."""
-    root = Span([], parent_id, name, attributes, Kind.SERVER, time.time_ns())
+def begin(name: str, parent_id: int, attributes: Attributes, kind: Kind = Kind.SERVER) -> Span:
+    """Begin to record the request, or the job, of the current task. Returns its span, which the caller ends."""
+    root = Span([], parent_id, name, attributes, kind, time.time_ns())
     _current.set((root,))
     return root
 

@@ -11,6 +11,8 @@ from rich.console import Console
 
 from jobs.archive.entries import row_of
 from jobs.command import run
+from jobs.tracing import recorded
+from recmesh import spans
 from recmesh.contract import DEFAULT_REDIS_PREFIX, DEFAULT_REDIS_URL, user_hash
 from recmesh.dataset.archive import SCHEMA, Archive, position_key, without_deleted
 from recmesh.progress import Reporter
@@ -49,10 +51,12 @@ def archive(
     redis = RedisWriter(redis_url, keys=Keys.of(redis_prefix), credentials=Credentials.from_environment("REDIS"))
     files = Archive(archive)
     positions = files.positions()
-    written = sum(_copy(redis, files, stream, positions.get(stream, START), reporter) for stream in STREAMS)
+    with spans.span("copying the log"):
+        written = sum(_copy(redis, files, stream, positions.get(stream, START), reporter) for stream in STREAMS)
     before = time.time() * 1000 - keep * _HOUR_MS
     # An ingestion that is running may have read the archive before this run.
-    trimmed = sum(_trim(redis, stream, last, before) for stream, last in positions.items())
+    with spans.span("trimming the log"):
+        trimmed = sum(_trim(redis, stream, last, before) for stream, last in positions.items())
     reporter.say(f"archive {files.url}: {written:,} entries written, {trimmed:,} removed from the log")
 
 
@@ -81,7 +85,7 @@ def _trim(redis: RedisWriter, stream: str, archived: str, before: float) -> int:
 
 def main() -> int:
     """Run the command. Errors become one line on standard error and an exit code."""
-    return run("archive", archive)
+    return run("archive", archive, recorded)
 
 
 if __name__ == "__main__":

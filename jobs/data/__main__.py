@@ -9,6 +9,7 @@ import typer
 
 from jobs.command import run
 from jobs.data.fetching import fetch_url, is_url
+from jobs.tracing import recorded
 from recmesh.dataset import fetch
 from recmesh.errors import DataError
 from recmesh.throttle import LogThrottle
@@ -62,7 +63,7 @@ def _wait_for(folder: Path, seconds: float) -> None:
 
 def main() -> int:
     """Run the command. Errors become one line on standard error and an exit code."""
-    return run("data", data)
+    return run("data", data, recorded)
 
 
 if __name__ == "__main__":

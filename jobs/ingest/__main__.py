@@ -18,6 +18,8 @@ from jobs.ingest.starter import serve_starter
 from jobs.ingest.to_milvus import ReleaseCollection
 from jobs.ingest.to_redis import is_complete, to_redis
 from jobs.ingest.waiting import RetryWindow
+from jobs.tracing import recorded
+from recmesh import spans
 from recmesh.contract import (
     DEFAULT_HOME,
     DEFAULT_MILVUS_URI,
@@ -100,11 +102,13 @@ def ingest(
     """Ingest a data set and a release. A repeated run only verifies; a run that was killed resumes."""
     reporter = Reporter(Console(highlight=False))
     shard, keys = Shard.from_environment(), Keys.of(redis_prefix)
-    files = read(dataset, rejects)
+    with spans.span("reading the data set"):
+        files = read(dataset, rejects)
     retry_window = RetryWindow(wait, reporter)
     redis = RedisWriter(redis_url, keys=keys, credentials=Credentials.from_environment("REDIS"))
     retry_window.get("Redis", redis.ping)
-    data, _, in_log = merged(files, archive, known_log(archive, redis, shard))
+    with spans.span("merging the archive"):
+        data, _, in_log = merged(files, archive, known_log(archive, redis, shard))
     reporter.warn(data.report.warnings)
     if only is not Target.milvus:
         to_redis(data, redis, shard, reporter, in_log)
@@ -222,7 +226,7 @@ def _drop_unused_collections(models: ModelStore, milvus: MilvusWriter, reporter:
 
 def main() -> int:
     """Run the command. Errors become one line on standard error and an exit code."""
-    return run("ingest", ingest)
+    return run("ingest", ingest, recorded)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from recmesh import spans
 from recmesh.errors import ReleaseError, Unavailable
 from recmesh.progress import Reporter
 from recmesh.throttle import LogThrottle
@@ -36,6 +37,10 @@ class RetryWindow:
             Unavailable: The period ended and the last call raised this.
             ReleaseError: The period ended and the last call raised this. Other errors of `attempt` are raised at once.
         """
+        with spans.span(f"waiting for {what}"):
+            return self._got(what, attempt)
+
+    def _got(self, what: str, attempt: Callable[[], T]) -> T:
         while True:
             try:
                 found = attempt()

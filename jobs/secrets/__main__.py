@@ -10,6 +10,7 @@ from rich.console import Console
 
 from jobs.command import run as run_command
 from jobs.secrets.cluster import Secrets
+from jobs.tracing import recorded
 from recmesh.cli.kube import connect
 from recmesh.errors import SettingsError
 from recmesh.issuing import ROTATIONS, RenderAcl, Rotation, Spec, run
@@ -51,7 +52,7 @@ def _text(path: Path) -> str:
 
 def main() -> int:
     """Run the command. Errors become one line on standard error and an exit code."""
-    return run_command("secrets", secrets)
+    return run_command("secrets", secrets, recorded)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jobs.command import run
 from jobs.native import limit_threads, quiet
 from jobs.train.selection.budget import Budget
 from recmesh.contract import DEFAULT_HOME, DEFAULT_MODEL_STORE
-from recmesh.errors import RecmeshError
 
 
-def main(
+def train(
     dataset: Annotated[Path, typer.Option(help="Folder of the data set.")],
     store: Annotated[
         str, typer.Option(help="URL of the model store.", envvar="RECMESH_MODEL_STORE")
@@ -40,22 +40,18 @@ def main(
 ) -> None:
     """Train on a data set and put the release into the model store; the last line printed is `release <id>`."""
     limit_threads(threads)
-    try:
-        _run(dataset, archive, store, seed, work, Budget.parse(budget), mark)
-    except RecmeshError as error:
-        print(f"train: {error}", file=sys.stderr)
-        raise typer.Exit(error.exit_code) from None
+    _run(dataset, archive, store, seed, work, Budget.parse(budget), mark)
 
 
 def _run(dataset: Path, archive: str, store: str, seed: int, work: Path, budget: Budget, mark: str) -> None:
     # The numeric libraries read the number of threads when they are imported, and Paddle's import warns about every
     # number except 1.
     with quiet():
-        from jobs.train.pipeline import Outcome, train
+        from jobs.train import pipeline
         from recmesh.progress import TimedReporter
         from recmesh.releases import ModelStore
 
-    outcome: Outcome = train(dataset, ModelStore(store), work, seed, TimedReporter(), budget, archive)
+    outcome = pipeline.train(dataset, ModelStore(store), work, seed, TimedReporter(), budget, archive)
     if mark:
         ModelStore(store).set_mark(mark, outcome.release)
     console = Console(highlight=False)
@@ -74,5 +70,10 @@ def _run(dataset: Path, archive: str, store: str, seed: int, work: Path, budget:
     print(f"release {outcome.release}")
 
 
+def main() -> int:
+    """Run the command. Errors become one line on standard error and an exit code."""
+    return run("train", train)
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    sys.exit(main())

@@ -5,7 +5,8 @@ Nothing here imports a store, except `redis` and `milvus`, which only services t
 
 from recmesh.serving.endpoint import Endpoint
 from recmesh.serving.server import background, run
-from recmesh.serving.settings import RedisSettings, ReleaseSettings, ServerSettings, load_settings
+from recmesh.serving.settings import RedisSettings, ReleaseSettings, ServerSettings
+from recmesh.settings import load_settings
 
 __all__ = [
     "Endpoint",

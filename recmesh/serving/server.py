@@ -36,8 +36,9 @@ from recmesh.serving.load import Congestion, Load, keep_adapting
 from recmesh.serving.monitoring import Monitoring
 from recmesh.serving.peer import Peer
 from recmesh.serving.rpc import handlers
-from recmesh.serving.settings import ServerSettings, load_settings, printable
+from recmesh.serving.settings import ServerSettings, printable
 from recmesh.serving.tracing import Tracer
+from recmesh.settings import load_settings
 
 if TYPE_CHECKING:
     from recmesh.serving.http.server import HttpServer

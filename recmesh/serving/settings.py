@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -12,9 +12,8 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SecretStr,
-    ValidationError,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
 
 from recmesh.contract import (
     DEFAULT_HOME,
@@ -28,6 +27,7 @@ from recmesh.contract import (
     without_credentials,
 )
 from recmesh.errors import SettingsError
+from recmesh.settings import ProcessSettings
 from recmesh.stores.credentials import Credentials
 from recmesh.tls import TlsFiles
 
@@ -37,7 +37,6 @@ Host = Annotated[str, AfterValidator(bare_host)]
 Port = Annotated[int, Field(ge=1, le=MAX_PORT)]
 OptionalPort = Annotated[int, Field(ge=0, le=MAX_PORT)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
-S = TypeVar("S", bound="ServerSettings")
 
 _ORIGIN = re.compile(r"\*|https?://[^/\s,*]+")
 
@@ -50,7 +49,7 @@ def _origins(text: str | tuple[str, ...]) -> tuple[str, ...]:
     return origins
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(ProcessSettings):
     """Settings of every service. Times are in seconds.
 
     Attributes:
@@ -72,7 +71,6 @@ class ServerSettings(BaseSettings):
         tls_client_auth: Whether callers must have a certificate: `require`, or `none`.
         tls_accept_plain: Take plain connections as well, while the clients of an installation change to TLS.
         reflection: Whether anybody may ask for the methods and messages of the services.
-        otlp_endpoint: Receives the spans. Empty: `OTEL_EXPORTER_OTLP_ENDPOINT`; without either, nothing is recorded.
         trace_ratio: Share of the requests without a trace parent that are sampled.
         trace_slow: Requests that take as long are exported even if they are not sampled.
         policy_file: Says who may call what (docs/callers.md).
@@ -83,8 +81,6 @@ class ServerSettings(BaseSettings):
         audit: Whether each call is logged with its caller and the hashes of its users.
         audit_key_file: The key of these hashes.
     """
-
-    model_config = SettingsConfigDict(env_prefix="RECMESH_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     host: Host = "127.0.0.1"
     um_port: Port = PORTS["um"]
@@ -97,7 +93,6 @@ class ServerSettings(BaseSettings):
     feed_http_port: OptionalPort = 0
     http_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
     metrics_port: OptionalPort | None = None
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
     max_in_flight: PositiveInt = 256
     max_bytes_in_flight: PositiveInt = 32 << 20
     default_timeout: PositiveFloat = 1.0
@@ -111,7 +106,6 @@ class ServerSettings(BaseSettings):
     tls_client_auth: Literal["require", "none"] = "require"
     tls_accept_plain: bool = False
     reflection: bool = True
-    otlp_endpoint: str = ""
     trace_ratio: Ratio = 0.01
     trace_slow: NonNegativeFloat = 0.25
 
@@ -220,21 +214,6 @@ class ReleaseSettings(ServerSettings):
     def releases(self) -> Path:
         """The folder into which releases are downloaded."""
         return self.home / "releases"
-
-
-def load_settings(cls: type[S]) -> S:
-    """Settings from the environment.
-
-    Raises:
-        SettingsError: Values are invalid; the message names their variables.
-    """
-    try:
-        return cls()
-    except ValidationError as error:
-        problems = (
-            f"RECMESH_{'_'.join(map(str, detail['loc'])).upper()}: {detail['msg']}" for detail in error.errors()
-        )
-        raise SettingsError("; ".join(problems)) from error
 
 
 def printable(settings: ServerSettings) -> dict[str, object]:

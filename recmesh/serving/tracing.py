@@ -37,6 +37,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from recmesh import __version__, spans
 from recmesh.serving import otlp
 from recmesh.serving.settings import ServerSettings
+from recmesh.settings import ProcessSettings
 from recmesh.spans import Kind, Span
 
 Metadata = Iterable[tuple[str, str | bytes]]
@@ -161,6 +162,39 @@ class Tracer:
             return cls()
         processor = BatchSpanProcessor(exporter)
         return cls(settings.trace_ratio, settings.trace_slow, processor, otlp.resource(service))
+
+    @classmethod
+    def of_job(cls, job: str, settings: ProcessSettings) -> "Tracer":
+        """The tracer of a job. Each run is sampled.
+
+        Raises:
+            SettingsError: A variable of OpenTelemetry has an impossible value.
+        """
+        exporter = otlp.open_exporter(settings.otlp_endpoint)
+        processor = BatchSpanProcessor(exporter) if exporter else None
+        return cls(ratio=1.0, processor=processor, resource=otlp.resource(job))
+
+    @contextmanager
+    def run(self, name: str) -> Iterator[None]:
+        """Record the block as one trace, and export it at the end, also if the block fails.
+
+        Args:
+            name: Of the span of the whole block.
+        """
+        if self._processor is None:
+            yield
+            return
+        attach(self._new_trace())
+        root = spans.begin(name, 0, {}, Kind.INTERNAL)
+        try:
+            yield
+        except BaseException as error:
+            root.end(error)
+            raise
+        else:
+            root.end()
+        finally:
+            self._export(root.recording, get_current_span().get_span_context())
 
     def begin(self, path: str, metadata: Metadata | None) -> Span | None:
         """Continue the caller's trace, or start one, in the current task.
