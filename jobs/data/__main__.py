@@ -36,6 +36,8 @@ def data(
         _wait_for(folder, wait)
     elif len(places) != 2:
         raise DataError("pass a source and a folder")
+    elif not places[0].strip():
+        raise DataError("the source of the data set is empty: give a name or a URL (dataset.source in the chart)")
     elif not folder.exists():
         _make(places[0], folder)
     print(f"data set: {folder}")

@@ -5,9 +5,8 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
-
 from recmesh.errors import DataError, Unavailable
+from recmesh.urls import REACH, open_url
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 
@@ -33,18 +32,23 @@ def fetch_url(url: str, into: Path) -> None:
 
 def _fetched(url: str, scratch: Path) -> Path:
     try:
-        files, path = fsspec.url_to_fs(url)
-    except (ValueError, ImportError) as error:
+        files, path = open_url(url)
+    except ValueError as error:
         raise DataError(f"{url}: {error}") from None
+    # What follows "?" may be a signature.
+    by_http = url.startswith(("http://", "https://"))
+    place = url.partition("?")[0] if by_http else url
+    if by_http and not place.endswith(_ARCHIVES):
+        raise DataError(f"{place}: HTTP cannot list folders; name an archive ({', '.join(_ARCHIVES)})")
     try:
-        if not url.endswith(_ARCHIVES):
+        if not place.endswith(_ARCHIVES):
             return _folder(files, path, scratch / "data")
-        archive = scratch / PurePosixPath(url).name
+        archive = scratch / PurePosixPath(place).name
         files.get_file(path, str(archive))
-    except FileNotFoundError as error:
-        raise DataError(f"{url}: no such file or folder ({error})") from error
+    except FileNotFoundError:
+        raise DataError(f"{place}: no such file or folder; check the URL") from None
     except Exception as error:  # each fsspec backend raises classes of its own
-        raise Unavailable(f"{url}: {type(error).__name__}: {error}") from error
+        raise Unavailable(f"{place}: {type(error).__name__}: {' '.join(str(error).split())}; {REACH}") from error
     return _unpacked(archive, scratch / "data")
 
 

@@ -17,6 +17,7 @@ from fsspec import AbstractFileSystem
 
 from recmesh.contract import user_hash
 from recmesh.errors import DataError, SettingsError, Unavailable
+from recmesh.urls import open_url
 
 SCHEMA: Mapping[str, Any] = {
     "position": pl.String,
@@ -167,5 +168,8 @@ def without_deleted(rows: pl.DataFrame, deleted: Mapping[str, str]) -> pl.DataFr
 def _opened(url: str) -> tuple[AbstractFileSystem, str]:
     if "://" not in url:
         return fsspec.filesystem("file"), url.rstrip("/")
-    files, path = fsspec.url_to_fs(url, use_listings_cache=False)
+    try:
+        files, path = open_url(url)
+    except ValueError as error:
+        raise SettingsError(f"archive (RECMESH_ARCHIVE) {url}: {error}") from None
     return files, path.rstrip("/")

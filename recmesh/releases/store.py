@@ -17,13 +17,12 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 
-import fsspec
 import structlog
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from recmesh.errors import RecmeshError, ReleaseError, Unavailable
+from recmesh.errors import RecmeshError, ReleaseError, SettingsError, Unavailable
 from recmesh.evaluation.report import METRICS_FILE, PAGE_FILE
 from recmesh.evaluation.shown import ShownRates
 from recmesh.releases.abandoned import claimed, remove_abandoned
@@ -44,6 +43,7 @@ from recmesh.releases.manifest import (
 from recmesh.releases.new_items import NewItems
 from recmesh.releases.rule_versions import RuleVersion
 from recmesh.throttle import LogThrottle
+from recmesh.urls import open_url
 
 _MAX_HISTORY = 20
 _MAX_COPIES = 3
@@ -75,7 +75,7 @@ class Active(BaseModel):
 
 
 class ModelStore:
-    """Releases under an fsspec URL: `file`, `s3`, `gs`, `memory` or the path of a folder.
+    """Releases under a URL: `file`, `s3`, another one that fsspec can open here, or the path of a folder.
 
     Every method raises Unavailable if the store does not answer, and ReleaseError if a release is missing or damaged.
     """
@@ -84,16 +84,13 @@ class ModelStore:
         """Open the store at a URL.
 
         Raises:
-            ReleaseError: If the URL is not supported.
+            SettingsError: If the URL is not supported.
         """
         self.url = url
         try:
             self._fs, root = _opened(url)
-        except ImportError as error:
-            needed = "needs the extra \"s3\": pip install 'recmesh[s3]'" if url.startswith("s3:") else str(error)
-            raise ReleaseError(f"model store {url}: {needed}") from None
         except ValueError as error:
-            raise ReleaseError(f"model store {url}: {error}; use a folder or a file://, s3:// or gs:// URL") from None
+            raise SettingsError(f"model store (RECMESH_MODEL_STORE) {url}: {error}") from None
         self._root = PurePosixPath(root)
         self._unreadable = LogThrottle()
 
@@ -573,8 +570,7 @@ class ModelStore:
 def _opened(url: str) -> tuple[AbstractFileSystem, str]:
     """The file system and the path of a URL. fsspec would read more into a plain path, such as "a::b"."""
     if "://" in url or url.startswith("file:"):
-        file_system, path = fsspec.url_to_fs(url, use_listings_cache=False)
-        return file_system, path
+        return open_url(url)
     return LocalFileSystem(use_listings_cache=False), str(Path(url).expanduser().absolute())
 
 

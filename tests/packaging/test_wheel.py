@@ -154,9 +154,10 @@ def test_commands_name_the_extras_that_only_they_need(cli: Path, tmp_path: Path)
     assert (pages.returncode, pages.stdout) == (2, "")
     assert pages.stderr == "recmesh: this command needs the extra \"explore\": pip install 'recmesh[explore]'\n"
     listed = run([cli.parent / "recmesh", "release", "list", "--store", "s3://bucket/store"], tmp_path)
-    assert listed.returncode == 4
+    assert listed.returncode == 2
     assert listed.stderr == (
-        "recmesh: model store s3://bucket/store: needs the extra \"s3\": pip install 'recmesh[s3]'\n"
+        'recmesh: model store (RECMESH_MODEL_STORE) s3://bucket/store: needs the extra "s3": '
+        "pip install 'recmesh[s3]'\n"
     )
 
 

@@ -81,8 +81,9 @@ def fetch(source: str, into: Path, cache: Path | None = None) -> Path:
         `into`.
 
     Raises:
-        DataError: The source is unknown, lacks a file or a column, or cannot be read; the download fails or is not the
-            pinned file; or `into` contains something else.
+        DataError: The source is unknown, lacks a file or a column, or cannot be read; the download is not the pinned
+            file; or `into` contains something else.
+        Unavailable: The package index of a download does not answer.
     """
     write = _maker(source, cache or Path(os.environ.get("RECMESH_HOME", DEFAULT_HOME)) / "cache")
     with new_folder(into) as folder:

