@@ -103,6 +103,24 @@ async def test_a_failing_stage_is_logged_with_its_reason() -> None:
     ]
 
 
+async def test_a_failing_stage_is_logged_with_growing_pauses_and_its_end_after_ten_quiet_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two requests a second, of which every tenth is answered, for a minute; then all of them are."""
+    clock, stages = Clock(monkeypatch, "recmesh.throttle"), Stages(failing={"rank"})
+    chain = chain_over(stages, PopularList(stages))
+    with capture_logs() as logs:
+        for number in range(160):
+            stages.failing = {"rank"} if number < 120 and number % 10 else set()
+            await chain.answer(Request("", PROFILE, 5), 4.0)
+            clock.now += 0.5
+    *failures, end = logs
+    assert [line["event"] for line in failures] == ["stage failed"] * 6
+    assert sum(line["requests"] for line in failures) < 108
+    assert [line["seconds"] for line in failures] == [0, 1, 3, 7, 15, 31]
+    assert (end["event"], end["stage"], end["requests"], end["seconds"]) == ("stage answers again", "rank", 108, 69)
+
+
 @pytest.mark.parametrize("stage", ["find", "recall", "rank", "get"])
 async def test_a_request_that_a_stage_refuses_is_the_callers_fault(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages(users=known_users())
