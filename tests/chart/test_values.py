@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,9 @@ import pytest
 import yaml
 
 from charts import values as charts_values
-from recmesh.dataset.reading import DatasetSettings
-from services.compact.settings import CompactSettings
-from services.feed.settings import FeedSettings
-from services.rank.paddle_serving.settings import PaddleServingSettings
+from recmesh.dataset import importers
 from tests.chart.conftest import CHARTS, Resource, containers, find, refused, render, run_helm
+from tests.known_settings import known
 
 CHART = CHARTS / "recmesh"
 
@@ -226,20 +223,29 @@ def test_a_storage_class_of_all_volumes() -> None:
 
 
 OF_THE_CHART = re.compile(
-    r"HOST|HOME|MODEL_STORE|OTLP_ENDPOINT|RANK_BACKEND|ANSWER_\w+|AUDIT\w*|POLICY_FILE|TOKENS_FILE|JW\w+|REFLECTION"
-    r"|TLS_\w+|METRICS_PORT|\w+_PORT|\w+_TARGET|MILVUS_\w+|REDIS_(CA|PASSWORD|PASSWORD_FILE|PREFIX|URL|USERNAME)"
-    r"|PADDLE_SERVING_(DEVICE|TOLERANCE)"
+    r"RECMESH_(HOST|HOME|MODEL_STORE|ARCHIVE|OTLP_ENDPOINT|RANK_BACKEND|ANSWER_\w+|AUDIT\w*|POLICY_FILE|TOKENS?_FILE|TOKEN"
+    r"|JW\w+|REFLECTION|SECRETS_SPEC|TLS_\w+|\w+_PORT|\w+_TARGET|MILVUS_\w+|PADDLE_SERVING_(DEVICE|TOLERANCE)"
+    r"|REDIS_(CA|PASSWORD|PASSWORD_FILE|PREFIX|URL|USERNAME))"
 )
 """Settings that follow from other values."""
 
 
 def test_the_settings_are_those_that_the_programs_read() -> None:
-    programs = (
-        *(CompactSettings, FeedSettings, PaddleServingSettings, DatasetSettings),
-        import_module("services.as.settings").AsSettings,
-    )
-    read = {name.upper() for settings in programs for name in settings.model_fields}
     schema = json.loads((CHART / "values.schema.json").read_text())
-    known = set(schema["properties"]["settings"]["properties"])
-    assert known == {name for name in read if not OF_THE_CHART.fullmatch(name)}
-    assert known == set(schema["properties"]["rank"]["properties"]["settings"]["properties"])
+    accepted = {f"RECMESH_{name}" for name in schema["properties"]["settings"]["properties"]}
+    assert accepted == {name for name in known() if not OF_THE_CHART.fullmatch(name)}
+    of_rank = schema["properties"]["rank"]["properties"]["settings"]["properties"]
+    assert of_rank == schema["properties"]["settings"]["properties"]
+
+
+def test_jobs_may_connect_to_the_package_index_for_data_sets_that_are_downloaded() -> None:
+    https = {"ports": [{"port": 443, "protocol": "TCP"}]}
+    sources = ["ta_feng", "synthetic", "jdata:/mnt/shop"]
+    opened = [
+        https in find(render("default", f"--set=dataset.source={source}"), "NetworkPolicy", "train")["spec"]["egress"]
+        for source in sources
+    ]
+    assert opened == [True, False, False]
+    template = (CHART / "templates/_policies.tpl").read_text()
+    (names,) = re.findall(r"has \$source \(list (.*?)\)", template)
+    assert {name.strip('"') for name in names.split()} == set(importers._DOWNLOADS)

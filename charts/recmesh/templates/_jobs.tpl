@@ -182,13 +182,7 @@ volumes:
 
 {{- define "recmesh.datasetEnv" -}}
 - {name: RECMESH_DATASET_VERSION, value: {{ .Values.dataset.version | quote }}}
-{{- with .Values.dataset.secret }}
-{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_ENDPOINT_URL" "AWS_REGION" }}
-- name: {{ . }}
-  valueFrom:
-    secretKeyRef: {name: {{ $.Values.dataset.secret }}, key: {{ . }}, optional: true}
-{{- end }}
-{{- end }}
+{{- include "recmesh.s3Env" .Values.dataset.secret }}
 {{- end -}}
 
 {{- /* Fetches the data set to the scratch space of the pod, or waits until it is complete on its volume. */ -}}

@@ -84,13 +84,13 @@ are unknown. A policy without rules leaves the field out: Kubernetes drops an em
 {{- end -}}
 
 {{- define "recmesh.storeEgress" -}}
-{{- if .Values.modelStore.url }}
+{{- if hasPrefix "s3://" .Values.modelStore.url }}
 - {} # the model store, {{ .Values.modelStore.url }}
 {{- end }}
 {{- end -}}
 
 {{- define "recmesh.archiveEgress" -}}
-{{- if and .Values.archive.enabled (contains "://" .Values.archive.url) }}
+{{- if and .Values.archive.enabled (hasPrefix "s3://" .Values.archive.url) }}
 - {} # the archive, {{ .Values.archive.url }}
 {{- end }}
 {{- end -}}
@@ -98,10 +98,10 @@ are unknown. A policy without rules leaves the field out: Kubernetes drops an em
 {{- /* A URL may have any port; a data set that recmesh knows by name is downloaded over HTTPS. */ -}}
 {{- define "recmesh.datasetEgress" -}}
 {{- $source := .Values.dataset.source -}}
-{{- if contains "://" $source }}
+{{- if regexMatch "^(s3|https?)://" $source }}
 - {} # the data set, {{ $source }}
-{{- else if not (hasPrefix "synthetic" $source) }}
-- ports: # the data set {{ $source }}
+{{- else if has $source (list "ta_feng" "ml_100k" "ml_latest_small" "book_crossing" "book_crossing_5k" "instacart_sample") }}
+- ports: # the data set {{ $source }}, from the package index
     - {port: 443, protocol: TCP}
   {{- with .Values.networkPolicy.internet }}
   to:

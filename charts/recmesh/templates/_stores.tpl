@@ -169,11 +169,16 @@ otlp-ca: {{ . }}
 
 {{- define "recmesh.storeEnv" -}}
 - {name: RECMESH_MODEL_STORE, value: {{ .Values.modelStore.url | default "/model-store" | quote }}}
-{{- with .Values.modelStore.secret }}
-{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_ENDPOINT_URL" "AWS_REGION" }}
+{{- include "recmesh.s3Env" .Values.modelStore.secret }}
+{{- end -}}
+
+{{- /* The credentials of S3 in a Secret, and how to talk to a store that is only compatible with it. Argument: its name. */ -}}
+{{- define "recmesh.s3Env" -}}
+{{- if . }}
+{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_ENDPOINT_URL" "AWS_REGION" "AWS_REQUEST_CHECKSUM_CALCULATION" "AWS_RESPONSE_CHECKSUM_VALIDATION" }}
 - name: {{ . }}
   valueFrom:
-    secretKeyRef: {name: {{ $.Values.modelStore.secret }}, key: {{ . }}, optional: true}
+    secretKeyRef: {name: {{ $ }}, key: {{ . }}, optional: true}
 {{- end }}
 {{- end }}
 {{- end -}}
