@@ -2,19 +2,23 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
 
+from local.ports import free_ports
 from recmesh.cli.verify.running import OK, Options, Result, verify
 from recmesh.cli.verify.session import Place
 from recmesh.client import Targets
 from recmesh.contract import ServiceName
 from recmesh.pb.as_pb2 import ASResponse
 from recmesh.pb.um_pb2 import UserModelResponse
-from tests.mesh.wrong_server import Call, Refusal, wrong_server
+from tests.by_http import Answer
+from tests.mesh.wrong_server import Call, HttpChange, Refusal, wrong_http_server, wrong_server
 from tests.processes import Service, port_variables, running
 from tests.shop import Shop
 
@@ -383,3 +387,71 @@ def test_nothing_wrong_in_front_of_the_mesh_fails_nothing(places: dict[str, str]
     for service in targets.by_service:
         with wrong_server(targets[service], lambda _call: None) as same:
             assert failures(Place(targets.having(service, same)), service, trained_shop.user_ids[0]) == {}
+
+
+@pytest.fixture(scope="module")
+def with_http(trained_shop: Shop) -> Iterator[tuple[Targets, int]]:
+    """A mesh whose `as` also answers over HTTP, and the port."""
+    (port,) = free_ports(1)
+    settings = {"RECMESH_AS_HTTP_PORT": str(port), "RECMESH_DEFAULT_TIMEOUT": "30"}
+    with running("compact", {**trained_shop.environment, **settings}) as service:
+        yield Targets.from_environment(port_variables(service.ports)), port
+
+
+def not_healthy(path: str, answer: Answer) -> Answer:
+    return replace(answer, status=503) if path == "/healthz" else answer
+
+
+def always_200(_path: str, answer: Answer) -> Answer:
+    return replace(answer, status=200)
+
+
+def no_json(_path: str, answer: Answer) -> Answer:
+    return replace(answer, body=b"<html>")
+
+
+def other_items(_path: str, answer: Answer) -> Answer:
+    return replace(answer, body=re.sub(rb'("skuId": *")', rb"\1x", answer.body))
+
+
+def late_is_internal(_path: str, answer: Answer) -> Answer:
+    return replace(answer, status=500) if answer.status in (429, 504) else answer
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (not_healthy, {"GET /healthz": "the HTTP status is 503, not 200"}),
+        (
+            always_200,
+            {
+                "no JSON": "status is 200, not 400",
+                "an unknown path": "status is 200, not 404",
+                "a deadline": "(200, ",
+                "refuses size 201": "status is 200, not 400",
+            },
+        ),
+        (
+            no_json,
+            {
+                "no JSON": "the body is no JSON: b'<html>'",
+                "an unknown path": "the body is no JSON",
+                "a deadline": "the body is no JSON",
+                "refuses size 201": "the body is no JSON",
+                "the answer of gRPC": "the JSON is no ASResponse",
+            },
+        ),
+        (other_items, {"the answer of gRPC": "the items is ['x"}),
+        (late_is_internal, {"a deadline": "status and code are (500, "}),
+    ],
+)
+def test_a_broken_promise_over_http_fails_its_own_checks(
+    with_http: tuple[Targets, int], trained_shop: Shop, change: HttpChange, expected: dict[str, str]
+) -> None:
+    targets, port = with_http
+    with wrong_http_server(port, change) as wrong:
+        found = failures(Place(targets, {"as": wrong}), "as", trained_shop.user_ids[0])
+    assert len(found) == len(expected), found
+    for what, reason in expected.items():
+        (failed,) = (text for name, text in found.items() if name.startswith(f"HTTP: {what}"))
+        assert reason in failed

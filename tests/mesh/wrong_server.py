@@ -1,14 +1,17 @@
-"""A real gRPC server in front of a mesh that answers wrongly in one point."""
+"""Real servers in front of a mesh that answer wrongly in one point, over gRPC or over HTTP."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any, TypeAlias
 
 import grpc
 
-from tests import calls
+from tests import by_http, calls
+from tests.by_http import Answer
 from tests.calls import Method
 
 METHODS: tuple[Method[Any, Any], ...] = (
@@ -105,3 +108,37 @@ def wrong_server(target: str, change: Change) -> Iterator[str]:
             yield f"127.0.0.1:{port}"
         finally:
             server.stop(None).wait()
+
+
+HttpChange: TypeAlias = Callable[[str, Answer], Answer]
+"""Returns the answer to send for a path, given that of the mesh."""
+
+
+@contextmanager
+def wrong_http_server(port: int, change: HttpChange) -> Iterator[str]:
+    """Run such a server in front of an HTTP port of this machine. Yields its own `host:port`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _forward(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            answer = change(self.path, by_http.request(port, self.path, body or None, headers, self.command))
+            self.send_response(answer.status)
+            self.send_header("content-length", str(len(answer.body)))
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+        do_GET = do_POST = _forward  # noqa: N815 - the names that http.server looks for
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
