@@ -97,6 +97,10 @@ def ingest(
             help="Until there is a trained release, serve a starter: popular items and neighbours, counted in seconds."
         ),
     ] = False,
+    restore: Annotated[
+        bool,
+        typer.Option(help="Ingest the release that was active last. If there was none, choose as without this option."),
+    ] = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait until Redis, Milvus and the release are available.")] = 0,
 ) -> None:
     """Ingest a data set and a release. A repeated run only verifies; a run that was killed resumes."""
@@ -116,7 +120,7 @@ def ingest(
         models = ModelStore(store)
         if starter and activate and is_complete(redis):
             _serve_starter(models, data, home / "releases", retry_window, reporter)
-        manifest = retry_window.get("the release", lambda: _chosen(models, release, mark))
+        manifest = retry_window.get("the release", lambda: _chosen(models, release, mark, restore))
         credentials = Credentials.from_environment("MILVUS")
         _set_up_users(milvus_uri, credentials, retry_window, reporter)
         milvus = retry_window.get("Milvus", lambda: MilvusWriter(milvus_uri, credentials))
@@ -173,11 +177,13 @@ def _to_milvus(
     _record_new_items(models, manifest, folder, data, reporter)
     if not activate:
         return False
-    if models.active() != manifest.id:
-        better = (beats_popularity, not_worse_than(models.active_manifest))
-        checks = (*better, rows_match(milvus.count), loads(lambda _: folder))
-        models.activate(manifest.id, checks)
-        reporter.say(f"Release {manifest.id} is active")
+    active = models.active_manifest()
+    if active is None or active.id != manifest.id:
+        # What was active last was compared with others then, or activated by force.
+        again = active is None and models.was_active(manifest.id)
+        better = () if again else (beats_popularity, not_worse_than(models.active_manifest))
+        models.activate(manifest.id, (*better, rows_match(milvus.count), loads(lambda _: folder)))
+        reporter.say(f"Release {manifest.id} is active{' again' if again else ''}")
     _drop_unused_collections(models, milvus, reporter)
     return True
 
@@ -192,7 +198,9 @@ def _record_new_items(models: ModelStore, manifest: Manifest, folder: Path, data
         reporter.say(f"Release {manifest.id}: {len(found.dropped):,} of its items are gone; recall leaves them out")
 
 
-def _chosen(models: ModelStore, release: str, mark: str) -> Manifest:
+def _chosen(models: ModelStore, release: str, mark: str, restore: bool) -> Manifest:
+    if restore and (last := models.last_active_manifest()):
+        return last
     if mark:
         return models.marked(mark)
     return models.manifest(release) if release else _release_to_ingest(models)

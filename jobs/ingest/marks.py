@@ -39,6 +39,11 @@ class Marks:
         """Whether the target was empty when this content was first written to it."""
         return "new" in self._fields
 
+    @property
+    def lost(self) -> bool:
+        """Whether nothing is known of this content: it was never written, or Redis has lost the marks."""
+        return self._fields.keys() == {"owner"}
+
     def set_new(self) -> None:
         """Record that the target is empty."""
         self._redis.set_fields(self._name, {"new": 1})

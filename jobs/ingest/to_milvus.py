@@ -77,6 +77,11 @@ class ReleaseCollection:
                 return True
             self._say("contents are missing or changed; writing everything again")
             marks.restart()
+        if marks.lost and not new and self._indexed() and not self._faults():
+            # Redis has lost the marks. The collection may be in use, and need not be written again.
+            marks.set_current()
+            self._say(f"verified, {len(self._sku_ids):,} vectors; Redis had no marks of it")
+            return True
         if new:
             marks.set_new()
         self._write(marks)
@@ -130,6 +135,10 @@ class ReleaseCollection:
         self._say(f"no ef reaches a recall of {MIN_RECALL}; building an exact index instead")
         self._milvus.build(self._name, flat)
         return flat
+
+    def _indexed(self) -> bool:
+        """Whether the collection has the index of the release, without which it cannot be read."""
+        return self._milvus.index_kind(self._name) == self.manifest.index.kind
 
     def _faults(self) -> str:
         """Differences between collection and release, by the number of rows and a sample of vectors; empty if none."""

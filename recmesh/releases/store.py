@@ -2,6 +2,7 @@
 
 <url>/releases/<id>/...     the files of a release. manifest.json is written last; without it there is no release
 <url>/active                JSON: the active id and the ids that were active before, newest first
+<url>/last_active           a copy of `active`, from which an ingestion restores it
 <url>/marks/<name>          the id of the release that the latest training with that mark made
 <url>/new_items/<id>/...    the items that were ingested after the training of a release: `current` names their file
 <url>/rules/<number>        JSON: a version of the rules. The largest number is active
@@ -268,8 +269,35 @@ class ModelStore:
         except ValidationError:
             raise ReleaseError(f"model store {self.url}: damaged `active` object; activate a release again") from None
 
+    def last_active(self) -> Active | None:
+        """Return the record of the latest activation, even if `active` is lost or damaged; None if there was none."""
+        if record := self._active_or_none():
+            return record
+        content = self._read(self._root / "last_active")
+        try:
+            return None if content is None else Active.model_validate_json(content)
+        except ValidationError:
+            return None
+
+    def was_active(self, release_id: str) -> bool:
+        """Return whether a release is among those that were active last."""
+        record = self.last_active()
+        return record is not None and release_id in (record.id, *record.history)
+
+    def last_active_manifest(self) -> Manifest | None:
+        """Return the manifest of the release that was active last and can still be read, if there is one."""
+        record = self.last_active()
+        for release_id in (record.id, *record.history) if record else ():
+            try:
+                return self.manifest(release_id)
+            except ReleaseError as error:
+                _log.warning("unreadable release skipped", release=release_id, error=str(error))
+        return None
+
     def activate(self, release_id: str, checks: Sequence[Check] = (beats_popularity,)) -> Manifest:
         """Make a release the active release, in an atomic step. Activating the active release has no effect.
+
+        If `active` is lost and this release was active last, the latest activation is restored as it was.
 
         Args:
             release_id: The id of the release.
@@ -282,16 +310,20 @@ class ModelStore:
         self._check_files(manifest)
         for check in checks:
             check(manifest)
-        before = self._active_or_none()
-        if before is None or before.id != release_id:
-            history = self._history_after(before) if before else ()
+        active, last = self._active_or_none(), self.last_active()
+        if active is None and last is not None and last.id == release_id:
+            self._write_active(last)
+        elif active is None or active.id != release_id:
+            history = self._history_after(last) if last else ()
             self._set_active(release_id, tuple(other for other in history if other != release_id))
         return manifest
 
     def _history_after(self, before: Active) -> tuple[str, ...]:
         """Return what was active before the next release. A rollback never leads to a starter."""
-        active = self.active_manifest()
-        starter = active is not None and active.id == before.id and active.starter
+        try:
+            starter = self.manifest(before.id).starter
+        except ReleaseError:
+            starter = False
         return before.history if starter else (before.id, *before.history)
 
     def rollback(self, checks: Sequence[Check] = ()) -> Manifest:
@@ -491,8 +523,8 @@ class ModelStore:
 
     def _newest_number(self) -> int:
         """The largest number that a release of this store has, or had at the latest activation."""
-        active = self._active_or_none()
-        known = active.newest if active and active.newest else 0
+        last = self.last_active()
+        known = last.newest if last and last.newest else 0
         return max([known, *(release.number for release in self.list())])
 
     def _active_or_none(self) -> Active | None:
@@ -504,8 +536,13 @@ class ModelStore:
 
     def _set_active(self, release_id: str, history: tuple[str, ...]) -> None:
         now, newest = datetime.now(timezone.utc), self._newest_number()
-        record = Active(id=release_id, since=now, history=history[:_MAX_HISTORY], newest=newest)
-        self._write(self._root / "active", record.model_dump_json(indent=2).encode())
+        self._write_active(Active(id=release_id, since=now, history=history[:_MAX_HISTORY], newest=newest))
+
+    def _write_active(self, record: Active) -> None:
+        """Write the record, and then its copy: the copy never names a release that was not active."""
+        content = record.model_dump_json(indent=2).encode()
+        for name in ("active", "last_active"):
+            self._write(self._root / name, content)
 
     def _path(self, release_id: str, name: str = "") -> PurePosixPath:
         if not is_release_id(release_id):

@@ -142,6 +142,11 @@ class MilvusWriter:
             if index.kind == "HNSW":
                 asyncio.run(self._wait_for_index(name))
 
+    def index_kind(self, name: str) -> str | None:
+        """Return the type of a collection's index; None without one."""
+        with self._errors(f"describe the index of {name}"):
+            return self._index(name)
+
     def count(self, name: str) -> int:
         """Return the exact number of rows, without deleted rows; 0 if there is no such collection."""
         with self._errors(f"count {name}"):

@@ -80,6 +80,56 @@ def test_repeating_the_ingestion_of_an_installation_restores_the_latest_release(
     assert milvus.count(newest.collection) == newest.items
 
 
+def test_a_restoration_respects_a_rollback_although_pointer_and_redis_are_lost(
+    commands: Commands,
+    make_release: MakeRelease,
+    store: ModelStore,
+    client: "redis.Redis",
+    milvus: MilvusWriter,
+    tmp_path: Path,
+) -> None:
+    """What a repair runs. Everything but the data set, the releases and the copy of the pointer is gone."""
+    for name in ("ingest-1", "ingest-2"):
+        make_release(name)
+        store.set_mark("settings", name)
+        assert commands.ingest("--mark=settings").code == 0
+    assert commands.release("rollback").code == 0
+    active, keys = tmp_path / "store" / "active", client.dbsize()
+    before = active.read_bytes()
+
+    active.unlink()
+    client.flushall()
+    with mock.patch.object(MilvusWriter, "insert", side_effect=AssertionError("the collection is in use")):
+        restored = commands.ingest("--mark=settings", "--restore")
+    assert restored.code == 0, restored.error
+    assert "Release ingest-1 is active again" in restored.output
+    assert "600 vectors; Redis had no marks of it" in restored.output
+    assert active.read_bytes() == before
+    # The marks of the collection of ingest-2, which is not in use, are gone.
+    assert client.dbsize() == keys - 1
+
+    client.flushall()
+    milvus.drop(store.manifest("ingest-1").collection)
+    rebuilt = commands.ingest("--mark=settings", "--restore")
+    assert rebuilt.code == 0, rebuilt.error
+    assert milvus.count(store.manifest("ingest-1").collection) == 600
+
+    (tmp_path / "store" / "last_active").unlink()
+    active.unlink()
+    assert "Release ingest-2 is active" in commands.ingest("--mark=settings", "--restore").output, "the latest one"
+
+
+def test_what_was_activated_by_force_is_restored_without_a_comparison(
+    commands: Commands, make_release: MakeRelease, store: ModelStore, tmp_path: Path
+) -> None:
+    make_release("forced", chain=0.05)
+    assert commands.ingest().code == 4
+    assert commands.release("activate", "forced", "--force").code == 0
+    (tmp_path / "store" / "active").unlink()
+    ended = commands.ingest("--restore")
+    assert (ended.code, store.active()) == (0, "forced"), ended.error
+
+
 def test_a_release_that_does_not_beat_popularity_is_ingested_but_not_activated(
     commands: Commands, make_release: MakeRelease, store: ModelStore
 ) -> None:

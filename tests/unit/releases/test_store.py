@@ -152,6 +152,54 @@ def activated(store: ModelStore, make_release: MakeRelease, *releases: str) -> M
     return store
 
 
+@pytest.mark.parametrize("fault", ["deleted", "damaged"])
+def test_a_lost_activation_is_restored_as_it_was(fault: str, tmp_path: Path, make_release: MakeRelease) -> None:
+    store, pointer = ModelStore(str(tmp_path / "store")), tmp_path / "store" / "active"
+    assert store.last_active() is None
+    for release_id in ("r1", "r2", "r3"):
+        store.put(make_release(release_id))
+        store.activate(release_id)
+    store.rollback()
+    before = pointer.read_bytes()
+    if fault == "deleted":
+        pointer.unlink()
+    else:
+        pointer.write_text("{")
+    last = store.last_active_manifest()
+    assert last is not None
+    assert last.id == "r2"
+    assert store.was_active("r1")
+    assert not store.was_active("r3")
+    store.activate("r2")
+    assert pointer.read_bytes() == before
+    assert store.rollback().id == "r1"
+
+
+def test_another_release_keeps_the_history_of_a_lost_activation(tmp_path: Path, make_release: MakeRelease) -> None:
+    store, pointer = ModelStore(str(tmp_path / "store")), tmp_path / "store" / "active"
+    for release_id in ("r1", "r2"):
+        store.put(make_release(release_id))
+        store.activate(release_id)
+    pointer.unlink()
+    store.put(make_release("r3"))
+    assert store.activate("r3").number == 3
+    assert store.rollback().id == "r2"
+
+
+def test_the_release_before_is_restored_if_the_last_one_is_gone(tmp_path: Path, make_release: MakeRelease) -> None:
+    store = ModelStore(str(tmp_path / "store"))
+    for release_id in ("r1", "r2"):
+        store.put(make_release(release_id))
+        store.activate(release_id)
+    (tmp_path / "store" / "active").unlink()
+    (tmp_path / "store" / "releases" / "r2" / "manifest.json").unlink()
+    last = store.last_active_manifest()
+    assert last is not None
+    assert last.id == "r1"
+    (tmp_path / "store" / "last_active").write_text("{")
+    assert store.last_active_manifest() is None
+
+
 def test_a_rollback_onto_damaged_files_fails_and_changes_nothing(tmp_path: Path, make_release: MakeRelease) -> None:
     store = activated(ModelStore(str(tmp_path / "store")), make_release, "r1", "r2", "r3")
     before = store.active_record()
