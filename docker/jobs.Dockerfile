@@ -42,5 +42,5 @@ ENV RECMESH_HOME=/var/lib/recmesh \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1
 USER 1000:0
-# The argument is a module: jobs.train, jobs.ingest, jobs.archive, jobs.data, recmesh, recmesh.dataset or client.
+# The argument is a module: jobs.train, jobs.ingest, jobs.archive, jobs.data, jobs.controller, recmesh, recmesh.dataset or client.
 ENTRYPOINT ["python", "-m"]

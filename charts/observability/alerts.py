@@ -186,6 +186,16 @@ ALERTS = (
         _age("recmesh_ingestion_timestamp_seconds"),
     ),
     Alert(
+        "RecmeshDataLost",
+        "critical",
+        "A store has lost data",
+        "{{ $labels.store }} has lacked what the latest ingestion left there for five minutes.",
+        "5m",
+        "max by (namespace, store) (recmesh_store_missing) == 1 or label_replace("
+        "max by (namespace) (recmesh_release_missing) == 1 and max by (namespace) (recmesh_release_active) == 1, "
+        '"store", "model_store", "", "")',
+    ),
+    Alert(
         "RecmeshCongestion",
         "warning",
         "A process has had too much to do",

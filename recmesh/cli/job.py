@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recmesh.cli.jobs_api import COMPONENT, POLL_INTERVAL_SECONDS, Jobs, outcome
+from recmesh.cli.jobs_api import COMPONENT, POLL_INTERVAL_SECONDS, Jobs, outcome, reason
 from recmesh.errors import RecmeshError, SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Jobs in Kubernetes: run, follow, list.")
@@ -78,18 +79,25 @@ def logs(
 def list_jobs(release: Release = "recmesh", namespace: Namespace = "", context: Context = "") -> None:
     """List the jobs of an installation, newest first."""
     jobs = Jobs(release, namespace, context)
-    table = Table("job", "name", "state", "pods", "started (UTC)", "took")
-    for job in jobs.all():
+    found = jobs.all()
+    Console().print(table(found) if found else f"{release} has no jobs in {jobs.namespace}")
+
+
+def table(jobs: Iterable[Any]) -> Table:
+    """Make the table of Jobs; the column "reason" is for those that nobody asked for."""
+    shown = Table("job", "name", "state", "pods", "started (UTC)", "took", "reason")
+    for job in jobs:
         status = job.status
-        table.add_row(
+        shown.add_row(
             job.metadata.labels.get(COMPONENT, ""),
             job.metadata.name,
             outcome(job),
             f"{status.succeeded or 0} of {job.spec.completions or 1}",
             f"{status.start_time:%Y-%m-%d %H:%M:%S}" if status.start_time else "",
             _took(job),
+            reason(job),
         )
-    Console().print(table if table.rows else f"{release} has no jobs in {jobs.namespace}")
+    return shown
 
 
 def with_source(manifest: dict[str, Any], source: str) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from recmesh.cli.kube import CALL_SECONDS, connect, errors
 from recmesh.errors import SettingsError
 
 COMPONENT = "app.kubernetes.io/component"
+REASON = "recmesh.io/reason"
+"""The annotation of a Job that says why it was started, if nobody asked for it."""
+
 _HELM = "helm"
 _NAME = "recmesh.io/job-name"
 _INSTANCE = "app.kubernetes.io/instance"
@@ -85,6 +88,12 @@ class Jobs:
                 _request_timeout=CALL_SECONDS,
             )
 
+    def start(self, manifest: dict[str, Any]) -> str:
+        """Create a Job that Helm does not manage, under a name that Kubernetes completes. Returns the name."""
+        with errors():
+            created = self._batch.create_namespaced_job(self.namespace, manifest, _request_timeout=CALL_SECONDS)
+        return str(created.metadata.name)
+
     def delete(self, name: str) -> None:
         """Delete a Job with its pods, and wait until they are gone."""
         with errors():
@@ -146,6 +155,11 @@ def lines_of(chunks: Iterable[bytes]) -> Iterator[str]:
         yield from (line.decode(errors="replace") for line in whole)
     if rest:
         yield rest.decode(errors="replace")
+
+
+def reason(job: Any) -> str:
+    """Why a Job was started; empty if somebody asked for it."""
+    return str((job.metadata.annotations or {}).get(REASON, ""))
 
 
 def outcome(job: Any) -> str:

@@ -11,8 +11,8 @@ from recmesh.throttle import LogThrottle
 log = structlog.get_logger(__name__)
 
 
-async def watch(store: ModelStore, interval: float) -> AsyncIterator[str]:
-    """Yield the id of the active release at every poll that finds one.
+async def watch(store: ModelStore, interval: float) -> AsyncIterator[str | None]:
+    """Yield the id of the active release at every poll that the store answers; None if no release is active.
 
     Failures of the store, of whatever kind, do not end the iterator. Failures are logged with
     growing pauses, and so is the recovery.
@@ -22,7 +22,7 @@ async def watch(store: ModelStore, interval: float) -> AsyncIterator[str]:
         interval: Seconds between two polls.
 
     Yields:
-        The id of the active release.
+        The id of the active release, or None.
     """
     faults = LogThrottle()
     while True:
@@ -40,6 +40,5 @@ async def watch(store: ModelStore, interval: float) -> AsyncIterator[str]:
         else:
             if line := faults.over():
                 log.info("model store answers again", store=store.url, attempts=line.events, seconds=line.seconds)
-            if active is not None:
-                yield active
+            yield active
         await asyncio.sleep(interval)

@@ -4,7 +4,7 @@ Nothing here imports a store, except `redis` and `milvus`, which only services t
 """
 
 from recmesh.serving.endpoint import Endpoint
-from recmesh.serving.server import background, run
+from recmesh.serving.server import background, run, run_worker
 from recmesh.serving.settings import RedisSettings, ReleaseSettings, ServerSettings
 from recmesh.settings import load_settings
 
@@ -16,4 +16,5 @@ __all__ = [
     "background",
     "load_settings",
     "run",
+    "run_worker",
 ]

@@ -135,6 +135,7 @@ RELEASE_SWITCHES = Counter("recmesh_release_switches", "Switches to another rele
 RELEASE_FAILURES = Counter(
     "recmesh_release_failures", "Failed attempts to load the active release, or the new items of one", ["service"]
 )
+RELEASE_MISSING = Gauge("recmesh_release_missing", "1 while the model store names no active release", ["service"])
 RELEASE_ACTIVE = Gauge("recmesh_release_active", "1 for the release that new requests use", ["service", "release"])
 RELEASE_CREATED = Gauge("recmesh_release_created_timestamp_seconds", "When the active release was made", ["release"])
 RELEASE_DATA = Gauge(
@@ -159,3 +160,9 @@ INGESTION_SECONDS = Gauge("recmesh_ingestion_duration_seconds", "How long the la
 INGESTION_ROWS = Gauge(
     "recmesh_ingestion_rows", "Actions of the latest ingestion into Redis, by what became of them", ["outcome"]
 )
+
+# Repairs, by the controller
+STORE_MISSING = Gauge(
+    "recmesh_store_missing", "1 while a store answers and lacks what the latest ingestion left there", ["store"]
+)
+REPAIRS = Counter("recmesh_repairs", "Ingestions that the controller has started, by what became of them", ["outcome"])

@@ -4,8 +4,8 @@ import asyncio
 import random
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
@@ -59,6 +59,9 @@ log = structlog.get_logger(__name__)
 Build: TypeAlias = Callable[[S], AbstractAsyncContextManager[Sequence[Endpoint]]]
 """Opens what a service needs and yields its endpoints; closed after the drain."""
 
+Work: TypeAlias = Callable[[S], AbstractAsyncContextManager[Callable[[], bool]]]
+"""Does the work of a process during a block, and yields what tells whether the process is ready."""
+
 
 def run(name: str, settings_class: type[S], build: Build[S], port_of: Callable[[S], int]) -> NoReturn:
     """Run a service process until SIGTERM or SIGINT, and exit.
@@ -69,11 +72,26 @@ def run(name: str, settings_class: type[S], build: Build[S], port_of: Callable[[
         build: See `Build`.
         port_of: The port from which the default metrics port is derived.
     """
+    _run(name, settings_class, lambda settings: _serve(name, settings, build, port_of(settings)))
+
+
+def run_worker(name: str, settings_class: type[S], work: Work[S]) -> NoReturn:
+    """Run a process that serves nothing but its metrics port until SIGTERM or SIGINT, and exit.
+
+    Args:
+        name: Of the process.
+        settings_class: Settings to read from the environment, with a default for the metrics port.
+        work: See `Work`.
+    """
+    _run(name, settings_class, lambda settings: _work(settings, work))
+
+
+def _run(name: str, settings_class: type[S], process: Callable[[S], Coroutine[Any, Any, None]]) -> NoReturn:
     try:
         settings = load_settings(settings_class)
         logs.configure(settings.log_level, name)
         log.info("settings", **printable(settings))
-        uvloop.run(_serve(name, settings, build, port_of(settings)))
+        uvloop.run(process(settings))
     except RecmeshError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -81,23 +99,13 @@ def run(name: str, settings_class: type[S], build: Build[S], port_of: Callable[[
 
 
 async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = _signals()
     async with AsyncExitStack() as stack:
         encryption = Encryption.of(settings)
-        loop, metrics_port = asyncio.get_running_loop(), settings.metrics_port_for(port)
         callers = Callers.of(settings, encryption)
-        if callers is not None:
-            await stack.enter_async_context(background(callers.follow()))
+        metrics_port = settings.metrics_port_for(port)
+        monitoring = await stack.enter_async_context(_monitoring(settings, metrics_port, encryption, callers))
         audit = Audit.with_key_of(settings.audit_key_file) if settings.audit else None
-
-        def check_scrape(peer: Peer) -> None:
-            if callers is not None:
-                callers.check(peer, METRICS)
-
-        monitoring = Monitoring(settings.host, metrics_port, encryption, check_scrape, loop)
-        stack.callback(monitoring.stop)
         tracer = Tracer.of(name, settings)
         stack.callback(tracer.close)
         endpoints = await stack.enter_async_context(build(settings))
@@ -119,6 +127,41 @@ async def _serve(name: str, settings: S, build: Build[S], port: int) -> None:
         log.info("draining")
         await asyncio.gather(*(server.drain() for server in servers))
     log.info("stopped")
+
+
+async def _work(settings: S, work: Work[S]) -> None:
+    stop, encryption = _signals(), Encryption.of(settings)
+    callers, port = Callers.of(settings, encryption), settings.metrics_port_for(0)
+    async with _monitoring(settings, port, encryption, callers) as monitoring, work(settings) as ready:
+        monitoring.ready = ready
+        await stop.wait()
+    log.info("stopped")
+
+
+def _signals() -> asyncio.Event:
+    """An event that is set when the process is told to end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+@asynccontextmanager
+async def _monitoring(
+    settings: ServerSettings, port: int, encryption: Encryption | None, callers: Callers | None
+) -> AsyncIterator[Monitoring]:
+    """Answer on the metrics port during the block, for those who may scrape."""
+
+    def check(peer: Peer) -> None:
+        if callers is not None:
+            callers.check(peer, METRICS)
+
+    async with AsyncExitStack() as stack:
+        if callers is not None:
+            await stack.enter_async_context(background(callers.follow()))
+        monitoring = Monitoring(settings.host, port, encryption, check, asyncio.get_running_loop())
+        stack.callback(monitoring.stop)
+        yield monitoring
 
 
 class background(AbstractAsyncContextManager["asyncio.Task[None]"]):  # noqa: N801 - used like a function

@@ -12,7 +12,9 @@ from recmesh.contract import DEFAULT_REDIS_PREFIX
 from recmesh.errors import SettingsError
 from recmesh.stores.keys import UNPREFIXED, Keys
 
-User: TypeAlias = Literal["um", "cm", "recall", "compact", "feed", "ingest", "archive", "probe", "operator"]
+User: TypeAlias = Literal[
+    "um", "cm", "recall", "compact", "feed", "ingest", "archive", "controller", "probe", "operator"
+]
 """A user of Redis: a service, a job, the probe of the pod of Redis, or a person."""
 
 USERS: tuple[User, ...] = get_args(User)
@@ -42,6 +44,7 @@ _COMMANDS: Mapping[User, Sequence[str]] = {
         *("unlink", "xrange", "eval", "del", "hget", "hsetnx"),
     ),
     "archive": ("mget", "xrange", "xtrim"),
+    "controller": ("hgetall",),
     "probe": ("exists",),
 }
 # What "dangerous" does not cover: code that stays in Redis, or stops others.
@@ -104,6 +107,8 @@ def _patterns(user: User, keys: Keys) -> Sequence[str]:
             return (f"{_READ}{PROBE_KEY}",)
         case "archive":
             return (f"~{keys.log('*', '*')}",)
+        case "controller":
+            return (f"{_READ}{keys.latest_ingestion}",)
         case "feed":
             return (*(f"~{pattern}" for pattern in _changed(keys)), f"{_READ}{keys.ingest('*')}")
         case "ingest" | "operator":

@@ -79,6 +79,9 @@ _CHANNEL_OPTIONS = (
     ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+_NO_COLLECTION = 100
+"""The code of a status that says that there is no such collection."""
+
 _CLOSED, _MAYBE_TLS = "Socket closed", "; if it speaks TLS, use https://"
 _MAX_MISSED_DEADLINES = 3
 _REOPEN_SECONDS = 1.0
@@ -188,13 +191,35 @@ class MilvusReader:
             if segment.state in _COMPLETE and segment.num_rows >= _MIN_INDEXED_ROWS
         )
 
+    async def has_collection(self, name: str, timeout: float) -> bool:
+        """Tell whether there is a collection.
+
+        Args:
+            name: The collection.
+            timeout: Seconds.
+
+        Raises:
+            DeadlineExceeded: If there is no answer in time.
+            Unavailable: If Milvus reports an error or cannot be reached.
+        """
+        request = milvus_pb2.GetPersistentSegmentInfoRequest(collection_name=name).SerializeToString()
+        with self._errors():
+            response = await self._authorized(self._stored, request, timeout)
+        if response.status.code == _NO_COLLECTION:
+            return False
+        self._check(response.status, "looking for a collection")
+        return True
+
     async def _ask(self, call: _Call, what: str, request: bytes, timeout: float) -> Any:
         with self._errors():
             response = await self._authorized(call, request, timeout)
-        status = response.status
+        self._check(response.status, what)
+        return response
+
+    def _check(self, status: milvus_pb2.Status, what: str) -> None:
+        """Raise Unavailable for the status of a call that failed."""
         if status.code or status.error_code:
             raise Unavailable(f"Milvus {self._uri}: {what} failed: {status.reason}")
-        return response
 
     async def _authorized(self, call: _Call, request: bytes, timeout: float) -> Any:
         """Call with the token, and once more with the other one if the password is being changed."""

@@ -57,12 +57,15 @@ _YEAR = 365.25 * 86400
 # `$__rate_interval` is the whole time, so that the values include the faults.
 _VARIABLES = {"$__rate_interval": f"{_SECONDS}s", "$__range": f"{_SECONDS}s", "$namespace": ".*", "$service": "rank"}
 # They need actions that users did after the answers, which this mesh does not wait for.
-_OF_EVALUATIONS = {
-    "Rates by release and channel",
-    "Rates of the chain",
-    "Shown items that users acted on",
-    "Evaluated answers",
-    "Age of the evaluation",
+_NOT_EVALUATED, _NO_CONTROLLER = "no answers were evaluated", "no controller ran"
+_WITHOUT_DATA = {
+    "Rates by release and channel": _NOT_EVALUATED,
+    "Rates of the chain": _NOT_EVALUATED,
+    "Shown items that users acted on": _NOT_EVALUATED,
+    "Evaluated answers": _NOT_EVALUATED,
+    "Age of the evaluation": _NOT_EVALUATED,
+    "Lost data": _NO_CONTROLLER,
+    "Repairs": _NO_CONTROLLER,
 }
 _RULES = """\
 rules:
@@ -70,7 +73,6 @@ rules:
   - {name: mix, kind: at_most, field: cate, count: 3, first: 10}
   - {name: variety, kind: diversity, strength: 0.3, first: 20}
 """
-_NOT_EVALUATED = "no answers were evaluated"
 _LABEL = re.compile(r"\{\{(\w+)\}\}")
 
 _HEAD = """\
@@ -122,7 +124,7 @@ def main() -> None:
         sys.exit(f"{sys.argv[1]} lacks {', '.join(missing)}: run the tests of faults, also the long ones (-m '')")
     with TemporaryDirectory(prefix="recmesh-page-") as folder, observed_mesh(Path(folder)) as prometheus:
         drawn = draw(prometheus.url, IMAGES, _SECONDS, "rank")
-        if empty := {title for titles in drawn.values() for title in titles} - _OF_EVALUATIONS:
+        if empty := {title for titles in drawn.values() for title in titles} - _WITHOUT_DATA.keys():
             sys.exit(f"panels without data: {empty}")
         print(_HEAD)
         for name in ALL:
@@ -152,8 +154,8 @@ def _shown(prometheus: Prometheus, panel: Mapping[str, Any]) -> str:
         for series in prometheus.query(_replaced(target["expr"]))
         if series["value"][1] != "NaN"
     ]
-    if not found and panel["title"] in _OF_EVALUATIONS:
-        return _NOT_EVALUATED
+    if not found and panel["title"] in _WITHOUT_DATA:
+        return _WITHOUT_DATA[panel["title"]]
     if not found:
         sys.exit(f"no value for {panel['title']}")
     more = len(found) - _SHOWN

@@ -77,6 +77,8 @@ _OLD, _NEW = "1x800", "1x700 2400000x100"
 _FAILURES, _LIMIT = 'recmesh_release_failures_total{service="rank"}', 'recmesh_requests_limit{service="as"}'
 _DEGRADED, _DRIFT = 'recmesh_degraded_total{part="rank"}', 'recmesh_input_drift{field="user.age"}'
 _NOT_APPLIED = "recmesh_feed_apply_failures_total"
+_LOST, _NO_POINTER = 'recmesh_store_missing{store="redis"}', 'recmesh_release_missing{service="rank"}'
+_ACTIVE = 'recmesh_release_active{release="r", service="rank"}'
 _CREATED = 'recmesh_release_created_timestamp_seconds{release="r"}'
 
 CASES = {
@@ -137,6 +139,19 @@ CASES = {
         quiet=[{"recmesh_ingestion_timestamp_seconds": value} for value in ("0x800", _NEW)],
         intervals=740,
         minutes=60,
+    ),
+    "RecmeshDataLost": Case(
+        fires=[
+            {_LOST: "0x20 1x40"},
+            {_NO_POINTER: "0x20 1x40", _ACTIVE: "1x60"},
+            {_LOST.replace("redis", "model_store"): "1x60", _NO_POINTER: "1x60", _ACTIVE: "1x60"},
+        ],
+        quiet=[
+            {_LOST: "0x60"},
+            {_LOST: "0x54 1x3 0x3"},
+            {_NO_POINTER: "0x60", _ACTIVE: "1x60"},
+            {_NO_POINTER: "1x60"},  # before the first training
+        ],
     ),
     "RecmeshCongestion": Case(
         fires=[{_LIMIT: "256x30 50x60"}], quiet=[{_LIMIT: "256x90"}, {_LIMIT: "256x50 50x2 256x60"}]

@@ -259,6 +259,18 @@ def test_an_old_release(trained_shop: Shop, tmp_path: Path) -> None:
         resolves(manager, "RecmeshReleaseTooOld")
 
 
+def test_a_lost_pointer(trained_shop: Shop, tmp_path: Path) -> None:
+    """The object `active` of the model store is deleted."""
+    shutil.copytree(trained_shop.folder / "store", tmp_path / "store")
+    shop, pointer = replace(trained_shop, folder=tmp_path), tmp_path / "store" / "active"
+    content = pointer.read_bytes()
+    with running("rank", shop.environment) as service, watched(service) as manager:
+        pointer.unlink()
+        fires(manager, "RecmeshDataLost")
+        pointer.write_bytes(content)
+        resolves(manager, "RecmeshDataLost")
+
+
 @pytest.mark.long
 def test_an_old_ingestion(trained_shop: Shop) -> None:
     """The clock of the ingestion is 31 days behind.

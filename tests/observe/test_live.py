@@ -34,6 +34,9 @@ EMPTY = {
     "recmesh_release_switches_total",
     "recmesh_stage_failures_total",
     "recmesh_store_failures_total",
+    # No controller runs.
+    "recmesh_repairs_total",
+    "recmesh_store_missing",
     # No rules are active.
     "recmesh_rule_items_total",
     # No answers are logged, and none are evaluated.

@@ -52,7 +52,7 @@ PUBLIC_NAMES = {
         watch write_manifest
     """,
     "recmesh.retrieval": "IN_MEMORY Merged Retriever Scored below merge",
-    "recmesh.serving": "Endpoint RedisSettings ReleaseSettings ServerSettings background load_settings run",
+    "recmesh.serving": "Endpoint RedisSettings ReleaseSettings ServerSettings background load_settings run run_worker",
     "recmesh.stores": "",
 }
 

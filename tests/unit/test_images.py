@@ -27,6 +27,7 @@ PROGRAMS = {
     **{service: [f"services.{service}.app", "recmesh.serving.http.server"] for service in ("as", "compact", "feed")},
     "ingest": [
         *("jobs.ingest.__main__", "jobs.data.__main__", "jobs.secrets.__main__", "jobs.secrets.cluster", "kubernetes"),
+        "jobs.controller.__main__",
         *("recmesh.__main__", "recmesh.cli.main", "recmesh.cli.client"),
         *("recmesh.dataset.__main__", "recmesh.stores.milvus_writer", "onnxruntime"),
     ],

@@ -76,7 +76,7 @@ def test_the_spans_of_requests_are_those_of_the_contract(telemetry: dict[str, An
 
 def logged() -> set[str]:
     """The fields that the code gives to its log lines, besides those of the settings."""
-    paths = [path for folder in ("recmesh", "services") for path in (ROOT / folder).rglob("*.py")]
+    paths = [path for folder in ("recmesh", "services", "jobs/controller") for path in (ROOT / folder).rglob("*.py")]
     nodes = [node for path in paths for node in ast.walk(ast.parse(path.read_text()))]
     calls = [node for node in nodes if isinstance(node, ast.Call) and _LOGGING.fullmatch(ast.unparse(node.func))]
     return {keyword.arg for call in calls for keyword in call.keywords if keyword.arg}

@@ -10,7 +10,7 @@ def page() -> Dashboard:
     return dashboard(
         "Jobs",
         "Training and ingestion, and how releases reach the services.",
-        {"Latest": _latest(), "Rows": _rows(), "Releases": _releases()},
+        {"Latest": _latest(), "Rows": _rows(), "Releases": _releases(), "Losses": _losses()},
     )
 
 
@@ -92,5 +92,28 @@ def _releases() -> list[object]:
             "Failed attempts to load the active release or its new items, per hour.",
             "none",
             Query("sum by (service) (increase(recmesh_release_failures_total[1h]))", "{{service}}"),
+        ),
+    ]
+
+
+def _losses() -> list[object]:
+    return [
+        graph(
+            "Lost data",
+            "1 while a store answers and lacks what the latest ingestion left there, as the controller sees it.",
+            "none",
+            Query("max by (store) (recmesh_store_missing)", "{{store}}"),
+        ),
+        graph(
+            "No active release",
+            "Processes that find no active release in the model store, by service.",
+            "none",
+            Query("sum by (service) (recmesh_release_missing)", "{{service}}"),
+        ),
+        graph(
+            "Repairs",
+            "Ingestions that the controller has started, per hour, by what became of them.",
+            "none",
+            Query("sum by (outcome) (increase(recmesh_repairs_total[1h]))", "{{outcome}}"),
         ),
     ]

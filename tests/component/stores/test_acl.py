@@ -13,7 +13,7 @@ from tests.servers import SecuredRedis, start_secured_redis
 TESTER = "user tester on >tester ~* &* +@all\n"
 """Somebody who may do everything, to look behind the scenes."""
 
-READERS: tuple[User, ...] = ("um", "cm", "recall", "compact", "probe")
+READERS: tuple[User, ...] = ("um", "cm", "recall", "compact", "controller", "probe")
 NO_KEY = "this user has no permissions to access one of the keys used as arguments"
 DENIED = "This user has no permissions to"
 WRITES = (
@@ -96,7 +96,7 @@ def test_a_reader_gets_its_values_and_no_others(server: SecuredRedis) -> None:
         assert refusal(server, user, denied[0]) == NO_KEY
 
 
-@pytest.mark.parametrize("user", [user for user in USERS if user != "probe"])
+@pytest.mark.parametrize("user", [user for user in USERS if user not in ("controller", "probe")])
 def test_no_user_reaches_the_keys_of_others(user: User, server: SecuredRedis) -> None:
     assert refusal(server, user, "MGET other:1") == NO_KEY
 
@@ -114,6 +114,13 @@ def test_the_probe_learns_that_redis_answers_and_nothing_else(server: SecuredRed
     with client(server, "probe") as connection:
         assert connection.exists("recmesh") == 0
     assert refusal(server, "probe", "EXISTS recmesh:item:1") == NO_KEY
+
+
+def test_the_controller_learns_what_the_latest_ingestion_did_and_nothing_else(server: SecuredRedis) -> None:
+    with client(server, "controller") as connection:
+        assert connection.hgetall("recmesh:ingest:latest") == {}
+    for key in ("recmesh:ingest:redis", "recmesh:{counts}:1", "other:1"):
+        assert refusal(server, "controller", f"HGETALL {key}") == NO_KEY
 
 
 def test_without_a_user_nothing_is_answered(server: SecuredRedis) -> None:

@@ -1,13 +1,17 @@
 """`recmesh job run --dataset`: another data set is another job, and its ingestion finds its own release."""
 
 import copy
+import io
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
+from rich.console import Console
 
-from recmesh.cli.job import with_source
-from recmesh.cli.jobs_api import lines_of
+from recmesh.cli.job import table, with_source
+from recmesh.cli.jobs_api import REASON, lines_of
 from recmesh.errors import SettingsError
+from tests.cluster_jobs import MemoryJobs
 
 TRAIN: dict[str, Any] = {
     "metadata": {"name": "shop-train-aaaaaaaa"},
@@ -73,3 +77,22 @@ def test_a_log_is_split_at_its_line_breaks_alone() -> None:
     for size in (1, 2, 3, 7, 100):
         chunks = (log[k : k + size] for k in range(0, len(log), size))
         assert list(lines_of(chunks)) == ["größe", "", "日本", "last"]
+
+
+def test_the_list_says_why_a_job_was_started_that_nobody_asked_for() -> None:
+    jobs, shown = MemoryJobs({}), io.StringIO()
+    jobs.add("shop-train-aaaaaaaa", "train")
+    jobs.end("shop-train-aaaaaaaa", "Failed")
+    jobs.add("shop-ingest-repair-x7k2p", "ingest", {REASON: "Redis was empty; no release was active"})
+    jobs.end("shop-ingest-repair-x7k2p")
+    jobs.add("shop-ingest-repair-q4z9d", "ingest", {REASON: "Redis was empty"})
+    Console(file=shown, width=200).print(table(jobs.all()))
+    rows = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in shown.getvalue().splitlines()]
+    assert [row for row in rows if len(row) == 7] == [
+        ["ingest", "shop-ingest-repair-q4z9d", "running", "0 of 1", "2026-01-01 00:00:02", ANY, "Redis was empty"],
+        [
+            *("ingest", "shop-ingest-repair-x7k2p", "complete", "1 of 1", "2026-01-01 00:00:01", "7 s"),
+            "Redis was empty; no release was active",
+        ],
+        ["train", "shop-train-aaaaaaaa", "failed", "0 of 1", "2026-01-01 00:00:00", "7 s", ""],
+    ]

@@ -1,6 +1,5 @@
 """Watching the active release."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,9 @@ async def test_watch_yields_the_active_release_at_every_poll(tmp_path: Path, mak
     for release_id in ("r1", "r2"):
         store.put(make_release(release_id))
     found = watch(store, interval=0.001)
-    first = asyncio.ensure_future(anext(found))
-    await asyncio.to_thread(store.activate, "r1")
-    assert await first == "r1"
+    assert await anext(found) is None
+    store.activate("r1")
+    assert await anext(found) == "r1"
     assert await anext(found) == "r1"
     store.activate("r2")
     assert await anext(found) == "r2"
@@ -70,8 +69,8 @@ async def test_watch_polls_at_the_interval_whatever_the_store_answers(
 
     monkeypatch.setattr(store, "active", active)
     clock.at_pause = end
-    found: list[str] = []
+    found: list[str | None] = []
     with pytest.raises(_Ended):
         async for release in watch(store, 2.5):
             found.append(release)
-    assert (found, clock.pauses) == (["r1", "r2"], [2.5] * 5)
+    assert (found, clock.pauses) == ([None, "r1", None, "r2"], [2.5] * 5)
