@@ -285,6 +285,8 @@ class Chain:
         if not query.conditions:
             return popular
         infos = await self._look_up(progress, popular.ids) or ()
+        if infos and not any(infos):
+            progress.mark_degraded("cm")  # it has lost its items
         kept = {
             sku_id
             for sku_id, info in zip(popular.ids, infos, strict=False)

@@ -291,7 +291,7 @@ class ModelStore:
             try:
                 return self.manifest(release_id)
             except ReleaseError as error:
-                _log.warning("unreadable release skipped", release=release_id, error=str(error))
+                log.warning("unreadable release skipped", release=release_id, error=str(error))
         return None
 
     def activate(self, release_id: str, checks: Sequence[Check] = (beats_popularity,)) -> Manifest:

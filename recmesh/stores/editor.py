@@ -86,9 +86,12 @@ if ARGV[2] == 'delete' then redis.call('DEL', KEYS[1]) else redis.call('SET', KE
 return 1
 """
 
+# The number of a change is the time of Redis in microseconds, so that it grows even if Redis has lost earlier changes.
 _NOTE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
 local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
-local number = last[2] and tonumber(last[2]) or 0
-for position, sku_id in ipairs(ARGV) do redis.call('ZADD', KEYS[1], number + position, sku_id) end
+local number = math.max(now, (tonumber(last[2]) or 0) + 1)
+for position, sku_id in ipairs(ARGV) do redis.call('ZADD', KEYS[1], number + position - 1, sku_id) end
 return #ARGV
 """

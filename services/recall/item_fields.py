@@ -63,16 +63,18 @@ class ItemFields:
             Unavailable: The fields are not read yet.
         """
         if self._table is None:
-            raise Unavailable("recall: the fields of the items are not read yet: Redis has not answered")
+            raise Unavailable("recall: the fields of the items are not read yet: Redis does not answer or is empty")
         return Selection(self._table, self._table.mask(conditions), len(self._encoder.catalogue))
 
     async def refresh(self, reader: FieldReader) -> None:
         """Read everything at first and after each ingestion, otherwise what has changed.
 
         Raises:
-            RecmeshError: Redis does not answer.
+            RecmeshError: Redis does not answer, or has lost its data. What was read before stays.
         """
         ingestion = await reader.latest_ingestion()
+        if not ingestion:
+            raise Unavailable("Redis has no data set: the first ingestion has not ended, or Redis has lost its data")
         if self._table is None or self._table.crowded or ingestion != self._ingestion:
             table = ItemTable(self._encoder.catalogue, self._encoder.spec.item_fields, self._encoder.spec.missing)
             sku_ids = self._encoder.catalogue.sku_ids

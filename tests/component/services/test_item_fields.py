@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recmesh.conditions import Condition
-from recmesh.errors import InvalidRequest
+from recmesh.errors import InvalidRequest, Unavailable
 from recmesh.features import Catalogue, Encoder
 from recmesh.features.spec import Field
 from recmesh.stores.credentials import NO_CREDENTIALS
@@ -18,6 +18,7 @@ from recmesh.stores.redis import RedisReader, RedisWriter
 from recmesh.stores.redis_client import open_client
 from recmesh.stores.wire import item_encoder
 from services.recall.item_fields import ItemFields
+from services.recall.live_items import LiveItems
 from services.recall.new_items import LatestNewItems
 from tests.servers import RedisServer
 
@@ -96,3 +97,34 @@ async def test_changes_and_ingestions_are_followed(
     writer.set_fields(KEYS.latest_ingestion, {"time": 2})
     await fields.refresh(reader)
     assert passing(fields, "cate=tea") == ["b", "c", "00123"]
+
+
+async def test_what_redis_has_lost_stays_known_until_the_next_ingestion(
+    stored: tuple[RedisWriter, RedisReader, Encoder], redis_server: RedisServer
+) -> None:
+    writer, reader, made = stored
+    fields, live = ItemFields(made, LatestNewItems(made)), LiveItems()
+    async with open_client(redis_server.url, NO_CREDENTIALS, 1, 5.0) as client:
+        editor = Editor(client, KEYS)
+        for _ in range(3):
+            await editor.note_items(["a", "b"])
+        await fields.refresh(reader)
+        await live.refresh(reader)
+        writer.delete(list(writer.scan("fields:*")))
+
+        with pytest.raises(Unavailable, match="Redis has no data set"):
+            await fields.refresh(reader)
+        assert passing(fields, "cate=tea") == ["a", "b"], "an empty list would look like a shop that has none"
+        started_later = ItemFields(made, LatestNewItems(made))
+        with pytest.raises(Unavailable, match="Redis has no data set"):
+            await started_later.refresh(reader)
+        with pytest.raises(Unavailable, match="the fields of the items are not read yet"):
+            passing(started_later, "cate=tea")
+
+        writer.write({KEYS.item("c"): ENCODE(("c", "tea", "7", None, None))})
+        writer.set_fields(KEYS.latest_ingestion, {"time": 3})
+        await editor.note_items(["c"])
+        await fields.refresh(reader)
+        assert passing(fields, "cate=tea") == ["c"]
+        await live.refresh(reader)
+        assert "c" in live.latest.offered, "the numbers of changes grow although Redis has lost the earlier ones"

@@ -487,6 +487,10 @@ async def test_without_recall_and_cm_nothing_is_known_to_meet_the_conditions() -
         stages = _WithFields(users=known_users(), failing={"recall", "cm"})
         answer = await filtered(stages, replace(SEVENS, conditions=(condition,)))
         assert (ids(answer), answer.degraded) == ([], ["recall", "cm"])
+        # The same if cm has lost its items.
+        stages = _WithFields(users=known_users(), failing={"recall"}, absent=set(CATALOGUE))
+        answer = await filtered(stages, replace(SEVENS, conditions=(condition,)))
+        assert (ids(answer), answer.degraded) == ([], ["recall", "cm"])
 
 
 async def test_without_cm_the_items_of_recall_meet_the_conditions() -> None:
