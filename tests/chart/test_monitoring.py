@@ -11,7 +11,10 @@ from tests.chart.conftest import CHARTS, Resource, containers, find, pod_templat
 
 OPERATOR = "--api-versions=monitoring.coreos.com/v1"
 KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
-METRICS = {"um": 18910, "cm": 18920, "recall": 18950, "rank": 18960, "as": 18930, "feed": 18940}
+METRICS = {
+    **{"um": 18910, "cm": 18920, "recall": 18950, "rank": 18960, "as": 18930, "feed": 18940},
+    "controller": 18970,
+}
 
 
 def of_operator(resources: list[Resource]) -> set[str]:
@@ -96,7 +99,7 @@ def test_policies_let_prometheus_reach_every_metrics_port(values: str) -> None:
         if resource["kind"] == "NetworkPolicy"
     }
     scraped = metrics_ports(resources)
-    assert set(scraped) == ({*METRICS, "paddle-serving"} if values == "all" else {"compact", "feed"})
+    assert set(scraped) == ({*METRICS, "paddle-serving"} if values == "all" else {"compact", "feed", "controller"})
     for component, port in scraped.items():
         (rule,) = [rule for rule in policies[component] if {"port": port, "protocol": "TCP"} in rule["ports"]]
         assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]
@@ -116,7 +119,7 @@ def metrics_ports(resources: list[Resource]) -> dict[str, int]:
 def test_a_pod_monitor_selects_the_pods_of_each_component_with_the_port() -> None:
     resources = render("external", OPERATOR)
     monitors = [resource for resource in resources if resource["kind"] == "PodMonitor"]
-    assert {monitor["metadata"]["name"] for monitor in monitors} == {"shop-compact", "shop-feed"}
+    assert {monitor["metadata"]["name"] for monitor in monitors} == {"shop-compact", "shop-feed", "shop-controller"}
     for monitor in monitors:
         name = monitor["metadata"]["name"]
         assert monitor["spec"]["podMetricsEndpoints"] == scraping("30s", name)

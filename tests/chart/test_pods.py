@@ -63,11 +63,13 @@ def test_every_pod_meets_the_restricted_standard(values: str) -> None:
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_no_pod_but_that_of_the_secrets_has_a_service_account_token(values: str) -> None:
+def test_only_the_secrets_and_the_controller_have_a_service_account_token(values: str) -> None:
     for name, template in pod_templates(render(values)).items():
-        assert template["spec"]["automountServiceAccountToken"] is ("/shop-secrets" in name), name
+        assert template["spec"]["automountServiceAccountToken"] is (
+            name.partition("/")[2].startswith(("shop-secrets", "shop-controller"))
+        ), name
     bound = {resource["metadata"]["name"]: resource for resource in render(values) if resource["kind"] == "RoleBinding"}
-    assert bound.keys() <= {"shop-launcher", "shop-secrets"}
+    assert bound.keys() <= {"shop-launcher", "shop-secrets", "shop-controller"}
     for name, binding in bound.items():
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": "prod"}]
 

@@ -10,7 +10,9 @@ COMPONENT = "app.kubernetes.io/component"
 PORTS = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930, "feed": 8940}
 STAGES = ("um", "cm", "recall", "rank")
 HTTP = ("--set=as.http.enabled=true", "--set=feed.http.enabled=true")
+CONTROLLED = {("controller", "redis", 6380), ("controller", "milvus", 19530)}
 CONNECTIONS = {
+    *CONTROLLED,
     *(("as", stage, PORTS[stage]) for stage in STAGES),
     ("um", "redis", 6380),
     ("cm", "redis", 6380),
@@ -22,6 +24,7 @@ CONNECTIONS = {
     ("ingest", "milvus", 19530),
 }
 COMPACT_CONNECTIONS = {
+    *CONTROLLED,
     ("feed", "redis", 6380),
     ("archive", "redis", 6380),
     *(

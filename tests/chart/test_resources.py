@@ -28,6 +28,10 @@ BASE = {
     ("PersistentVolumeClaim", "model-store"),
     *(("Pod", f"test-{name}") for name in SERVICES),
     ("ServiceAccount", "services"),
+    *(
+        (kind, "controller")
+        for kind in ("Deployment", "Service", "NetworkPolicy", "Role", "RoleBinding", "ServiceAccount")
+    ),
     ("ConfigMap", "policy"),
     ("ConfigMap", "secrets-spec"),
     *((kind, "secrets") for kind in ("Job", "CronJob", "NetworkPolicy", "Role", "RoleBinding", "ServiceAccount")),

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from recmesh.callers import METHODS, Policy
+from recmesh.stores.acl import USERS
 from tests.chart.conftest import (
     CHARTS,
     VALUES,
@@ -37,7 +38,17 @@ STORES = {
     "redis": {"shop-redis-tls": "tls", "shop-redis-auth": "probe users.acl"},
     "milvus": {"shop-milvus-tls": "tls", "shop-milvus-auth": "root"},
 }
-JOBS = {"ingest": {"shop-ingest-tls": "tls", **INGEST}, "train": {}, "secrets": {}, "test": {"shop-client-tls": "tls"}}
+JOBS = {
+    "ingest": {"shop-ingest-tls": "tls", **INGEST},
+    "train": {},
+    "secrets": {},
+    "test": {"shop-client-tls": "tls"},
+    "controller": {
+        "shop-controller-tls": "tls",
+        "shop-redis-auth": "controller",
+        "shop-milvus-auth": "recall",
+    },
+}
 DEFAULT = {
     **REDIS_USERS,
     **STORES,
@@ -140,12 +151,13 @@ def hosts(*components: str) -> list[str]:
 
 
 def test_the_secrets_job_makes_a_certificate_and_a_password_for_each_component() -> None:
-    servers = ("um", "cm", "recall", "rank", "as", "feed", "redis", "milvus")
+    servers = ("um", "cm", "recall", "rank", "as", "feed", "controller", "redis", "milvus")
     expected = {
         **{name: {"uri": f"{SPIFFE}/{name}", "dns": hosts(name)} for name in servers},
         **{name: {"uri": f"{SPIFFE}/{name}"} for name in ("ingest", "archive", "client", "prometheus")},
     }
-    users = ["um", "cm", "recall", "compact", "feed", "ingest", "archive", "probe", "operator"]
+    users = ["um", "cm", "recall", "compact", "feed", "ingest", "archive", "controller", "probe", "operator"]
+    assert set(users) == set(USERS)
     assert spec_of(render()) == {
         "release": "shop",
         "namespace": "prod",
@@ -342,7 +354,7 @@ def test_the_shop_adds_callers_and_rules() -> None:
     assert "security.policy.callers: um is a component of the release: choose another name" in clash
 
 
-SERVERS = {"um", "cm", "recall", "rank", "as", "feed", "compact", "paddle-serving"}
+SERVERS = {"um", "cm", "recall", "rank", "as", "feed", "compact", "paddle-serving", "controller"}
 
 
 def server_variables(resources: list[Resource]) -> dict[str, dict[str, Any]]:
@@ -413,7 +425,7 @@ def test_who_calls_shows_its_certificate() -> None:
         f"RECMESH_TLS_{name}": f"/etc/recmesh/tls/{file}"
         for name, file in (("CERTIFICATE", "tls.crt"), ("KEY", "tls.key"), ("CA", "ca.crt"))
     }
-    callers = {"ingest", "archive", "test", "explorer", "um", "cm", "recall", "rank", "as", "feed"}
+    callers = {"ingest", "archive", "controller", "test", "explorer", "um", "cm", "recall", "rank", "as", "feed"}
     for name, template in pod_templates(resources).items():
         main = containers(template)[-1]
         found = {key: value for key, value in environment(main).items() if key in expected}

@@ -362,3 +362,8 @@ spec:
   resources: [pods, pods/log]
   verbs: [get, list, watch]
 {{- end -}}
+
+{{- /* The name of the controller's account. An existing one gets its rights. Argument: the chart's scope. */ -}}
+{{- define "recmesh.controllerAccount" -}}
+{{- .Values.controller.serviceAccount.name | default (include "recmesh.name" (dict "root" . "component" "controller")) -}}
+{{- end -}}

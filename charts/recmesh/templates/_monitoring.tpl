@@ -48,6 +48,9 @@ recmesh's own, such as `service`, win over those of the scrape. Arguments: `root
 {{- /* The components with a metrics port, as a YAML list. */ -}}
 {{- define "recmesh.monitoredComponents" -}}
 {{- include "recmesh.deployments" . }}
+{{- if .Values.controller.enabled }}
+- controller
+{{- end }}
 {{- range list "redis" "milvus" }}
 {{- $store := index $.Values . }}
 {{- if and $store.enabled $store.metrics.enabled }}

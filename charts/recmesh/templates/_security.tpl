@@ -22,6 +22,9 @@ redis: server
 {{- if .Values.milvus.enabled }}
 milvus: server
 {{- end }}
+{{- if .Values.controller.enabled }}
+controller: server
+{{- end }}
 {{- if .Values.explorer.enabled }}
 explorer: client
 {{- end }}
@@ -105,11 +108,11 @@ release
 
 {{- /* The user of Redis, or of Milvus, of a component; empty if it does not connect. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.redisUser" -}}
-{{- get (dict "um" "um" "cm" "cm" "recall" "recall" "feed" "feed" "compact" "compact" "ingest" "ingest" "retrain" "ingest" "archive" "archive") .component -}}
+{{- get (dict "um" "um" "cm" "cm" "recall" "recall" "feed" "feed" "compact" "compact" "ingest" "ingest" "retrain" "ingest" "archive" "archive" "controller" "controller") .component -}}
 {{- end -}}
 
 {{- define "recmesh.milvusUser" -}}
-{{- get (dict "recall" "recall" "compact" "recall" "ingest" "ingest" "retrain" "ingest") .component -}}
+{{- get (dict "recall" "recall" "compact" "recall" "controller" "recall" "ingest" "ingest" "retrain" "ingest") .component -}}
 {{- end -}}
 
 {{- /* Whether the release needs the secrets Job. */ -}}
@@ -128,7 +131,7 @@ release
 {{- $tls := .Values.global.tls -}}
 {{- $spec := dict "release" (include "recmesh.fullname" .) "namespace" (include "recmesh.namespace" .) "certificates" $certificates "trust_domain" $tls.trustDomain "days" (int $tls.days) -}}
 {{- if include "recmesh.redisUsers" . -}}
-{{- $_ := set $spec "redis" (dict "users" (list "um" "cm" "recall" "compact" "feed" "ingest" "archive" "probe" "operator") "prefix" .Values.external.redis.prefix) -}}
+{{- $_ := set $spec "redis" (dict "users" (list "um" "cm" "recall" "compact" "feed" "ingest" "archive" "controller" "probe" "operator") "prefix" .Values.external.redis.prefix) -}}
 {{- end -}}
 {{- if include "recmesh.milvusUsers" . -}}
 {{- $_ := set $spec "milvus" (dict "users" (list "root" "recall" "ingest")) -}}
@@ -232,7 +235,7 @@ milvus:
   secret: {secretName: {{ $users }}, items: [{key: {{ $user }}, path: password}]}
   {{- end }}
 {{- end }}
-{{- if has .component (list "um" "cm" "recall" "rank" "as" "feed" "compact" "paddle-serving") }}
+{{- if has .component (list "um" "cm" "recall" "rank" "as" "feed" "compact" "paddle-serving" "controller") }}
 {{- if $role }}
 policy:
   configMap: {name: {{ include "recmesh.name" (dict "root" $root "component" "policy") }}}

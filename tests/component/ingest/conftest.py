@@ -40,6 +40,10 @@ class Commands:
         self._folder, self._store, self._home = folder, store, home
         self._redis_url, self._milvus_uri = redis_url, milvus_uri
 
+    def of(self, folder: Path) -> "Commands":
+        """The same commands for another data set."""
+        return Commands(folder, self._store, self._home, self._redis_url, self._milvus_uri)
+
     def ingest(self, *options: str) -> Ended:
         return _run(jobs.ingest.__main__.main, ["ingest", *self.ingest_options(self._milvus_uri), *options])
 
@@ -143,52 +147,3 @@ def releases_of(data: DataSet, store: ModelStore, folder: Path) -> MakeRelease:
         return store.put(release)
 
     return make
-
-
-@dataclass(frozen=True)
-class Ended:
-    """Exit code and output of a command."""
-
-    code: int
-    output: str
-    error: str
-
-
-class Commands:
-    """Runs commands as an operator would, but in this process."""
-
-    def __init__(self, folder: Path, store: ModelStore, home: Path, redis_url: str, milvus_uri: str) -> None:
-        self._folder, self._store, self._home = folder, store, home
-        self._redis_url, self._milvus_uri = redis_url, milvus_uri
-
-    def of(self, folder: Path) -> "Commands":
-        """The same commands for another data set."""
-        return Commands(folder, self._store, self._home, self._redis_url, self._milvus_uri)
-
-    def ingest(self, *options: str) -> Ended:
-        return _run(jobs.ingest.__main__.main, ["ingest", *self.ingest_options(self._milvus_uri), *options])
-
-    def ingest_options(self, milvus_uri: str) -> list[str]:
-        where = ["--store", self._store.url, "--home", str(self._home), "--redis-url", self._redis_url]
-        return ["--dataset", str(self._folder), "--milvus-uri", milvus_uri, *where]
-
-    def release(self, command: str, *options: str) -> Ended:
-        milvus = [] if command in ("list", "show") else ["--milvus-uri", self._milvus_uri]
-        return _run(cli.main, ["recmesh", "release", command, *options, "--store", self._store.url, *milvus])
-
-
-def _run(main: Callable[[], int], arguments: list[str]) -> Ended:
-    output, error = io.StringIO(), io.StringIO()
-    with mock.patch.object(sys, "argv", arguments), redirect_stdout(output), redirect_stderr(error):
-        try:
-            code = main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-    return Ended(code, output.getvalue(), error.getvalue())
-
-
-@pytest.fixture
-def commands(
-    folder: Path, store: ModelStore, tmp_path: Path, own_redis: RedisServer, client: "redis.Redis", milvus: MilvusWriter
-) -> Commands:
-    return Commands(folder, store, tmp_path / "home", own_redis.url, milvus._uri)

@@ -1,6 +1,7 @@
 """The command that ingests a release into Milvus, activates it and follows a rollback."""
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import redis
