@@ -1,5 +1,6 @@
 """The chart as helm renders it, once for each set of values."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -37,6 +38,11 @@ def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 def render(values: str = "default", *options: str) -> list[Resource]:
     """All resources of an installation `shop` in the namespace `prod`, including tests and hooks."""
     return list(_rendered(VALUES[values], options))
+
+
+def given(**values: Any) -> str:
+    """The option of helm that sets values of any type."""
+    return f"--set-json={json.dumps(values)}"
 
 
 def refused(*options: str) -> str:

@@ -50,12 +50,14 @@ train, so that repeating the ingestion of the installation restores the latest r
 */ -}}
 {{- define "recmesh.retrainSpec" -}}
 {{- $scope := dict "root" . "component" "retrain" "values" .Values.train "mark" (include "recmesh.trainMark" .) -}}
+{{- $volumes := concat .Values.train.extraVolumes .Values.ingest.extraVolumes | uniq -}}
+{{- $pod := merge (dict "values" (merge (dict "extraVolumes" $volumes) .Values.train)) $scope -}}
 {{- include "recmesh.jobPolicy" . }}
 template:
   metadata:
     {{- include "recmesh.podMetadata" $scope | nindent 4 }}
   spec:
-    {{- include "recmesh.jobPod" $scope | nindent 4 }}
+    {{- include "recmesh.jobPod" $pod | nindent 4 }}
     initContainers:
       {{- include "recmesh.datasetContainer" $scope | nindent 6 }}
       {{- include "recmesh.trainContainer" $scope | nindent 6 }}
@@ -308,6 +310,10 @@ spec:
     metadata:
       labels: # by which `recmesh job list` finds them
         {{- include "recmesh.labels" . | nindent 8 }}
+      {{- with .root.Values.commonAnnotations }}
+      annotations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
     spec:
       {{- include (printf "recmesh.%sSpec" .component) .root | nindent 6 }}
 {{- end -}}
@@ -345,6 +351,9 @@ metadata:
     recmesh.io/job-name: {{ include "recmesh.jobName" (merge (dict "spec" $spec) .) }}
     meta.helm.sh/release-name: {{ .root.Release.Name }}
     meta.helm.sh/release-namespace: {{ .root.Release.Namespace }}
+    {{- with .root.Values.commonAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 spec:
   {{- $spec | nindent 2 }}
 {{- end -}}

@@ -2,13 +2,13 @@
 
 {{- /*
 What all names begin with. A chart that is installed under another name (an alias of an umbrella chart, nameOverride) has that
-name in it as well, so that it can be there twice. The limit leaves room for the longest name that Kubernetes makes of it: a
-CronJob may have 52 characters, a Job 63. Argument: the chart's scope.
+name in it as well, so that it can be there twice, whatever the release is called. The limit leaves room for the longest name that
+Kubernetes makes of it: a CronJob may have 52 characters, a Job 63. Argument: the chart's scope.
 */ -}}
 {{- define "recmesh.fullname" -}}
 {{- $name := .Values.nameOverride | default .Chart.Name -}}
 {{- $full := .Release.Name -}}
-{{- if and (ne $name "recmesh") (not (contains $name .Release.Name)) -}}{{- $full = printf "%s-%s" .Release.Name $name -}}{{- end -}}
+{{- if ne $name "recmesh" -}}{{- $full = printf "%s-%s" .Release.Name $name -}}{{- end -}}
 {{- with .Values.fullnameOverride -}}{{- $full = . -}}{{- end -}}
 {{- if gt (len $full) 44 -}}
 {{- printf "%s-%s" (trunc 35 $full | trimSuffix "-") (sha256sum $full | trunc 8) -}}
@@ -31,16 +31,14 @@ app.kubernetes.io/instance: {{ include "recmesh.fullname" .root }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
+{{- /* Labels of a resource. Those of the values replace all but the selector. Further argument: `labels`. */ -}}
 {{- define "recmesh.labels" -}}
-{{ include "recmesh.selector" . }}
-app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name }}
-app.kubernetes.io/part-of: recmesh
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $labels := dict "app.kubernetes.io/name" (.root.Values.nameOverride | default .root.Chart.Name) -}}
+{{- $_ := set $labels "app.kubernetes.io/part-of" "recmesh" -}}
+{{- $_ := set $labels "app.kubernetes.io/version" .root.Chart.AppVersion -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- mergeOverwrite $labels .root.Values.commonLabels (.labels | default dict) (include "recmesh.selector" . | fromYaml) | toYaml -}}
 {{- end -}}
 
 {{- /*
@@ -52,9 +50,6 @@ name: {{ .name | default (include "recmesh.name" .) }}
 namespace: {{ include "recmesh.namespace" .root }}
 labels:
   {{- include "recmesh.labels" . | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
 {{- with mergeOverwrite (deepCopy .root.Values.commonAnnotations) (.annotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}

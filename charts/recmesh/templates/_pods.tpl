@@ -20,11 +20,10 @@ lists of `global` and of the component are joined; a single value of the compone
 {{- /* Further argument: `annotations`. */ -}}
 {{- define "recmesh.podMetadata" -}}
 labels:
-  {{- include "recmesh.selector" . | nindent 2 }}
-  app.kubernetes.io/part-of: recmesh
-  {{- with merge dict .values.podLabels .root.Values.global.podLabels .root.Values.commonLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- $labels := dict "app.kubernetes.io/part-of" "recmesh" }}
+  {{- $given := list .root.Values.commonLabels .root.Values.global.podLabels .values.podLabels }}
+  {{- range append $given (include "recmesh.selector" . | fromYaml) }}{{ $labels = mergeOverwrite $labels . }}{{ end }}
+  {{- toYaml $labels | nindent 2 }}
 {{- with merge dict (.annotations | default dict) .values.podAnnotations .root.Values.global.podAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -91,12 +90,16 @@ securityContext:
 {{- end }}
 {{- end -}}
 
-{{- /* The name of the service account of a component; empty for that of the namespace. */ -}}
+{{- /*
+The name of the service account of a component; empty for that of the namespace. Retraining runs as training does, and the import
+as ingestion, whose values they have.
+*/ -}}
 {{- define "recmesh.serviceAccount" -}}
 {{- $own := .values.serviceAccount -}}
 {{- $shared := .root.Values.serviceAccount -}}
 {{- if $own.create -}}
-{{- $own.name | default (include "recmesh.name" .) -}}
+{{- $owner := get (dict "retrain" "train" "import" "ingest") .component | default .component -}}
+{{- $own.name | default (include "recmesh.name" (dict "root" .root "component" $owner)) -}}
 {{- else if $own.name -}}
 {{- $own.name -}}
 {{- else if $shared.create -}}
@@ -157,7 +160,9 @@ the metrics port, where they are open to everybody: the kubelet has no certifica
 {{- range $name, $path := dict "startup" "/livez" "readiness" "/readyz" "liveness" "/livez" }}
 {{ $name }}Probe:
   httpGet: {path: {{ $path }}, port: metrics, scheme: {{ $scheme }}}
-  {{- toYaml (index $.values.probes $name) | nindent 2 }}
+  {{- with index $.values.probes $name }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 {{- end -}}
 

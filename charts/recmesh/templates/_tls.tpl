@@ -33,7 +33,8 @@ true
 {{- else if eq $given "auto" -}}
 {{- range (lookup "apps/v1" "Deployment" (include "recmesh.namespace" .) "").items -}}
 {{- $labels := .metadata.labels | default dict -}}
-{{- if and (eq (get $labels "app.kubernetes.io/instance") $name) (eq (get $labels "app.kubernetes.io/part-of") "recmesh") -}}
+{{- $own := printf "%s-%s" $name (get $labels "app.kubernetes.io/component") -}}
+{{- if and (eq (get $labels "app.kubernetes.io/instance") $name) (eq .metadata.name $own) -}}
 {{- $mark := get (.metadata.annotations | default dict) "recmesh.io/tls" -}}
 {{- $current := and (eq (int .metadata.generation) (int .status.observedGeneration)) (eq (int .status.replicas) (int .status.updatedReplicas)) -}}
 {{- if or (eq $mark "") (and (eq $mark "accepts-plain") (not $current)) }}true{{ end -}}

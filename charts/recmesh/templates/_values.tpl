@@ -2,7 +2,8 @@
 Every template includes recmesh.fill first. It completes .Values, so that all other lines read them without a test for null: a
 value that is missing or null gets its default from files/defaults.yaml, and a component what it shares with others (`service`,
 `job`). Values are missing after `helm upgrade --reuse-values`, which keeps those of the former chart. A null below a map that
-Kubernetes defines, such as resources, removes the key. docs/adr/049 has the reasons. Argument: the chart's scope.
+Kubernetes defines, such as resources, removes the key. Whole numbers, which helm reads as floating-point ones, become integers:
+otherwise 1000000 is printed as 1e+06. docs/adr/049 has the reasons. Argument: the chart's scope.
 */ -}}
 {{- define "recmesh.fill" -}}
 {{- if not (hasKey .Values "filled") -}}
@@ -17,7 +18,7 @@ Kubernetes defines, such as resources, removes the key. docs/adr/049 has the rea
 {{- include "recmesh.fillMissing" (dict "into" (index $.Values $component) "from" $from "paths" $shared.paths "merge" true) -}}
 {{- end -}}
 {{- end -}}
-{{- include "recmesh.prune" (omit .Values "global") -}}
+{{- include "recmesh.normalize" .Values -}}
 {{- end -}}
 {{- end -}}
 
@@ -46,13 +47,22 @@ win.
 {{- end -}}
 {{- end -}}
 
-{{- /* Removes keys that are null from a map and the maps in it. */ -}}
-{{- define "recmesh.prune" -}}
+{{- /* Removes keys that are null from a map and the maps in it, and makes whole numbers in them and in their lists integers. */ -}}
+{{- define "recmesh.normalize" -}}
 {{- range $key, $value := . -}}
 {{- if kindIs "invalid" $value -}}
 {{- $_ := unset $ $key -}}
 {{- else if kindIs "map" $value -}}
-{{- include "recmesh.prune" $value -}}
+{{- include "recmesh.normalize" $value -}}
+{{- else if kindIs "float64" $value -}}
+{{- if eq $value (floor $value) -}}{{- $_ := set $ $key (int64 $value) -}}{{- end -}}
+{{- else if kindIs "slice" $value -}}
+{{- $items := list -}}
+{{- range $value -}}
+{{- $whole := and (kindIs "float64" .) (eq (float64 .) (floor .)) -}}
+{{- $items = append $items (ternary (int64 .) . $whole) -}}
+{{- end -}}
+{{- $_ := set $ $key $items -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
