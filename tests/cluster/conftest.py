@@ -114,16 +114,22 @@ def namespace(stores: None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def mesh(namespace: str) -> None:
-    """The installed chart, with completed jobs and all services ready."""
+def first_answers(namespace: str) -> "Answers":
+    """The installed chart with the trained release. Returns what was answered after all services had become ready."""
     began = time.monotonic()
-    kube.upgrade()  # changes nothing in an existing installation
-    note(f"helm install: {time.monotonic() - began:.1f} s")
-    for kind in ("train", "ingest"):
-        kube.wait_until(partial(kube.complete, kind), f"the job {kind}")
-        note(f"job {kind} complete: {time.monotonic() - began:.0f} s after the start")
+    kube.upgrade("--wait", f"--timeout={kube.TIMEOUT_SECONDS:.0f}s")  # changes nothing in an existing installation
+    note(f"helm install --wait: {time.monotonic() - began:.0f} s")
+    with traffic("a starter serves, then the trained release", rate=10) as seen:
+        for kind in ("train", "ingest"):
+            kube.wait_until(partial(kube.complete, kind), f"the job {kind}")
+            note(f"job {kind} complete: {time.monotonic() - began:.0f} s after the start")
+    return seen.answers
+
+
+@pytest.fixture(scope="session")
+def mesh(first_answers: "Answers") -> None:
+    """The installed chart, with completed jobs and all services ready."""
     kube.wait_until(kube.all_ready, "all services ready")
-    note(f"all services ready: {time.monotonic() - began:.0f} s after the start")
 
 
 @pytest.fixture
@@ -145,7 +151,14 @@ def operator(mesh: None) -> str:
     return "operator"
 
 
-def start_client(name: str, label: str, program: str, *arguments: str, identity: str = "recmesh-client-tls") -> None:
+def start_client(
+    name: str,
+    label: str,
+    program: str,
+    *arguments: str,
+    identity: str = "recmesh-client-tls",
+    release: str = kube.RELEASE,
+) -> None:
     """Start a pod that runs a program of this folder, and wait until it is ready.
 
     Args:
@@ -154,11 +167,13 @@ def start_client(name: str, label: str, program: str, *arguments: str, identity:
         program: A file of this folder.
         arguments: Of the program.
         identity: The Secret with its certificate; empty for plain connections.
+        release: Whose services it calls.
     """
     files = {"certificate": "tls.crt", "key": "tls.key", "ca": "ca.crt"}
     kube.apply(
         HERE / "client.yaml",
         name=name,
+        release=release,
         label=label,
         secret=identity or "none",
         **{variable: f"/tls/{file}" if identity else "" for variable, file in files.items()},
@@ -172,6 +187,16 @@ def start_client(name: str, label: str, program: str, *arguments: str, identity:
 def client(pod: str, *arguments: str, check: bool = True) -> str:
     """Run client.py in a pod. Returns its output."""
     return kube.kubectl("exec", pod, "--", "python", "client.py", *arguments, check=check)
+
+
+def recommended(pod: str, user: str = USERS[0]) -> Any:
+    """The answer of `as` to a pod."""
+    return json.loads(client(pod, "as", user, "--json"))
+
+
+def release(pod: str) -> str:
+    """The release of that answer."""
+    return str(recommended(pod)["release"])
 
 
 @dataclass

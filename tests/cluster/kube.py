@@ -37,6 +37,16 @@ def run(*command: str, check: bool = True, stdin: str | None = None) -> str:
     return result.stdout
 
 
+def refused(*command: str) -> str:
+    """Run a command in the namespace of the tests, which must fail. Returns its standard error."""
+    program, *arguments = command
+    result = subprocess.run(
+        [program, "--namespace", NAMESPACE, *arguments], capture_output=True, text=True, check=False
+    )
+    assert result.returncode != 0, f"{' '.join(command)}: {result.stdout}"
+    return result.stderr
+
+
 def kubectl(*arguments: str, check: bool = True, stdin: str | None = None) -> str:
     """Run kubectl in the namespace of the tests."""
     return run("kubectl", "--namespace", NAMESPACE, *arguments, check=check, stdin=stdin)
@@ -53,9 +63,19 @@ def get(*arguments: str) -> Any:
     return found.get("items", found)
 
 
-def upgrade(*options: str) -> str:
-    """Install or upgrade the release with the values of the tests."""
-    return helm("upgrade", "--install", RELEASE, str(CHART), *(f"--values={file}" for file in VALUES), *options)
+def with_values(*options: str) -> list[str]:
+    """The chart with the values of the tests, as arguments of helm."""
+    return [str(CHART), *(f"--values={file}" for file in VALUES), *options]
+
+
+def upgrade(*options: str, release: str = RELEASE) -> str:
+    """Install or upgrade a release with the values of the tests."""
+    return helm("upgrade", "--install", release, *with_values(*options))
+
+
+def revision(release: str = RELEASE) -> int:
+    """The number of the newest revision of a release."""
+    return int(json.loads(helm("history", release, "--output=json"))[-1]["revision"])
 
 
 def wait_until(done: Callable[[], T | None], what: str, seconds: float = TIMEOUT_SECONDS) -> T:
@@ -69,15 +89,21 @@ def wait_until(done: Callable[[], T | None], what: str, seconds: float = TIMEOUT
     return answer
 
 
-def pods(component: str, ending: bool = False) -> list[Any]:
+def of(release: str, component: str = "") -> str:
+    """The option of kubectl that selects what belongs to a release, or to one of its components."""
+    labels = f"app.kubernetes.io/instance={release}"
+    return f"--selector={labels},app.kubernetes.io/component={component}" if component else f"--selector={labels}"
+
+
+def pods(component: str, ending: bool = False, release: str = RELEASE) -> list[Any]:
     """Pods of a component; terminating pods only if `ending`."""
-    found = get("pods", f"--selector=app.kubernetes.io/component={component}")
+    found = get("pods", of(release, component))
     return [pod for pod in found if ending or "deletionTimestamp" not in pod["metadata"]]
 
 
-def ready(component: str, count: int = 1) -> bool:
+def ready(component: str, count: int = 1, release: str = RELEASE) -> bool:
     """Whether a component has exactly `count` pods and all of them are ready."""
-    conditions = [_conditions(pod) for pod in pods(component)]
+    conditions = [_conditions(pod) for pod in pods(component, release=release)]
     return len(conditions) == count and all(condition.get("Ready") == "True" for condition in conditions)
 
 
@@ -86,22 +112,30 @@ def all_ready(components: Sequence[str] = SERVICES) -> bool:
     return all(ready(component) for component in components)
 
 
-def job(kind: str) -> Any:
+def job(kind: str, release: str = RELEASE) -> Any:
     """The newest Job of a kind; None if there is none."""
-    found = get("jobs", f"--selector=app.kubernetes.io/component={kind}")
+    found = get("jobs", of(release, kind))
     return max(found, key=lambda job: str(job["metadata"]["creationTimestamp"]), default=None)
 
 
-def complete(kind: str) -> bool:
+def complete(kind: str, release: str = RELEASE) -> bool:
     """Whether the newest Job of a kind is complete. Fails the test if the Job has failed."""
-    newest = job(kind)
+    newest = job(kind, release)
     return newest is not None and _completed(newest)
 
 
-def run_scheduled(component: str) -> str:
-    """Run the job of a CronJob now, and delete it. Returns its log."""
+def run_scheduled(component: str, change: Callable[[Any], object] = lambda pod: None) -> str:
+    """Run the job of a CronJob now, and delete it. Returns its log.
+
+    Args:
+        component: Whose CronJob.
+        change: Changes the spec of the pod first.
+    """
     name = f"{component}-{time.time_ns()}"
-    kubectl("create", "job", name, f"--from=cronjob/{RELEASE}-{component}")
+    source = f"--from=cronjob/{RELEASE}-{component}"
+    manifest = json.loads(kubectl("create", "job", name, source, "--dry-run=client", "--output=json"))
+    change(manifest["spec"]["template"]["spec"])
+    kubectl("create", "--filename=-", stdin=json.dumps(manifest))
     wait_until(lambda: _completed(get("job", name)), f"the job {name}")
     log = kubectl("logs", f"job/{name}", "--all-containers")
     kubectl("delete", f"job/{name}", "--wait")

@@ -2,10 +2,9 @@
 
 import json
 import time
-from typing import Any
 
 from tests.cluster import kube
-from tests.cluster.conftest import USERS, client, note, recmesh, start_client, traffic
+from tests.cluster.conftest import client, note, recmesh, recommended, release, start_client, traffic
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3); print('connected')"
 MILVUS_LATE, MILVUS_LATE_SECONDS = "recmesh-test-late", 60.0
@@ -15,16 +14,6 @@ def connects(pod: str, host: str, port: int) -> bool:
     """Whether a pod can connect to an address."""
     command = ("exec", pod, "--", "python", "-c", CONNECT, host, str(port))
     return "connected" in kube.kubectl(*command, check=False)
-
-
-def recommended(pod: str) -> Any:
-    """The answer of `as` to a pod."""
-    return json.loads(client(pod, "as", USERS[0], "--json"))
-
-
-def release(pod: str) -> str:
-    """The release of that answer."""
-    return str(recommended(pod)["release"])
 
 
 def jobs() -> dict[str, str]:
@@ -53,17 +42,13 @@ def test_an_upgrade_without_changes_starts_no_job(mesh: None) -> None:
 
 
 def test_an_upgrade_trains_and_serves_new_settings_and_a_rollback_restores_the_old_release(operator: str) -> None:
-    old, revision = release(operator), _revision()
+    old, revision = release(operator), kube.revision()
     with traffic("upgrade that trains, and rollback", rate=10) as seen:
         kube.upgrade("--set=train.seed=2", "--set=dataset.version=2")
         kube.wait_until(lambda: kube.complete("ingest") and release(operator) != old, "the new release")
         kube.helm("rollback", kube.RELEASE, str(revision))
         kube.wait_until(lambda: kube.complete("ingest") and release(operator) == old, "the old release")
     assert seen.answers.failed == []
-
-
-def _revision() -> int:
-    return int(json.loads(kube.helm("history", kube.RELEASE, "--output=json"))[-1]["revision"])
 
 
 def test_a_deleted_job_runs_again_without_an_empty_answer(operator: str) -> None:
@@ -95,10 +80,10 @@ def test_a_reinstallation_finds_its_volumes_and_waits_for_a_late_milvus(operator
     secrets = _secrets()
     kube.helm("uninstall", kube.RELEASE, "--wait")
     kinds = "all,networkpolicies,poddisruptionbudgets,serviceaccounts,configmaps,secrets,persistentvolumeclaims"
-    left = kube.kubectl("get", kinds, "--selector=app.kubernetes.io/instance=recmesh", "--output=name").split()
+    left = kube.kubectl("get", kinds, kube.of(kube.RELEASE), "--output=name").split()
     assert {name.partition("/")[0] for name in left} <= {"persistentvolumeclaim", "pod", "secret"}, left
     # Services keep sending calls to a terminating pod if there is no other pod.
-    mine = ("pods", "--selector=app.kubernetes.io/instance=recmesh")
+    mine = ("pods", kube.of(kube.RELEASE))
     kube.wait_until(lambda: not kube.get(*mine), "the end of all pods")
     kube.upgrade(f"--set-string=milvus.nodeSelector.{MILVUS_LATE}=yes")  # no node has this label
     try:
@@ -122,5 +107,5 @@ def test_a_reinstallation_finds_its_volumes_and_waits_for_a_late_milvus(operator
 
 def _secrets() -> dict[str, str]:
     """Uids of the Secrets of the installation, by name."""
-    found = [secret["metadata"] for secret in kube.get("secrets", "--selector=app.kubernetes.io/instance=recmesh")]
+    found = [secret["metadata"] for secret in kube.get("secrets", kube.of(kube.RELEASE))]
     return {metadata["name"]: metadata["uid"] for metadata in found}

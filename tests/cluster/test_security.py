@@ -145,7 +145,7 @@ for command in sys.argv[1:]:
 
 def test_the_secrets_job_changes_nothing_that_is_there(mesh: None) -> None:
     def versions() -> dict[str, str]:
-        found = [item["metadata"] for item in kube.get("secrets", "--selector=app.kubernetes.io/instance=recmesh")]
+        found = [item["metadata"] for item in kube.get("secrets", kube.of(kube.RELEASE))]
         return {metadata["name"]: metadata["resourceVersion"] for metadata in found}
 
     before = versions()

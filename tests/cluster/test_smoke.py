@@ -5,7 +5,11 @@ import json
 import pytest
 
 from tests.cluster import kube
-from tests.cluster.conftest import USERS, client, note, pods_use, traffic, written_and_removed
+from tests.cluster.conftest import USERS, Answers, client, note, pods_use, traffic, written_and_removed
+
+
+def test_the_trained_release_takes_over_from_the_starter_without_a_failed_answer(first_answers: Answers) -> None:
+    assert first_answers.failed == []
 
 
 def test_no_container_was_restarted(mesh: None) -> None:
