@@ -89,7 +89,7 @@ def stores(images: None) -> None:
 
 def build_store(name: str, tag: str) -> None:
     """With RECMESH_CLUSTER_STORES=1, build a substitute for a public image, for clusters without a registry."""
-    if os.environ.get("RECMESH_CLUSTER_STORES") != "1":
+    if os.environ.get("RECMESH_CLUSTER_STORES") != "1" or os.environ.get("RECMESH_CLUSTER_IMAGES") == "0":
         return
     file = f"tests/cluster/images/{name}.Dockerfile"
     command = os.environ["RECMESH_IMAGE_BUILD"].format(tag=tag, file=file, arguments="", context=".")
@@ -282,9 +282,10 @@ def written_and_removed(log: str) -> tuple[int, int]:
     return written, removed
 
 
-def recmesh(*arguments: str) -> str:
+def recmesh(*arguments: str, release: str = kube.RELEASE) -> str:
     """Run `recmesh job`. Returns its output."""
-    return kube.run(sys.executable, "-m", "recmesh", "job", *arguments, f"--namespace={kube.NAMESPACE}")
+    options = (f"--namespace={kube.NAMESPACE}", f"--release={release}")
+    return kube.run(sys.executable, "-m", "recmesh", "job", *arguments, *options)
 
 
 def end_load(pod: str) -> list[dict[str, Any]]:

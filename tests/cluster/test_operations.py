@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.cluster import kube
 from tests.cluster.conftest import (
@@ -26,7 +27,6 @@ from tests.cluster.conftest import (
 
 SECOND = "second"
 LAST_ITEM, LAST_USER = "49155", "5999"  # only the shop of the session is so large
-GITOPS = f"{kube.NAMESPACE}-gitops"
 SETTLE_SECONDS = 120  # the kubelet takes up to 90 s to bring a changed Secret into a pod
 
 
@@ -136,6 +136,41 @@ def test_a_lost_installation_is_restored_from_the_model_store_while_another_serv
 
 def _job(of: str, kind: str) -> str:
     return f"job/{kube.job(kind, of)['metadata']['name']}"
+
+
+def in_ingest(*command: str) -> None:
+    """Run a command in a pod of the second release that may write to its model store."""
+    name = f"{SECOND}-command"
+    manifest = yaml.safe_load(kube.get("configmap", f"{SECOND}-jobs")["data"]["ingest"])
+    spec = manifest["spec"]["template"]["spec"]
+    del spec["initContainers"]
+    spec["containers"][0].update(command=command, args=[])
+    manifest["metadata"] = {"name": name}
+    kube.kubectl("create", "--filename=-", stdin=json.dumps(manifest))
+    kube.kubectl("wait", "--for=condition=Complete", f"job/{name}", f"--timeout={kube.TIMEOUT_SECONDS:.0f}s")
+    kube.kubectl("delete", f"job/{name}", "--wait")
+
+
+def test_lost_data_is_repaired(second: str) -> None:
+    before = recommended(second)
+    losses = {
+        "Redis was empty": partial(kube.kubectl, "delete", "pod", f"{SECOND}-redis-0"),
+        "no release was active": partial(in_ingest, "rm", "/model-store/active"),
+    }
+    for number, (reason, lose) in enumerate(losses.items(), start=1):
+        lose()
+        began = time.monotonic()
+        kube.wait_until(partial(_repaired, second, number), f"a repair because {reason}")
+        note(f"{reason}: repaired {time.monotonic() - began:.0f} s later")
+        assert reason in recmesh("list", release=SECOND)
+        assert recommended(second) == before
+
+
+def _repaired(second: str, count: int) -> bool:
+    """Whether the controller has counted so many repairs, and nothing is missing."""
+    lines = metrics(second, kube.pods("controller", release=SECOND)[0], 18970)
+    missing = [line for line in lines if line.startswith("recmesh_store_missing{") and not line.endswith(" 0.0")]
+    return not missing and f'recmesh_repairs_total{{outcome="complete"}} {count:.1f}' in lines
 
 
 def test_an_upgrade_with_a_missing_image_leaves_the_old_pods_serving(mesh: None) -> None:
@@ -323,10 +358,11 @@ def _certificate_end(operator: str) -> float:
 @pytest.fixture
 def gitops_namespace() -> Iterator[str]:
     """A namespace without anything of Helm."""
-    kube.run("kubectl", "create", "namespace", GITOPS)
-    yield GITOPS
-    kube.run("kubectl", "delete", "namespace", GITOPS, "--wait=false")
-    kube.run("kubectl", "delete", "priorityclasses", f"{GITOPS}-r-serving", f"{GITOPS}-r-jobs", "--ignore-not-found")
+    name = f"{kube.NAMESPACE}-{time.time_ns()}"
+    kube.run("kubectl", "create", "namespace", name)
+    yield name
+    kube.run("kubectl", "delete", "namespace", name, "--wait=false")
+    kube.run("kubectl", "delete", "priorityclasses", f"{name}-r-serving", f"{name}-r-jobs", "--ignore-not-found")
 
 
 @pytest.mark.parametrize("server_side", [False, True])
