@@ -2,10 +2,11 @@
 
 That file describes each value once: type, default, meaning and examples; its head explains the abbreviations. From it
 follow values.schema.json, by which helm checks values, values.yaml with comments, files/defaults.yaml, from which the
-templates fill what is missing or null, README.md of the chart and docs/values.md.
+templates fill what is missing or null, README.md of the chart, docs/values.md, and the names of images in Chart.yaml.
 """
 
 import json
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "docker"))
+
+import images
 
 CHART = Path(__file__).resolve().parent / "recmesh"
 DOCS = CHART.parents[1] / "docs"
@@ -43,6 +48,7 @@ def outputs() -> dict[Path, str]:
         + "\n".join(line for part in _values().items() for line in _lines(*part))
         + "\n",
         CHART / "files" / "defaults.yaml": _GENERATED + yaml.safe_dump(_defaults(), sort_keys=False, width=_WIDTH),
+        CHART / "Chart.yaml": _chart(),
         CHART / "README.md": (CHART / "README.head.md").read_text() + "\n" + _table(),
         DOCS / "values.md": _page(),
     }
@@ -203,6 +209,28 @@ def _flow(value: Any) -> str:
         .removesuffix("\n")
         .removesuffix("\n...")
     )
+
+
+# Chart.yaml -----------------------------------------------------------------------------------------------------------
+
+
+def _chart() -> str:
+    """Return Chart.yaml with the images that the chart installs, for Artifact Hub."""
+    before, start, _ = (CHART / "Chart.yaml").read_text().partition("  artifacthub.io/images: |\n")
+    lines = (f"    - name: {name}\n      image: {image}\n" for name, image in _images())
+    return before + start + "".join(lines)
+
+
+def _images() -> Iterator[tuple[str, str]]:
+    """Yield the names of all images that the chart can install."""
+    values = _defaults()["values"]
+    own, redis = values["image"], values["redis"]
+    for name in images.IMAGES:
+        yield name, f"{own['registry']}/{own['repository']}/{name}:{images.version()}"
+    public = {"redis": redis["image"], "redis-exporter": redis["metrics"]["image"], "milvus": values["milvus"]["image"]}
+    for name, image in public.items():
+        pinned = f"@{image['digest']}" if image["digest"] else f":{image['tag']}"
+        yield name, f"{image['registry']}/{image['repository']}{pinned}"
 
 
 # docs/values.md and README.md -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ Environment variables set the commands and the names:
 - `RECMESH_IMAGE_LOAD`: the command that loads an image into the cluster (default: kind). Empty: the build has done it.
 - `RECMESH_IMAGE_SAVE`: the command that writes an image to the archive {file}, for `sbom` (default: docker). Empty:
   list the packages of the lock files alone.
-- `RECMESH_IMAGE_REGISTRY`: prefix of the names, with a slash at its end.
+- `RECMESH_IMAGE_REGISTRY`: another registry than `image.registry` of the chart, with a slash at its end.
 - `RECMESH_IMAGE_TAG`: tag of the images (default: the version of recmesh).
 - `RECMESH_IMAGE_BASE`: the base image, in place of that of the Dockerfile.
 - `RECMESH_BUILDER_ID`: the URI of the builder in the provenance (default: this script).
@@ -46,6 +46,8 @@ STORES = {"redis": sbom.redis, "milvus": sbom.milvus}
 _BUILD = "docker build --tag {tag} --file {file} {arguments} {context}"
 _LOAD = "kind load docker-image {tag}"
 _SAVE = "docker save --output {file} {tag}"
+# Where the chart looks for the images unless its values say otherwise.
+_NAMES = re.compile(r"(?m)^  image:\n    registry: (\S+)\n    repository: (\S+)$")
 # The components of the chart that run an image, unless they are called like it.
 _COMPONENTS = {
     "ingest": ("ingest", "explorer", "archive", "secrets"),
@@ -63,10 +65,18 @@ def version() -> str:
     return found[1]
 
 
+def _home() -> tuple[str, str]:
+    """Return the registry and the repository that the chart installs images from, read without a parser of YAML."""
+    found = _NAMES.search((ROOT / "charts" / "recmesh" / "files" / "defaults.yaml").read_text())
+    assert found, "files/defaults.yaml of the chart has image.registry and image.repository"
+    return found[1], found[2]
+
+
 def tag(image: str) -> str:
     """Return the full name of an image."""
-    registry = os.environ.get("RECMESH_IMAGE_REGISTRY", "")
-    return f"{registry}recmesh/{image}:{os.environ.get('RECMESH_IMAGE_TAG') or version()}"
+    registry, repository = _home()
+    prefix = os.environ.get("RECMESH_IMAGE_REGISTRY") or f"{registry}/"
+    return f"{prefix}{repository}/{image}:{os.environ.get('RECMESH_IMAGE_TAG') or version()}"
 
 
 def lock_file(image: str) -> Path:
@@ -164,7 +174,7 @@ def bill(image: str) -> dict[str, Any]:
         return sbom.document(store.repository, store.tag, [STORES[image](store.tag), *held])
     lock = sbom.locked(lock_file(image).read_text())
     components = sbom.found(_saved(tag(image), save), lock) if save else sbom.expected(lock)
-    return sbom.document(f"recmesh/{image}", version(), components)
+    return sbom.document(f"{_home()[1]}/{image}", version(), components)
 
 
 def _saved(name: str, save: str) -> Contents:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -33,6 +34,16 @@ def helm() -> str:
 def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run helm and capture its output."""
     return subprocess.run([helm(), *arguments], capture_output=True, text=True, check=False)
+
+
+def copy_chart(root: Path) -> Path:
+    """Copy the chart, and what `make values` needs, into a folder. Returns the folder of the chart."""
+    for folder in ("charts", "docker"):
+        shutil.copytree(ROOT / folder, root / folder, dirs_exist_ok=True)
+    for folder in ("docs", "recmesh"):
+        (root / folder).mkdir()
+    shutil.copy(ROOT / "recmesh/__init__.py", root / "recmesh")
+    return root / "charts" / "recmesh"
 
 
 def render(values: str = "default", *options: str) -> list[Resource]:
