@@ -22,6 +22,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from local.ports import free_ports
 from tests.archives import Layer, docker_archive, push
+from tests.chart.conftest import copy_chart
+from tests.go_modules import program
 from tests.servers import ROOT
 from tests.waiting import eventually
 
@@ -36,12 +38,8 @@ from registry import Reference
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
-MODULES = {
-    "osv-scanner": vulnerabilities.SCANNER,
-    "cosign": sign.COSIGN,
-    "registry": "github.com/distribution/distribution/v3/cmd/registry@v3.1.2",
-}
-PROGRAMS = Path(sys.prefix) / "share" / "supply-chain"
+REGISTRY_PROGRAM = "github.com/distribution/distribution/v3/cmd/registry@v3.1.2"
+HELM = Path(sys.prefix) / "bin" / "helm"
 LAYER: Layer = {
     "etc/os-release": b"ID=debian\nVERSION_ID=12\n",
     "var/lib/dpkg/status": (
@@ -56,19 +54,6 @@ http: {{addr: "{address}"}}
 """
 
 
-def program(name: str) -> str:
-    """A program from the PATH, or built with Go."""
-    if found := shutil.which(name):
-        return found
-    path = PROGRAMS / name
-    if not path.exists():
-        environment = {**os.environ, "GOBIN": str(PROGRAMS), "CGO_ENABLED": "0"}
-        command = ["go", "install", MODULES[name]]
-        built = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert built.returncode == 0, built.stderr
-    return str(path)
-
-
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an empty registry."""
@@ -76,7 +61,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     address = f"127.0.0.1:{free_ports(1)[0]}"
     (folder / "registry.yml").write_text(REGISTRY.format(folder=folder / "data", address=address))
     environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
-    command = [program("registry"), "serve", str(folder / "registry.yml")]
+    command = [program(REGISTRY_PROGRAM), "serve", str(folder / "registry.yml")]
     with (
         (folder / "log").open("wb") as log,
         subprocess.Popen(command, env=environment, stdout=log, stderr=log) as server,
@@ -129,7 +114,7 @@ def test_digests_are_those_of_the_registry(
     assert capsys.readouterr().out.splitlines()[:-1] == [
         f"{name} {pushed[Reference.parse(name).repository]}" for name in dict.fromkeys(str(image) for image in named)
     ]
-    rendered = run(Path(sys.prefix) / "bin" / "helm", "template", "shop", pinned_chart(tmp_path))
+    rendered = run(HELM, "template", "shop", pinned_chart(tmp_path))
     (image,) = re.findall(r"image: (\S*milvus\S*)", rendered)
     assert image.endswith(f"@{pushed['milvusdb/milvus']}")
 
@@ -137,11 +122,10 @@ def test_digests_are_those_of_the_registry(
 def pinned_chart(root: Path) -> Path:
     """The chart with the values that follow from the written digests."""
     written = (root / digests.SCHEMA).read_text()
-    shutil.copytree(ROOT / "charts", root / "charts", dirs_exist_ok=True)
+    chart = copy_chart(root)
     (root / digests.SCHEMA).write_text(written)
-    (root / "docs").mkdir()
     run(sys.executable, root / "charts" / "values.py")
-    return root / "charts" / "recmesh"
+    return chart
 
 
 def test_a_digest_is_renewed_when_its_tag_moves(registry: str) -> None:
@@ -171,9 +155,7 @@ def test_the_chart_installs_pushed_images_by_digest(
         ),
     ]
     for mode in ("compact", "services"):
-        rendered = run(
-            Path(sys.prefix) / "bin" / "helm", "template", "shop", "charts/recmesh", f"--set=mode={mode}", *options
-        )
+        rendered = run(HELM, "template", "shop", "charts/recmesh", f"--set=mode={mode}", *options)
         named = dict.fromkeys(re.findall(r'image: "?([^\s"]+)', rendered))
         services = ("compact", "feed") if mode == "compact" else images.SERVICES[:5]
         assert {f"docker.io/recmesh/{name}@{pushed[name]}" for name in (*services, "ingest", "train")} <= set(named)
@@ -185,14 +167,18 @@ class Keys:
 
     def __init__(self, folder: Path) -> None:
         self.private, self._public, log = folder / "cosign.key", folder / "cosign.pub", folder / "signing.json"
-        path = os.pathsep.join([str(Path(program("cosign")).parent), os.environ["PATH"]])
+        path = os.pathsep.join([str(Path(program(sign.COSIGN)).parent), os.environ["PATH"]])
         options = f"--signing-config={log} --allow-http-registry"
         self.environment = {"COSIGN_PASSWORD": "", "HOME": str(folder), "PATH": path, sign.OPTIONS: options}
         self._cosign("generate-key-pair", "--output-key-prefix", str(folder / "cosign"))
         self._cosign("signing-config", "create", "--out", str(log))
 
     def _cosign(self, *arguments: str) -> None:
-        run(program("cosign"), *arguments, environment=self.environment)
+        run(program(sign.COSIGN), *arguments, environment=self.environment)
+
+    def sign_image(self, image: str) -> None:
+        """Sign something in the registry."""
+        self._cosign("sign", "--yes", f"--key={self.private}", *self.environment[sign.OPTIONS].split(), image)
 
     def sign(self, provenances: Path, sboms: Path) -> "subprocess.CompletedProcess[str]":
         """`make sign`."""
@@ -202,7 +188,7 @@ class Keys:
     def verify(self, command: str, image: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Verify the signature of an image, or of attestations about it."""
         settings = [f"--key={self._public}", "--insecure-ignore-tlog=true", "--allow-http-registry"]
-        return run_any(program("cosign"), command, *settings, *arguments, image, environment=self.environment)
+        return run_any(program(sign.COSIGN), command, *settings, *arguments, image, environment=self.environment)
 
 
 @pytest.fixture(scope="module")
@@ -302,25 +288,95 @@ def test_what_is_missing_for_a_signature_is_named(keys: Keys, tmp_path: Path) ->
     )
 
 
-def test_a_signed_chart_is_verified_and_a_changed_one_is_not(tmp_path: Path) -> None:
-    helm, package = Path(sys.prefix) / "bin" / "helm", tmp_path / f"recmesh-{images.version()}.tgz"
-    gpg = {"GNUPGHOME": str(tmp_path)}
-    key = "recmesh <recmesh@example.com>"
-    run(
-        "gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", key, "rsa3072", "sign", environment=gpg
-    )
-    run("gpg", "--batch", "--output", tmp_path / "secret", "--export-secret-keys", environment=gpg)
-    run("gpg", "--batch", "--output", tmp_path / "public", "--export", environment=gpg)
+@dataclass
+class Package:
+    """The chart, packaged and signed with PGP."""
+
+    path: Path
+    keyring: Path
+
+    def verify(self) -> "subprocess.CompletedProcess[str]":
+        """`helm verify`."""
+        return run_any(HELM, "verify", self.path, f"--keyring={self.keyring}")
+
+
+PGP_KEY = "recmesh <recmesh@example.com>"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
+    """Packages the chart as RELEASE.md says, with a key of its own."""
+    folder = tmp_path_factory.mktemp("package")
+    gpg = {"GNUPGHOME": str(folder)}
+    new_key = ("--passphrase", "", "--quick-generate-key", PGP_KEY, "rsa3072", "sign")
+    run("gpg", "--batch", "--quiet", *new_key, environment=gpg)
+    run("gpg", "--batch", "--output", folder / "secret", "--export-secret-keys", environment=gpg)
+    run("gpg", "--batch", "--output", folder / "public", "--export", environment=gpg)
     run("gpgconf", "--kill", "gpg-agent", environment=gpg)
-    (tmp_path / "passphrase").write_text("\n")
-    signing = (f"--key={key}", f"--keyring={tmp_path / 'secret'}", f"--passphrase-file={tmp_path / 'passphrase'}")
-    run(helm, "package", "charts/recmesh", f"--destination={tmp_path}", "--sign", *signing)
-    assert f"Signed by: {key}" in run(helm, "verify", package, f"--keyring={tmp_path / 'public'}")
-    with package.open("ab") as file:
-        file.write(b"x")
-    changed = run_any(helm, "verify", package, f"--keyring={tmp_path / 'public'}")
-    assert changed.returncode != 0
-    assert "sha256 sum does not match" in changed.stderr
+    (folder / "passphrase").write_text("\n")
+    signing = (f"--key={PGP_KEY}", f"--keyring={folder / 'secret'}", f"--passphrase-file={folder / 'passphrase'}")
+    run(HELM, "package", "charts/recmesh", f"--destination={folder}", "--sign", *signing)
+    return Package(folder / f"recmesh-{images.version()}.tgz", folder / "public")
+
+
+def test_a_signed_chart_is_verified_and_a_changed_one_is_not(package: Package, tmp_path: Path) -> None:
+    assert f"Signed by: {PGP_KEY}" in package.verify().stdout
+    shutil.copy(f"{package.path}.prov", tmp_path)
+    changed = Package(tmp_path / package.path.name, package.keyring)
+    changed.path.write_bytes(package.path.read_bytes() + b"x")
+    refused = changed.verify()
+    assert refused.returncode != 0
+    assert "sha256 sum does not match" in refused.stderr
+
+
+@dataclass
+class Pushed:
+    """The signed package in a registry."""
+
+    url: str
+    digest: str
+
+    @property
+    def image(self) -> str:
+        """Its name for cosign."""
+        return f"{self.url.removeprefix('oci://')}@{self.digest}"
+
+
+@pytest.fixture(scope="module")
+def pushed(registry: str, package: Package) -> Pushed:
+    """Pushes the chart, with its provenance file, which lies next to it."""
+    result = run_any(HELM, "push", package.path, f"oci://{registry}/charts", "--plain-http")
+    assert result.returncode == 0, result.stderr
+    found = re.search(r"Pushed: (\S+):(\S+)\nDigest: (sha256:\S+)", result.stdout + result.stderr)
+    assert found
+    assert (found[1], found[2]) == (f"{registry}/charts/recmesh", images.version())
+    return Pushed(f"oci://{found[1]}", found[3])
+
+
+def test_a_pushed_chart_comes_back_with_its_signature(pushed: Pushed, package: Package, tmp_path: Path) -> None:
+    source = (pushed.url, f"--version={images.version()}", "--plain-http")
+    run(HELM, "pull", *source, f"--destination={tmp_path}", "--verify", f"--keyring={package.keyring}")
+    assert (tmp_path / package.path.name).read_bytes() == package.path.read_bytes()
+    assert run(HELM, "template", "shop", *source) == run(HELM, "template", "shop", "charts/recmesh")
+
+
+def test_a_pushed_chart_installs(pushed: Pushed, tmp_path: Path) -> None:
+    no_cluster = {"KUBECONFIG": str(tmp_path / "none")}
+    by_digest = f"{pushed.url}@{pushed.digest}"
+    notes = run(HELM, "install", "shop", by_digest, "--plain-http", "--dry-run=client", environment=no_cluster)
+    assert f"recmesh {images.version()} is being installed as shop in namespace default." in notes
+
+
+def test_cosign_signs_a_pushed_chart(
+    registry: str, keys: Keys, pushed: Pushed, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert "no signatures found" in keys.verify("verify", pushed.image).stderr
+    keys.sign_image(pushed.image)
+    verified = keys.verify("verify", pushed.image)
+    assert verified.returncode == 0, verified.stderr
+    (signature,) = json.loads(verified.stdout)
+    assert signature["critical"]["image"] == {"docker-manifest-digest": pushed.digest}
+    assert Keys(tmp_path_factory.mktemp("others")).verify("verify", pushed.image).returncode != 0
 
 
 def database(folder: Path, entries: Sequence[tuple[str, str, str, str]]) -> Path:
@@ -352,7 +408,7 @@ def _entry(name: str, ecosystem: str, package: str, fixed: str) -> dict[str, Any
 
 def check_security(folder: Path, sboms: Path | None = None) -> "subprocess.CompletedProcess[str]":
     """`make check-security`."""
-    path = os.pathsep.join([str(Path(program("osv-scanner")).parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(Path(program(vulnerabilities.SCANNER)).parent), os.environ["PATH"]])
     variables = [f"SECURITY_DB={folder}", *([f"SBOMS={sboms}"] if sboms else [])]
     return run_any("make", "--silent", "check-security", *variables, environment={"PATH": path})
 
