@@ -29,6 +29,7 @@ _KEYWORDS = (
     "maximum",
     "minLength",
     "maxLength",
+    "minItems",
     "required",
     "propertyNames",
     "additionalProperties",

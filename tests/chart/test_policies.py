@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.conftest import VALUES, Resource, find, pod_templates, render
+from tests.chart.conftest import VALUES, Resource, find, given, pod_templates, refused, render
 
 COMPONENT = "app.kubernetes.io/component"
 PORTS = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930, "feed": 8940}
@@ -86,10 +86,10 @@ def test_no_egress_is_unrestricted_with_internal_stores(values: str) -> None:
 
 def test_jobs_reach_an_external_archive() -> None:
     options = ("--set=retrain.schedule=0 3 * * *", "--set=archive.url=s3://bucket/archive")
-    for given in ((), options[1:]):
-        rules = policies(render("default", options[0], *given))
+    for url in ((), options[1:]):
+        rules = policies(render("default", options[0], *url))
         assert {job for job in ("train", "ingest", "retrain", "archive") if {} in rules[job]["egress"]} == (
-            {"train", "ingest", "retrain", "archive"} if given else set()
+            {"train", "ingest", "retrain", "archive"} if url else set()
         )
         assert {} not in rules["recall"]["egress"]
 
@@ -163,3 +163,178 @@ def test_a_disruption_takes_a_single_pod_of_a_service() -> None:
     for name in PORTS:
         spec = find(render("default"), "PodDisruptionBudget", name)["spec"]
         assert (spec["maxUnavailable"], spec["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+
+
+JOBS = ("train", "ingest", "retrain", "archive", "secrets", "import")
+NOBODY: dict[str, list[Resource]] = {"clients": [], "operators": [], "metrics": [], "metricsNamespaces": []}
+EMPTY: dict[str, tuple[str, ...]] = {
+    "as it is": (),
+    "null": (given(networkPolicy=dict.fromkeys(NOBODY)),),
+    "nobody": (given(networkPolicy=NOBODY),),
+    "nobody but scrapers": (
+        given(
+            networkPolicy={**NOBODY, "metricsNamespaces": ["monitoring"]},
+            redis={"metrics": {"enabled": True}},
+            milvus={"metrics": {"enabled": True}},
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("values", VALUES)
+@pytest.mark.parametrize("options", EMPTY.values(), ids=EMPTY)
+def test_no_rule_admits_everybody(values: str, options: tuple[str, ...]) -> None:
+    """A rule without peers admits everybody, and one without ports all ports."""
+    for component, spec in policies(render(values, "--set=explorer.enabled=true", *options)).items():
+        assert spec["policyTypes"] == ["Ingress", "Egress"]
+        for rule in spec.get("ingress", ()):
+            assert [*filter(None, rule["from"])] == rule["from"] != [], component
+            assert [*filter(None, rule["ports"])] == rule["ports"] != [], component
+        for direction in ("ingress", "egress"):
+            assert spec.get(direction, [{}]), (component, direction)  # Kubernetes drops an empty list
+            for rule in spec.get(direction, ()):
+                assert all(rule.values()), (component, direction)
+
+
+def test_nobody_may_be_admitted() -> None:
+    rules = policies(render("default", "--set=explorer.enabled=true", *EMPTY["nobody"]))
+    assert "ingress" not in rules["explorer"]
+    test = {"podSelector": {"matchLabels": {"app.kubernetes.io/instance": "shop", COMPONENT: "test"}}}
+    assert rules["feed"]["ingress"] == [{"from": [test], "ports": [{"port": 8940, "protocol": "TCP"}]}]
+    assert [rule["from"] for rule in rules["as"]["ingress"]] == [[test]]
+
+
+def test_scrapers_may_read_metrics_of_every_process_and_nothing_else() -> None:
+    team = {"podSelector": {"matchLabels": {"app": "agent"}}}
+    namespaces = [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}} for name in ("monitoring", "ops")
+    ]
+    options = given(
+        networkPolicy={"metricsNamespaces": ["monitoring", "ops"], "metrics": [team]},
+        redis={"metrics": {"enabled": True}},
+        milvus={"metrics": {"enabled": True}},
+        paddleServing={"enabled": True},
+    )
+    scraped = {
+        component: [port["port"] for port in rule["ports"]]
+        for component, spec in policies(render("default", options)).items()
+        for rule in spec.get("ingress", ())
+        if rule["from"] == [team, *namespaces]
+    }
+    assert scraped == {
+        **{name: [port + 10000] for name, port in PORTS.items()},
+        "paddle-serving": [18961],
+        "controller": [18970],
+        "redis": [9121],
+        "milvus": [9091],
+    }
+    closed = policies(render("default", given(networkPolicy={"metricsNamespaces": ["monitoring"]})))
+    assert [len(closed[store]["ingress"]) for store in ("redis", "milvus")] == [1, 1]
+
+
+def ports(*numbers: int) -> list[Resource]:
+    return [{"port": number, "protocol": protocol} for number in numbers for protocol in ("UDP", "TCP")]
+
+
+def test_every_pod_but_the_stores_may_ask_the_dns_of_the_cluster() -> None:
+    kube_dns = {"namespaceSelector": {}, "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}
+    openshift = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "openshift-dns"}}}
+    node_local = {"ipBlock": {"cidr": "169.254.20.10/32"}}
+    for dns, expected in (
+        ({}, {"to": [kube_dns], "ports": ports(53)}),
+        ({"peers": [openshift], "ports": [5353]}, {"to": [openshift], "ports": ports(5353)}),
+        (
+            {"peers": [kube_dns, node_local], "ports": [53, 8053]},
+            {"to": [kube_dns, node_local], "ports": ports(53, 8053)},
+        ),
+        ({"peers": []}, {"ports": ports(53)}),
+    ):
+        for component, spec in policies(render("all", given(networkPolicy={"dns": dns}))).items():
+            assert (expected in spec.get("egress", ())) is (component not in ("redis", "milvus")), component
+    assert "/networkPolicy/dns/ports" in refused("--set-json=networkPolicy.dns.ports=[]")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "protocol", "port"),
+    [
+        ("http://collector:4317", "grpc", 4317),
+        ("http://collector:4318/v1/traces", "http/protobuf", 4318),
+        ("https://collector.example", "http/protobuf", 443),
+        ("http://collector.example/otlp", "http/protobuf", 80),
+        ("http://collector.example", "grpc", 443),
+        ("http://[2001:db8::7]:4317", "grpc", 4317),
+        ("https://[2001:db8::7]", "http/protobuf", 443),
+    ],
+)
+def test_services_and_jobs_may_send_traces_to_the_port_of_the_endpoint(endpoint: str, protocol: str, port: int) -> None:
+    options = given(
+        external={"otlp": {"endpoint": endpoint, "protocol": protocol}},
+        retrain={"schedule": "@daily"},
+        dataset={"volume": {"enabled": True}},
+    )
+    rule = {"ports": [{"port": port, "protocol": "TCP"}]}
+    rules = policies(render("default", options))
+    assert {name for name, spec in rules.items() if rule in spec.get("egress", ())} == {*PORTS, *JOBS}
+
+
+def test_traces_go_to_the_pods_of_the_collector_alone() -> None:
+    collector = {"podSelector": {"matchLabels": {"app": "collector"}}}
+    rules = policies(render("all", given(networkPolicy={"otlp": [collector]})))
+    rule = {"ports": [{"port": 4318, "protocol": "TCP"}], "to": [collector]}
+    found = {name for name, spec in rules.items() if rule in spec.get("egress", ())}
+    assert found == {*PORTS, *JOBS, "paddle-serving", "explorer"}
+
+
+HTTPS = {"ports": [{"port": 443, "protocol": "TCP"}]}
+INTERNET = {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}}
+
+
+@pytest.mark.parametrize(
+    ("source", "anywhere", "limited"),
+    [
+        ("synthetic", None, None),
+        ("synthetic:users=100000", None, None),
+        ("/mnt/shop", None, None),
+        ("ta_feng", HTTPS, {**HTTPS, "to": [INTERNET]}),
+        ("ml_100k", HTTPS, {**HTTPS, "to": [INTERNET]}),
+        ("https://data.example:8443/shop.zip", {}, {"to": [INTERNET]}),
+        ("s3://bucket/shop", {}, {"to": [INTERNET]}),
+    ],
+)
+def test_the_jobs_that_download_the_data_set_may_connect_to_where_it_is(
+    source: str, anywhere: Resource | None, limited: Resource | None
+) -> None:
+    for peers, expected in (([], anywhere), ([INTERNET], limited)):
+        for volume in (False, True):
+            options = given(
+                dataset={"source": source, "volume": {"enabled": volume}},
+                networkPolicy={"internet": peers},
+                retrain={"schedule": "@daily"},
+            )
+            rules = policies(render("default", options))
+            plain = policies(
+                render("default", "--set=retrain.schedule=@daily", f"--set=dataset.volume.enabled={volume}")
+            )
+            added = {
+                component: [rule for rule in spec.get("egress", ()) if rule not in plain[component].get("egress", ())]
+                for component, spec in rules.items()
+            }
+            downloading = ("import",) if volume else ("train", "ingest", "retrain")
+            assert {component: found for component, found in added.items() if found} == (
+                {} if expected is None else {component: [expected] for component in downloading}
+            )
+
+
+def test_the_secrets_job_alone_may_call_the_api_server() -> None:
+    def calling(*options: str) -> dict[str, list[int]]:
+        rules = policies(render("all", "--set=external.otlp.endpoint=", *options))
+        return {
+            name: [port["port"] for port in rule["ports"]]
+            for name, spec in rules.items()
+            for rule in spec.get("egress", ())
+            if rule.keys() == {"ports"}
+        }
+
+    assert calling() == {"secrets": [443, 6443, 8443, 16443]}
+    assert calling(given(networkPolicy={"apiServerPorts": [6443]})) == {"secrets": [6443]}
+    assert calling(given(networkPolicy={"apiServerPorts": []})) == {}

