@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from tests.chart.conftest import containers, environment, find, render
+from tests.chart.conftest import Resource, containers, environment, find, given, pod_templates, render
 
 
 def job_name(kind: str, *options: str) -> str:
@@ -184,3 +184,101 @@ def test_services_read_the_model_store_and_jobs_write_it() -> None:
         (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "model-store"]
         assert mount.get("readOnly") is read_only
         assert environment(container)["RECMESH_MODEL_STORE"] == "/model-store"
+
+
+def job_containers(resources: list[Resource]) -> dict[str, Resource]:
+    """The containers of all jobs, as <component>/<container>, with those of `recmesh job run import`."""
+    templates = pod_templates([resource for resource in resources if resource["kind"] in ("Job", "CronJob")])
+    created = yaml.safe_load(find(resources, "ConfigMap", "jobs")["data"]["import"])["spec"]["template"]
+    return {
+        f"{template['metadata']['labels']['app.kubernetes.io/component']}/{container['name']}": container
+        for template in (*templates.values(), created)
+        for container in containers(template)
+    }
+
+
+def test_every_container_of_a_job_has_the_settings_and_sends_traces() -> None:
+    options = given(job={"settings": {"TRACE_RATIO": 0.5}}, ingest={"settings": {"LOG_LEVEL": "error"}})
+    found = job_containers(render("all", options, "--set=redis.auth.existingSecret="))
+    assert found.keys() == {
+        *("train/dataset", "train/train", "ingest/dataset", "ingest/ingest", "import/import"),
+        *("retrain/dataset", "retrain/train", "retrain/ingest", "archive/archive", "secrets/secrets"),
+    }
+    for name, container in found.items():
+        variables = environment(container)
+        own = name.endswith("/ingest") or name in ("ingest/dataset", "import/import")
+        assert variables["RECMESH_LOG_LEVEL"] == ("error" if own else "debug"), name
+        assert variables["RECMESH_TRACE_RATIO"] == "0.5", name
+        assert variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://collector:4318", name
+        assert variables["OTEL_EXPORTER_OTLP_HEADERS"] == ("otlp", "headers"), name
+        assert variables["JOB_NAME"] == "metadata.labels['batch.kubernetes.io/job-name']", name
+        traced = dict(pair.split("=") for pair in variables["OTEL_RESOURCE_ATTRIBUTES"].split(","))
+        assert (traced["k8s.job.name"], traced["k8s.container.name"]) == ("$(JOB_NAME)", name.split("/")[1])
+
+
+def test_whole_numbers_are_never_printed_with_an_exponent() -> None:
+    options = given(
+        settings={"MAX_BYTES_IN_FLIGHT": 268435456},
+        train={"seed": 20240101},
+        jobs={"waitSeconds": 1000000},
+        answers={"sample": 1, "mib": 1048576},
+        dataset={"version": 20240101},
+        test={"users": [5000000, "a"]},
+        um={"terminationGracePeriodSeconds": 1000000},
+        **{"global": {"podSecurityContext": {"runAsUser": 1000680000}}},
+    )
+    resources = render("default", options)
+    (train,) = find(resources, "Job", "train")["spec"]["template"]["spec"]["containers"]
+    assert "--seed=20240101" in train["args"]
+    assert environment(train)["RECMESH_MAX_BYTES_IN_FLIGHT"] == "268435456"
+    (ingest,) = find(resources, "Job", "ingest")["spec"]["template"]["spec"]["containers"]
+    assert "--wait=1000000" in ingest["args"]
+    (verify,) = find(resources, "Pod", "test-um")["spec"]["containers"]
+    assert verify["args"][-2:] == ["--user=5000000", "--user=a"]
+    spec = find(resources, "Deployment", "as")["spec"]["template"]["spec"]
+    assert environment(spec["containers"][0])["RECMESH_ANSWER_LOG_MIB"] == "1048576"
+    assert spec["securityContext"]["runAsUser"] == 1000680000
+    assert find(resources, "Deployment", "um")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 1000000
+
+
+def test_schedules_have_the_time_zone_of_all_or_their_own() -> None:
+    def zones(*options: str) -> list[str | None]:
+        resources = render("default", "--set=retrain.schedule=@daily", *options)
+        return [find(resources, "CronJob", name)["spec"].get("timeZone") for name in ("retrain", "archive", "secrets")]
+
+    assert zones() == [None, None, None]
+    assert zones("--set=jobs.timeZone=Europe/Berlin") == ["Europe/Berlin"] * 3
+    own = ("--set=jobs.timeZone=Europe/Berlin", "--set=retrain.timeZone=Asia/Tokyo")
+    assert zones(*own) == ["Asia/Tokyo", "Europe/Berlin", "Europe/Berlin"]
+    assert zones("--set=secrets.timeZone=Etc/UTC") == [None, None, "Etc/UTC"]
+
+
+def test_retraining_has_the_volumes_and_the_account_of_training_and_ingestion() -> None:
+    volume, other = {"name": "a", "emptyDir": {}}, {"name": "b", "emptyDir": {}}
+    options = given(
+        train={"serviceAccount": {"create": True}, "extraVolumes": [volume], "runtimeClassName": "gvisor"},
+        ingest={
+            "serviceAccount": {"create": True, "annotations": {"role": "loader"}},
+            "extraVolumes": [volume, other],
+            "extraVolumeMounts": [{"name": "b", "mountPath": "/b"}],
+        },
+        retrain={"schedule": "@daily"},
+        job={"scratchStorageClass": "fast"},
+        dataset={"volume": {"enabled": True}},
+    )
+    resources = render("default", options)
+    spec = find(resources, "CronJob", "retrain")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert [found for found in spec["volumes"] if found in (volume, other)] == [volume, other]
+    assert {"name": "b", "mountPath": "/b"} in spec["containers"][0]["volumeMounts"]
+    assert (spec["serviceAccountName"], spec["runtimeClassName"]) == ("shop-train", "gvisor")
+    (home,) = [found for found in spec["volumes"] if found["name"] == "home"]
+    assert home["ephemeral"]["volumeClaimTemplate"]["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "fast",
+        "resources": {"requests": {"storage": "20Gi"}},
+    }
+    created = yaml.safe_load(find(resources, "ConfigMap", "jobs")["data"]["import"])["spec"]["template"]["spec"]
+    assert created["serviceAccountName"] == "shop-ingest"
+    accounts = {found["metadata"]["name"]: found for found in resources if found["kind"] == "ServiceAccount"}
+    assert accounts.keys() == {"shop-services", "shop-train", "shop-ingest", "shop-secrets"}
+    assert accounts["shop-ingest"]["metadata"]["annotations"] == {"role": "loader"}

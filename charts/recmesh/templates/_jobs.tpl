@@ -161,7 +161,7 @@ volumes:
   {{- include "recmesh.extraVolumes" . | nindent 2 }}
 {{- end -}}
 
-{{- /* What the containers of all jobs have in their environment. Arguments: `root`, `component`, `values`. */ -}}
+{{- /* What the containers of all jobs have in their environment. Arguments: `root`, `component`, `values`, `container`. */ -}}
 {{- define "recmesh.jobEnv" -}}
 {{- include "recmesh.settingsEnv" . }}
 {{- include "recmesh.otlpEnv" (merge (dict "job" true) .) }}
@@ -202,7 +202,7 @@ volumes:
   {{- end }}
   env:
     {{- include "recmesh.datasetEnv" .root | nindent 4 }}
-    {{- include "recmesh.jobEnv" . | nindent 4 }}
+    {{- include "recmesh.jobEnv" (merge (dict "container" "dataset") .) | nindent 4 }}
   resources:
     {{- toYaml .values.resources | nindent 4 }}
   volumeMounts:
@@ -232,7 +232,7 @@ volumes:
     {{- end }}
   env:
     {{- include "recmesh.storeEnv" .root | nindent 4 }}
-    {{- include "recmesh.jobEnv" . | nindent 4 }}
+    {{- include "recmesh.jobEnv" (merge (dict "container" "train") .) | nindent 4 }}
   resources:
     {{- toYaml $values.train.resources | nindent 4 }}
   volumeMounts:
@@ -272,7 +272,7 @@ volumes:
     {{- include "recmesh.redisEnv" . | nindent 4 }}
     {{- include "recmesh.milvusEnv" . | nindent 4 }}
     {{- include "recmesh.storeEnv" .root | nindent 4 }}
-    {{- include "recmesh.jobEnv" . | nindent 4 }}
+    {{- include "recmesh.jobEnv" (merge (dict "container" "ingest") .) | nindent 4 }}
   resources:
     {{- toYaml $values.ingest.resources | nindent 4 }}
   volumeMounts:

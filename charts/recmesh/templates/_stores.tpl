@@ -58,7 +58,10 @@ stated otherwise.
 {{- end }}
 {{- end -}}
 
-{{- /* Where traces go, and what names the pod in them. Arguments: `root`, `component`, `job` (whether the pod belongs to a Job). */ -}}
+{{- /*
+Where traces go, and what names the pod in them. Arguments: `root`, `component`, `job` (whether the pod belongs to a Job) and
+`container` (its name, unless it is that of the component).
+*/ -}}
 {{- define "recmesh.otlpEnv" -}}
 {{- $otlp := .root.Values.external.otlp -}}
 {{- if $otlp.endpoint }}
@@ -84,7 +87,7 @@ stated otherwise.
     fieldRef: {fieldPath: {{ $path | quote }}}
 {{- end }}
 - name: OTEL_RESOURCE_ATTRIBUTES
-  value: service.namespace={{ include "recmesh.fullname" .root }},service.instance.id=$(POD_UID),k8s.namespace.name={{ include "recmesh.namespace" .root }},{{ $owner }},k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID),k8s.node.name=$(NODE_NAME),k8s.container.name={{ .component }}
+  value: service.namespace={{ include "recmesh.fullname" .root }},service.instance.id=$(POD_UID),k8s.namespace.name={{ include "recmesh.namespace" .root }},{{ $owner }},k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID),k8s.node.name=$(NODE_NAME),k8s.container.name={{ .container | default .component }}
 {{- end }}
 {{- end -}}
 

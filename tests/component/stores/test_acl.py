@@ -110,9 +110,11 @@ def test_an_operator_reads_and_repairs_values(server: SecuredRedis) -> None:
         assert connection.slowlog_get() == []
 
 
-def test_the_probe_learns_that_redis_answers_and_nothing_else(server: SecuredRedis) -> None:
+def test_the_probe_learns_that_redis_answers_and_its_figures_and_nothing_else(server: SecuredRedis) -> None:
     with client(server, "probe") as connection:
         assert connection.exists("recmesh") == 0
+        assert connection.info()["connected_clients"] >= 1
+    assert "no permissions" in refusal(server, "probe", "CONFIG GET *")
     assert refusal(server, "probe", "EXISTS recmesh:item:1") == NO_KEY
 
 
