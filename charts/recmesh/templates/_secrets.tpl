@@ -1,5 +1,5 @@
 {{- /*
-The secrets Job: it makes the certificates and passwords that are missing, and renews certificates. It alone has a Kubernetes token.
+The secrets Job: it makes the certificates and passwords that are missing, and renews certificates. It has a Kubernetes token.
 Arguments: `root`, `name` (of the Job, its account and, with `-spec`, its ConfigMap) and `annotations`.
 */ -}}
 
