@@ -280,5 +280,5 @@ def test_retraining_has_the_volumes_and_the_account_of_training_and_ingestion() 
     created = yaml.safe_load(find(resources, "ConfigMap", "jobs")["data"]["import"])["spec"]["template"]["spec"]
     assert created["serviceAccountName"] == "shop-ingest"
     accounts = {found["metadata"]["name"]: found for found in resources if found["kind"] == "ServiceAccount"}
-    assert accounts.keys() == {"shop-services", "shop-train", "shop-ingest", "shop-secrets"}
+    assert accounts.keys() == {"shop-services", "shop-train", "shop-ingest", "shop-secrets", "shop-controller"}
     assert accounts["shop-ingest"]["metadata"]["annotations"] == {"role": "loader"}

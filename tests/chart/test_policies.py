@@ -274,7 +274,7 @@ def test_services_and_jobs_may_send_traces_to_the_port_of_the_endpoint(endpoint:
     )
     rule = {"ports": [{"port": port, "protocol": "TCP"}]}
     rules = policies(render("default", options))
-    assert {name for name, spec in rules.items() if rule in spec.get("egress", ())} == {*PORTS, *JOBS}
+    assert {name for name, spec in rules.items() if rule in spec.get("egress", ())} == {*PORTS, *JOBS, "controller"}
 
 
 def test_traces_go_to_the_pods_of_the_collector_alone() -> None:
@@ -282,7 +282,7 @@ def test_traces_go_to_the_pods_of_the_collector_alone() -> None:
     rules = policies(render("all", given(networkPolicy={"otlp": [collector]})))
     rule = {"ports": [{"port": 4318, "protocol": "TCP"}], "to": [collector]}
     found = {name for name, spec in rules.items() if rule in spec.get("egress", ())}
-    assert found == {*PORTS, *JOBS, "paddle-serving", "explorer"}
+    assert found == {*PORTS, *JOBS, "paddle-serving", "explorer", "controller"}
 
 
 HTTPS = {"ports": [{"port": 443, "protocol": "TCP"}]}
@@ -325,7 +325,7 @@ def test_the_jobs_that_download_the_data_set_may_connect_to_where_it_is(
             )
 
 
-def test_the_secrets_job_alone_may_call_the_api_server() -> None:
+def test_the_secrets_job_and_the_controller_alone_may_call_the_api_server() -> None:
     def calling(*options: str) -> dict[str, list[int]]:
         rules = policies(render("all", "--set=external.otlp.endpoint=", *options))
         return {
@@ -335,6 +335,6 @@ def test_the_secrets_job_alone_may_call_the_api_server() -> None:
             if rule.keys() == {"ports"}
         }
 
-    assert calling() == {"secrets": [443, 6443, 8443, 16443]}
-    assert calling(given(networkPolicy={"apiServerPorts": [6443]})) == {"secrets": [6443]}
+    assert calling() == dict.fromkeys(("secrets", "controller"), [443, 6443, 8443, 16443])
+    assert calling(given(networkPolicy={"apiServerPorts": [6443]})) == {"secrets": [6443], "controller": [6443]}
     assert calling(given(networkPolicy={"apiServerPorts": []})) == {}

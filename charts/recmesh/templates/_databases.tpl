@@ -54,6 +54,7 @@ volumeClaimTemplates:
 serviceAccountName: {{ $account.name | default (include "recmesh.name" .) }}
 {{- end }}
 automountServiceAccountToken: false
+enableServiceLinks: false
 {{- end -}}
 
 {{- /* The minor version of Milvus (2.6), which decides whether it can read existing data. Argument: the tag of its image. */ -}}
