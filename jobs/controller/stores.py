@@ -86,7 +86,7 @@ class Stores:
 
     async def _look_into_milvus(self) -> str:
         """Look for the collection of the release that the model store has named last."""
-        if self._manifest is None:
+        if self._manifest is None or self._manifest.starter:  # a starter has no collection
             return ""
         name = self._manifest.collection
         try:

@@ -129,6 +129,17 @@ async def test_a_collection_that_is_gone_is_filled_again(
     assert milvus.count(collection) == 600
 
 
+async def test_a_starter_has_no_collection_to_lose(
+    stores: Stores, commands: Commands, store: ModelStore, client: "redis.Redis"
+) -> None:
+    commands.ingest("--starter", "--mark=settings")  # fails, since nothing was trained
+    active = store.active()
+    assert active is not None
+    assert store.manifest(active).starter
+    for _ in range(2):  # the first look learns which release is active
+        assert await stores.look() == Found()
+
+
 @pytest.mark.parametrize(
     ("fault", "why"),
     [("damaged pointer", "the active release was unreadable"), ("no manifest", "the active release was unreadable")],
