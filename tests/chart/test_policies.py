@@ -335,6 +335,6 @@ def test_the_secrets_job_and_the_controller_alone_may_call_the_api_server() -> N
             if rule.keys() == {"ports"}
         }
 
-    assert calling() == dict.fromkeys(("secrets", "controller"), [443, 6443, 8443, 16443])
+    assert calling() == {name: [443, 6443, 8443, 16443] for name in ("secrets", "controller")}
     assert calling(given(networkPolicy={"apiServerPorts": [6443]})) == {"secrets": [6443], "controller": [6443]}
     assert calling(given(networkPolicy={"apiServerPorts": []})) == {}
