@@ -184,6 +184,8 @@ def _to_milvus(
         better = () if again else (beats_popularity, not_worse_than(models.active_manifest))
         models.activate(manifest.id, (*better, rows_match(milvus.count), loads(lambda _: folder)))
         reporter.say(f"Release {manifest.id} is active{' again' if again else ''}")
+    else:
+        models.complete_activation()
     _drop_unused_collections(models, milvus, reporter)
     return True
 

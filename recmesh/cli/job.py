@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Iterable
 from datetime import datetime, timezone
@@ -21,6 +22,7 @@ Release = Annotated[str, typer.Option(envvar="RECMESH_RELEASE", help="Name of th
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace; default: that of the context.")]
 Context = Annotated[str, typer.Option(help="Context of the kubeconfig; default: the current one.")]
 
+_WIDE = 200
 _MAX_NAME = 63  # of labels, which the names of Jobs become
 
 
@@ -80,7 +82,9 @@ def list_jobs(release: Release = "recmesh", namespace: Namespace = "", context: 
     """List the jobs of an installation, newest first."""
     jobs = Jobs(release, namespace, context)
     found = jobs.all()
-    Console().print(table(found) if found else f"{release} has no jobs in {jobs.namespace}")
+    # A pipe has no width: a line that wraps is of no use there.
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDE)
+    console.print(table(found) if found else f"{release} has no jobs in {jobs.namespace}")
 
 
 def table(jobs: Iterable[Any]) -> Table:

@@ -75,6 +75,10 @@ class Active(BaseModel):
         return release.number <= self.newest
 
 
+def _encoded(record: Active) -> bytes:
+    return record.model_dump_json(indent=2).encode()
+
+
 class ModelStore:
     """Releases under a URL: `file`, `s3`, another one that fsspec can open here, or the path of a folder.
 
@@ -291,7 +295,7 @@ class ModelStore:
             try:
                 return self.manifest(release_id)
             except ReleaseError as error:
-                log.warning("unreadable release skipped", release=release_id, error=str(error))
+                log.warning("unreadable release skipped", release=release_id, reason=str(error))
         return None
 
     def activate(self, release_id: str, checks: Sequence[Check] = (beats_popularity,)) -> Manifest:
@@ -317,6 +321,11 @@ class ModelStore:
             history = self._history_after(last) if last else ()
             self._set_active(release_id, tuple(other for other in history if other != release_id))
         return manifest
+
+    def complete_activation(self) -> None:
+        """Write what a killed activation has not: the copy of the record of the active release."""
+        if record := self._active_or_none():
+            self._keep_copy(record)
 
     def _history_after(self, before: Active) -> tuple[str, ...]:
         """Return what was active before the next release. A rollback never leads to a starter."""
@@ -540,9 +549,13 @@ class ModelStore:
 
     def _write_active(self, record: Active) -> None:
         """Write the record, and then its copy: the copy never names a release that was not active."""
-        content = record.model_dump_json(indent=2).encode()
-        for name in ("active", "last_active"):
-            self._write(self._root / name, content)
+        self._write(self._root / "active", _encoded(record))
+        self._keep_copy(record)
+
+    def _keep_copy(self, record: Active) -> None:
+        copy = self._root / "last_active"
+        if self._read(copy) != _encoded(record):
+            self._write(copy, _encoded(record))
 
     def _path(self, release_id: str, name: str = "") -> PurePosixPath:
         if not is_release_id(release_id):

@@ -71,7 +71,7 @@ async def wait_until_serving(service: ServiceName, place: Place, end: float, say
 
 
 def _channel(target: str, tls: TlsFiles | None) -> grpc.aio.Channel:
-    return SecureChannel(target, tls, _OPTIONS) if tls else grpc.aio.insecure_channel(target, _OPTIONS)
+    return SecureChannel(target, tls, _OPTIONS) if tls else grpc.aio.insecure_channel(target, options=_OPTIONS)
 
 
 async def _status(channel: grpc.aio.Channel) -> str:

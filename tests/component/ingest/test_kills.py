@@ -140,6 +140,8 @@ class Installation:
         found |= {f"file {path}": content for path, content in files(self._root).items()}
         active = self.store.active_record()
         found["file store/active"] = active and active.model_dump(exclude={"since"})
+        # Its copy is the same, byte for byte, whenever the run was killed.
+        found["file store/last_active"] = found["file store/last_active"] == (self._root / "store/active").read_bytes()
         found.pop(f"file home/releases/{NEW}/manifest.json", None)
         found.pop("file temporary/.ses", None)  # ONNX Runtime's, the same file for all processes
         return found
