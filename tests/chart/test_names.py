@@ -195,8 +195,9 @@ def test_every_address_is_a_port_of_a_service_that_its_certificate_names(release
         for container in containers(template):
             for variable, value in environment(container).items():
                 if re.fullmatch(r"RECMESH_\w+_(TARGET|URL|URI)", variable):
-                    host, port = re.fullmatch(r"(?:\w+:/+)?([^:/]+):(\d+)(?:/0)?", value).groups()  # type: ignore[union-attr]
-                    called.add((host, int(port)))
+                    address = re.fullmatch(r"(?:\w+:/+)?([^:/]+):(\d+)(?:/0)?", value)
+                    assert address, (variable, value)
+                    called.add((address[1], int(address[2])))
     assert len(called) == 11  # six services, two of them with HTTP, Paddle Serving, Redis and Milvus
     for host, port in called:
         service = services[host]

@@ -72,7 +72,7 @@ def test_the_changes_are_those_of_the_version() -> None:
     _, _, section = changelog.partition(f"\n## [{CHARTED['version']}]")
     section = " ".join(section.partition("\n## [")[0].split())
     changes = yaml.safe_load(ANNOTATIONS["changes"])
-    assert 1 <= len(changes) <= 10
+    assert [change["kind"] for change in changes] == ["added"]
     for change in changes:
         assert f"### {change['kind'].capitalize()} " in section
         assert change["description"] in section

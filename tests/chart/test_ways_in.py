@@ -40,7 +40,7 @@ def port(name: str, number: int, target: str, protocol: str) -> Resource:
 
 @pytest.mark.parametrize(("values", "pods"), [("default", "as"), ("local", "compact")])
 def test_an_exposed_service_has_the_type_and_the_fields_of_the_values(values: str, pods: str) -> None:
-    expose = {
+    expose: dict[str, Any] = {
         "enabled": True,
         "type": "LoadBalancer",
         "annotations": {"cloud.example/internal": "true"},
@@ -51,7 +51,7 @@ def test_an_exposed_service_has_the_type_and_the_fields_of_the_values(values: st
     assert exposed["metadata"]["annotations"] == expose["annotations"]
     assert exposed["spec"] == {
         "type": "LoadBalancer",
-        **expose["spec"],  # type: ignore[dict-item]
+        **expose["spec"],
         "selector": {"app.kubernetes.io/instance": "shop", "app.kubernetes.io/component": pods},
         "ports": [port("grpc", 8930, "as", "https")],
     }

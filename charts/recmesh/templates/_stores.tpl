@@ -144,8 +144,8 @@ otlp-ca: {{ . }}
 {{- /* The CA certificates that a component needs. Arguments: `root`, `component`. */ -}}
 {{- define "recmesh.componentAuthorities" -}}
 {{- $needed := list -}}
-{{- if has .component (list "um" "cm" "recall" "feed" "compact" "ingest" "retrain" "archive" "controller") }}{{ $needed = append $needed "redis-ca" }}{{ end -}}
-{{- if has .component (list "recall" "compact" "ingest" "retrain" "controller") }}{{ $needed = append $needed "milvus-ca" }}{{ end -}}
+{{- if include "recmesh.redisUser" . }}{{ $needed = append $needed "redis-ca" }}{{ end -}}
+{{- if include "recmesh.milvusUser" . }}{{ $needed = append $needed "milvus-ca" }}{{ end -}}
 {{- if has .component (list "um" "cm" "recall" "rank" "as" "feed" "compact" "paddle-serving" "train" "ingest" "retrain" "archive" "import" "secrets" "controller") }}{{ $needed = append $needed "otlp-ca" }}{{ end -}}
 {{- $all := include "recmesh.authorities" .root | fromYaml -}}
 {{- range $name, $secret := $all }}
