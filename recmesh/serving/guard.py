@@ -192,6 +192,8 @@ class Guard:
                 deadlines.observe(timeout)
                 if any(key == _PREVIOUS_ATTEMPTS for key, _ in metadata or ()):
                     retried.inc()
+                if timeout <= 0:
+                    raise DeadlineExceeded(f"{self._service}: the deadline was over before the request was read")
                 self._load.enter(received.size, timeout)
                 try:
                     request = received.read()

@@ -110,6 +110,18 @@ async def test_a_call_is_cancelled_when_its_time_is_up() -> None:
     assert cancelled() == 1
 
 
+async def test_a_request_whose_deadline_is_over_reaches_no_method() -> None:
+    late = added("recmesh_requests_total", service="um", method="um_call", status="DEADLINE_EXCEEDED", caller="online")
+
+    async def method(_request: UserModelRequest, _context: Any) -> UserModelResponse:
+        raise AssertionError
+
+    status, _, answer = await _Port(method).post(b"{}", {"connect-timeout-ms": "0"})
+    message = "um: the deadline was over before the request was read"
+    assert (status, answer) == (504, {"code": "deadline_exceeded", "message": message})
+    assert late() == 1
+
+
 async def test_answers_of_a_service_that_leaves_close_their_connections() -> None:
     async def method(_request: UserModelRequest, _context: Any) -> UserModelResponse:
         return UserModelResponse()
