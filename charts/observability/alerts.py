@@ -178,6 +178,14 @@ ALERTS = (
         _age("recmesh_release_created_timestamp_seconds"),
     ),
     Alert(
+        "RecmeshNotTrained",
+        "warning",
+        "Nothing is trained yet",
+        "The starter {{ $labels.release }} has served for six hours, because no trained release has taken over.",
+        "6h",
+        'max by (namespace, release) (recmesh_release_active{release=~"starter-.*"}) == 1',
+    ),
+    Alert(
         "RecmeshIngestionTooOld",
         "warning",
         "The ingestion is old",

@@ -79,6 +79,7 @@ _DEGRADED, _DRIFT = 'recmesh_degraded_total{part="rank"}', 'recmesh_input_drift{
 _NOT_APPLIED = "recmesh_feed_apply_failures_total"
 _LOST, _NO_POINTER = 'recmesh_store_missing{store="redis"}', 'recmesh_release_missing{service="rank"}'
 _ACTIVE = 'recmesh_release_active{release="r", service="rank"}'
+_STARTER = 'recmesh_release_active{release="starter-1a2b3c4d", service="rank"}'
 _CREATED = 'recmesh_release_created_timestamp_seconds{release="r"}'
 
 CASES = {
@@ -133,6 +134,12 @@ CASES = {
     ),
     "RecmeshReleaseTooOld": Case(
         fires=[{_CREATED: _OLD}], quiet=[{_CREATED: "1000000x800"}, {_CREATED: _NEW}], intervals=740, minutes=60
+    ),
+    "RecmeshNotTrained": Case(
+        fires=[{_STARTER: "1x100"}],
+        quiet=[{_STARTER: "1x60 0x40"}, {_STARTER: "1x60 stale"}, {_ACTIVE: "1x100"}],
+        intervals=95,
+        minutes=5,
     ),
     "RecmeshIngestionTooOld": Case(
         fires=[{"recmesh_ingestion_timestamp_seconds": _OLD}],

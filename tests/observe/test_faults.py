@@ -5,8 +5,10 @@ of each docstring is the fault, as docs/observability.md names it.
 """
 
 import contextlib
+import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -38,7 +40,7 @@ from tests.observe.monitoring import (
 )
 from tests.observe.observed import record
 from tests.processes import Service, running
-from tests.servers import Server, running_redis
+from tests.servers import ROOT, Server, running_redis
 from tests.shop import Shop, run, running_apart
 
 # More than the 30 days that alerts allow.
@@ -257,6 +259,26 @@ def test_an_old_release(trained_shop: Shop, tmp_path: Path) -> None:
         fires(manager, "RecmeshReleaseTooOld")
         shop.store.activate(first)
         resolves(manager, "RecmeshReleaseTooOld")
+
+
+def test_a_shop_without_training(trained_shop: Shop, tmp_path: Path) -> None:
+    """A shop is ingested with `--starter`, and not trained."""
+    shutil.copytree(trained_shop.folder / "data", tmp_path / "data")
+    trained = trained_shop.store.active()
+    assert trained is not None
+    with running_redis() as redis:
+        shop = replace(trained_shop, folder=tmp_path, redis=redis)
+        command = [sys.executable, "-m", "jobs.ingest", "--dataset", str(tmp_path / "data"), "--starter"]
+        ended = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **shop.environment}, capture_output=True, text=True, check=False
+        )
+        assert "there is no release to ingest; train first" in ended.stderr
+        with running("rank", shop.environment) as service, watched(service) as manager:
+            fires(manager, "RecmeshNotTrained")
+            release = Path("store", "releases", trained)
+            shutil.copytree(trained_shop.folder / release, tmp_path / release)
+            shop.store.activate(trained)
+            resolves(manager, "RecmeshNotTrained")
 
 
 def test_a_lost_pointer(trained_shop: Shop, tmp_path: Path) -> None:
