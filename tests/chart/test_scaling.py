@@ -1,5 +1,7 @@
 """Autoscalers, and what each service says of its pods' lives."""
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 from tests.chart.conftest import Resource, containers, find, given, refused, render
@@ -190,6 +192,22 @@ def test_metrics_of_the_stores_are_scraped_without_tls() -> None:
             for number in container["ports"]
             if number["name"] == "metrics"
         ] == [port]
+
+
+def test_the_exporter_of_redis_is_restarted_once_its_password_has_changed(tmp_path: Path) -> None:
+    pod = find(render("default", "--set=redis.metrics.enabled=true"), "StatefulSet", "redis")["spec"]["template"]
+    exporter = containers(pod)[-1]
+    variables = {variable["name"]: variable for variable in exporter["env"]}
+    (key,) = [volume["secret"] for volume in pod["spec"]["volumes"] if volume["name"] == "metrics-auth"]
+    assert variables["REDIS_PASSWORD"]["valueFrom"]["secretKeyRef"] == {"name": key["secretName"], "key": "probe"}
+    *command, script = exporter["livenessProbe"]["exec"]["command"]
+    (tmp_path / "probe").write_text("new")
+    script = script.replace("/etc/redis-auth", str(tmp_path))
+    ended = [
+        subprocess.run([*command, script], env={"REDIS_PASSWORD": password}, check=False).returncode
+        for password in ("new", "old")
+    ]
+    assert ended == [0, 1]
 
 
 def test_the_pods_of_helm_test_are_as_configurable_as_others() -> None:

@@ -37,8 +37,12 @@ HERE = ROOT / "tests" / "cluster"
 RATE = float(os.environ.get("RECMESH_CLUSTER_RATE", "30"))
 _SUBSTITUTES = yaml.safe_load((HERE / "substitutes.yaml").read_text())
 STORES = {
-    name: f"docker.io/{repository}:{_SUBSTITUTES[name]['image']['tag']}"
-    for name, repository in (("redis", "library/redis"), ("milvus", "milvusdb/milvus"))
+    name: f"docker.io/{repository}:{values['image']['tag']}"
+    for name, repository, values in (
+        ("redis", "library/redis", _SUBSTITUTES["redis"]),
+        ("redis_exporter", "oliver006/redis_exporter", _SUBSTITUTES["redis"]["metrics"]),
+        ("milvus", "milvusdb/milvus", _SUBSTITUTES["milvus"]),
+    )
 }
 USERS = [str(user) for user in range(5000, 5050)]
 BEFORE_SECONDS, AFTER_SECONDS = 5.0, 10.0
@@ -82,7 +86,7 @@ def build_images(*names: str) -> None:
 
 @pytest.fixture(scope="session")
 def stores(images: None) -> None:
-    """Images of Redis and Milvus."""
+    """Images of Redis, its exporter and Milvus."""
     for name, tag in STORES.items():
         build_store(name, tag)
 
@@ -244,6 +248,13 @@ def metrics(operator: str, pod: Any, port: int) -> list[str]:
     """The lines of a pod's metrics, which a pod with network access and a certificate reads."""
     address = f"https://{pod['status']['podIP']}:{port}/metrics"
     return kube.kubectl("exec", operator, "--", "python", "-c", READ_METRICS, address).splitlines()
+
+
+def store_metrics(operator: str, store: str, port: int) -> list[str]:
+    """The lines of the metrics of Redis or Milvus, which are plain HTTP."""
+    address = f"http://{kube.RELEASE}-{store}:{port}/metrics"
+    program = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
+    return kube.kubectl("exec", operator, "--", "python", "-c", program, address).splitlines()
 
 
 @contextmanager

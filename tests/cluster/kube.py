@@ -178,11 +178,12 @@ def delete_pod(component: str) -> None:
 
 
 def restarts() -> dict[str, int]:
-    """Numbers of restarts, for pods whose containers were restarted."""
+    """Numbers of restarts of the containers that were restarted, by pod/container."""
     return {
-        pod["metadata"]["name"]: count
+        f"{pod['metadata']['name']}/{status['name']}": count
         for pod in get("pods")
-        if (count := sum(status["restartCount"] for status in pod["status"].get("containerStatuses", ())))
+        for status in pod["status"].get("containerStatuses", ())
+        if (count := status["restartCount"])
     }
 
 

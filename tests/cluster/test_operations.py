@@ -22,6 +22,7 @@ from tests.cluster.conftest import (
     recommended,
     release,
     start_client,
+    store_metrics,
     traffic,
 )
 
@@ -320,7 +321,9 @@ def test_all_secrets_are_rotated_without_a_failed_call(operator: str, quick_spec
         recmesh("run", "ingest", "--again", "--watch")  # sets the passwords in Milvus
         kube.roll("recall")  # the new pod has the new password alone
     assert seen.answers.failed == []
-    assert set(kube.restarts()) <= {"recmesh-milvus-0"}  # which ends to read a new certificate
+    kube.wait_until(lambda: "recmesh-redis-0/metrics" in kube.restarts(), "the exporter with its new password")
+    assert set(kube.restarts()) <= {"recmesh-milvus-0/milvus", "recmesh-redis-0/metrics"}  # which read theirs once
+    kube.wait_until(lambda: "redis_up 1" in store_metrics(operator, "redis", 9121), "metrics of Redis")
     after = {name: _secret(name) for name in before}
     assert after["ca"]["ca.crt"].endswith(before["ca"]["ca.crt"])  # which is trusted until its certificates have ended
     assert after["ca"]["ca.key"] != before["ca"]["ca.key"]
