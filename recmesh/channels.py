@@ -1,8 +1,7 @@
 """gRPC channels of clients and between services: load balancing, reconnection, keepalive, retries and credentials.
 
 Every channel spreads calls over the healthy servers of its target, reconnects within a second and uses no proxy. What
-differs between
-the client library and the services is a parameter of `ChannelPolicy`.
+differs between the client library and the services is a parameter of `ChannelPolicy`.
 """
 
 import json

@@ -4,8 +4,9 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -61,24 +62,55 @@ def nested(path: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-SHARDS = 8
-"""The paths are as many that two workers share them in parts."""
+def batched(names: Iterable[str], size: int) -> Iterator[tuple[str, ...]]:
+    """Tuples of up to `size` names."""
+    remaining = iter(names)
+    while batch := tuple(islice(remaining, size)):
+        yield batch
 
 
-@pytest.mark.parametrize("values", ["default", pytest.param("all", marks=pytest.mark.long)])
-@pytest.mark.parametrize("shard", range(SHARDS))
-def test_every_value_may_be_null(shard: int, values: str, tmp_path: Path) -> None:
-    """An empty key in a file of values is null, and has the default of the chart."""
-    given = yaml.safe_load((CHART / "ci/all-values.yaml").read_text()) if values == "all" else {}
-    failed = {}
-    for path in paths()[shard::SHARDS]:
-        changed = json.loads(json.dumps(given))
+def with_null(given: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Values with null at some paths, of which none is within another one."""
+    changed: dict[str, Any] = json.loads(json.dumps(given))
+    for path in names:
         at = changed
         *parents, last = path.split(".")
         for key in parents:
             at = at.setdefault(key, {})
         at[last] = None
-        result = rendered_with(tmp_path, changed)
+    return changed
+
+
+def failures(names: Sequence[str], tmp_path: Path) -> dict[str, str]:
+    """The errors of helm by path: of each that alone may not be null, or of several that may not be null together."""
+    result = rendered_with(tmp_path, with_null({}, *names))
+    if not result.returncode:
+        return {}
+    half = len(names) // 2
+    found = {**failures(names[:half], tmp_path), **failures(names[half:], tmp_path)} if half else {}
+    return found or {" ".join(names): result.stderr.strip()}
+
+
+def batches() -> list[tuple[str, ...]]:
+    """All paths; those of a batch are equally deep, so that none is within another one."""
+    by_depth = groupby(sorted(paths(), key=lambda path: path.count(".")), lambda path: path.count("."))
+    return [batch for _, names in by_depth for batch in batched(names, 16)]
+
+
+@pytest.mark.parametrize("names", batches(), ids=lambda names: names[0])
+def test_values_may_be_null(names: tuple[str, ...], tmp_path: Path) -> None:
+    """An empty key in a file of values is null, and has the default of the chart."""
+    assert {path: error for path, error in failures(names, tmp_path).items() if path not in error} == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("values", ["default", "all"])
+@pytest.mark.parametrize("shard", range(8))
+def test_every_value_may_be_null_in_turn(shard: int, values: str, tmp_path: Path) -> None:
+    given = yaml.safe_load((CHART / "ci/all-values.yaml").read_text()) if values == "all" else {}
+    failed = {}
+    for path in paths()[shard::8]:
+        result = rendered_with(tmp_path, with_null(given, path))
         if result.returncode and path not in result.stderr:
             failed[path] = result.stderr.strip()
     assert failed == {}

@@ -173,8 +173,11 @@ async def test_once_the_wait_has_expired_calls_fail_immediately_until_one_succee
 
 
 async def test_a_half_open_connection_is_given_up_after_an_unanswered_ping() -> None:
-    """Long before the deadline of the call that waits on it; the next call has a new connection."""
-    policy = ChannelPolicy(keepalive_ms=1_000, keepalive_timeout_ms=1_000, resolution_interval_ms=1_000)
+    """Long before the deadline of the call that waits on it; the next call has a new connection.
+
+    A busy machine answers a ping within 5 s.
+    """
+    policy = ChannelPolicy(keepalive_ms=1_000, keepalive_timeout_ms=5_000, resolution_interval_ms=1_000)
     async with serving(Um()) as port:
         with Relay(port) as relay:
             async with open_any_channel(f"127.0.0.1:{relay.port}", policy) as channel:
