@@ -85,6 +85,16 @@ def test_a_vertical_autoscaler_recommends_only() -> None:
     }
 
 
+def test_two_autoscalers_do_not_change_what_the_other_one_measures_by() -> None:
+    vertical = {"enabled": True, "updateMode": "Recreate"}
+    for target in ({}, {"cpu": 0, "memory": 80}):
+        message = refused(given(um={"autoscaling": {"enabled": True, **target}, "verticalAutoscaling": vertical}))
+        assert "um.verticalAutoscaling.updateMode: Recreate changes the requests" in message
+    in_flight = {"enabled": True, "cpu": 0, "inFlight": 60}
+    resources = render("default", given(um={"autoscaling": in_flight, "verticalAutoscaling": vertical}))
+    assert find(resources, "VerticalPodAutoscaler", "um")["spec"]["updatePolicy"] == {"updateMode": "Recreate"}
+
+
 def test_the_life_of_a_pod_follows_the_values() -> None:
     option = given(
         service={
