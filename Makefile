@@ -8,6 +8,8 @@ FOLLOW ?=
 TLS ?=
 WHAT ?= certificates
 TESTS ?= tests/unit tests/packaging tests/component tests/contract tests/clients tests/train tests/mesh tests/explorer tests/observe tests/paddle_serving tests/local tests/chart
+# Half of the time, a worker waits for a server to start or for a deadline.
+WORKERS ?= 3
 MUTANTS ?= 200
 SEED ?= 1
 MODULES ?=
@@ -69,8 +71,8 @@ logs: ## Show the end of a log. SERVICE= um, cm, recall, rank, as, feed, redis, 
 clean: ## Stop everything and delete .recmesh: downloads, data sets, releases, stores, logs
 	$(LOCAL) clean
 
-test: check helm prometheus ## Check the code, then run all tests that need no Kubernetes, on servers of their own. TESTS= some
-	exec $(BIN)/python -m pytest -n 2 --no-loadscope-reorder $(TESTS)
+test: check helm prometheus ## Check the code, then run all tests that need no Kubernetes, on servers of their own. TESTS= some; WORKERS= at a time
+	exec $(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(TESTS)
 
 test-long: environments-dev helm prometheus ## Run the tests that take minutes each
 	exec $(BIN)/python -m pytest -n 2 --no-loadscope-reorder -m long $(TESTS)
