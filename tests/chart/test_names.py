@@ -282,6 +282,32 @@ def test_name_overrides() -> None:
     assert instances("--set=nameOverride=shop") == ("shop-shop", "shop")
 
 
+@pytest.mark.parametrize("name", ["no", "on", "null", "true", "y"])
+def test_a_name_that_yaml_takes_for_something_else_stays_text(name: str) -> None:
+    for namespace in (name, "2026"):
+        rendered = run_helm("template", name, str(CHART), f"--namespace={namespace}").stdout
+        resources = tuple(yaml.load_all(rendered, yaml.CSafeLoader))
+        assert {resource["metadata"]["namespace"] for resource in resources} == {namespace}
+        assert {resource["metadata"]["labels"][INSTANCE] for resource in resources} == {name}
+        for template in templates(resources).values():
+            assert template["metadata"]["labels"][INSTANCE] == name
+        controller = named(resources, "Deployment")[f"{name}-controller"]["spec"]["template"]
+        variables = environment(containers(controller)[0])
+        assert (variables["RECMESH_RELEASE"], variables["RECMESH_NAMESPACE"]) == (name, namespace)
+
+
+@pytest.mark.parametrize("name", ["2026-shop", "shop.eu"])
+def test_a_name_that_no_service_may_have_is_refused(name: str) -> None:
+    result = run_helm("template", name, str(CHART))
+    assert f'fullnameOverride: set it, since the names of Services cannot begin with "{name}"' in result.stderr
+    assert run_helm("template", name, str(CHART), "--set=fullnameOverride=shop").returncode == 0
+
+
+def test_an_alias_that_no_service_may_have_is_refused(tmp_path: Path) -> None:
+    result = run_helm("template", "shop", str(umbrella(tmp_path, "shopEU")))
+    assert 'since the names of Services cannot begin with "shop-shopEU"' in result.stderr
+
+
 def find_deployment(resources: list[Resource]) -> Resource:
     (found,) = [
         found for found in resources if found["kind"] == "Deployment" and found["metadata"]["labels"][COMPONENT] == "um"

@@ -344,13 +344,13 @@ apiVersion: batch/v1
 kind: Job
 metadata:
   generateName: {{ include "recmesh.name" . }}-
-  namespace: {{ include "recmesh.namespace" .root }}
+  namespace: {{ include "recmesh.namespace" .root | quote }}
   labels:
     {{- include "recmesh.labels" . | nindent 4 }}
   annotations:
     recmesh.io/job-name: {{ include "recmesh.jobName" (merge (dict "spec" $spec) .) }}
-    meta.helm.sh/release-name: {{ .root.Release.Name }}
-    meta.helm.sh/release-namespace: {{ .root.Release.Namespace }}
+    meta.helm.sh/release-name: {{ .root.Release.Name | quote }}
+    meta.helm.sh/release-namespace: {{ .root.Release.Namespace | quote }}
     {{- with .root.Values.commonAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

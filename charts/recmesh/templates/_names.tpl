@@ -10,6 +10,9 @@ Kubernetes makes of it: a CronJob may have 52 characters, a Job 63. Argument: th
 {{- $full := .Release.Name -}}
 {{- if ne $name "recmesh" -}}{{- $full = printf "%s-%s" .Release.Name $name -}}{{- end -}}
 {{- with .Values.fullnameOverride -}}{{- $full = . -}}{{- end -}}
+{{- if not (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" $full) -}}
+{{- fail (printf "fullnameOverride: set it, since the names of Services cannot begin with %q: they need lower-case letters, digits and hyphens, and a letter first" $full) -}}
+{{- end -}}
 {{- if gt (len $full) 44 -}}
 {{- printf "%s-%s" (trunc 35 $full | trimSuffix "-") (sha256sum $full | trunc 8) -}}
 {{- else -}}
@@ -27,7 +30,7 @@ Kubernetes makes of it: a CronJob may have 52 characters, a Job 63. Argument: th
 {{- end -}}
 
 {{- define "recmesh.selector" -}}
-app.kubernetes.io/instance: {{ include "recmesh.fullname" .root }}
+app.kubernetes.io/instance: {{ include "recmesh.fullname" .root | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -47,7 +50,7 @@ in addition to those of the values).
 */ -}}
 {{- define "recmesh.metadata" -}}
 name: {{ .name | default (include "recmesh.name" .) }}
-namespace: {{ include "recmesh.namespace" .root }}
+namespace: {{ include "recmesh.namespace" .root | quote }}
 labels:
   {{- include "recmesh.labels" . | nindent 2 }}
 {{- with mergeOverwrite (deepCopy .root.Values.commonAnnotations) (.annotations | default dict) }}

@@ -56,7 +56,7 @@ roleRef:
 subjects:
   - kind: ServiceAccount
     name: {{ include "recmesh.secretsAccountName" . }}
-    namespace: {{ include "recmesh.namespace" $root }}
+    namespace: {{ include "recmesh.namespace" $root | quote }}
 ---
 # Which certificates and passwords the Job makes.
 apiVersion: v1
