@@ -15,7 +15,7 @@ import yaml
 
 from charts import values as charts_values
 from recmesh.dataset import importers
-from tests.chart.conftest import CHARTS, Resource, containers, find, refused, render, run_helm
+from tests.chart.conftest import CHARTS, Resource, containers, find, given, refused, render, run_helm
 from tests.known_settings import known
 
 CHART = CHARTS / "recmesh"
@@ -107,10 +107,10 @@ def test_values_may_be_null(names: tuple[str, ...], tmp_path: Path) -> None:
 @pytest.mark.parametrize("values", ["default", "all"])
 @pytest.mark.parametrize("shard", range(8))
 def test_every_value_may_be_null_in_turn(shard: int, values: str, tmp_path: Path) -> None:
-    given = yaml.safe_load((CHART / "ci/all-values.yaml").read_text()) if values == "all" else {}
+    file = yaml.safe_load((CHART / "ci/all-values.yaml").read_text()) if values == "all" else {}
     failed = {}
     for path in paths()[shard::8]:
-        result = rendered_with(tmp_path, with_null(given, path))
+        result = rendered_with(tmp_path, with_null(file, path))
         if result.returncode and path not in result.stderr:
             failed[path] = result.stderr.strip()
     assert failed == {}
@@ -174,6 +174,23 @@ def test_null_removes_a_key_of_a_map_that_kubernetes_defines() -> None:
         find(render("default", "--set=um.probes.readiness.timeoutSeconds=null"), "Deployment", "um")["spec"]["template"]
     )[0]["readinessProbe"]
     assert (probe["periodSeconds"], "timeoutSeconds" in probe) == (2, False)
+
+
+def test_null_removes_a_field_of_the_security_contexts_of_global() -> None:
+    redis = {"podSecurityContext": {"fsGroup": None}, "securityContext": {"capabilities": None}}
+    shared = {"podSecurityContext": {"runAsUser": None, "runAsGroup": 7}}
+    resources = render("default", given(redis=redis, service=shared, train={"podSecurityContext": {"fsGroup": 8}}))
+
+    def fields(kind: str, name: str) -> tuple[Any, ...]:
+        pod = find(resources, kind, name)["spec"]["template"]["spec"]
+        return tuple(pod["securityContext"].get(key) for key in ("runAsUser", "runAsGroup", "fsGroup"))
+
+    assert fields("StatefulSet", "redis") == (1000, 0, None)
+    assert fields("StatefulSet", "milvus") == fields("Deployment", "controller") == (1000, 0, 1000)
+    assert fields("Deployment", "um") == fields("Deployment", "feed") == (None, 7, 1000)
+    assert (fields("Job", "train"), fields("Job", "ingest")) == ((1000, 0, 8), (1000, 0, 1000))
+    (container,) = containers(find(resources, "StatefulSet", "redis")["spec"]["template"])
+    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
 
 
 def without(values: Any, path: str) -> None:

@@ -84,7 +84,7 @@ priorityClassName: {{ . }}
 {{- with .values.runtimeClassName }}
 runtimeClassName: {{ . }}
 {{- end }}
-{{- with mergeOverwrite (deepCopy $global.podSecurityContext) .values.podSecurityContext }}
+{{- with .values.podSecurityContext }}
 securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -119,7 +119,7 @@ enableServiceLinks: false
 {{- end -}}
 
 {{- define "recmesh.containerSecurity" -}}
-{{- with mergeOverwrite (deepCopy .root.Values.global.containerSecurityContext) .values.securityContext }}
+{{- with .values.securityContext }}
 securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -18,6 +18,7 @@ otherwise 1000000 is printed as 1e+06. docs/adr/049 has the reasons. Argument: t
 {{- include "recmesh.fillMissing" (dict "into" (index $.Values $component) "from" $from "paths" $shared.paths "merge" true) -}}
 {{- end -}}
 {{- end -}}
+{{- include "recmesh.fillSecurity" .Values -}}
 {{- include "recmesh.normalize" .Values -}}
 {{- end -}}
 {{- end -}}
@@ -43,6 +44,20 @@ win.
 {{- $_ := set $into (last $keys) (deepCopy $default) -}}
 {{- else if and $arguments.merge (kindIs "map" $given) (kindIs "map" $default) -}}
 {{- $_ := set $into (last $keys) (mergeOverwrite (deepCopy $default) $given) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Completes the security contexts of all components with those of `global`; null removes a field of these, too. */ -}}
+{{- define "recmesh.fillSecurity" -}}
+{{- $shared := dict "podSecurityContext" .global.podSecurityContext "securityContext" .global.containerSecurityContext -}}
+{{- range $component := . -}}
+{{- if kindIs "map" $component -}}
+{{- range $key, $default := $shared -}}
+{{- if kindIs "map" (get $component $key) -}}
+{{- $_ := set $component $key (mergeOverwrite (deepCopy $default) (get $component $key)) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
