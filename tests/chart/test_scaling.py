@@ -4,6 +4,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.chart.conftest import Resource, containers, find, given, refused, render
 
 UM = "--set=um.autoscaling.enabled=true"
@@ -171,6 +173,25 @@ WITH_ACCOUNTS = (
     *(("Job", name) for name in ("train", "ingest", "secrets")),
     *(("StatefulSet", name) for name in ("redis", "milvus")),
 )
+
+
+@pytest.mark.parametrize("mode", ["services", "compact"])
+def test_an_account_that_several_components_name_is_created_once(mode: str) -> None:
+    role = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/writer"}
+    option = given(
+        service={"serviceAccount": {"create": True, "name": "reader"}},
+        job={"serviceAccount": {"create": True, "name": "writer", "annotations": role}},
+        controller={"serviceAccount": {"create": True, "name": "reader"}},
+    )
+    resources = render("default", option, f"--set=mode={mode}")
+    names = [found["metadata"]["name"] for found in resources if found["kind"] == "ServiceAccount"]
+    assert sorted(names) == ["reader", "shop-services", "writer"]
+    created = {found["metadata"]["name"]: found["metadata"] for found in resources if found["kind"] == "ServiceAccount"}
+    assert created["writer"]["annotations"] == role
+    assert account(resources, "Deployment", "feed") == account(resources, "Deployment", "controller") == "reader"
+    assert {account(resources, "Job", name) for name in ("train", "ingest", "secrets")} == {"writer"}
+    subjects = {name: find(resources, "RoleBinding", name)["subjects"][0]["name"] for name in ("controller", "secrets")}
+    assert subjects == {"controller": "reader", "secrets": "writer"}
 
 
 def test_the_account_of_the_namespace_is_enough() -> None:

@@ -109,6 +109,26 @@ as ingestion, whose values they have.
 {{- end -}}
 {{- end -}}
 
+{{- /*
+The accounts that the chart creates without rights, as a YAML map from name to component and annotations. Components may have the
+same name in their values, or in those that they share: then they share the account. Argument: the chart's scope.
+*/ -}}
+{{- define "recmesh.createdAccounts" -}}
+{{- $accounts := dict -}}
+{{- $components := list "train" "ingest" "archive" "explorer" "redis" "milvus" "test" -}}
+{{- range $component := concat (list "services") (include "recmesh.deployments" . | fromYamlArray) $components -}}
+{{- $account := $.Values.serviceAccount -}}
+{{- if ne $component "services" -}}{{- $account = (index $.Values (include "recmesh.key" $component)).serviceAccount -}}{{- end -}}
+{{- if $account.create -}}
+{{- $name := $account.name | default (include "recmesh.name" (dict "root" $ "component" $component)) -}}
+{{- $known := get $accounts $name | default (dict "component" $component "annotations" dict) -}}
+{{- $annotations := merge dict $known.annotations $account.annotations -}}
+{{- $_ := set $accounts $name (dict "component" $known.component "annotations" $annotations) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $accounts -}}
+{{- end -}}
+
 {{- /* As whom the pods of recmesh run: they do not use the Kubernetes API. */ -}}
 {{- define "recmesh.podAccount" -}}
 {{- with include "recmesh.serviceAccount" . }}

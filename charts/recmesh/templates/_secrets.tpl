@@ -22,11 +22,12 @@ Arguments: `root`, `name` (of the Job, its account and, with `-spec`, its Config
 {{- $root := .root -}}
 {{- $metadata := include "recmesh.secretsMetadata" . -}}
 {{- $account := $root.Values.secrets.serviceAccount -}}
-{{- if or $account.create (not $account.name) }}
+{{- $name := include "recmesh.secretsAccountName" . -}}
+{{- if and (or $account.create (not $account.name)) (not (hasKey (include "recmesh.createdAccounts" $root | fromYaml) $name)) }}
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  {{- include "recmesh.metadata" (dict "root" $root "component" "secrets" "name" (include "recmesh.secretsAccountName" .) "annotations" (merge dict .annotations $account.annotations)) | nindent 2 }}
+  {{- include "recmesh.metadata" (dict "root" $root "component" "secrets" "name" $name "annotations" (merge dict .annotations $account.annotations)) | nindent 2 }}
 automountServiceAccountToken: false
 ---
 {{- end }}
@@ -55,7 +56,7 @@ roleRef:
   name: {{ include "recmesh.name" (dict "root" $root "component" .name) }}
 subjects:
   - kind: ServiceAccount
-    name: {{ include "recmesh.secretsAccountName" . }}
+    name: {{ $name }}
     namespace: {{ include "recmesh.namespace" $root | quote }}
 ---
 # Which certificates and passwords the Job makes.
