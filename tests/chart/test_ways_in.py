@@ -195,6 +195,17 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "no route": ((given(ingress={"enabled": True}),), "ingress.routes: name a host"),
     "no route of the Gateway": ((given(gateway={**GATEWAY, "routes": []}),), "gateway.routes: name a host"),
+    "a host twice": (
+        (
+            given(ingress={**INGRESS, "routes": [ROUTES[0], {**ROUTES[0], "protocol": "http"}]}),
+            "--set=as.http.enabled=true",
+        ),
+        f"ingress.routes: {ROUTES[0]['host']} leads to as-grpc and to as-http: give each of them a host of its own",
+    ),
+    "a host twice at the Gateway": (
+        (given(gateway={**GATEWAY, "routes": [ROUTES[0], {**ROUTES[0], "service": "feed"}]}),),
+        f"gateway.routes: {ROUTES[0]['host']} leads to as-grpc and to feed-grpc: give each of them a host of its own",
+    ),
     "a stage": ((given(ingress={**INGRESS, "routes": [{"host": "x", "service": "um"}]}),), "/ingress/routes/0/service"),
     "no host": ((given(ingress={**INGRESS, "routes": [{}]}),), "/ingress/routes/0"),
     "type": (("--set=as.expose.type=ExternalName",), "/as/expose/type"),
