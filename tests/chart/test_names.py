@@ -268,6 +268,21 @@ def test_a_dependency_without_an_alias_has_the_names_of_an_installation(tmp_path
             assert not nulls["podSecurityContext"].keys() & template["spec"]["securityContext"].keys(), name
 
 
+def test_an_umbrella_chart_may_have_a_condition(tmp_path: Path) -> None:
+    """`enabled` below the chart is the usual path of a condition; helm hands it to the chart, too."""
+    chart = umbrella(tmp_path, "eu", "us")
+    definition = yaml.safe_load((chart / "Chart.yaml").read_text())
+    for dependency in definition["dependencies"]:
+        dependency["condition"] = f"{dependency['alias']}.enabled"
+    (chart / "Chart.yaml").write_text(yaml.safe_dump(definition))
+    for us in (True, False):
+        resources = loaded("shop", str(chart), given(eu={"enabled": True}, us={"enabled": us}))
+        assert bool(of_chart(resources, "us")) == us
+        assert of_chart(resources, "eu")
+    result = run_helm("template", "shop", str(CHART), "--set=enabled=false")
+    assert "/enabled" in result.stderr
+
+
 def test_name_overrides() -> None:
     def instances(*options: str) -> tuple[str, str]:
         deployment = find_deployment(render("default", *options))
