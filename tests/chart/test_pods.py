@@ -6,9 +6,21 @@ from typing import Any
 
 import pytest
 
-from tests.chart.conftest import CHARTS, VALUES, Resource, containers, environment, find, pod_templates, refused, render
+from tests.chart.conftest import (
+    CHARTS,
+    VALUES,
+    Resource,
+    containers,
+    environment,
+    find,
+    given,
+    pod_templates,
+    refused,
+    render,
+)
 
 SERVICES = {"um": 8910, "cm": 8920, "recall": 8950, "rank": 8960, "as": 8930, "feed": 8940}
+SCRAPE = "prometheus.io/scrape"
 TLS_OFF = "--set=global.tls.enabled=false"
 GLOBAL_OPTIONS = [
     '--set-json=global.nodeSelector={"pool":"a"}',
@@ -43,6 +55,44 @@ def test_extra_values_reach_every_pod() -> None:
             for container in containers(template):
                 assert environment(container)["EXTRA"] == "1", (name, container["name"])
                 assert {"name": "extra", "mountPath": "/extra"} in container["volumeMounts"], (name, container["name"])
+
+
+def test_the_own_extra_values_of_a_component_replace_those_of_global() -> None:
+    shared: dict[str, list[Any]] = {
+        "extraEnv": [{"name": "A", "value": "1"}, {"name": "HTTPS_PROXY", "value": "a:1"}],
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}, {"name": "logs", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}, {"name": "logs", "mountPath": "/logs"}],
+    }
+    own: dict[str, list[Any]] = {
+        "extraEnv": [{"name": "HTTPS_PROXY", "value": "b:2"}],
+        "extraVolumes": [{"name": "ca", "secret": {"secretName": "own"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca", "subPath": "own"}],
+    }
+    rendered = render("default", given(**{"global": shared, "um": own, "train": own, "redis": own}))
+    templates = pod_templates(rendered)
+    for name, template in templates.items():
+        replaced = template["metadata"]["labels"]["app.kubernetes.io/component"] in ("um", "train", "redis")
+        volumes = [volume for volume in template["spec"]["volumes"] if volume["name"] in ("ca", "logs")]
+        assert sorted(volumes, key=lambda volume: volume["name"]) == [
+            (own if replaced else shared)["extraVolumes"][0],
+            shared["extraVolumes"][1],
+        ], name
+        for container in containers(template):
+            mounts = [mount for mount in container["volumeMounts"] if mount["name"] == "ca"]
+            assert mounts == (own if replaced else shared)["extraVolumeMounts"][:1], name
+            variables = [variable for variable in container["env"] if variable["name"] in ("A", "HTTPS_PROXY")]
+            value = "b:2" if replaced else "a:1"
+            assert variables == [{"name": "A", "value": "1"}, {"name": "HTTPS_PROXY", "value": value}], name
+
+
+def test_the_own_annotations_of_a_component_replace_those_of_the_chart() -> None:
+    option = given(
+        **{"global": {"podAnnotations": {SCRAPE: "global"}}, "um": {"podAnnotations": {SCRAPE: "false"}}},
+    )
+    templates = pod_templates(render("default", option))
+    found = {name: template["metadata"].get("annotations", {}) for name, template in templates.items()}
+    assert found["Deployment/shop-um"][SCRAPE] == "false"
+    assert found["Deployment/shop-cm"][SCRAPE] == "true"
 
 
 @pytest.mark.parametrize("values", VALUES)

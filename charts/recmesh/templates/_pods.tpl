@@ -24,7 +24,7 @@ labels:
   {{- $given := list .root.Values.commonLabels .root.Values.global.podLabels .values.podLabels }}
   {{- range append $given (include "recmesh.selector" . | fromYaml) }}{{ $labels = mergeOverwrite $labels . }}{{ end }}
   {{- toYaml $labels | nindent 2 }}
-{{- with merge dict (.annotations | default dict) .values.podAnnotations .root.Values.global.podAnnotations }}
+{{- with merge dict .values.podAnnotations (.annotations | default dict) .root.Values.global.podAnnotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
@@ -152,22 +152,36 @@ securityContext:
 {{- end }}
 {{- end -}}
 
+{{- /*
+Two lists as one, in which an item of the component replaces one of `global`: Kubernetes refuses two volumes with a name or two
+mounts at a path, and a server-side apply two variables with a name. Arguments: `key` (of an item), `shared`, `own`.
+*/ -}}
+{{- define "recmesh.joined" -}}
+{{- $own := dict -}}
+{{- range .own }}{{ $_ := set $own (get . $.key) true }}{{ end -}}
+{{- $items := list -}}
+{{- range .shared }}{{ if not (hasKey $own (get . $.key)) }}{{ $items = append $items . }}{{ end }}{{ end -}}
+{{- with concat $items .own }}
+{{- toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- /* Additional variables, volumes and mounts, as items of a list, which may be empty. */ -}}
 {{- define "recmesh.extraEnv" -}}
-{{- with concat .root.Values.global.extraEnv .values.extraEnv }}
-{{- toYaml . }}
+{{- with include "recmesh.joined" (dict "key" "name" "shared" .root.Values.global.extraEnv "own" .values.extraEnv) | trim }}
+{{- . }}
 {{- end }}
 {{- end -}}
 
 {{- define "recmesh.extraVolumes" -}}
-{{- with concat .root.Values.global.extraVolumes .values.extraVolumes }}
-{{- toYaml . }}
+{{- with include "recmesh.joined" (dict "key" "name" "shared" .root.Values.global.extraVolumes "own" .values.extraVolumes) | trim }}
+{{- . }}
 {{- end }}
 {{- end -}}
 
 {{- define "recmesh.extraVolumeMounts" -}}
-{{- with concat .root.Values.global.extraVolumeMounts .values.extraVolumeMounts }}
-{{- toYaml . }}
+{{- with include "recmesh.joined" (dict "key" "mountPath" "shared" .root.Values.global.extraVolumeMounts "own" .values.extraVolumeMounts) | trim }}
+{{- . }}
 {{- end }}
 {{- end -}}
 
