@@ -233,6 +233,12 @@ REFUSED = {
     "a key of a service": ("--set=um.replica=2", "/um"),
     "a key of a job": ("--set=train.scratchSize=2", "/train"),
     "a key of the chart": ("--set=replicas=2", "replicas"),
+    "a name of 64 characters": (f"--set=nameOverride={'a' * 64}", "/nameOverride"),
+    "a namespace": ("--set=namespaceOverride=Shop_EU", "/namespaceOverride"),
+    "a URL as the host of a route": (
+        given(ingress={"enabled": True, "routes": [{"host": "https://shop.example/"}]}),
+        "/ingress/routes/0/host",
+    ),
     "digest": ("--set=um.image.digest=latest", "/um/image/digest"),
 }
 
