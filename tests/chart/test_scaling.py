@@ -54,6 +54,12 @@ def test_a_service_scales_by_memory_by_requests_in_progress_and_by_anything() ->
     assert "um.autoscaling: give a target: cpu, memory, inFlight or metrics" in message
 
 
+def test_an_autoscaler_with_too_high_a_minimum_is_refused() -> None:
+    assert "um.autoscaling: minReplicas (6) is more than maxReplicas (4)" in refused(
+        UM, "--set=um.autoscaling.minReplicas=6"
+    )
+
+
 def test_keda_asks_prometheus_for_the_requests_in_progress() -> None:
     keda = {"enabled": True, "prometheus": "http://prometheus.monitoring:9090"}
     spec = autoscaler("ScaledObject", given(service={"autoscaling": {**SCALING, "metrics": [], "keda": keda}}))
