@@ -45,6 +45,16 @@ def test_global_values_reach_every_pod(values: str) -> None:
             assert container["image"].startswith("registry.example/mirror/"), (name, container["name"])
 
 
+@pytest.mark.parametrize(
+    ("repository", "expected"),
+    [("", "registry.example/um"), ("shop/", "registry.example/shop/um"), ("a/b", "registry.example/a/b/um")],
+)
+def test_images_may_be_anywhere_in_a_registry(repository: str, expected: str) -> None:
+    option = given(image={"registry": "registry.example", "repository": repository, "tag": "v1"})
+    (container,) = find(render("default", option), "Deployment", "um")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"{expected}:v1"
+
+
 def test_extra_values_reach_every_pod() -> None:
     for name, template in pod_templates(render("all")).items():
         metadata, spec = template["metadata"], template["spec"]

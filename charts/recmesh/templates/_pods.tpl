@@ -14,7 +14,7 @@ lists of `global` and of the component are joined; a single value of the compone
 {{- define "recmesh.image" -}}
 {{- $of := .root.Values.image -}}
 {{- $tag := .image.tag | default $of.tag | default .root.Chart.AppVersion -}}
-{{- include "recmesh.imageName" (dict "root" .root "image" (dict "registry" $of.registry "repository" (printf "%s/%s" $of.repository .name) "tag" $tag "digest" .image.digest)) -}}
+{{- include "recmesh.imageName" (dict "root" .root "image" (dict "registry" $of.registry "repository" (printf "%s/%s" (trimSuffix "/" $of.repository) .name | trimPrefix "/") "tag" $tag "digest" .image.digest)) -}}
 {{- end -}}
 
 {{- /* Further argument: `annotations`. */ -}}
