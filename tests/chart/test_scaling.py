@@ -258,13 +258,21 @@ def test_the_pods_of_helm_test_are_as_configurable_as_others() -> None:
                 "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
                 "podLabels": {"sidecar.istio.io/inject": "false"},
                 "podSecurityContext": {"runAsUser": 7},
-                "users": [7, "8"],
+                "users": [7, "8", "a: b", "c #1"],
             },
         }
     )
     pod = find(render("default", option), "Pod", "test-as")
     (container,) = pod["spec"]["containers"]
-    assert container["args"] == ["recmesh", "verify", "--service=as", "--user=7", "--user=8"]
+    assert container["args"] == [
+        "recmesh",
+        "verify",
+        "--service=as",
+        "--user=7",
+        "--user=8",
+        "--user=a: b",
+        "--user=c #1",
+    ]
     assert {"name": "A", "value": "1"} in container["env"]
     assert {"name": "B", "value": "2"} in container["env"]
     assert volume in pod["spec"]["volumes"]
