@@ -234,6 +234,7 @@ REFUSED = {
     "a key of a job": ("--set=train.scratchSize=2", "/train"),
     "a key of the chart": ("--set=replicas=2", "replicas"),
     "a name of 64 characters": (f"--set=nameOverride={'a' * 64}", "/nameOverride"),
+    "a Secret of no component": ("--set=global.tls.existingSecrets.paddleServing=x", "/global/tls/existingSecrets"),
     "a namespace": ("--set=namespaceOverride=Shop_EU", "/namespaceOverride"),
     "a URL as the host of a route": (
         given(ingress={"enabled": True, "routes": [{"host": "https://shop.example/"}]}),
