@@ -55,6 +55,20 @@ def test_images_may_be_anywhere_in_a_registry(repository: str, expected: str) ->
     assert container["image"] == f"{expected}:v1"
 
 
+@pytest.mark.parametrize(
+    ("controller", "expected"),
+    [
+        ({}, f"ingest@sha256:{'a' * 64}"),
+        ({"tag": "v2"}, "ingest:v2"),
+        ({"digest": f"sha256:{'b' * 64}"}, f"ingest@sha256:{'b' * 64}"),
+    ],
+)
+def test_the_controller_has_the_image_of_ingest_or_its_own(controller: dict[str, str], expected: str) -> None:
+    option = given(ingest={"image": {"digest": f"sha256:{'a' * 64}"}}, controller={"image": controller})
+    (container,) = find(render("default", option), "Deployment", "controller")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"docker.io/recmesh/{expected}"
+
+
 def test_extra_values_reach_every_pod() -> None:
     for name, template in pod_templates(render("all")).items():
         metadata, spec = template["metadata"], template["spec"]

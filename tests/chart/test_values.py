@@ -26,11 +26,15 @@ def test_what_follows_from_the_schema_is_current() -> None:
         assert path.read_text() == content, f"{path.name}: run `make values`"
 
 
+KEYS_DESCRIBED_ELSEWHERE = {"settings", "resources", "startup", "readiness", "liveness", "existingSecrets"}
+"""docs/services.md describes the settings, Kubernetes resources and probes; `existingSecrets` has components."""
+
+
 def described(name: str, part: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Each value of the JSON Schema with its description."""
     if part:  # an empty schema is a key of former charts
         yield name, part.get("description", "")
-    if name.rpartition(".")[2] != "settings":  # docs/services.md describes the settings
+    if name.rpartition(".")[2] not in KEYS_DESCRIBED_ELSEWHERE:
         for key, nested in part.get("properties", {}).items():
             yield from described(f"{name}.{key}", nested)
 
@@ -241,6 +245,12 @@ REFUSED = {
         "/ingress/routes/0/host",
     ),
     "digest": ("--set=um.image.digest=latest", "/um/image/digest"),
+    "a size": ("--set=redis.persistence.size=abc", "/redis/persistence/size"),
+    "scratch space": ("--set=job.scratch=lots", "/job/scratch"),
+    "an amount of memory": ("--set=um.resources.limits.memory=1GB", "/um/resources/limits/memory"),
+    "a key of resources": ("--set=train.resources.limit.memory=1Gi", "/train/resources"),
+    "what a probe asks": ("--set=um.probes.startup.httpGet.port=1", "/um/probes/startup"),
+    "a time of a probe": ("--set=um.probes.startup.periodSeconds=0", "/um/probes/startup/periodSeconds"),
 }
 
 
