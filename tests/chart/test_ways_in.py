@@ -209,6 +209,14 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a stage": ((given(ingress={**INGRESS, "routes": [{"host": "x", "service": "um"}]}),), "/ingress/routes/0/service"),
     "no host": ((given(ingress={**INGRESS, "routes": [{}]}),), "/ingress/routes/0"),
     "type": (("--set=as.expose.type=ExternalName",), "/as/expose/type"),
+    "type in the spec": (
+        (given(**{"as": {"expose": {"enabled": True, "spec": {"type": "NodePort"}}}}),),
+        "as.expose.spec: the chart sets type: see expose.type",
+    ),
+    "selector": (
+        (given(feed={"expose": {"enabled": True, "spec": {"selector": {"a": "b"}}}}),),
+        "feed.expose.spec: the chart sets selector",
+    ),
 }
 
 
