@@ -251,8 +251,8 @@ def metrics(operator: str, pod: Any, port: int) -> list[str]:
 
 
 def store_metrics(operator: str, store: str, port: int) -> list[str]:
-    """The lines of the metrics of Redis or Milvus, which are plain HTTP."""
-    address = f"http://{kube.RELEASE}-{store}:{port}/metrics"
+    """The lines of the metrics of a Redis or Milvus, which are plain HTTP."""
+    address = f"http://{store}:{port}/metrics"
     program = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
     return kube.kubectl("exec", operator, "--", "python", "-c", program, address).splitlines()
 

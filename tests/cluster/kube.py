@@ -124,15 +124,16 @@ def complete(kind: str, release: str = RELEASE) -> bool:
     return newest is not None and _completed(newest)
 
 
-def run_scheduled(component: str, change: Callable[[Any], object] = lambda pod: None) -> str:
+def run_scheduled(component: str, change: Callable[[Any], object] = lambda pod: None, release: str = RELEASE) -> str:
     """Run the job of a CronJob now, and delete it. Returns its log.
 
     Args:
         component: Whose CronJob.
         change: Changes the spec of the pod first.
+        release: Of the CronJob.
     """
     name = f"{component}-{time.time_ns()}"
-    source = f"--from=cronjob/{RELEASE}-{component}"
+    source = f"--from=cronjob/{release}-{component}"
     manifest = json.loads(kubectl("create", "job", name, source, "--dry-run=client", "--output=json"))
     change(manifest["spec"]["template"]["spec"])
     kubectl("create", "--filename=-", stdin=json.dumps(manifest))

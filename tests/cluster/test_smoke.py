@@ -5,16 +5,7 @@ import json
 import pytest
 
 from tests.cluster import kube
-from tests.cluster.conftest import (
-    USERS,
-    Answers,
-    client,
-    note,
-    pods_use,
-    store_metrics,
-    traffic,
-    written_and_removed,
-)
+from tests.cluster.conftest import USERS, Answers, client, note, pods_use, traffic, written_and_removed
 
 
 def test_the_trained_release_takes_over_from_the_starter_without_a_failed_answer(first_answers: Answers) -> None:
@@ -55,16 +46,6 @@ def test_recommendations_are_complete(operator: str) -> None:
 def test_the_archiver_takes_what_feed_records(operator: str) -> None:
     client(operator, "record", "archived-user", "12048")
     assert written_and_removed(kube.run_scheduled("archive"))[0] >= 1
-
-
-def test_scrapers_read_the_metrics_of_the_stores(operator: str) -> None:
-    redis, milvus = store_metrics(operator, "redis", 9121), store_metrics(operator, "milvus", 9091)
-    assert "redis_up 1" in redis
-    assert 'redis_exporter_last_scrape_error{err=""} 0' in redis
-    (keys,) = [line.split()[1] for line in redis if line.startswith('redis_db_keys{db="db0"}')]
-    assert int(keys) > 1000, "users and items"
-    (loaded,) = [line.split()[1] for line in milvus if line.startswith("milvus_querycoord_collection_num")]
-    assert int(loaded) == 1
 
 
 def test_helm_test_passes(mesh: None) -> None:
