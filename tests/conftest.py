@@ -32,13 +32,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class _SharedFixtureScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Gives all tests that share an expensive fixture to the same worker."""
+    """Gives all tests that share an expensive fixture to the same worker.
+
+    The trained shop is one of them. It is trained once, and ingested by each worker that has a folder of its tests.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
         folder = file.split("/")[1]
         if folder in _SHOP_TESTS:
-            return "the trained shop"
+            return folder
         return "the training" if file in _SHARED_TRAINING else file
 
 
