@@ -107,11 +107,16 @@ def running_apart(shop: Shop, settings: Mapping[str, str] | None = None) -> Iter
 
 def run(command: list[str], environment: dict[str, str]) -> str:
     """Run a command of the repository, which must succeed. Returns what it printed."""
-    ended = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    ended = run_any(command, environment)
     assert ended.returncode == 0, f"{' '.join(command)}\n{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}"
     return ended.stdout
+
+
+def run_any(command: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Run a command of the repository, which may fail."""
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
 
 
 def ids_in(path: Path) -> tuple[str, ...]:

@@ -97,7 +97,11 @@ def failures(names: Sequence[str], tmp_path: Path) -> dict[str, str]:
 
 def batches() -> list[tuple[str, ...]]:
     """All paths; those of a batch are equally deep, so that none is within another one."""
-    by_depth = groupby(sorted(paths(), key=lambda path: path.count(".")), lambda path: path.count("."))
+
+    def depth(path: str) -> int:
+        return path.count(".")
+
+    by_depth = groupby(sorted(paths(), key=depth), depth)
     return [batch for _, names in by_depth for batch in batched(names, 16)]
 
 

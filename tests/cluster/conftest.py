@@ -246,15 +246,16 @@ class Traffic:
 
 def metrics(operator: str, pod: Any, port: int) -> list[str]:
     """The lines of a pod's metrics, which a pod with network access and a certificate reads."""
-    address = f"https://{pod['status']['podIP']}:{port}/metrics"
-    return kube.kubectl("exec", operator, "--", "python", "-c", READ_METRICS, address).splitlines()
+    return _read_metrics(operator, f"https://{pod['status']['podIP']}:{port}/metrics")
 
 
 def store_metrics(operator: str, store: str, port: int) -> list[str]:
     """The lines of the metrics of a Redis or Milvus, which are plain HTTP."""
-    address = f"http://{store}:{port}/metrics"
-    program = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
-    return kube.kubectl("exec", operator, "--", "python", "-c", program, address).splitlines()
+    return _read_metrics(operator, f"http://{store}:{port}/metrics")
+
+
+def _read_metrics(operator: str, address: str) -> list[str]:
+    return kube.kubectl("exec", operator, "--", "python", "-c", READ_METRICS, address).splitlines()
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 import contextlib
 import math
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,8 +24,8 @@ from tests.calls import AS, RANK, RECALL
 from tests.mesh.conftest import ask_as, ids
 from tests.mesh.test_faults import load
 from tests.processes import Service, running
-from tests.servers import ROOT, MilvusServer, RedisServer, Server, running_redis, spawn, wait_until
-from tests.shop import Shop, ids_in, run, running_apart
+from tests.servers import MilvusServer, RedisServer, Server, running_redis, spawn, wait_until
+from tests.shop import Shop, ids_in, run, run_any, running_apart
 
 NOWHERE = "http://127.0.0.1:1"
 """A Milvus that nobody has started yet."""
@@ -89,9 +87,7 @@ def small_shop(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> 
         "RECMESH_RELEASE_POLL": "0.2",
     }
     command = [sys.executable, "-m", "jobs.ingest", "--dataset", str(data), "--starter", "--mark", "training"]
-    ended = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-    )
+    ended = run_any(command, environment)
     # Nobody trains in this test, and the ingestion does not wait.
     assert "no training with the mark training has finished" in ended.stderr
     assert ended.returncode == 4

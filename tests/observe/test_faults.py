@@ -5,10 +5,8 @@ of each docstring is the fault, as docs/observability.md names it.
 """
 
 import contextlib
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -40,8 +38,8 @@ from tests.observe.monitoring import (
 )
 from tests.observe.observed import record
 from tests.processes import Service, running
-from tests.servers import ROOT, Server, running_redis
-from tests.shop import Shop, run, running_apart
+from tests.servers import Server, running_redis
+from tests.shop import Shop, run, run_any, running_apart
 
 # More than the 30 days that alerts allow.
 AGE = timedelta(days=31)
@@ -269,10 +267,7 @@ def test_a_shop_without_training(trained_shop: Shop, tmp_path: Path) -> None:
     with running_redis() as redis:
         shop = replace(trained_shop, folder=tmp_path, redis=redis)
         command = [sys.executable, "-m", "jobs.ingest", "--dataset", str(tmp_path / "data"), "--starter"]
-        ended = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **shop.environment}, capture_output=True, text=True, check=False
-        )
-        assert "there is no release to ingest; train first" in ended.stderr
+        assert "there is no release to ingest; train first" in run_any(command, shop.environment).stderr
         with running("rank", shop.environment) as service, watched(service) as manager:
             fires(manager, "RecmeshNotTrained")
             release = Path("store", "releases", trained)

@@ -158,31 +158,23 @@ mounts at a path, and a server-side apply two variables with a name. Arguments: 
 */ -}}
 {{- define "recmesh.joined" -}}
 {{- $own := dict -}}
-{{- range .own }}{{ $_ := set $own (get . $.key) true }}{{ end -}}
+{{- range .own -}}{{- $_ := set $own (get . $.key) true -}}{{- end -}}
 {{- $items := list -}}
-{{- range .shared }}{{ if not (hasKey $own (get . $.key)) }}{{ $items = append $items . }}{{ end }}{{ end -}}
-{{- with concat $items .own }}
-{{- toYaml . }}
-{{- end }}
+{{- range .shared -}}{{- if not (hasKey $own (get . $.key)) -}}{{- $items = append $items . -}}{{- end -}}{{- end -}}
+{{- with concat $items .own -}}{{- toYaml . -}}{{- end -}}
 {{- end -}}
 
 {{- /* Additional variables, volumes and mounts, as items of a list, which may be empty. */ -}}
 {{- define "recmesh.extraEnv" -}}
-{{- with include "recmesh.joined" (dict "key" "name" "shared" .root.Values.global.extraEnv "own" .values.extraEnv) | trim }}
-{{- . }}
-{{- end }}
+{{- include "recmesh.joined" (dict "key" "name" "shared" .root.Values.global.extraEnv "own" .values.extraEnv) -}}
 {{- end -}}
 
 {{- define "recmesh.extraVolumes" -}}
-{{- with include "recmesh.joined" (dict "key" "name" "shared" .root.Values.global.extraVolumes "own" .values.extraVolumes) | trim }}
-{{- . }}
-{{- end }}
+{{- include "recmesh.joined" (dict "key" "name" "shared" .root.Values.global.extraVolumes "own" .values.extraVolumes) -}}
 {{- end -}}
 
 {{- define "recmesh.extraVolumeMounts" -}}
-{{- with include "recmesh.joined" (dict "key" "mountPath" "shared" .root.Values.global.extraVolumeMounts "own" .values.extraVolumeMounts) | trim }}
-{{- . }}
-{{- end }}
+{{- include "recmesh.joined" (dict "key" "mountPath" "shared" .root.Values.global.extraVolumeMounts "own" .values.extraVolumeMounts) -}}
 {{- end -}}
 
 {{- /*
